@@ -1,0 +1,1 @@
+"""Agents: one family a file."""
