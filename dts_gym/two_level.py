@@ -30,7 +30,9 @@ class TwoLevelPrior(NamedTuple):
     action_cov: Array
 
 
-def collapse(weights: list[Array], covariances: list[Array], offsets: list[Array], branch: int) -> TwoLevelPrior:
+def collapse(
+    weights: list[Array], covariances: list[Array], offsets: list[Array], branch: int
+) -> TwoLevelPrior:
     """Collapse a chain of affine links into its two levels.
 
     Parameters
