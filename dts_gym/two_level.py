@@ -7,12 +7,12 @@ LinTS and LinUCB are this one posterior with different ``(m0, C, S)``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from dts_gym.arrays import Array
 
 
 class TwoLevelPrior(NamedTuple):
@@ -31,7 +31,7 @@ class TwoLevelPrior(NamedTuple):
 
 
 def collapse(
-    weights: list[Array], covariances: list[Array], offsets: list[Array], branch: int
+    weights: Sequence[Array], covariances: Sequence[Array], offsets: Sequence[Array], branch: int
 ) -> TwoLevelPrior:
     """Collapse a chain of affine links into its two levels.
 

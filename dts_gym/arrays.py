@@ -1,0 +1,86 @@
+"""Checks of what users hand in: arrays, covariances, numbers. Every error names argument, value, expectation."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def finite_array(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
+    """``value`` as a fresh float64 array of ``shape`` (None: any length), or ValueError.
+
+    Examples
+    --------
+    >>> finite_array("mean", [1, 2], (2,))
+    array([1., 2.])
+    """
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers, got {value!r:.200}") from error
+    expected = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+    if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
+        raise ValueError(f"{name} must have shape {expected}, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]} among its values")
+    return array
+
+
+def covariance(name: str, value: Any, dim: int) -> Array:
+    """``value`` as a symmetric positive semi-definite (dim, dim) array, or ValueError.
+
+    Asymmetry and negative eigenvalues up to 1e-10 of the largest entry count as rounding.
+    """
+    cov = finite_array(name, value, (dim, dim))
+    tolerance = 1e-10 * max(float(np.abs(cov).max(initial=0.0)), 1e-300)
+    if np.abs(cov - cov.T).max(initial=0.0) > tolerance:
+        raise ValueError(f"{name} must be symmetric, got an asymmetry of {np.abs(cov - cov.T).max():.3g}")
+    cov = (cov + cov.T) / 2
+    smallest = float(np.linalg.eigvalsh(cov)[0])
+    if smallest < -tolerance * dim:
+        raise ValueError(f"{name} must be positive semi-definite, got the eigenvalue {smallest:.6g}")
+    return cov
+
+
+def factor(cov: Array) -> Array:
+    """``R`` (d, r) with ``R R' = cov``, ``r`` the rank; also for singular ``cov``.
+
+    Notes
+    -----
+    Eigenvalues below 1e-14 of the largest are rounding and dropped. O(d^3).
+    """
+    values, vectors = np.linalg.eigh(cov)
+    keep = values > 1e-14 * max(float(values[-1]), 0.0)
+    return np.ascontiguousarray(vectors[:, keep] * np.sqrt(values[keep]))
+
+
+def positive(name: str, value: Any) -> float:
+    """``value`` as a positive finite float, or ValueError."""
+    if isinstance(value, numbers.Real | np.generic) and not isinstance(value, bool | np.bool_):
+        number = float(value)
+        if math.isfinite(number) and number > 0:
+            return number
+    raise ValueError(f"{name} must be a positive finite number, got {value!r}")
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """``value`` as an int in ``low..high`` (no upper end if None), or ValueError.
+
+    Accepts Python and NumPy integers and 0-d integer arrays, never bools or floats.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    expected = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+    number = int(value)
+    if number < low or (high is not None and number > high):
+        raise ValueError(f"{name} must be {expected}, got {number}")
+    return number

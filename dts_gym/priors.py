@@ -1,0 +1,163 @@
+"""Priors: a chain of Gaussian conditionals over the actions' parameters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dts_gym.arrays import Array, covariance, factor, finite_array, integer
+from dts_gym.links import AffineLink, Link
+from dts_gym.seeding import stream
+from dts_gym.two_level import TwoLevelPrior, collapse
+
+
+class Prior(ABC):
+    """``psi_L ~ N(0, Sigma_{L+1})``, ``psi_{ell-1} | psi_ell ~ N(f_ell(psi_ell), Sigma_ell)``, ``theta = psi_0``.
+
+    Attributes
+    ----------
+    dim : d.
+    depth : L, the number of links.
+    branch : levels above it are shared by all actions, levels up to it are per action; 0..L.
+    links : L links, ``links[ell - 1]`` is ``f_ell``.
+    covariances : L + 1 arrays (d, d), ``covariances[ell - 1]`` is ``Sigma_ell``.
+    """
+
+    dim: int
+    depth: int
+    branch: int
+    links: tuple[Link, ...]
+    covariances: tuple[Array, ...]
+
+    @cached_property
+    def _factors(self) -> tuple[Array, ...]:
+        return tuple(factor(cov) for cov in self.covariances)
+
+    def sample(self, rng: np.random.Generator, num_actions: int) -> Array:
+        """Parameters of ``num_actions`` actions, (K, d): one draw of the shared levels, K of the others."""
+        return self.sample_chain(rng, num_actions)[0]
+
+    def sample_chain(self, rng: np.random.Generator, num_actions: int) -> list[Array]:
+        """One draw of all levels: entry ``ell`` is ``psi_ell``, (1, d) where shared, (K, d) per action."""
+        K = integer("num_actions", num_actions, 1)
+        psi = np.zeros((1, self.dim))
+        levels: list[Array] = []
+        for ell in range(self.depth, -1, -1):
+            mean = psi if ell == self.depth else self.links[ell](psi)  # links[ell] is f_{ell+1}
+            noise_factor = self._factors[ell]  # of Sigma_{ell+1}
+            rows = K if ell <= self.branch else 1
+            psi = mean + rng.standard_normal((rows, noise_factor.shape[1])) @ noise_factor.T
+            levels.append(psi)
+        return levels[::-1]
+
+    @abstractmethod
+    def with_branch(self, branch: int) -> Prior:
+        """The same chain with another branch level."""
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Settings (JSON) and arrays from which `prior_from_state` builds an equal prior."""
+
+
+class LinearDiffusionPrior(Prior):
+    """A chain of affine links: ``f_ell(psi) = W_ell psi + c_ell``.
+
+    Parameters
+    ----------
+    weights : L arrays (d, d); ``weights[ell - 1]`` is ``W_ell``.
+    covariances : L + 1 arrays (d, d), PSD; ``covariances[ell - 1]`` is ``Sigma_ell``.
+    offsets : L arrays (d,), zeros if None; ``offsets[ell - 1]`` is ``c_ell``.
+    branch : levels above it are shared by all actions, 0..L.
+
+    Raises
+    ------
+    ValueError
+        If a size does not match, a value is not finite or a covariance is not PSD.
+
+    Examples
+    --------
+    >>> prior = LinearDiffusionPrior([np.eye(2)], [np.eye(2), np.eye(2)])
+    >>> prior.sample(np.random.default_rng(0), 3).shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Array],
+        covariances: Sequence[Array],
+        offsets: Sequence[Array] | None = None,
+        branch: int = 0,
+    ) -> None:
+        if len(covariances) != len(weights) + 1:
+            raise ValueError(
+                f"covariances must hold one more array than weights: {len(weights) + 1}, got {len(covariances)}"
+            )
+        if offsets is not None and len(offsets) != len(weights):
+            raise ValueError(f"offsets must hold one array a link: {len(weights)}, got {len(offsets)}")
+        first = np.asarray(covariances[0])
+        if first.ndim != 2 or first.shape[0] < 1:
+            raise ValueError(f"covariances[0] must have shape (d, d) with d >= 1, got shape {first.shape}")
+        d = self.dim = first.shape[0]
+        self.depth = len(weights)
+        self.branch = integer("branch", branch, 0, self.depth)
+        self.weights = tuple(finite_array(f"weights[{i}]", W, (d, d)) for i, W in enumerate(weights))
+        self.covariances = tuple(covariance(f"covariances[{i}]", S, d) for i, S in enumerate(covariances))
+        given = [np.zeros(d)] * self.depth if offsets is None else offsets
+        self.offsets = tuple(finite_array(f"offsets[{i}]", c, (d,)) for i, c in enumerate(given))
+        self.links = tuple(AffineLink(W, c) for W, c in zip(self.weights, self.offsets, strict=True))
+
+    def two_level(self, branch: int | None = None) -> TwoLevelPrior:
+        """The chain collapsed into a shared and a per-action part (exact), at ``branch`` or the prior's own."""
+        level = self.branch if branch is None else integer("branch", branch, 0, self.depth)
+        return collapse(self.weights, self.covariances, self.offsets, level)
+
+    def with_branch(self, branch: int) -> LinearDiffusionPrior:
+        """The same chain with another branch level, 0..L."""
+        return LinearDiffusionPrior(self.weights, self.covariances, self.offsets, branch)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Settings and arrays, as `prior_from_state` takes them."""
+        d = self.dim
+        arrays = {
+            "weights": np.array(self.weights).reshape(self.depth, d, d),
+            "covariances": np.array(self.covariances),
+            "offsets": np.array(self.offsets).reshape(self.depth, d),
+        }
+        return {"kind": "linear", "branch": self.branch}, arrays
+
+
+def random_linear_prior(
+    dim: int, depth: int, *, seed: int | np.random.SeedSequence | None = 0, branch: int = 0
+) -> LinearDiffusionPrior:
+    """A linear chain with weights uniform on [-1, 1], the last columns zeroed, and unit covariances.
+
+    Link ``ell`` keeps ``max(1, d // 2^(ell-1))`` active columns: (5, 2) for d=5, L=2 and (20, 10, 5, 2)
+    for d=20, L=4, the paper's sizes.
+
+    Parameters
+    ----------
+    dim, depth : d >= 1 and L >= 1.
+    seed : of the weights.
+    branch : levels above it are shared, 0..L.
+    """
+    d, L = integer("dim", dim, 1), integer("depth", depth, 1)
+    rng = stream(seed, "prior")
+    weights = []
+    for ell in range(1, L + 1):
+        W = rng.uniform(-1.0, 1.0, (d, d))
+        W[:, max(1, d >> (ell - 1)) :] = 0.0
+        weights.append(W)
+    return LinearDiffusionPrior(weights, [np.eye(d)] * (L + 1), branch=branch)
+
+
+def prior_from_state(settings: dict[str, Any], arrays: dict[str, Array]) -> Prior:
+    """Build the prior that `Prior.state` described; ValueError for an unknown kind."""
+    if settings.get("kind") != "linear":
+        raise ValueError(f"kind of the saved prior must be 'linear', got {settings.get('kind')!r}")
+    return LinearDiffusionPrior(
+        list(arrays["weights"]), list(arrays["covariances"]), list(arrays["offsets"]), settings["branch"]
+    )

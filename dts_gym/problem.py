@@ -1,0 +1,87 @@
+"""What an agent may know of a bandit: sizes, prior, reward family, horizon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from dts_gym.arrays import Array, finite_array, integer
+from dts_gym.priors import Prior, prior_from_state
+from dts_gym.rewards import RewardModel, reward_model
+
+Features = Literal["disjoint", "shared"]
+
+
+@dataclass(frozen=True, eq=False)
+class BanditProblem:
+    """A contextual bandit problem as its agents see it.
+
+    Parameters
+    ----------
+    num_actions : K.
+    dim : d, of contexts and parameters.
+    prior : law of the parameters; its ``dim`` is d.
+    reward_model : law of a reward given ``x' theta``.
+    features : "disjoint" (a theta an action, contexts (d,)) or "shared" (one theta, contexts (K, d)).
+    horizon : rounds in one instance.
+    past_parameters : (N, d) parameters of past actions, for agents that fit a prior of their own.
+    """
+
+    num_actions: int
+    dim: int
+    prior: Prior
+    reward_model: RewardModel
+    features: Features = "disjoint"
+    horizon: int = 5000
+    past_parameters: Array | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_actions", integer("num_actions", self.num_actions, 1))
+        object.__setattr__(self, "dim", integer("dim", self.dim, 1))
+        object.__setattr__(self, "horizon", integer("horizon", self.horizon, 1))
+        if not isinstance(self.prior, Prior):
+            raise ValueError(f"prior must be a dts_gym Prior, got {self.prior!r:.200}")
+        if self.prior.dim != self.dim:
+            raise ValueError(f"prior must have dim {self.dim}, got a prior of dim {self.prior.dim}")
+        if not isinstance(self.reward_model, RewardModel):
+            raise ValueError(f"reward_model must be a dts_gym RewardModel, got {self.reward_model!r:.200}")
+        if self.features not in get_args(Features):
+            raise ValueError(f"features must be one of {get_args(Features)}, got {self.features!r}")
+        if self.past_parameters is not None:
+            past = finite_array("past_parameters", self.past_parameters, (None, self.dim))
+            object.__setattr__(self, "past_parameters", past)
+
+    @property
+    def context_shape(self) -> tuple[int, ...]:
+        """(d,) for disjoint features, (K, d) for shared ones."""
+        return (self.dim,) if self.features == "disjoint" else (self.num_actions, self.dim)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Settings (JSON) and arrays from which `problem_from_state` builds an equal problem."""
+        prior_settings, prior_arrays = self.prior.state()
+        arrays = {f"prior.{name}": array for name, array in prior_arrays.items()}
+        if self.past_parameters is not None:
+            arrays["past_parameters"] = self.past_parameters
+        settings = {
+            "num_actions": self.num_actions,
+            "dim": self.dim,
+            "features": self.features,
+            "horizon": self.horizon,
+            "reward": {"name": self.reward_model.name, **self.reward_model.settings()},
+            "prior": prior_settings,
+        }
+        return settings, arrays
+
+
+def problem_from_state(settings: dict[str, Any], arrays: dict[str, Array]) -> BanditProblem:
+    """Build the problem that `BanditProblem.state` described."""
+    prior_arrays = {k.removeprefix("prior."): v for k, v in arrays.items() if k.startswith("prior.")}
+    return BanditProblem(
+        num_actions=settings["num_actions"],
+        dim=settings["dim"],
+        prior=prior_from_state(settings["prior"], prior_arrays),
+        reward_model=reward_model(**settings["reward"]),
+        features=settings["features"],
+        horizon=settings["horizon"],
+        past_parameters=arrays.get("past_parameters"),
+    )
