@@ -64,36 +64,3 @@ def collapse(
             mean += product @ offsets[level - 1]
             product = product @ weights[level - 1]
     return TwoLevelPrior(mean, (shared + shared.T) / 2, (own + own.T) / 2)
-
-
-def through_noise(G: Array, h: Array, cov: Array) -> tuple[Array, Array]:
-    r"""Evidence on a node's mean, given evidence on the node.
-
-    A node is ``N(m, cov)`` around its mean ``m``; data say ``exp(-v'Gv/2 + h'v)`` about the node ``v``.
-    Integrating ``v`` out leaves the same form in ``m``.
-
-    Parameters
-    ----------
-    G : (..., d, d) precision of the evidence, PSD, may be singular (no data: zeros).
-    h : (..., d) its natural mean.
-    cov : (d, d) PSD noise of the node, may be zero.
-
-    Returns
-    -------
-    (..., d, d), (..., d)
-        ``(I + G cov)^-1 G`` (symmetrised) and ``(I + G cov)^-1 h``.
-
-    Notes
-    -----
-    Exact. O(d^3) per leading index. Equals the deck's ``P - P (P + G)^-1 P`` with ``P = cov^-1``,
-    without inverting ``cov``.
-
-    Examples
-    --------
-    >>> through_noise(np.array([[1.0]]), np.array([2.0]), np.array([[1.0]]))
-    (array([[0.5]]), array([1.]))
-    """
-    d = cov.shape[-1]
-    solved = np.linalg.solve(np.eye(d) + G @ cov, np.concatenate([G, h[..., None]], axis=-1))
-    gamma = solved[..., :d]
-    return (gamma + np.swapaxes(gamma, -1, -2)) / 2, solved[..., d]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dts_gym.two_level import collapse, through_noise
+from dts_gym.messages import through_noise
+from dts_gym.two_level import collapse
 
 
 def random_cov(rng, d):
