@@ -266,8 +266,10 @@ class TwoLevelPosterior:
         mean = self.prior.mean + beta @ S + (0.0 if m is None else response @ m)
         chol, _ = self._shared()
         spread = response @ self._root  # (K, d, r)
-        half, _ = dtrtrs(chol, spread.reshape(K * d, -1).T, lower=1) if self._natural.size else (np.zeros((0, K * d)), 0)
-        cov = half.T @ half
+        cov = np.zeros((K * d, K * d))
+        if self._natural.size:
+            half, _ = dtrtrs(chol, spread.reshape(K * d, -1).T, lower=1)
+            cov = half.T @ half
         for a in range(K):
             block = slice(a * d, (a + 1) * d)
             own = S - S @ gamma[a] @ S
