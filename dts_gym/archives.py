@@ -1,0 +1,80 @@
+"""Files that survive a kill: written whole under another name, then renamed; read without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SETTINGS = "settings.json"  # the member that holds the settings, as UTF-8 bytes
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that a kill at any moment leaves the old file or the new one, never a part.
+
+    Parameters
+    ----------
+    path : its folder must exist.
+    write : called with the open binary file.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_archive(
+    path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]
+) -> None:
+    """Write arrays and settings (JSON) as one .npz under exactly ``path``.
+
+    Raises
+    ------
+    ValueError
+        If an array is of objects, or a name is taken by the settings.
+    TypeError
+        If the settings are not JSON.
+    """
+    if _SETTINGS in arrays:
+        raise ValueError(f"arrays must not use the name {_SETTINGS!r}")
+    text = json.dumps(settings).encode()
+    members = {name: np.asarray(array) for name, array in arrays.items()}
+    members[_SETTINGS] = np.frombuffer(text, dtype=np.uint8)
+    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **members))
+
+
+def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read what `write_archive` wrote: arrays and settings.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged or is no archive of this package.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        settings = json.loads(arrays.pop(_SETTINGS).tobytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"path must be a file written by dts_gym, got {os.fspath(path)!r}: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"path must be a file written by dts_gym, got {os.fspath(path)!r}: no settings in it")
+    return arrays, settings
