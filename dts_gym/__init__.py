@@ -1,3 +1,81 @@
-"""Bayesian contextual bandits with structured priors, as Gymnasium environments and agents."""
+"""Bayesian contextual bandits with structured priors, as Gymnasium environments and agents.
+
+    import gymnasium as gym, dts_gym
+
+    env = gym.make("DiffusionBandit-v0", num_actions=100, dim=5, depth=2)
+    agent = dts_gym.make_agent("dTS", env, seed=0)
+    result = dts_gym.run(env, agent, num_rounds=1000, seed=0)
+
+Importing the package registers ids and loads nothing else; names load when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, register_envs
+
+if TYPE_CHECKING:
+    from dts_gym import agents, checks, datasets, envs
+    from dts_gym.links import AffineLink
+    from dts_gym.priors import LinearDiffusionPrior, Prior, random_linear_prior
+    from dts_gym.problem import BanditInstance, BanditProblem
+    from dts_gym.rewards import GaussianReward, RewardModel
+    from dts_gym.runner import RunResult, compare, run
+    from dts_gym.tuning import tune
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AffineLink",
+    "BanditInstance",
+    "BanditProblem",
+    "GaussianReward",
+    "LinearDiffusionPrior",
+    "Prior",
+    "RewardModel",
+    "RunResult",
+    "agent_ids",
+    "agents",
+    "checks",
+    "compare",
+    "datasets",
+    "env_ids",
+    "envs",
+    "make_agent",
+    "random_linear_prior",
+    "register_agent",
+    "run",
+    "tune",
+]
+
+_MODULES = ("agents", "checks", "datasets", "envs")
+_HOMES = {
+    "AffineLink": "links",
+    "BanditInstance": "problem",
+    "BanditProblem": "problem",
+    "GaussianReward": "rewards",
+    "LinearDiffusionPrior": "priors",
+    "Prior": "priors",
+    "RewardModel": "rewards",
+    "RunResult": "runner",
+    "compare": "runner",
+    "random_linear_prior": "priors",
+    "run": "runner",
+    "tune": "tuning",
+}
+
+register_envs()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"dts_gym.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"dts_gym.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'dts_gym' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -73,6 +73,36 @@ class BanditProblem:
         return settings, arrays
 
 
+@dataclass(frozen=True, eq=False)
+class BanditInstance:
+    """One bandit: the parameters that an environment drew, hidden from agents (only Oracle may look).
+
+    Parameters
+    ----------
+    parameters : (K, d), or (d,) where all actions share one.
+    reward_model : law of a reward given ``x' theta``.
+    """
+
+    parameters: Array
+    reward_model: RewardModel
+
+    def linear_predictors(self, context: Array) -> Array:
+        """``x' theta`` of every action, (K,), from a context (d,) (or (K, d) for a shared parameter)."""
+        if self.parameters.ndim == 1:
+            return context @ self.parameters
+        return self.parameters @ context
+
+    def linear_predictor(self, context: Array, action: int) -> float:
+        """``x' theta`` of one action, from a context as `linear_predictors` takes it."""
+        if self.parameters.ndim == 1:
+            return float(context[action] @ self.parameters)
+        return float(self.parameters[action] @ context)
+
+    def expected_rewards(self, context: Array) -> Array:
+        """Mean reward of every action, (K,)."""
+        return self.reward_model.mean(self.linear_predictors(context))
+
+
 def problem_from_state(settings: dict[str, Any], arrays: dict[str, Array]) -> BanditProblem:
     """Build the problem that `BanditProblem.state` described."""
     prior_arrays = {k.removeprefix("prior."): v for k, v in arrays.items() if k.startswith("prior.")}

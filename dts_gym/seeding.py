@@ -19,6 +19,7 @@ _KEYS = {
     "predict-greedy": 12,
     "predict-draw": 13,
     "past-parameters": 14,
+    "parameters": 16,
     "agent": 15,
     "prior": 21,
     "instance": 22,

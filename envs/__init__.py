@@ -1,1 +1,6 @@
-"""Environments: one a file."""
+"""Environments: one file each; made by id, ``gym.make("DiffusionBandit-v0")``."""
+
+from dts_gym.envs.base import BanditEnv
+from dts_gym.envs.diffusion import DiffusionBanditEnv
+
+__all__ = ["BanditEnv", "DiffusionBanditEnv"]

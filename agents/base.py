@@ -1,0 +1,359 @@
+"""The template of every agent: what is checked, where randomness comes from, how a state is kept."""
+
+from __future__ import annotations
+
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, Protocol, Self, TypeVar, final
+
+import numpy as np
+
+from dts_gym.archives import read_archive, write_archive
+from dts_gym.arrays import Array, IntArray, finite_array, integer, positive
+from dts_gym.problem import BanditProblem, problem_from_state
+from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.seeding import restore, state_of, stream
+
+_STREAMS = ("act", "predict-greedy", "predict-draw", "parameters")
+_FORMAT = 1
+
+
+class Agent(ABC):
+    """A bandit agent: it picks actions for contexts and learns from rewards.
+
+    Subclasses say how to choose, learn, forget and keep their state; this class checks input, owns the random
+    streams and the files.
+
+    Parameters
+    ----------
+    problem : what the agent may know of the bandit.
+    seed : of all its random choices; None takes fresh entropy.
+    settings : the subclass's other constructor arguments by name, as `load` passes them again.
+
+    Attributes
+    ----------
+    problem : BanditProblem
+    reward_model : RewardModel
+        The law of rewards that the agent believes in.
+    num_updates : int
+        Observations learned since the last `reset`.
+    """
+
+    reward_model: RewardModel
+
+    def __init__(self, problem: BanditProblem, *, seed: int | np.random.SeedSequence | None, **settings: Any) -> None:
+        if not isinstance(problem, BanditProblem):
+            raise ValueError(f"problem must be a BanditProblem, got {problem!r:.200}")
+        self.problem = problem
+        self._settings = settings
+        self.reward_model = self._believed_rewards()
+        self.reset(seed)
+
+    @classmethod
+    def from_env(cls, env: Any, *, seed: int | np.random.SeedSequence | None = None, **settings: Any) -> Self:
+        """The agent for an environment's problem, ``env.unwrapped.problem``."""
+        return cls(env.unwrapped.problem, seed=seed, **settings)
+
+    @final
+    def act(self, context: Any) -> int | IntArray:
+        """Pick an action for every context.
+
+        Parameters
+        ----------
+        context : (d,), or (n, d) for n contexts of one instance; with shared features (K, d) or (n, K, d).
+
+        Returns
+        -------
+        int or (n,) ints
+            Each row has an independent posterior draw where the agent draws.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit the problem or a value is not finite.
+        """
+        x = self._check_context(context)
+        chosen = self._choose(x, self._rngs["act"])
+        return int(chosen) if x.ndim == len(self.problem.context_shape) else chosen
+
+    @final
+    def update(self, context: Any, action: Any, reward: Any) -> None:
+        """Learn from rewards; everything is checked before anything changes.
+
+        Parameters
+        ----------
+        context : as `act` takes it.
+        action : int, or (n,) ints, in 0..K-1.
+        reward : float, or (n,) floats.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, a value is not finite, an action is out of range, or a reward is outside
+            the support of the agent's reward model. The agent is then unchanged.
+        """
+        x = self._check_context(context)
+        if x.ndim == len(self.problem.context_shape):
+            a = integer("action", action, 0, self.problem.num_actions - 1)
+            y = self.reward_model.check(_scalar("reward", reward))
+            self._learn(x, a, y)
+            self.num_updates += 1
+            return
+        actions = _integers("action", action, len(x), self.problem.num_actions)
+        rewards = finite_array("reward", reward, (len(x),)).tolist()
+        checked = [self.reward_model.check(y) for y in rewards]
+        for row, a, y in zip(x, actions, checked, strict=True):
+            self._learn(row, a, y)
+        self.num_updates += len(x)
+
+    @final
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[Any, ...] | None = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[IntArray, tuple[Any, ...] | None]:
+        """Actions as a stable-baselines3 policy gives them; never learns, and never moves the stream of `act`.
+
+        Parameters
+        ----------
+        observation : as `act` takes it.
+        state, episode_start : recurrent policies' arguments; ``state`` is handed back.
+        deterministic : True: greedy on the posterior mean, of tied actions the lowest-numbered; False: the law of
+            `act`, from a stream of its own.
+
+        Returns
+        -------
+        ndarray of ints () or (n,), state
+        """
+        x = self._check_context(observation)
+        if deterministic:
+            return np.asarray(self._choose_greedily(x, self._rngs["predict-greedy"])), state
+        return np.asarray(self._choose(x, self._rngs["predict-draw"])), state
+
+    @final
+    def reset(self, seed: int | np.random.SeedSequence | None = None) -> None:
+        """Forget everything learned and start all random streams from ``seed`` (None: fresh entropy)."""
+        # One root for all streams: with None each purpose would take entropy of its own, and none be told again.
+        root = seed if seed is not None else np.random.SeedSequence()
+        self._rngs = {name: stream(root, name) for name in _STREAMS}
+        self.num_updates = 0
+        self._forget()
+
+    @final
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the agent, its problem and its random streams to one .npz without pickle, under exactly ``path``."""
+        problem_settings, problem_arrays = self.problem.state()
+        plain = {name: value for name, value in self._settings.items() if not isinstance(value, np.ndarray)}
+        arrays = {f"problem.{name}": array for name, array in problem_arrays.items()}
+        arrays |= {f"setting.{name}": v for name, v in self._settings.items() if isinstance(v, np.ndarray)}
+        arrays |= {f"state.{name}": array for name, array in self._state().items()}
+        settings = {
+            "format": _FORMAT,
+            "agent": type(self).__name__,
+            "problem": problem_settings,
+            "settings": plain,
+            "streams": {name: state_of(rng) for name, rng in self._rngs.items()},
+            "num_updates": self.num_updates,
+        }
+        write_archive(path, arrays, settings)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The agent that `save` wrote; it continues bit for bit.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, or holds another kind of agent.
+        """
+        arrays, saved = read_archive(path)
+        if saved.get("agent") != cls.__name__ or saved.get("format") != _FORMAT:
+            raise ValueError(
+                f"path must be a file of {cls.__name__} in format {_FORMAT}, got {os.fspath(path)!r} of "
+                f"{saved.get('agent')!r} in format {saved.get('format')!r}"
+            )
+        parts: dict[str, dict[str, Any]] = {"problem": {}, "setting": {}, "state": {}}
+        try:
+            for name, array in arrays.items():
+                part, _, rest = name.partition(".")
+                parts[part][rest] = array
+            problem = problem_from_state(saved["problem"], parts["problem"])
+            agent = cls._rebuild(problem, {**saved["settings"], **parts["setting"]}, parts["state"])
+            agent._restore(parts["state"])
+            for name in _STREAMS:
+                restore(agent._rngs[name], saved["streams"][name])
+            agent.num_updates = integer("num_updates", saved["num_updates"], 0)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            name = cls.__name__
+            raise ValueError(f"path must be a whole file of {name}, got {os.fspath(path)!r}: {error}") from error
+        return agent
+
+    @classmethod
+    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Array]) -> Self:
+        """A fresh agent with saved settings."""
+        return cls(problem, seed=0, **settings)
+
+    def _believed_rewards(self) -> RewardModel:
+        return self.problem.reward_model
+
+    def _check_context(self, context: Any) -> Array:
+        shape = self.problem.context_shape
+        try:
+            x = np.asarray(context, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"context must be an array of numbers, got {context!r:.200}") from error
+        if x.shape != shape and x.shape[1:] != shape:
+            raise ValueError(f"context must have shape {shape} or (n, {str(shape)[1:]}, got shape {x.shape}")
+        flat = x.ravel()
+        # A finite sum of squares proves that all are finite; the slow look is for the others.
+        if not math.isfinite(flat.dot(flat)) and not np.isfinite(flat).all():
+            raise ValueError(f"context must be finite, got {flat[~np.isfinite(flat)][0]} among its values")
+        return x
+
+    @abstractmethod
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        """Actions, () or (n,), for checked contexts."""
+
+    @abstractmethod
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        """Actions of the largest estimated mean, () or (n,), for checked contexts."""
+
+    @abstractmethod
+    def _learn(self, context: Array, action: int, reward: float) -> None:
+        """Take in one checked observation."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Go back to the prior."""
+
+    @abstractmethod
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        """Arrays from which `_restore` continues bit for bit."""
+
+    @abstractmethod
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `_state` gave."""
+
+
+class Posterior(Protocol):
+    """What an agent asks of a posterior; contexts are (d,) or (n, d), scale is the exploration scale."""
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+
+    def thompson(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
+        """Best actions under posterior draws."""
+
+    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
+        """Actions of the largest mean plus ``scale`` standard deviations."""
+
+    def greedy(self, contexts: Array) -> IntArray:
+        """Actions of the largest posterior mean."""
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float) -> Array:
+        """One posterior draw, (K, d)."""
+
+    def moments(self, scale: float) -> tuple[Array, Array]:
+        """Posterior mean (K, d) and covariance (K d, K d)."""
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+
+    def restore(self, state: dict[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+
+
+P = TypeVar("P", bound=Posterior)
+
+
+class PosteriorAgent(Agent, Generic[P]):
+    """An agent that holds a posterior of all actions' parameters; subclasses say which, and how to choose by it.
+
+    Parameters
+    ----------
+    problem, seed : as `Agent`.
+    exploration : every posterior standard deviation is multiplied by it; 1 is the Bayesian answer.
+    noise_std : standard deviation of the Gaussian rewards believed in; None takes the problem's.
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: int | np.random.SeedSequence | None,
+        exploration: float,
+        noise_std: float | None,
+        **settings: Any,
+    ) -> None:
+        self.exploration = positive("exploration", exploration)
+        self._noise_std = None if noise_std is None else positive("noise_std", noise_std)
+        super().__init__(problem, seed=seed, exploration=self.exploration, noise_std=self._noise_std, **settings)
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of the rewards that the agent believes in."""
+        assert isinstance(self.reward_model, GaussianReward)
+        return self.reward_model.noise_std
+
+    def sample_parameters(self) -> Array:
+        """One posterior draw of all actions' parameters, (K, d): for small K. Exact; its stream is its own."""
+        return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration)
+
+    def moments(self) -> tuple[Array, Array]:
+        """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K. Exact."""
+        return self._posterior.moments(self.exploration)
+
+    @abstractmethod
+    def _make_posterior(self) -> P:
+        """The posterior before any data."""
+
+    def _believed_rewards(self) -> RewardModel:
+        if self._noise_std is not None:
+            return GaussianReward(self._noise_std)
+        if not isinstance(self.problem.reward_model, GaussianReward):
+            raise ValueError(
+                f"noise_std must be given where the rewards are not Gaussian: {type(self).__name__} believes in "
+                f"Gaussian rewards, the problem has {self.problem.reward_model!r}"
+            )
+        return self.problem.reward_model
+
+    def _forget(self) -> None:
+        self._posterior = self._make_posterior()
+
+    def _learn(self, context: Array, action: int, reward: float) -> None:
+        self._posterior.update(context, action, reward)
+
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.greedy(contexts)
+
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        return self._posterior.state()
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._posterior.restore(dict(state))
+
+
+def _scalar(name: str, value: Any) -> Any:
+    """``value`` without its array, where it is one of a single number without axes."""
+    if isinstance(value, np.ndarray):
+        if value.ndim:
+            raise ValueError(f"{name} must be a number, got an array of shape {value.shape}")
+        return value[()]
+    return value
+
+
+def _integers(name: str, value: Any, count: int, high: int) -> list[int]:
+    """``value`` as ``count`` ints in 0..high-1, or ValueError."""
+    array = np.asarray(value)
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be {count} integers, got shape {array.shape} of {array.dtype}")
+    if count and not (array.min() >= 0 and array.max() < high):
+        bad = array[(array < 0) | (array >= high)][0]
+        raise ValueError(f"{name} must be in 0..{high - 1}, got {bad}")
+    return [int(a) for a in array]

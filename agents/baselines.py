@@ -1,0 +1,154 @@
+"""What a bandit agent should beat, and what it cannot: epsilon-greedy, uniform play, the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from dts_gym.agents.base import Agent
+from dts_gym.agents.linear import Seed, independent_prior
+from dts_gym.arrays import Array, IntArray
+from dts_gym.problem import BanditInstance, BanditProblem
+from dts_gym.rewards import GaussianReward
+from dts_gym.two_level import TwoLevelPosterior
+
+
+class EpsilonGreedy(Agent):
+    """Plays uniformly with probability ``epsilon``, else greedily on ridge regression's means.
+
+    Parameters
+    ----------
+    problem, seed : as every agent; the problem's prior is not looked at.
+    epsilon : probability of a uniform action, 0..1.
+    prior_mean, prior_cov : of every action's parameters, as `LinTS`; zeros and the identity if None.
+
+    Notes
+    -----
+    Greedy play breaks ties, among them all unplayed actions, towards the lowest-numbered action.
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        epsilon: float = 0.1,
+        prior_mean: Array | None = None,
+        prior_cov: Array | None = None,
+    ) -> None:
+        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 <= epsilon <= 1:
+            raise ValueError(f"epsilon must be a number in 0..1, got {epsilon!r}")
+        self.epsilon = float(epsilon)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        rows = contexts.shape[:-1]
+        explore = rng.random(rows) < self.epsilon
+        uniform = rng.integers(self.problem.num_actions, size=rows)
+        return np.where(explore, uniform, self._posterior.greedy(contexts))
+
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.greedy(contexts)
+
+    def _learn(self, context: Array, action: int, reward: float) -> None:
+        self._posterior.update(context, action, reward)
+
+    def _forget(self) -> None:
+        # The means of ridge regression: with the noise scale that the rewards have, 1 where they are not Gaussian.
+        model = self.reward_model
+        noise_std = model.noise_std if isinstance(model, GaussianReward) else 1.0
+        self._posterior = TwoLevelPosterior(self._prior, self.problem.num_actions, noise_std)
+
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        return self._posterior.state()
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._posterior.restore(dict(state))
+
+
+class Random(Agent):
+    """Plays uniformly; ``predict(deterministic=True)`` sees all actions tied and plays 0."""
+
+    def __init__(self, problem: BanditProblem, *, seed: Seed = None) -> None:
+        super().__init__(problem, seed=seed)
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
+        return np.asarray(rng.integers(self.problem.num_actions, size=rows))
+
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return np.zeros(contexts.shape[: contexts.ndim - len(self.problem.context_shape)], dtype=np.int64)
+
+    def _learn(self, context: Array, action: int, reward: float) -> None:
+        return
+
+    def _forget(self) -> None:
+        return
+
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        return {}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        return
+
+
+class Oracle(Agent):
+    """Plays the best action of the instance that the environment holds: zero regret, the only agent that looks.
+
+    Parameters
+    ----------
+    problem : of the environment.
+    env : the environment; its ``unwrapped.instance`` is read at every choice.
+    seed : taken as every agent takes it; nothing is random.
+
+    Notes
+    -----
+    A saved oracle keeps the instance of that moment, and a loaded one plays on it.
+    """
+
+    def __init__(self, problem: BanditProblem, *, env: Any = None, seed: Seed = None) -> None:
+        if not isinstance(env, BanditInstance) and not hasattr(getattr(env, "unwrapped", None), "instance"):
+            raise ValueError(f"env must be a bandit environment, whose instance the oracle reads, got {env!r:.200}")
+        self._env = env
+        super().__init__(problem, seed=seed)
+
+    @classmethod
+    def from_env(cls, env: Any, *, seed: Seed = None, **settings: Any) -> Self:
+        """The oracle of an environment."""
+        return cls(env.unwrapped.problem, env=env, seed=seed, **settings)
+
+    @classmethod
+    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Array]) -> Self:
+        return cls(problem, env=BanditInstance(state["parameters"], problem.reward_model), **settings)
+
+    @property
+    def instance(self) -> BanditInstance:
+        """The instance played on; ValueError before the environment's first reset."""
+        instance = self._env if isinstance(self._env, BanditInstance) else self._env.unwrapped.instance
+        if not isinstance(instance, BanditInstance):
+            raise ValueError("env must hold an instance: reset the environment before the oracle acts")
+        return instance
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._choose_greedily(contexts, rng)
+
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        instance = self.instance
+        if contexts.ndim == len(self.problem.context_shape):
+            return np.asarray(instance.linear_predictors(contexts).argmax())
+        return np.array([instance.linear_predictors(x).argmax() for x in contexts], dtype=np.int64)
+
+    def _learn(self, context: Array, action: int, reward: float) -> None:
+        return
+
+    def _forget(self) -> None:
+        return
+
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        return {"parameters": self.instance.parameters}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        return

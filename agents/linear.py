@@ -1,0 +1,234 @@
+"""Agents with an exact Gaussian posterior: one engine, told apart by its prior and by how it chooses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dts_gym.agents.base import PosteriorAgent
+from dts_gym.arrays import Array, IntArray, covariance, finite_array, integer
+from dts_gym.joint import JointPosterior
+from dts_gym.messages import Evidence, downward, upward
+from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.problem import BanditProblem
+from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
+
+Seed = int | np.random.SeedSequence | None
+
+
+class DiffusionTS(PosteriorAgent[TwoLevelPosterior]):
+    """Diffusion Thompson sampling (dTS): a posterior draw under the chain prior, then its best action.
+
+    Parameters
+    ----------
+    problem : with a chain of affine links.
+    seed : of all random choices; None takes fresh entropy.
+    exploration : scale of the posterior standard deviation; 1 is the Bayesian answer.
+    branch : levels above it are shared by all actions, 0..L; None takes the prior's own.
+    noise_std : standard deviation of the rewards believed in; None takes the problem's.
+
+    Notes
+    -----
+    Exact. A round costs one pass over the played actions' packed matrices, whatever K and L.
+
+    Source: Aouali, "Diffusion Models Meet Contextual Bandits".
+
+    Examples
+    --------
+    >>> import gymnasium as gym, dts_gym
+    >>> env = gym.make("DiffusionBandit-v0", num_actions=5, dim=3)
+    >>> agent = dts_gym.agents.DiffusionTS(env.unwrapped.problem, seed=0)
+    >>> agent.update([0.1, 0.2, 0.3], 2, 1.5)
+    >>> agent.num_updates
+    1
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        branch: int | None = None,
+        noise_std: float | None = None,
+    ) -> None:
+        chain = _linear_chain(type(self).__name__, problem)
+        self.branch = chain.branch if branch is None else integer("branch", branch, 0, chain.depth)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, branch=branch)
+
+    def sample_chain(self) -> list[Array]:
+        """One posterior draw of every level: entry ``ell`` is ``psi_ell``, (1, d) above the branch, else (K, d).
+
+        Exact; entry 0 has the law of `sample_parameters`. O(L d^3) above the branch and O(K d^3) a level below.
+        """
+        chain = _linear_chain(type(self).__name__, self.problem)
+        K, d, tempering = self.problem.num_actions, self.problem.dim, self.exploration**2
+        table = self._posterior.table
+        G, h = np.zeros((K, d, d)), np.zeros((K, d))
+        G[table.actions], h[table.actions] = (part / tempering for part in table.evidence())
+        covariances = [cov * tempering for cov in chain.covariances]
+        levels = upward(chain.links, covariances, Evidence(G, h), self.branch)
+        return downward(chain.links, covariances, levels, K, self.branch, self._rngs["parameters"])
+
+    def _make_posterior(self) -> TwoLevelPosterior:
+        return _chain_posterior(self, self.branch)
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration)
+
+
+class HierTS(PosteriorAgent[TwoLevelPosterior]):
+    """Hierarchical Thompson sampling: keeps the top latent shared, marginalises the others (branch L - 1).
+
+    Parameters and cost as `DiffusionTS`. Exact for the model in which only ``psi_L`` is shared.
+
+    Source: Hong et al., "Hierarchical Bayesian Bandits" (2022), on the chain as the deck compares it.
+    """
+
+    def __init__(
+        self, problem: BanditProblem, *, seed: Seed = None, exploration: float = 1.0, noise_std: float | None = None
+    ) -> None:
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std)
+
+    def _make_posterior(self) -> TwoLevelPosterior:
+        chain = _linear_chain(type(self).__name__, self.problem)
+        return _chain_posterior(self, max(chain.depth - 1, 0))
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration)
+
+
+class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
+    """Linear Thompson sampling with the chain's marginal as every action's prior (branch L): no sharing.
+
+    Parameters and cost as `DiffusionTS`. Exact for the model in which actions are independent.
+    """
+
+    def __init__(
+        self, problem: BanditProblem, *, seed: Seed = None, exploration: float = 1.0, noise_std: float | None = None
+    ) -> None:
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std)
+
+    def _make_posterior(self) -> TwoLevelPosterior:
+        return _chain_posterior(self, _linear_chain(type(self).__name__, self.problem).depth)
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration)
+
+
+class LinTS(PosteriorAgent[TwoLevelPosterior]):
+    """Linear Thompson sampling: independent actions, each with the prior ``N(prior_mean, prior_cov)``.
+
+    Parameters
+    ----------
+    problem, seed, exploration, noise_std : as `DiffusionTS`; the problem's own prior is not looked at.
+    prior_mean : (d,), zeros if None.
+    prior_cov : (d, d) PSD, the identity if None.
+
+    Notes
+    -----
+    Exact. Agrawal and Goyal's ``v`` is ``exploration * noise_std`` under a prior of covariance
+    ``noise_std^2 I / lambda``.
+
+    Source: Agrawal and Goyal, "Thompson Sampling for Contextual Bandits with Linear Payoffs" (2013).
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        prior_mean: Array | None = None,
+        prior_cov: Array | None = None,
+        noise_std: float | None = None,
+    ) -> None:
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **given)
+
+    def _make_posterior(self) -> TwoLevelPosterior:
+        return TwoLevelPosterior(self._prior, self.problem.num_actions, self.noise_std)
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration)
+
+
+class LinUCB(PosteriorAgent[TwoLevelPosterior]):
+    """Linear upper confidence bounds: the largest mean plus ``exploration`` posterior standard deviations.
+
+    Parameters as `LinTS`. Unplayed actions are one tie, broken at random.
+
+    Notes
+    -----
+    Exact. Li et al.'s ``alpha`` is ``exploration * noise_std`` under a prior of covariance
+    ``noise_std^2 I / lambda``.
+
+    Source: Li et al., "A Contextual-Bandit Approach to Personalized News Article Recommendation" (2010).
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        prior_mean: Array | None = None,
+        prior_cov: Array | None = None,
+        noise_std: float | None = None,
+    ) -> None:
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **given)
+
+    def _make_posterior(self) -> TwoLevelPosterior:
+        return TwoLevelPosterior(self._prior, self.problem.num_actions, self.noise_std)
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.upper_confidence(contexts, rng, self.exploration)
+
+
+class JointTS(PosteriorAgent[JointPosterior]):
+    """Thompson sampling on the dense posterior of all actions: the same law as dTS, at the cost that dTS avoids.
+
+    Parameters as `DiffusionTS`. Exact. O(n K d) an update and O(n K d) a draw, with n the numbers that the
+    unrolled chain draws (at least K d); for small K.
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        branch: int | None = None,
+        noise_std: float | None = None,
+    ) -> None:
+        chain = _linear_chain(type(self).__name__, problem)
+        self._chain = chain if branch is None else chain.with_branch(branch)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, branch=branch)
+
+    def _make_posterior(self) -> JointPosterior:
+        return JointPosterior(self._chain, self.problem.num_actions, self.noise_std)
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration)
+
+
+def independent_prior(
+    problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None
+) -> tuple[TwoLevelPrior, dict[str, Array | None]]:
+    """The prior of independent actions, and what was given as `Agent` keeps it in files."""
+    d = problem.dim
+    mean = None if prior_mean is None else finite_array("prior_mean", prior_mean, (d,))
+    cov = None if prior_cov is None else covariance("prior_cov", prior_cov, d)
+    prior = TwoLevelPrior(np.zeros(d) if mean is None else mean, np.zeros((d, d)), np.eye(d) if cov is None else cov)
+    return prior, {"prior_mean": mean, "prior_cov": cov}
+
+
+def _linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
+    if not isinstance(problem.prior, LinearDiffusionPrior):
+        raise ValueError(f"problem must have a LinearDiffusionPrior for {agent}, got {type(problem.prior).__name__}")
+    return problem.prior
+
+
+def _chain_posterior(agent: PosteriorAgent[TwoLevelPosterior], branch: int) -> TwoLevelPosterior:
+    chain = _linear_chain(type(agent).__name__, agent.problem)
+    return TwoLevelPosterior(chain.two_level(branch), agent.problem.num_actions, agent.noise_std)

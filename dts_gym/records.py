@@ -1,0 +1,400 @@
+"""Records of an experiment: what was asked, and one file a finished run, so that a kill loses little.
+
+A folder holds ``experiment.json`` (settings, versions, command line) and ``runs/LABEL-seed-S.npz``, one a run. A
+run's file keeps the regret curve and the times, not actions and rewards: tables and figures need neither, they
+would be most of the bytes, and the seeds in the file give them back exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from dts_gym.archives import read_archive, write_archive, write_atomically
+from dts_gym.arrays import Array, IntArray, finite_array, integer
+
+Role = Literal["report", "tuning"]
+_FORMAT = 1
+_MAX_POINTS = 5000  # a longer curve is thinned: no figure shows more, and 50 runs of 10^6 rounds would be 400 MB
+_EXPERIMENT = "experiment.json"
+_RUNS = "runs"
+TUNING = "tuning"
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """An agent in an experiment.
+
+    Parameters
+    ----------
+    id : as `dts_gym.agent_ids` lists.
+    settings : of its constructor.
+    label : its name in tables and figures; made from id and settings if empty.
+
+    Examples
+    --------
+    >>> AgentSpec("dTS", {"exploration": 0.25}).label
+    'dTS (exploration 0.25)'
+    """
+
+    id: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", dict(self.settings))
+        object.__setattr__(self, "label", self.label or label_of(self.id, self.settings))
+
+
+def label_of(agent_id: str, settings: Mapping[str, Any]) -> str:
+    """A readable name for an agent with settings."""
+    return f"{agent_id} ({', '.join(f'{k} {_short(v)}' for k, v in settings.items())})" if settings else agent_id
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, str | int | float | None) else type(value).__name__
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment runs: every agent on every seed.
+
+    Parameters
+    ----------
+    env_id : Gymnasium's id.
+    env_settings : arguments of ``gym.make``.
+    agents : with different labels.
+    seeds : one run an agent and seed; runs of one seed share the instance, the contexts and the noise.
+    num_rounds : of every run.
+    role : "report" or "tuning"; no seed of one role gives the same streams as any of the other.
+    redraw_prior : whether each seed has a prior of its own.
+    tuning : grid and seeds of the tuning that came before, or None.
+    """
+
+    env_id: str
+    env_settings: Mapping[str, Any]
+    agents: tuple[AgentSpec, ...]
+    seeds: tuple[int, ...]
+    num_rounds: int
+    role: Role = "report"
+    redraw_prior: bool = False
+    tuning: Mapping[str, Any] | None = None
+
+    def identity(self, spec: AgentSpec, seed: int) -> dict[str, Any]:
+        """All that decides one run's result, as JSON holds it."""
+        return {
+            "env_id": self.env_id,
+            "env_settings": describe("env_settings", self.env_settings),
+            "agent": {"id": spec.id, "settings": describe("settings", spec.settings)},
+            "seed": seed,
+            "num_rounds": self.num_rounds,
+            "role": self.role,
+            "redraw_prior": self.redraw_prior,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """One finished run.
+
+    Parameters
+    ----------
+    seed : its name in the experiment.
+    env_seed, agent_seed : what ``env.reset`` and `make_agent` got.
+    rounds : (m,) rounds, counted from 1, at which the curve is kept; the last is the run's last.
+    regret : (m,) cumulative regret after these rounds.
+    total_reward : sum of all rewards.
+    act_seconds, update_seconds : time spent in the agent.
+    """
+
+    seed: int
+    env_seed: int
+    agent_seed: int
+    rounds: IntArray
+    regret: Array
+    total_reward: float
+    act_seconds: float
+    update_seconds: float
+
+    @property
+    def microseconds_per_round(self) -> float:
+        """Time of the agent in a round, choosing and learning."""
+        return 1e6 * (self.act_seconds + self.update_seconds) / int(self.rounds[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Agents on the same instances.
+
+    Parameters
+    ----------
+    experiment : what was run; its agents in the order of tables and figures.
+    runs : label -> records in the order of ``experiment.seeds``.
+    tuning : the tuning that came before, as a comparison of all points of its grid, or None.
+    """
+
+    experiment: Experiment
+    runs: Mapping[str, tuple[RunRecord, ...]]
+    tuning: Comparison | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """Of the agents, in the order given."""
+        return [spec.label for spec in self.experiment.agents]
+
+    @property
+    def rounds(self) -> IntArray:
+        """(m,) rounds at which the curves are kept, counted from 1."""
+        return kept_rounds(self.experiment.num_rounds)
+
+    def regret(self, label: str) -> Array:
+        """(seeds, m) cumulative regret."""
+        return np.stack([run.regret for run in self._of(label)])
+
+    def final_regret(self, label: str) -> Array:
+        """(seeds,) cumulative regret at the last round."""
+        return np.array([run.regret[-1] for run in self._of(label)])
+
+    def microseconds_per_round(self, label: str) -> Array:
+        """(seeds,) time of the agent in a round."""
+        return np.array([run.microseconds_per_round for run in self._of(label)])
+
+    def _of(self, label: str) -> tuple[RunRecord, ...]:
+        if label not in self.runs:
+            raise ValueError(f"label must be one of {self.labels}, got {label!r}")
+        return self.runs[label]
+
+
+def kept_rounds(num_rounds: int) -> IntArray:
+    """Rounds at which a record keeps the curve: all of them up to 5000, else 5000 even steps with the last."""
+    steps = min(num_rounds, _MAX_POINTS)
+    return np.arange(1, steps + 1, dtype=np.int64) * num_rounds // steps
+
+
+def describe(name: str, value: Any) -> Any:
+    """``value`` as JSON holds it; arrays and priors by a digest of what is in them.
+
+    Raises
+    ------
+    ValueError
+        If it is nothing that a record can tell apart from another.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(key): describe(f"{name}[{key!r}]", item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(name, item) for item in value]
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return {"array": list(value.shape), "dtype": str(value.dtype), "sha256": digest}
+    if hasattr(value, "state"):  # a prior or a problem: settings and arrays from which it can be built again
+        return {"type": type(value).__name__, "state": describe(name, value.state())}
+    raise ValueError(f"{name} must be plain data, an array or a prior where records are kept, got {value!r:.200}")
+
+
+def prepare_folder(out: Path, experiment: Experiment, *, resume: bool) -> None:
+    """Make ``out`` ready for an experiment's records.
+
+    Raises
+    ------
+    ValueError
+        If it holds something and ``resume`` is off, or holds an experiment with other settings.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out must be a folder, got the file {os.fspath(out)!r}")
+    held = sorted(entry.name for entry in out.iterdir() if not entry.name.endswith(".part")) if out.is_dir() else []
+    if held and not resume:
+        raise ValueError(
+            f"out must be a new or empty folder unless resumed, got {os.fspath(out)!r}, which holds {held[0]!r}"
+        )
+    if held:
+        _check_same(out, experiment)
+    else:
+        (out / _RUNS).mkdir(parents=True, exist_ok=True)
+        write_experiment(out, experiment)
+
+
+def write_experiment(out: Path, experiment: Experiment, reported: tuple[AgentSpec, ...] | None = None) -> None:
+    """Write ``experiment.json``; ``reported`` are the agents after tuning, where they are known already."""
+    if reported is None and experiment.tuning is None:
+        reported = experiment.agents
+    content = {
+        "format": _FORMAT,
+        "settings": _settings(experiment),
+        "reported": None if reported is None else [_spec_state(spec) for spec in reported],
+        "versions": _versions(),
+        "command": shlex.join(sys.argv),
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False).encode()
+    write_atomically(out / _EXPERIMENT, lambda file: file.write(text))
+
+
+def write_record(out: Path, experiment: Experiment, spec: AgentSpec, record: RunRecord) -> None:
+    """Write one run's record."""
+    numbers = asdict(record)
+    arrays = {"rounds": numbers.pop("rounds"), "regret": numbers.pop("regret")}
+    settings = {"format": _FORMAT, "identity": experiment.identity(spec, record.seed), **numbers}
+    write_archive(_run_path(out, spec, record.seed), arrays, settings)
+
+
+def read_record(out: Path, experiment: Experiment, spec: AgentSpec, seed: int) -> RunRecord:
+    """Read one run's record.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the run has none.
+    ValueError
+        If it is damaged or belongs to another experiment.
+    """
+    path = _run_path(out, spec, seed)
+    arrays, settings = read_archive(path)
+    asked = experiment.identity(spec, seed)
+    for name, old, new in differences(settings.pop("identity", None), json.loads(json.dumps(asked))):
+        raise ValueError(f"{os.fspath(path)!r} must be a record of this experiment, got {name} {old!r}, not {new!r}")
+    rounds = kept_rounds(experiment.num_rounds)
+    try:
+        if not np.array_equal(arrays["rounds"], rounds):
+            raise ValueError(f"rounds must be 1..{experiment.num_rounds} as kept, got {arrays['rounds']!r:.100}")
+        numbers = {name: settings[name] for name in _NUMBERS}
+        return RunRecord(rounds=rounds, regret=finite_array("regret", arrays["regret"], rounds.shape), **numbers)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)!r} must be a whole record of a run: {error}") from error
+
+
+_NUMBERS = ("seed", "env_seed", "agent_seed", "total_reward", "act_seconds", "update_seconds")
+
+
+def load_records(folder: str | os.PathLike[str]) -> Comparison:
+    """Read an experiment's folder.
+
+    Parameters
+    ----------
+    folder : what `compare` or `tune` got as ``out``.
+
+    Returns
+    -------
+    Comparison
+        Of the seeds that every agent has finished; a warning says how many are missing.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no experiment, a file is damaged, or no seed is finished.
+    """
+    out = Path(folder)
+    saved = _read_experiment(out)
+    experiment = _experiment_from(out, saved)
+    runs: dict[int, tuple[RunRecord, ...]] = {}
+    for seed in experiment.seeds:
+        try:
+            runs[seed] = tuple(read_record(out, experiment, spec, seed) for spec in experiment.agents)
+        except FileNotFoundError:
+            continue
+    if not runs:
+        raise ValueError(f"folder must hold a finished seed of every agent, got none in {os.fspath(out)!r}")
+    if len(runs) < len(experiment.seeds):
+        warnings.warn(
+            f"{os.fspath(out)!r} holds {len(runs)} of {len(experiment.seeds)} seeds; resume the experiment for the rest",
+            stacklevel=2,
+        )
+        experiment = Experiment(**{**vars(experiment), "seeds": tuple(runs)})
+    by_label = {spec.label: tuple(r[i] for r in runs.values()) for i, spec in enumerate(experiment.agents)}
+    tuning = load_records(out / TUNING) if experiment.tuning is not None else None
+    return Comparison(experiment, by_label, tuning)
+
+
+def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON values differ: name, old value, new value.
+
+    Examples
+    --------
+    >>> list(differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}))
+    [('b.c', 2, 3)]
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif old != new:
+        yield name, old, new
+
+
+def _check_same(out: Path, experiment: Experiment) -> None:
+    saved = _read_experiment(out)
+    asked = json.loads(json.dumps(_settings(experiment)))
+    for name, old, new in differences(saved["settings"], asked):
+        raise ValueError(
+            f"out must hold the same experiment to be resumed, got {os.fspath(out)!r} with {name} = {old!r}, "
+            f"asked for {new!r}"
+        )
+    for name, old, new in differences(saved.get("versions"), _versions()):
+        warnings.warn(f"resuming records of {name} {old} with {new}: runs may differ", stacklevel=4)
+    (out / _RUNS).mkdir(exist_ok=True)
+
+
+def _read_experiment(out: Path) -> dict[str, Any]:
+    path = out / _EXPERIMENT
+    try:
+        saved = json.loads(path.read_bytes())
+        if saved["format"] != _FORMAT or not isinstance(saved["settings"], dict):
+            raise ValueError(f"format {saved['format']!r}")
+    except FileNotFoundError as error:
+        raise ValueError(f"{os.fspath(out)!r} must be a folder of records, got no {_EXPERIMENT} in it") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{os.fspath(path)!r} must be written by dts_gym in format {_FORMAT}: {error}") from error
+    return dict(saved)
+
+
+def _experiment_from(out: Path, saved: dict[str, Any]) -> Experiment:
+    if saved.get("reported") is None:
+        raise ValueError(f"folder must hold finished runs, got {os.fspath(out)!r}, which was stopped while tuning")
+    try:
+        agents = tuple(AgentSpec(**spec) for spec in saved["reported"])
+        settings = {**saved["settings"], "agents": agents, "seeds": tuple(saved["settings"]["seeds"])}
+        if settings["role"] not in get_args(Role):
+            raise ValueError(f"role {settings['role']!r}")
+        integer("num_rounds", settings["num_rounds"], 1)
+        return Experiment(**settings)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{os.fspath(out / _EXPERIMENT)!r} must be a whole description: {error}") from error
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    plain = {name: describe(name, value) for name, value in vars(experiment).items() if name != "agents"}
+    return {**plain, "agents": [_spec_state(spec) for spec in experiment.agents]}
+
+
+def _spec_state(spec: AgentSpec) -> dict[str, Any]:
+    return {"id": spec.id, "settings": describe("settings", spec.settings), "label": spec.label}
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("numpy", "scipy", "gymnasium")}
+    return {"python": platform.python_version(), "dts_gym": version("dts-gym"), **packages}
+
+
+def _run_path(out: Path, spec: AgentSpec, seed: int) -> Path:
+    name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", spec.label).strip("-.")[:80]
+    if name != spec.label:  # two labels may come down to one name
+        name += "-" + hashlib.sha256(spec.label.encode()).hexdigest()[:8]
+    return out / _RUNS / f"{name}-seed-{seed}.npz"

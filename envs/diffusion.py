@@ -1,0 +1,92 @@
+"""The bandit whose action parameters are drawn from a diffusion prior."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dts_gym.arrays import integer
+from dts_gym.envs.base import BanditEnv, Observation
+from dts_gym.priors import Prior, random_linear_prior
+from dts_gym.problem import BanditInstance, BanditProblem
+from dts_gym.rewards import GaussianReward
+
+
+class DiffusionBanditEnv(BanditEnv):
+    """A contextual bandit whose action parameters come from a diffusion prior.
+
+    ## Description
+    At reset the parameters of all K actions are drawn from the prior: a chain of latent vectors whose upper levels
+    all actions share. Every round shows a context ``x`` and pays a noisy reward of mean ``x' theta_a``.
+
+    ## Action Space
+    ``Discrete(num_actions)``.
+
+    ## Observation Space
+    ``Box(-1, 1, (dim,), float32)``: contexts are uniform on the cube.
+
+    ## Rewards
+    ``N(x' theta_a, noise_std^2)``. ``info`` holds ``expected_reward``, ``optimal_action``, ``regret``,
+    ``cumulative_regret`` (unless ``regret_info=False``).
+
+    ## Episode End
+    Truncated after ``horizon`` rounds; never terminated.
+
+    ## Arguments
+    - ``num_actions=100``: K.
+    - ``dim=5``: d, of contexts and parameters; the prior's where one is given.
+    - ``depth=2``: L, links of the drawn prior; the prior's where one is given.
+    - ``horizon=5000``: rounds of an episode.
+    - ``noise_std=1.0``: standard deviation of the rewards.
+    - ``prior=None``: a `LinearDiffusionPrior` of your own; None draws one from ``prior_seed``.
+    - ``prior_seed=0``: of the drawn prior's weights; the prior stands before the first reset.
+    - ``branch=None``: levels above it are shared by all actions, 0..L; None: the prior's own (0 if drawn).
+    - ``instance_seed=None``: pins the instance over resets.
+    - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    def __init__(
+        self,
+        num_actions: int = 100,
+        dim: int | None = None,
+        depth: int | None = None,
+        horizon: int = 5000,
+        noise_std: float = 1.0,
+        prior: Prior | None = None,
+        prior_seed: int = 0,
+        branch: int | None = None,
+        instance_seed: int | None = None,
+        regret_info: bool = True,
+    ) -> None:
+        chain = _chain(dim, depth, prior, prior_seed)
+        if branch is not None:
+            chain = chain.with_branch(branch)
+        problem = BanditProblem(num_actions, chain.dim, chain, GaussianReward(noise_std), horizon=horizon)
+        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
+
+    def _context_space(self) -> gym.spaces.Box:
+        return gym.spaces.Box(-1.0, 1.0, (self.problem.dim,), np.float32)
+
+    def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
+        return BanditInstance(self.problem.prior.sample(rng, self.problem.num_actions), self.problem.reward_model)
+
+    def _draw_context(self, rng: np.random.Generator) -> Observation:
+        return rng.uniform(-1.0, 1.0, self.problem.dim).astype(np.float32)
+
+
+def _chain(dim: int | None, depth: int | None, prior: Any, prior_seed: int) -> Prior:
+    """The given prior, whose sizes must be those asked for, or one drawn."""
+    if prior is None:
+        seed = integer("prior_seed", prior_seed, 0)
+        return random_linear_prior(5 if dim is None else dim, 2 if depth is None else depth, seed=seed)
+    if not isinstance(prior, Prior):
+        raise ValueError(f"prior must be a dts_gym Prior or None, got {prior!r:.200}")
+    for name, asked, has in (("dim", dim, prior.dim), ("depth", depth, prior.depth)):
+        if asked is not None and asked != has:
+            raise ValueError(f"{name} must be the given prior's, {has}, or left out, got {asked}")
+    return prior
