@@ -16,174 +16,35 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from dts_gym.archives import read_archive, write_archive, write_atomically
-from dts_gym.arrays import Array, IntArray, finite_array, integer
+from dts_gym.arrays import finite_array, integer
+from dts_gym.report import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
 
-Role = Literal["report", "tuning"]
 _FORMAT = 1
-_MAX_POINTS = 5000  # a longer curve is thinned: no figure shows more, and 50 runs of 10^6 rounds would be 400 MB
 _EXPERIMENT = "experiment.json"
 _RUNS = "runs"
 TUNING = "tuning"
 
 
-@dataclass(frozen=True)
-class AgentSpec:
-    """An agent in an experiment.
-
-    Parameters
-    ----------
-    id : as `dts_gym.agent_ids` lists.
-    settings : of its constructor.
-    label : its name in tables and figures; made from id and settings if empty.
-
-    Examples
-    --------
-    >>> AgentSpec("dTS", {"exploration": 0.25}).label
-    'dTS (exploration 0.25)'
-    """
-
-    id: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    label: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", dict(self.settings))
-        object.__setattr__(self, "label", self.label or label_of(self.id, self.settings))
-
-
-def label_of(agent_id: str, settings: Mapping[str, Any]) -> str:
-    """A readable name for an agent with settings."""
-    return f"{agent_id} ({', '.join(f'{k} {_short(v)}' for k, v in settings.items())})" if settings else agent_id
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value) if isinstance(value, str | int | float | None) else type(value).__name__
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What an experiment runs: every agent on every seed.
-
-    Parameters
-    ----------
-    env_id : Gymnasium's id.
-    env_settings : arguments of ``gym.make``.
-    agents : with different labels.
-    seeds : one run an agent and seed; runs of one seed share the instance, the contexts and the noise.
-    num_rounds : of every run.
-    role : "report" or "tuning"; no seed of one role gives the same streams as any of the other.
-    redraw_prior : whether each seed has a prior of its own.
-    tuning : grid and seeds of the tuning that came before, or None.
-    """
-
-    env_id: str
-    env_settings: Mapping[str, Any]
-    agents: tuple[AgentSpec, ...]
-    seeds: tuple[int, ...]
-    num_rounds: int
-    role: Role = "report"
-    redraw_prior: bool = False
-    tuning: Mapping[str, Any] | None = None
-
-    def identity(self, spec: AgentSpec, seed: int) -> dict[str, Any]:
-        """All that decides one run's result, as JSON holds it."""
-        return {
-            "env_id": self.env_id,
-            "env_settings": describe("env_settings", self.env_settings),
-            "agent": {"id": spec.id, "settings": describe("settings", spec.settings)},
-            "seed": seed,
-            "num_rounds": self.num_rounds,
-            "role": self.role,
-            "redraw_prior": self.redraw_prior,
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class RunRecord:
-    """One finished run.
-
-    Parameters
-    ----------
-    seed : its name in the experiment.
-    env_seed, agent_seed : what ``env.reset`` and `make_agent` got.
-    rounds : (m,) rounds, counted from 1, at which the curve is kept; the last is the run's last.
-    regret : (m,) cumulative regret after these rounds.
-    total_reward : sum of all rewards.
-    act_seconds, update_seconds : time spent in the agent.
-    """
-
-    seed: int
-    env_seed: int
-    agent_seed: int
-    rounds: IntArray
-    regret: Array
-    total_reward: float
-    act_seconds: float
-    update_seconds: float
-
-    @property
-    def microseconds_per_round(self) -> float:
-        """Time of the agent in a round, choosing and learning."""
-        return 1e6 * (self.act_seconds + self.update_seconds) / int(self.rounds[-1])
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Agents on the same instances.
-
-    Parameters
-    ----------
-    experiment : what was run; its agents in the order of tables and figures.
-    runs : label -> records in the order of ``experiment.seeds``.
-    tuning : the tuning that came before, as a comparison of all points of its grid, or None.
-    """
-
-    experiment: Experiment
-    runs: Mapping[str, tuple[RunRecord, ...]]
-    tuning: Comparison | None = None
-
-    @property
-    def labels(self) -> list[str]:
-        """Of the agents, in the order given."""
-        return [spec.label for spec in self.experiment.agents]
-
-    @property
-    def rounds(self) -> IntArray:
-        """(m,) rounds at which the curves are kept, counted from 1."""
-        return kept_rounds(self.experiment.num_rounds)
-
-    def regret(self, label: str) -> Array:
-        """(seeds, m) cumulative regret."""
-        return np.stack([run.regret for run in self._of(label)])
-
-    def final_regret(self, label: str) -> Array:
-        """(seeds,) cumulative regret at the last round."""
-        return np.array([run.regret[-1] for run in self._of(label)])
-
-    def microseconds_per_round(self, label: str) -> Array:
-        """(seeds,) time of the agent in a round."""
-        return np.array([run.microseconds_per_round for run in self._of(label)])
-
-    def _of(self, label: str) -> tuple[RunRecord, ...]:
-        if label not in self.runs:
-            raise ValueError(f"label must be one of {self.labels}, got {label!r}")
-        return self.runs[label]
-
-
-def kept_rounds(num_rounds: int) -> IntArray:
-    """Rounds at which a record keeps the curve: all of them up to 5000, else 5000 even steps with the last."""
-    steps = min(num_rounds, _MAX_POINTS)
-    return np.arange(1, steps + 1, dtype=np.int64) * num_rounds // steps
+def identity(experiment: Experiment, spec: AgentSpec, seed: int) -> dict[str, Any]:
+    """All that decides one run's result, as JSON holds it."""
+    return {
+        "env_id": experiment.env_id,
+        "env_settings": describe("env_settings", experiment.env_settings),
+        "agent": {"id": spec.id, "settings": describe("settings", spec.settings)},
+        "seed": seed,
+        "num_rounds": experiment.num_rounds,
+        "role": experiment.role,
+        "redraw_prior": experiment.redraw_prior,
+    }
 
 
 def describe(name: str, value: Any) -> Any:
@@ -253,7 +114,7 @@ def write_record(out: Path, experiment: Experiment, spec: AgentSpec, record: Run
     """Write one run's record."""
     numbers = asdict(record)
     arrays = {"rounds": numbers.pop("rounds"), "regret": numbers.pop("regret")}
-    settings = {"format": _FORMAT, "identity": experiment.identity(spec, record.seed), **numbers}
+    settings = {"format": _FORMAT, "identity": identity(experiment, spec, record.seed), **numbers}
     write_archive(_run_path(out, spec, record.seed), arrays, settings)
 
 
@@ -269,7 +130,7 @@ def read_record(out: Path, experiment: Experiment, spec: AgentSpec, seed: int) -
     """
     path = _run_path(out, spec, seed)
     arrays, settings = read_archive(path)
-    asked = experiment.identity(spec, seed)
+    asked = identity(experiment, spec, seed)
     for name, old, new in differences(settings.pop("identity", None), json.loads(json.dumps(asked))):
         raise ValueError(f"{os.fspath(path)!r} must be a record of this experiment, got {name} {old!r}, not {new!r}")
     rounds = kept_rounds(experiment.num_rounds)
@@ -314,11 +175,9 @@ def load_records(folder: str | os.PathLike[str]) -> Comparison:
     if not runs:
         raise ValueError(f"folder must hold a finished seed of every agent, got none in {os.fspath(out)!r}")
     if len(runs) < len(experiment.seeds):
-        warnings.warn(
-            f"{os.fspath(out)!r} holds {len(runs)} of {len(experiment.seeds)} seeds; resume the experiment for the rest",
-            stacklevel=2,
-        )
-        experiment = Experiment(**{**vars(experiment), "seeds": tuple(runs)})
+        held = f"{len(runs)} of {len(experiment.seeds)} seeds"
+        warnings.warn(f"{os.fspath(out)!r} holds {held}; resume the experiment for the rest", stacklevel=2)
+        experiment = replace(experiment, seeds=tuple(runs))
     by_label = {spec.label: tuple(r[i] for r in runs.values()) for i, spec in enumerate(experiment.agents)}
     tuning = load_records(out / TUNING) if experiment.tuning is not None else None
     return Comparison(experiment, by_label, tuning)
@@ -335,6 +194,9 @@ def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, 
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(old, list) and isinstance(new, list):
+        for i, (a, b) in enumerate(zip_longest(old, new)):
+            yield from differences(a, b, f"{name}[{i}]")
     elif old != new:
         yield name, old, new
 
@@ -350,6 +212,8 @@ def _check_same(out: Path, experiment: Experiment) -> None:
     for name, old, new in differences(saved.get("versions"), _versions()):
         warnings.warn(f"resuming records of {name} {old} with {new}: runs may differ", stacklevel=4)
     (out / _RUNS).mkdir(exist_ok=True)
+    for rest in (out / _RUNS).glob(".*.part"):  # of a writer that was killed
+        rest.unlink()
 
 
 def _read_experiment(out: Path) -> dict[str, Any]:
@@ -373,7 +237,8 @@ def _experiment_from(out: Path, saved: dict[str, Any]) -> Experiment:
         settings = {**saved["settings"], "agents": agents, "seeds": tuple(saved["settings"]["seeds"])}
         if settings["role"] not in get_args(Role):
             raise ValueError(f"role {settings['role']!r}")
-        integer("num_rounds", settings["num_rounds"], 1)
+        for name, value in (("num_rounds", settings["num_rounds"]), *(("seeds", seed) for seed in settings["seeds"])):
+            integer(name, value, 0)
         return Experiment(**settings)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{os.fspath(out / _EXPERIMENT)!r} must be a whole description: {error}") from error
@@ -389,8 +254,10 @@ def _spec_state(spec: AgentSpec) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
+    import dts_gym  # here, as the package imports this module
+
     packages = {name: version(name) for name in ("numpy", "scipy", "gymnasium")}
-    return {"python": platform.python_version(), "dts_gym": version("dts-gym"), **packages}
+    return {"python": platform.python_version(), "dts_gym": dts_gym.__version__, **packages}
 
 
 def _run_path(out: Path, spec: AgentSpec, seed: int) -> Path:

@@ -1,0 +1,220 @@
+"""The exploration scale of every agent, tuned alike, on other instances than the reported ones.
+
+With short horizons less exploration than the Bayesian answer is often far better, so agents are compared at 1 and
+each at its own best; one grid serves them all.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dts_gym.arrays import Array, positive
+from dts_gym.records import TUNING, prepare_folder, write_experiment
+from dts_gym.registry import agent_class
+from dts_gym.report import AgentSpec, Comparison, Experiment, Style, label_of, layout, plus_minus, standard_error
+from dts_gym.runner import checked_folder, checked_seeds, make_experiment, run_all
+
+GRID = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
+
+
+@dataclass(frozen=True, eq=False)
+class TuningResult:
+    """Regret of every agent at every point of the grid.
+
+    Parameters
+    ----------
+    best : agent's label -> the exploration of least mean regret; of equal ones the first in the grid.
+    regret : agent's label -> {exploration: (seeds,) final regret}, in the grid's order.
+    comparison : all the runs.
+    """
+
+    best: Mapping[str, float]
+    regret: Mapping[str, Mapping[float, Array]]
+    comparison: Comparison
+
+    def __str__(self) -> str:
+        return tuning_table(self)
+
+
+def tune(
+    env_id: str,
+    agents: Sequence[str | AgentSpec],
+    *,
+    grid: Sequence[float] = GRID,
+    seeds: int | Sequence[int] = 5,
+    num_rounds: int | None = None,
+    env_settings: Mapping[str, Any] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    num_workers: int = 1,
+    redraw_prior: bool = False,
+    progress: bool = False,
+) -> TuningResult:
+    """Find the exploration scale at which each agent has the least regret.
+
+    Parameters
+    ----------
+    grid : values tried for every agent that explores by a scale; the others (Random, for one) are left out.
+    seeds : runs an agent and value. Seed s here shares no stream with seed s of `compare`.
+    env_id, agents, num_rounds, env_settings, out, resume, num_workers, redraw_prior, progress : as `compare`.
+
+    Raises
+    ------
+    ValueError
+        As `compare`, or if the grid has a value that is not positive, or one twice.
+
+    Examples
+    --------
+    >>> result = tune("DiffusionBandit-v0", ["LinTS", "Random"], grid=(1, 0.1), seeds=2, num_rounds=30)
+    >>> list(result.best), list(result.regret["LinTS"])
+    (['LinTS'], [1.0, 0.1])
+    """
+    listed = checked_seeds("seeds", seeds)
+    folder = checked_folder(out, resume)
+    trials = make_trials(
+        make_experiment(env_id, agents, listed, num_rounds, env_settings, "tuning", redraw_prior), grid
+    )
+    if folder is not None:
+        prepare_folder(folder, trials, resume=resume)
+    return choose(run_all(trials, folder, num_workers=num_workers, progress=progress))
+
+
+def tune_and_run(
+    experiment: Experiment,
+    grid: Sequence[float],
+    seeds: Sequence[int],
+    out: Path | None,
+    resume: bool,
+    *,
+    num_workers: int,
+    progress: bool,
+) -> Comparison:
+    """Tune an experiment's agents, then run them both as they are and tuned."""
+    trials = make_trials(replace(experiment, seeds=tuple(seeds)), grid)
+    experiment = replace(experiment, tuning={"grid": list(_checked_grid(grid)), "seeds": list(seeds)})
+    if out is not None:
+        prepare_folder(out, experiment, resume=resume)
+        prepare_folder(out / TUNING, trials, resume=resume)
+    tried = run_all(trials, out and out / TUNING, num_workers=num_workers, progress=progress)
+    reported = with_tuned(experiment.agents, choose(tried).best)
+    if out is not None:
+        write_experiment(out, experiment, reported)
+    final = run_all(replace(experiment, agents=reported), out, num_workers=num_workers, progress=progress)
+    return replace(final, tuning=tried)
+
+
+def make_trials(experiment: Experiment, grid: Sequence[float]) -> Experiment:
+    """The experiment that tries every value of the grid for every agent that has an exploration scale."""
+    values = _checked_grid(grid)
+    trials = {
+        (trial := at_exploration(spec, value)).label: trial
+        for spec in experiment.agents
+        if default_exploration(spec.id) is not None
+        for value in values
+    }
+    return replace(experiment, agents=tuple(trials.values()), role="tuning", tuning=None)
+
+
+def choose(comparison: Comparison) -> TuningResult:
+    """The best value of every agent, from the runs of `make_trials`."""
+    regret: dict[str, dict[float, Array]] = {}
+    for spec in comparison.experiment.agents:
+        value = float(spec.settings["exploration"])
+        regret.setdefault(base_label(spec), {})[value] = comparison.final_regret(spec.label)
+    best = {label: min(points, key=lambda v: float(points[v].mean())) for label, points in regret.items()}
+    return TuningResult(best, regret, comparison)
+
+
+def with_tuned(specs: Sequence[AgentSpec], best: Mapping[str, float]) -> tuple[AgentSpec, ...]:
+    """The agents, each followed by its tuned self where that is another.
+
+    Raises
+    ------
+    ValueError
+        If another agent has the label that a tuned one gets.
+    """
+    listed: dict[str, AgentSpec] = {}
+    given = {spec.label: spec for spec in specs}
+    for spec in specs:
+        listed[spec.label] = spec
+        default = default_exploration(spec.id)
+        if default is None or spec.settings.get("exploration", default) == best[base_label(spec)]:
+            continue
+        tuned = at_exploration(spec, best[base_label(spec)])
+        other = given.get(tuned.label, tuned)
+        if (other.id, other.settings) != (tuned.id, tuned.settings):
+            raise ValueError(f"agents must leave the label {tuned.label!r} to the tuned {spec.id}, got it for {other}")
+        listed.setdefault(tuned.label, tuned)
+    return tuple(listed.values())
+
+
+def default_exploration(agent_id: str) -> float | None:
+    """The exploration scale that an agent has unless told; None if it has no such setting."""
+    parameter = inspect.signature(agent_class(agent_id)).parameters.get("exploration")
+    if parameter is None:
+        return None
+    return 1.0 if parameter.default is parameter.empty else float(parameter.default)
+
+
+def at_exploration(spec: AgentSpec, value: float) -> AgentSpec:
+    """An agent at another exploration scale, labelled so.
+
+    Examples
+    --------
+    >>> at_exploration(AgentSpec("dTS", {"branch": 1}), 0.25).label
+    'dTS (branch 1, exploration 0.25)'
+    >>> at_exploration(AgentSpec("dTS", label="mine"), 0.25).label
+    'mine (exploration 0.25)'
+    """
+    plain = {name: setting for name, setting in spec.settings.items() if name != "exploration"}
+    settings = {**plain, "exploration": value}
+    base = base_label(spec)
+    label = label_of(spec.id, settings) if base == label_of(spec.id, plain) else base + _suffix(value)
+    return AgentSpec(spec.id, settings, label)
+
+
+def base_label(spec: AgentSpec) -> str:
+    """An agent's label without its exploration scale."""
+    if spec.label == label_of(spec.id, spec.settings):
+        return label_of(spec.id, {name: value for name, value in spec.settings.items() if name != "exploration"})
+    return spec.label.removesuffix(_suffix(spec.settings.get("exploration")))
+
+
+def tuning_table(result: TuningResult, style: Style = "text") -> str:
+    """Mean final regret with standard error at every point of the grid, the best one marked ``*``.
+
+    Ends with a line for every agent whose best value is the smallest or the largest of the grid (not in "csv").
+    """
+    values = list(dict.fromkeys(value for points in result.regret.values() for value in points))
+    rows = [
+        [label, *(_cell(points, value, result.best[label]) for value in values)]
+        for label, points in result.regret.items()
+    ]
+    text = layout([["exploration", *(f"{value:g}" for value in values)], *rows], style)
+    edges = [
+        f"{label}: best at {best:g}, an end of the grid; values beyond it were not tried\n"
+        for label, best in result.best.items()
+        if best != 1 and best in (min(values), max(values))
+    ]
+    return text + ("\n" if edges else "") + "".join(edges)
+
+
+def _cell(points: Mapping[float, Array], value: float, best: float) -> str:
+    regret = points[value]
+    return plus_minus(float(regret.mean()), float(standard_error(regret))) + ("*" if value == best else "")
+
+
+def _suffix(value: Any) -> str:
+    return label_of("", {"exploration": value})
+
+
+def _checked_grid(grid: Sequence[float]) -> tuple[float, ...]:
+    values = tuple(positive("grid", value) for value in grid)
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"grid must be different positive numbers, got {grid!r}")
+    return values

@@ -1,0 +1,264 @@
+"""The command line: what it prints, what it refuses in one line, how it stops and goes on."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from typing import Literal
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dts_gym.cli import env_options, main, parse_env_settings, split_env_arguments
+from dts_gym.envs.diffusion import DiffusionBanditEnv
+from dts_gym.priors import Prior
+from dts_gym.records import load_records
+from dts_gym.report import table
+from dts_gym.runner import compare
+from dts_gym.tuning import choose, tuning_table
+
+SMALL = ["--env.num-actions", "6", "--env.dim", "2", "--rounds", "20", "--seeds", "2", "--no-progress"]
+
+
+class OptionsEnv(DiffusionBanditEnv):
+    """Options of every kind."""
+
+    def __init__(
+        self,
+        data: str | os.PathLike[str],
+        mode: Literal["fast", "slow"] = "fast",
+        scale: float | None = None,
+        quiet: bool = False,
+        prior: Prior | None = None,
+        sizes: list[int] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(num_actions=4)
+
+
+@pytest.fixture
+def options_env():
+    gym.register("OptionsBandit-v0", entry_point=OptionsEnv)
+    yield "OptionsBandit-v0"
+    del gym.registry["OptionsBandit-v0"]
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "dts_gym.cli", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_records(folder, number):
+    for _ in range(1500):
+        if len(list(folder.glob("runs/[!.]*.npz"))) >= number:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no {number} records in {folder}")
+
+
+def test_run_prints_what_compare_finds_and_plot_draws_it_again(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["run", *SMALL, "--agents", "dTS", "LinTS:exploration=0.3", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    expected = compare("DiffusionBandit-v0", ["dTS", "LinTS:exploration=0.3"], seeds=2, num_rounds=20,
+                       env_settings={"num_actions": 6, "dim": 2})  # fmt: skip
+    loaded = load_records(out)
+    for label in expected.labels:
+        np.testing.assert_array_equal(expected.regret(label), loaded.regret(label))
+    assert table(loaded) in printed
+    assert f"figure:  {out / 'regret.png'}\nrecords: {out}\n" in printed
+    picture = (out / "regret.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    (out / "regret.png").unlink()
+    assert main(["plot", str(out)]) == 0
+    assert capsys.readouterr().out == printed
+    assert (out / "regret.png").read_bytes() == picture
+    assert main(["plot", str(out), "--figure", str(tmp_path / "other.png")]) == 0
+    assert (tmp_path / "other.png").read_bytes() == picture
+
+
+def test_a_used_folder_is_refused_and_resumed_when_asked(tmp_path, capsys):
+    arguments = ["run", *SMALL, "--agents", "Random", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert main(arguments) == 2
+    assert "error: out must be a new or empty folder unless resumed" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_without_a_folder_each_run_has_a_new_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["run", *SMALL, "--agents", "Random"]) == 0
+    assert sorted(os.listdir("results")) == ["DiffusionBandit-v0", "DiffusionBandit-v0-2"]
+
+
+def test_tuning_shows_the_grid_and_both_figures(tmp_path, capsys):
+    asked = [*SMALL, "--grid", "1", "0.2"]
+    assert (
+        main(["run", *asked, "--agents", "LinTS", "--tune", "--tuning-seeds", "2", "--out", str(tmp_path / "a")]) == 0
+    )
+    loaded = load_records(tmp_path / "a")
+    printed = capsys.readouterr().out
+    assert tuning_table(choose(loaded.tuning)) in printed
+    assert table(loaded) in printed
+    assert main(["tune", *asked, "--agents", "LinTS", "--out", str(tmp_path / "b")]) == 0
+    assert tuning_table(choose(load_records(tmp_path / "b"))) in capsys.readouterr().out
+    assert choose(load_records(tmp_path / "b")).best == choose(loaded.tuning).best
+
+
+def test_list_names_every_agent_environment_and_option(capsys):
+    import dts_gym
+
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    for name in (*dts_gym.env_ids(), *dts_gym.agent_ids(), "--env.num-actions int = 100", "--env.branch int | None"):
+        assert name in printed
+    assert main(["run", "--env.help"]) == 0
+    assert "--env.noise-std float = 1.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--env.num-actons", "5"], "no option --env.num-actons; it has --env.num-actions, --env.dim,"),
+        (["--env.num-actions", "5", "--env.num_actions=6"], "--env.num-actions must be given once"),
+        (["--env.num-actions", "0"], "num_actions must be an integer >= 1, got 0"),
+        (["--env", "Nowhere-v0"], "Nowhere"),
+        (["--data", "x"], "--data is for environments that read data, DiffusionBandit-v0 does not"),
+        (["--agents", "dTX"], "got 'dTX'"),
+        (["--agents", "dTS:exploration"], "ID:name=value,name=value, got 'dTS:exploration'"),
+        (["--rounds", "6000"], "num_rounds must be an integer in 1..5000, got 6000"),
+        (["--resume"], "--resume needs --out"),
+        (["--out", "/dev/null/x"], "/dev/null"),
+    ],
+)
+def test_errors_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--no-progress", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("dts-gym: error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+    assert not os.listdir(tmp_path)
+
+
+def test_other_refusals(tmp_path, capsys, monkeypatch):
+    assert main(["plot", str(tmp_path)]) == 2
+    assert "must be a folder of records" in capsys.readouterr().err
+    assert main(["plot", str(tmp_path), "--env.dim", "3"]) == 2
+    assert "goes with run and tune only" in capsys.readouterr().err
+    for arguments in (["run", "--frobnicate"], ["juggle"], ["run", "--seeds", "many"], ["run", "--env.dim", "wide"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+    monkeypatch.setenv("DTS_GYM_DEBUG", "1")
+    with pytest.raises(ValueError, match="dTX"):
+        main(["run", "--agents", "dTX"])
+
+
+def test_help_and_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code in (0, None)
+    printed = capsys.readouterr().out
+    assert all(command in printed for command in ("run", "tune", "plot", "list", "bench"))
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("dts-gym 0")
+
+
+def test_only_words_and_numbers_are_options(options_env):
+    assert list(env_options(options_env)) == ["data", "mode", "scale", "quiet"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        ("--env.data /a/b", {"data": "/a/b"}),
+        ("--env.data=x=y --env.mode slow --env.scale -1.5", {"data": "x=y", "mode": "slow", "scale": -1.5}),
+        ("--env.data 3 --env.scale None --env.quiet True", {"data": "3", "scale": None, "quiet": True}),
+    ],
+)
+def test_options_are_read_by_their_types(options_env, arguments, settings):
+    parsed = parse_env_settings(options_env, split_env_arguments(shlex.split(arguments))[1])
+    assert parsed == settings
+
+
+def test_options_of_the_wrong_type_are_refused(options_env):
+    for arguments in (["--env.mode", "medium"], ["--env.scale", "big"], ["--env.quiet", "7"], []):
+        with pytest.raises(SystemExit):
+            parse_env_settings(options_env, [*(["--env.data", "x"] if arguments else []), *arguments])
+
+
+def test_data_is_short_for_the_environments_own(options_env, tmp_path, capsys):
+    arguments = ["run", "--env", options_env, "--agents", "Random", "--rounds", "3", "--seeds", "1", "--no-progress"]
+    assert main([*arguments, "--data", "x", "--out", str(tmp_path)]) == 0
+    saved = json.loads((tmp_path / "experiment.json").read_text())
+    assert saved["settings"]["env_settings"] == {"data": "x"}
+    assert main([*arguments, "--data", "x", "--env.data", "y"]) == 2
+    assert "--env.data must be given once" in capsys.readouterr().err
+
+
+def test_arguments_are_parted():
+    arguments = shlex.split("run --env E --env.a_b 1 -2 --agents x y --env.c=d_e --seeds 3 --env.flag --out o")
+    rest, ours = split_env_arguments(arguments)
+    assert rest == shlex.split("run --env E --agents x y --seeds 3 --out o")
+    assert ours == shlex.split("--env.a-b 1 -2 --env.c=d_e --env.flag")
+
+
+def test_a_killed_experiment_loses_only_the_runs_in_flight(tmp_path, capsys):
+    out = tmp_path / "out"
+    asked = ["--agents", "LinTS", "dTS", "--rounds", "500", "--seeds", "12", "--no-progress"]
+    process = start("run", *asked, "--out", str(out))
+    wait_for_records(out, 3)
+    process.kill()
+    process.communicate()
+    held = {path: path.read_bytes() for path in out.glob("runs/[!.]*.npz")}
+    assert 3 <= len(held) < 24
+    assert main(["run", *asked, "--out", str(out), "--resume"]) == 0
+    assert {path: path.read_bytes() for path in held} == held
+    straight = compare("DiffusionBandit-v0", ["LinTS", "dTS"], seeds=12, num_rounds=500)
+    resumed = load_records(out)
+    for label in straight.labels:
+        np.testing.assert_array_equal(straight.regret(label), resumed.regret(label))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals to a process group")
+def test_an_interrupt_says_how_to_go_on(tmp_path):
+    out = tmp_path / "out"
+    process = start("run", "--agents", "LinTS", "--seeds", "40", "--env.dim", "4", "--rounds", "1000",
+                    "--out", str(out), "--workers", "2", "--no-progress")  # fmt: skip
+    wait_for_records(out, 1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    command = shlex.split(errors.splitlines()[-1].partition("go on with: ")[2])
+    assert command[0] == "dts-gym"
+    assert main(command[1:]) == 0
+    assert load_records(out).experiment.seeds == tuple(range(40))
+
+
+def test_the_module_runs_and_the_library_loads_nothing_of_it():
+    process = start("list")
+    printed, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert "dTS" in printed
+    code = (
+        "import sys, dts_gym; dts_gym.run, dts_gym.tune; import dts_gym.figures, dts_gym.records;"
+        "print({'tyro', 'tqdm', 'joblib', 'matplotlib', 'torch', 'pandas'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{shlex.quote(sys.executable)} -m dts_gym.cli list | head -n 0"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert "Error" not in done.stderr

@@ -1,0 +1,75 @@
+"""Figures: a picture with the curves in it, and the numbers behind them."""
+
+import numpy as np
+import pytest
+from matplotlib import colors, image
+from matplotlib.figure import Figure
+
+from dts_gym import figures
+from dts_gym.figures import regret_figure
+from dts_gym.report import AgentSpec, Comparison, Experiment, RunRecord
+
+
+def made_up(specs, seeds=4, num_rounds=50):
+    rng = np.random.default_rng(0)
+    rounds = np.arange(1, num_rounds + 1)
+    runs = {
+        spec.label: tuple(
+            RunRecord(s, 0, 0, rounds, np.cumsum(rng.random(num_rounds) * (i + 1)), 0.0, 1.0, 1.0) for s in range(seeds)
+        )
+        for i, spec in enumerate(specs)
+    }
+    return Comparison(Experiment("Some-v0", {}, tuple(specs), tuple(range(seeds)), num_rounds), runs)
+
+
+def pixels_of(picture, colour):
+    return int((np.abs(picture[..., :3] - np.array(colors.to_rgb(colour))).max(axis=-1) < 0.02).sum())
+
+
+@pytest.mark.parametrize(("agents", "seeds"), [(1, 1), (3, 4), (12, 3)])
+def test_the_picture_holds_every_curve(tmp_path, agents, seeds):
+    path = tmp_path / "regret.png"
+    specs = [AgentSpec("Random", label=f"agent {i}") for i in range(agents)]
+    regret_figure(made_up(specs, seeds), path)
+    picture = image.imread(path)
+    assert picture.shape[0] >= 600
+    assert picture.shape[1] >= 1000
+    for colour in figures._COLOURS[:agents]:
+        assert pixels_of(picture, colour) > 300
+    for colour in figures._COLOURS[agents:-1]:  # the last is black, as text is
+        assert pixels_of(picture, colour) == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["regret.png"]
+
+
+def test_curves_and_bands_are_means_and_standard_errors():
+    comparison = made_up([AgentSpec("Random", label="a")])
+    axes = Figure().add_subplot()
+    figures._curve(axes, comparison, "a", "#0072B2", "-")
+    regret = comparison.regret("a")
+    x, y = axes.lines[0].get_data()
+    np.testing.assert_allclose(x, np.arange(51))
+    np.testing.assert_allclose(y, np.append(0, regret.mean(axis=0)))
+    band = axes.collections[0].get_paths()[0].vertices
+    error = np.sqrt(regret[:, -1].var() * 4 / 3 / 4)
+    assert band[band[:, 0] == 50, 1].max() == pytest.approx(regret[:, -1].mean() + error)
+    assert band[band[:, 0] == 50, 1].min() == pytest.approx(regret[:, -1].mean() - error)
+    assert axes.get_legend_handles_labels()[1] == [f"a: {regret[:, -1].mean():.2f} ± {error:.2f}"]
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_end():
+    comparison = made_up([AgentSpec("Random", label="a")], num_rounds=5000)
+    axes = Figure().add_subplot()
+    figures._curve(axes, comparison, "a", "#0072B2", "-")
+    x, y = axes.lines[0].get_data()
+    assert len(x) <= 1001
+    assert x[-1] == 5000
+    np.testing.assert_allclose(y[1:], comparison.regret("a").mean(axis=0)[np.asarray(x[1:], dtype=int) - 1])
+
+
+def test_a_tuned_agent_keeps_its_colour():
+    specs = [AgentSpec("dTS"), AgentSpec("dTS", {"exploration": 0.25}), AgentSpec("Random")]
+    (one, plain), (tuned, dashed), (other, _) = figures._looks(made_up(specs))
+    assert one == tuned != other
+    assert plain != dashed
+    many = figures._looks(made_up([AgentSpec("Random", label=str(i)) for i in range(20)]))
+    assert len(set(many)) == 20

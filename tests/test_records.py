@@ -1,0 +1,252 @@
+"""Records survive kills, are taken up again, and tell damage and other experiments from their own; the table."""
+
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dts_gym import random_linear_prior, records
+from dts_gym.records import describe, differences, load_records
+from dts_gym.report import AgentSpec, Comparison, Experiment, RunRecord, kept_rounds, plus_minus, table
+from dts_gym.runner import compare
+
+ENV = "DiffusionBandit-v0"
+ASKED = {"seeds": 3, "num_rounds": 30, "env_settings": {"num_actions": 6, "dim": 2}}
+AGENTS = ["dTS", "LinTS:exploration=0.5"]
+
+
+def assert_same(one, other):
+    assert one.labels == other.labels
+    for label in one.labels:
+        np.testing.assert_array_equal(one.regret(label), other.regret(label))
+        for a, b in zip(one.runs[label], other.runs[label], strict=True):
+            assert (a.seed, a.env_seed, a.agent_seed, a.total_reward) == (
+                b.seed, b.env_seed, b.agent_seed, b.total_reward)  # fmt: skip
+
+
+def test_what_is_recorded_is_what_compare_gave(tmp_path):
+    given_back = compare(ENV, AGENTS, **ASKED, out=tmp_path / "new" / "out")
+    loaded = load_records(tmp_path / "new" / "out")
+    assert_same(given_back, loaded)
+    assert_same(compare(ENV, AGENTS, **ASKED), loaded)
+    np.testing.assert_array_equal(given_back.microseconds_per_round("dTS"), loaded.microseconds_per_round("dTS"))
+    np.testing.assert_array_equal(loaded.rounds, np.arange(1, 31))
+    saved = json.loads((tmp_path / "new" / "out" / "experiment.json").read_text())
+    assert saved["settings"]["env_settings"] == ASKED["env_settings"]
+    assert saved["versions"]["numpy"] == np.__version__
+    assert saved["command"]
+
+
+def interrupted(folder, monkeypatch, after, **asked):
+    """Stop an experiment in the run that follows ``after`` recorded ones."""
+    count = iter(range(after))
+    write = records.write_record
+
+    def write_some(*arguments):
+        if next(count, None) is None:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_record", write_some)
+        with pytest.raises(KeyboardInterrupt):
+            compare(ENV, AGENTS, **{**ASKED, **asked}, out=folder)
+
+
+def test_a_stopped_experiment_is_taken_up_where_it_stopped(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    interrupted(out, monkeypatch, 3)
+    written = {path: path.stat().st_mtime_ns for path in (out / "runs").iterdir()}
+    assert len(written) == 3
+    (out / "runs" / ".dTS-seed-2.npz.x1y2.part").write_bytes(b"what a kill leaves")
+    with pytest.warns(UserWarning, match="holds 1 of 3 seeds"):
+        partial = load_records(out)
+    assert partial.experiment.seeds == (0,)
+    resumed = compare(ENV, AGENTS, **ASKED, out=out, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert len(list((out / "runs").iterdir())) == 6
+    straight = compare(ENV, AGENTS, **ASKED)
+    assert_same(straight, resumed)
+    assert_same(straight, load_records(out))
+    np.testing.assert_array_equal(partial.regret("dTS"), straight.regret("dTS")[:1])
+
+
+def test_nothing_finished_is_nothing_to_load(tmp_path, monkeypatch):
+    interrupted(tmp_path / "out", monkeypatch, 1)
+    with pytest.raises(ValueError, match="a finished seed of every agent"):
+        load_records(tmp_path / "out")
+
+
+def test_resuming_nothing_is_a_start(tmp_path):
+    assert_same(compare(ENV, AGENTS, **ASKED, out=tmp_path / "out", resume=True), compare(ENV, AGENTS, **ASKED))
+
+
+def test_damaged_and_foreign_records_are_run_again_and_never_drawn(tmp_path):
+    out = tmp_path / "out"
+    straight = compare(ENV, AGENTS, **ASKED, out=out)
+    whole, foreign = out / "runs" / "dTS-seed-1.npz", out / "runs" / "dTS-seed-2.npz"
+    whole.write_bytes(whole.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"dTS-seed-1\.npz"):
+        load_records(out)
+    foreign.write_bytes((out / "runs" / "dTS-seed-0.npz").read_bytes())
+    with pytest.warns(UserWarning, match="running again") as warned:
+        resumed = compare(ENV, AGENTS, **ASKED, out=out, resume=True)
+    assert sum("running again" in str(warning.message) for warning in warned) == 2
+    assert_same(straight, resumed)
+    assert_same(straight, load_records(out))
+    foreign.write_bytes((out / "runs" / "dTS-seed-0.npz").read_bytes())
+    with pytest.raises(ValueError, match="must be a record of this experiment, got seed 0, not 2"):
+        load_records(out)
+
+
+def test_a_folder_in_use_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"new or empty folder.*holds 'notes.txt'"):
+        compare(ENV, AGENTS, **ASKED, out=tmp_path)
+    with pytest.raises(ValueError, match=r"got no experiment\.json"):
+        compare(ENV, AGENTS, **ASKED, out=tmp_path, resume=True)
+    with pytest.raises(ValueError, match="must be a folder, got the file"):
+        compare(ENV, AGENTS, **ASKED, out=tmp_path / "notes.txt")
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"num_rounds": 31}, "num_rounds = 30, asked for 31"),
+        ({"seeds": 4}, r"seeds\[3\] = None, asked for 3"),
+        ({"env_settings": {"num_actions": 7, "dim": 2}}, r"env_settings\.num_actions = 6, asked for 7"),
+        ({"redraw_prior": True}, "redraw_prior = False, asked for True"),
+        ({"tune": True, "grid": [1]}, "tuning = None"),
+        ({"agents": ["dTS", "LinTS:exploration=0.4"]}, r"agents\[1\]\.label = .*0\.5.*, asked for .*0\.4"),
+    ],
+)
+def test_only_the_same_experiment_is_resumed(tmp_path, change, difference):
+    compare(ENV, AGENTS, **ASKED, out=tmp_path)
+    with pytest.raises(ValueError, match=difference):
+        compare(ENV, **{"agents": AGENTS, **ASKED, **change}, out=tmp_path, resume=True)
+
+
+def test_other_versions_are_warned_of(tmp_path):
+    compare(ENV, ["Random"], **ASKED, out=tmp_path)
+    path = tmp_path / "experiment.json"
+    path.write_text(path.read_text().replace(f'"numpy": "{np.__version__}"', '"numpy": "1.0"'))
+    with pytest.warns(UserWarning, match=r"records of numpy 1\.0 with"):
+        compare(ENV, ["Random"], **ASKED, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2, "settings": {}}', '{"format": 1, "settings": {}}',
+                                     '{"format": 1, "settings": {"seeds": 3}, "reported": []}'])  # fmt: skip
+def test_a_damaged_description_is_a_value_error(tmp_path, content):
+    (tmp_path / "experiment.json").write_text(content)
+    with pytest.raises(ValueError, match="must"):
+        load_records(tmp_path)
+
+
+def test_odd_labels_have_files_of_their_own(tmp_path):
+    specs = [AgentSpec("Random", label=label) for label in ("a/b", "a b", "../x", "a-b", "ä", "..")]
+    comparison = compare(ENV, specs, seeds=1, num_rounds=3, out=tmp_path / "out")
+    assert len(os.listdir(tmp_path / "out" / "runs")) == len(specs)
+    assert os.listdir(tmp_path) == ["out"]
+    assert_same(comparison, load_records(tmp_path / "out"))
+
+
+@given(st.integers(1, 10**7))
+def test_a_kept_curve_is_short_rising_and_ends_at_the_end(num_rounds):
+    rounds = kept_rounds(num_rounds)
+    assert len(rounds) == min(num_rounds, 5000)
+    assert rounds[-1] == num_rounds
+    assert rounds[0] >= 1
+    assert np.all(np.diff(rounds) >= num_rounds // 5000)
+    assert np.all(np.diff(rounds) > 0)
+
+
+def test_a_thinned_curve_keeps_the_right_rounds(tmp_path, monkeypatch):
+    full = compare(ENV, ["LinTS"], **ASKED)
+    monkeypatch.setattr("dts_gym.report._MAX_POINTS", 7)
+    thin = compare(ENV, ["LinTS"], **ASKED, out=tmp_path / "out")
+    np.testing.assert_array_equal(thin.rounds, [4, 8, 12, 17, 21, 25, 30])
+    np.testing.assert_array_equal(thin.regret("LinTS"), full.regret("LinTS")[:, thin.rounds - 1])
+    assert_same(thin, load_records(tmp_path / "out"))
+
+
+def test_settings_are_told_apart_by_content():
+    one, other = np.zeros(3), np.array([0.0, 0.0, 1e-300])
+    assert describe("x", {"p": one}) == describe("x", {"p": one.copy()})
+    assert describe("x", {"p": one}) != describe("x", {"p": other})
+    assert describe("x", {"p": one}) != describe("x", {"p": one.reshape(1, 3)})
+    assert describe("x", (np.int64(3), None, "a")) == [3, None, "a"]
+    json.dumps(describe("x", {"p": one}))
+    with pytest.raises(ValueError, match="f'\\] must be plain data"):
+        describe("x", {"f": lambda: 0})
+
+
+def test_a_prior_of_ones_own_is_recorded(tmp_path):
+    def settings(seed):
+        return {"prior": random_linear_prior(2, 1, seed=seed), "num_actions": 4}
+
+    asked = {"seeds": 1, "num_rounds": 5, "out": tmp_path / "out"}
+    one = compare(ENV, ["dTS"], **asked, env_settings=settings(0))
+    assert_same(one, load_records(tmp_path / "out"))
+    compare(ENV, ["dTS"], **asked, env_settings=settings(0), resume=True)
+    with pytest.raises(ValueError, match=r"with env_settings\.prior"):
+        compare(ENV, ["dTS"], **asked, env_settings=settings(1), resume=True)
+
+
+def test_differences_are_named():
+    assert list(differences({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}], "c": 0})) == [("a[1].b", 2, 3), ("c", None, 0)]
+    assert not list(differences({"a": [1]}, {"a": [1]}))
+
+
+FINALS = np.array([[3.0, 5.0, 10.0], [1.5, 1.5, 1.5]])  # agents x seeds
+
+
+def made_up(labels=("one", "a|b"), finals=FINALS):
+    rounds = np.array([1, 2])
+    runs = {
+        label: tuple(RunRecord(s, 0, 0, rounds, np.array([0.5, y]), 0.0, 3e-6, 1e-6) for s, y in enumerate(ys))
+        for label, ys in zip(labels, finals, strict=True)
+    }
+    specs = tuple(AgentSpec("Random", label=label) for label in labels)
+    return Comparison(Experiment(ENV, {}, specs, tuple(range(len(finals[0]))), 2), runs)
+
+
+def test_the_table_holds_means_and_standard_errors_in_the_order_given():
+    rows = list(csv.DictReader(io.StringIO(table(made_up(), "csv"))))
+    assert [row["agent"] for row in rows] == ["one", "a|b"]
+    for row, finals in zip(rows, FINALS, strict=True):
+        assert float(row["regret"]) == pytest.approx(np.mean(finals))
+        error = np.sqrt(np.sum((finals - np.mean(finals)) ** 2) / 2 / 3)
+        assert float(row["standard_error"]) == pytest.approx(error)
+        assert float(row["microseconds_per_round"]) == pytest.approx(2.0)
+        assert row["seeds"] == "3"
+    assert table(made_up()) == (
+        "agent   final regret   us a round   seeds\n"
+        "one        6.0 ± 2.1          2.0       3\n"
+        "a|b        1.5 ± 0.0          2.0       3\n"
+    )
+    assert str(made_up()) == table(made_up())
+    assert table(made_up(), "markdown").splitlines()[-1] == "| a\\|b | 1.5 ± 0.0 | 2.0 | 3 |"
+    with pytest.raises(ValueError, match="style must be"):
+        table(made_up(), "html")
+    with pytest.raises(ValueError, match="label must be one of"):
+        made_up().regret("two")
+
+
+def test_one_run_has_no_standard_error():
+    text = table(made_up(("one",), FINALS[:1, :1]))
+    assert "3.0" in text
+    assert "±" not in text
+    assert "nan" in table(made_up(("one",), FINALS[:1, :1]), "csv")
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-4, 1e5))
+def test_two_digits_of_the_error_are_shown(mean, error):
+    shown_mean, shown_error = map(float, plus_minus(mean, error).split(" ± "))
+    assert abs(shown_error - error) <= max(0.05 * error, 0.5 if error >= 10 else 0)
+    assert abs(shown_mean - mean) <= max(0.05 * error, 0.5 if error >= 10 else 0) + 1e-9
