@@ -67,7 +67,8 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]],
         If the file is damaged or is no archive of this package.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: np.load leaves the handle of a damaged file open.
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         settings = json.loads(arrays.pop(_SETTINGS).tobytes())
     except FileNotFoundError:

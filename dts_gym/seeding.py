@@ -26,6 +26,7 @@ _KEYS = {
     "contexts": 23,
     "noise": 24,
     "split": 25,
+    "factors": 26,
     "history": 31,
     "check": 41,
 }

@@ -127,9 +127,7 @@ def fit_linear_chain(parameters: Array, depth: int, branch: int) -> LinearDiffus
     return LinearDiffusionPrior([np.eye(d)] * depth, [cov] * (depth + 1), offsets, branch)
 
 
-def _split(
-    factors: Factors, min_ratings: int, train_fraction: float, split_seed: int
-) -> tuple[Array, Array]:
+def _split(factors: Factors, min_ratings: int, train_fraction: float, split_seed: int) -> tuple[Array, Array]:
     """Movies' factors of the training and of the held-out part, (N, d) each."""
     least = integer("min_ratings", min_ratings, 1)
     if isinstance(train_fraction, bool) or not isinstance(train_fraction, int | float) or not 0 < train_fraction < 1:
