@@ -250,9 +250,6 @@ class Posterior(Protocol):
     def thompson(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
         """Best actions under posterior draws."""
 
-    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
-        """Actions of the largest mean plus ``scale`` standard deviations."""
-
     def greedy(self, contexts: Array) -> IntArray:
         """Actions of the largest posterior mean."""
 

@@ -2,43 +2,95 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import math
 
-Array = NDArray[np.float64]
+import numpy as np
+
+from dts_gym.arrays import Array, IntArray, factor
+from dts_gym.priors import LinearDiffusionPrior
 
 
 class JointPosterior:
-    """Posterior of all actions' parameters at once, updated one observation at a time.
+    """Posterior of all actions' parameters at once, as ``theta = mean + root z`` with ``z ~ N(0, I)``.
 
     Parameters
     ----------
-    mean : (K, d) prior mean.
-    cov : (K d, K d) prior covariance, action-major.
+    prior : a chain of affine links; its branch says what actions share.
+    num_actions : K.
     noise_std : standard deviation of the rewards.
 
     Notes
     -----
-    Exact for linear-Gaussian models. O(K^2 d^2) an update and in memory.
+    Exact for linear-Gaussian models; covariances may be singular. The root starts as the chain's unrolled noises, not
+    as a collapsed covariance, and is updated by Potter's square-root form: positive semi-definite by construction.
+    O(K^2 d^2) an update, a draw and in memory.
+
+    Source: Potter's update as in Bierman, "Factorization Methods for Discrete Sequential Estimation" (1977).
     """
 
-    def __init__(self, mean: Array, cov: Array, noise_std: float) -> None:
-        self.num_actions, self.dim = mean.shape
-        self.mean = mean.reshape(-1).astype(np.float64)  # (K d,)
-        self.cov = np.array(cov, dtype=np.float64)  # (K d, K d)
-        self.noise_std = float(noise_std)
+    def __init__(self, prior: LinearDiffusionPrior, num_actions: int, noise_std: float) -> None:
+        self.num_actions, self.dim = num_actions, prior.dim
+        self.noise_std = noise_std
+        mean, self._root = unrolled(prior, num_actions)
+        self._mean = np.tile(mean, num_actions)  # (K d,)
 
     def update(self, context: Array, action: int, reward: float) -> None:
-        """Condition on ``reward ~ N(context' theta_action, noise_std^2)``."""
+        """Condition on one reward."""
         block = slice(action * self.dim, (action + 1) * self.dim)
-        gain = self.cov[:, block] @ context  # (K d,)
-        variance = self.noise_std**2 + context @ gain[block]
-        self.mean = self.mean + gain * ((reward - context @ self.mean[block]) / variance)
-        self.cov -= np.outer(gain, gain) / variance
-        self.cov = (self.cov + self.cov.T) / 2
+        direction = context @ self._root[block]  # (n,)
+        variance = float(direction @ direction) + self.noise_std**2
+        moved = self._root @ direction  # (K d,)
+        self._mean += moved * ((reward - float(context @ self._mean[block])) / variance)
+        # (I - a w w')^2 = I - w w' / variance for this a: the root of the updated covariance.
+        a = 1.0 / (variance + self.noise_std * math.sqrt(variance))
+        self._root -= np.multiply.outer(moved, a * direction)
 
-    def sample(self, rng: np.random.Generator) -> Array:
-        """One draw of all parameters, (K, d)."""
-        values, vectors = np.linalg.eigh(self.cov)
-        noise = rng.standard_normal(values.size) * np.sqrt(np.clip(values, 0.0, None))
-        return (self.mean + vectors @ noise).reshape(self.num_actions, self.dim)
+    def thompson(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
+        """Best action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,)."""
+        if contexts.ndim == 1:
+            return np.asarray((self.sample_parameters(rng, scale) @ contexts).argmax())
+        return np.array([(self.sample_parameters(rng, scale) @ x).argmax() for x in contexts], dtype=np.int64)
+
+    def greedy(self, contexts: Array) -> IntArray:
+        """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
+        return np.asarray((contexts @ self._mean.reshape(self.num_actions, self.dim).T).argmax(axis=-1))
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
+        """One posterior draw of all actions' parameters, (K, d)."""
+        noise = scale * rng.standard_normal(self._root.shape[1])
+        return (self._mean + self._root @ noise).reshape(self.num_actions, self.dim)
+
+    def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean (K, d) and covariance (K d, K d), action-major."""
+        return self._mean.reshape(self.num_actions, self.dim).copy(), scale**2 * self._root @ self._root.T
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+        return {"mean": self._mean.copy(), "root": self._root.copy()}
+
+    def restore(self, state: dict[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+        self._mean = np.array(state["mean"], dtype=np.float64)
+        self._root = np.array(state["root"], dtype=np.float64)
+
+
+def unrolled(prior: LinearDiffusionPrior, num_actions: int) -> tuple[Array, Array]:
+    """The mean (d,) of an action, and the root (K d, n) by which the chain's noises make all of them.
+
+    n is the number of normal variables that a draw of the chain takes, at most K d: a longer root is shortened by an
+    orthogonal change of its variables.
+    """
+    K, d = num_actions, prior.dim
+    mean = np.zeros(d)
+    columns: list[Array] = []
+    for ell in range(prior.depth, -1, -1):
+        if ell < prior.depth:
+            W = prior.weights[ell]  # of link ell + 1
+            mean = W @ mean + prior.offsets[ell]
+            columns = [(W @ part.reshape(K, d, -1)).reshape(K * d, -1) for part in columns]
+        own = factor(prior.covariances[ell])  # (d, r), noise of psi_ell
+        columns.append(np.kron(np.eye(K), own) if ell <= prior.branch else np.tile(own, (K, 1)))
+    root = np.concatenate(columns, axis=1)
+    if root.shape[1] > K * d:
+        root = np.linalg.qr(root.T, mode="r").T
+    return mean, np.ascontiguousarray(root)

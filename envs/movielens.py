@@ -49,7 +49,7 @@ class MovieLensBanditEnv(BanditEnv):
     - ``rank=5``: d, of the factorisation.
     - ``horizon=5000``: rounds of an episode.
     - ``depth=2``: L, links of the fitted chain.
-    - ``branch=None``: levels above it are shared by all movies, 0..L; None: L, nothing shared.
+    - ``branch=None``: levels above it are shared by all movies, 0..L; None: L - 1, the top level shared.
     - ``noise_std=None``: standard deviation of the rewards; None: from the residuals.
     - ``min_ratings=20``: movies with fewer ratings are left out.
     - ``train_fraction=0.5``: share of the movies that the prior is fitted to.
@@ -88,7 +88,7 @@ class MovieLensBanditEnv(BanditEnv):
         problem = BanditProblem(
             num_actions=K,
             dim=factors.movie_factors.shape[1],
-            prior=fit_linear_chain(train, L, L if branch is None else branch),
+            prior=fit_linear_chain(train, L, L - 1 if branch is None else branch),
             reward_model=GaussianReward(factors.noise_std if noise_std is None else noise_std),
             horizon=horizon,
             past_parameters=train,

@@ -80,7 +80,7 @@ def test_faulty_files_are_refused_by_name(tmp_path, name, content, expected):
 
 
 def test_places_without_ratings_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="data must be a path .*'ml-1m'"):
+    with pytest.raises(ValueError, match=r"data must be a path .*'ml-1m'"):
         load_ratings("ml-2m")
     with pytest.raises(ValueError, match="data must be a folder with one of"):
         load_ratings(tmp_path)

@@ -1,0 +1,211 @@
+"""A conformance suite for agents, the package's and your own: what `check_env` is to environments."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from dts_gym.registry import make_agent
+from dts_gym.seeding import stream
+
+if TYPE_CHECKING:
+    from dts_gym.agents import Agent
+
+_ROUNDS = 40
+_DRAWS = 2000
+# A law is taken as different where chance alone would do it once in a million.
+_FALSE_ALARM = 1e-6
+
+
+class AgentMaker(Protocol):
+    """Makes a fresh agent for an environment: ``make(env, seed=0)``."""
+
+    def __call__(self, env: Any, *, seed: int) -> Agent:
+        """A fresh agent."""
+
+
+def check_agent(make: str | AgentMaker, env: gym.Env[Any, Any] | None = None) -> None:
+    """Check that an agent keeps the contract of this package.
+
+    Parameters
+    ----------
+    make : an agent's id, or a callable ``make(env, seed=...)`` that gives a fresh agent, `functools.partial` of
+        `make_agent` with an id and settings for one.
+    env : a bandit environment that the agent can play; None: a small `DiffusionBandit-v0`.
+
+    Raises
+    ------
+    AssertionError
+        That says what the agent does and what it should.
+
+    Notes
+    -----
+    Checked: shapes and types of actions; the same seed, the same actions; `reset` starts anew; a batch has the law of
+    a loop (chi-square, a false alarm once in a million); saved and loaded agents continue bit for bit; bad input
+    raises ValueError and changes nothing; `predict` never learns nor moves `act`.
+
+    Examples
+    --------
+    >>> check_agent("LinTS")
+    """
+    if isinstance(make, str):
+        agent_id = make
+        make = lambda env, *, seed: make_agent(agent_id, env, seed=seed)  # noqa: E731
+    if env is None:
+        env = gym.make("DiffusionBandit-v0", num_actions=12, dim=3)
+    for check in (_check_actions, _check_seeds, _check_batches, _check_files, _check_refusals, _check_predict):
+        env.reset(seed=0)
+        check(make, env)
+
+
+def _play(agent: Agent, env: gym.Env[Any, Any], *, seed: int, rounds: int = _ROUNDS) -> list[int]:
+    """Play some rounds of one instance and learn from them; the actions."""
+    context, _ = env.reset(seed=seed, options={"instance_seed": 0})
+    actions = []
+    for _ in range(rounds):
+        action = agent.act(context)
+        following, reward, _, truncated, _ = env.step(action)
+        agent.update(context, action, reward)
+        actions.append(int(action))
+        context = following
+        if truncated:
+            context, _ = env.reset(options={"instance_seed": 0})
+    return actions
+
+
+def _contexts(env: gym.Env[Any, Any], count: int) -> Any:
+    """``count`` contexts of the environment."""
+    rng = stream(0, "check")
+    seeds = rng.integers(1 << 30, size=count).tolist()
+    return np.stack([env.reset(seed=seed, options={"instance_seed": 0})[0] for seed in seeds])
+
+
+def _check_actions(make: AgentMaker, env: Any) -> None:
+    agent, K = make(env, seed=0), env.unwrapped.problem.num_actions
+    assert agent.num_updates == 0, f"a fresh agent must have num_updates 0, got {agent.num_updates}"
+    contexts = _contexts(env, 5)
+    action = agent.act(contexts[0])
+    assert type(action) is int, f"act must give an int for one context, got {action!r}"
+    assert 0 <= action < K, f"act must give an action in 0..{K - 1}, got {action}"
+    for n in (5, 1, 0):
+        actions = agent.act(contexts[:n])
+        assert isinstance(actions, np.ndarray), f"act must give an array for a batch, got {actions!r}"
+        assert actions.shape == (n,), f"act must give shape ({n},) for {n} contexts, got {actions.shape}"
+        assert actions.dtype.kind in "iu", f"act must give integers, got {actions.dtype}"
+        assert ((actions >= 0) & (actions < K)).all(), f"act must give actions in 0..{K - 1}, got {actions}"
+    agent.update(contexts[0], action, 1.0)
+    agent.update(contexts, np.arange(5) % K, np.ones(5))
+    assert agent.num_updates == 6, f"num_updates must count observations, 6 by now, got {agent.num_updates}"
+
+
+def _check_seeds(make: AgentMaker, env: Any) -> None:
+    first, second = make(env, seed=3), make(env, seed=3)
+    actions = _play(first, env, seed=1)
+    assert _play(second, env, seed=1) == actions, "two agents of one seed must play alike"
+    first.reset(3)
+    assert first.num_updates == 0, f"reset must set num_updates to 0, got {first.num_updates}"
+    assert _play(first, env, seed=1) == actions, "a reset agent must play as a fresh one of that seed"
+
+
+def _check_batches(make: AgentMaker, env: Any) -> None:
+    agent, twin, other = (make(env, seed=seed) for seed in (4, 4, 5))
+    contexts = _contexts(env, 30)
+    actions = np.arange(30) % env.unwrapped.problem.num_actions
+    rewards = (np.arange(30) % 3 == 0).astype(np.float64)
+    agent.update(contexts, actions, rewards)
+    for learner in (twin, other):
+        for context, action, reward in zip(contexts, actions, rewards, strict=True):
+            learner.update(context, action, reward)
+    asked = _contexts(env, 200)
+    batch, _ = agent.predict(asked, deterministic=True)
+    loop = np.array([twin.predict(context, deterministic=True)[0] for context in asked])
+    # Rounding may turn a tie or two.
+    assert (batch != loop).sum() <= 2, "a batch of updates must teach what the same updates one by one teach"
+    for context in asked[:3]:
+        together = agent.act(np.repeat(context[None], _DRAWS, axis=0))
+        one_by_one = [other.act(context) for _ in range(_DRAWS)]
+        p_value = _same_law(together, np.array(one_by_one))
+        assert p_value > _FALSE_ALARM, f"a batch must have the law of a loop, got a p-value of {p_value:.2g}"
+
+
+def _same_law(first: Any, second: Any) -> float:
+    """p-value of the chi-square test that two samples of equal size have one law; rare values are pooled."""
+    from scipy.special import chdtrc
+
+    counts = np.stack(
+        [np.bincount(part, minlength=int(max(first.max(), second.max())) + 1) for part in (first, second)]
+    )
+    total = counts.sum(axis=0)
+    common = total >= 20
+    table = np.column_stack([counts[:, common], counts[:, ~common].sum(axis=1)]).astype(np.float64)
+    table = table[:, table.sum(axis=0) > 0]
+    statistic = ((table[0] - table[1]) ** 2 / table.sum(axis=0)).sum()
+    return float(chdtrc(table.shape[1] - 1, statistic)) if table.shape[1] > 1 else 1.0
+
+
+def _check_files(make: AgentMaker, env: Any) -> None:
+    agent = make(env, seed=6)
+    _play(agent, env, seed=2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "agent.saved"
+        agent.save(path)
+        assert path.is_file(), f"save must write exactly the path given, got {[p.name for p in Path(folder).iterdir()]}"
+        loaded = type(agent).load(path)
+        path.write_bytes(path.read_bytes()[:50])
+        _refused(lambda: type(agent).load(path), "load of a damaged file")
+    assert loaded.num_updates == agent.num_updates, "load must keep num_updates"
+    assert _play(loaded, env, seed=8) == _play(agent, env, seed=8), "a loaded agent must continue bit for bit"
+
+
+def _refused(call: Callable[[], Any], what: str) -> None:
+    try:
+        call()
+    except ValueError:
+        return
+    raise AssertionError(f"{what} must raise ValueError, got nothing")
+
+
+def _check_refusals(make: AgentMaker, env: Any) -> None:
+    agent, twin = make(env, seed=7), make(env, seed=7)
+    _play(agent, env, seed=3)
+    _play(twin, env, seed=3)
+    K, good = env.unwrapped.problem.num_actions, _contexts(env, 2)
+    holed = good.copy()
+    holed.flat[0] = np.nan
+    for context in (good[0, ..., :-1], good[None], holed, holed[0], np.full_like(good[0], np.inf), "x", None):
+        _refused(lambda context=context: agent.act(context), f"act({context!r:.60})")
+        _refused(lambda context=context: agent.predict(context), f"predict({context!r:.60})")
+        _refused(lambda context=context: agent.update(context, 0, 1.0), f"update with the context {context!r:.60}")
+    for action in (-1, K, 0.5, 1.0, True, None, "0", [0]):
+        _refused(lambda action=action: agent.update(good[0], action, 1.0), f"update with the action {action!r}")
+    for reward in (np.nan, np.inf, None, "good", [1.0]):
+        _refused(lambda reward=reward: agent.update(good[0], 0, reward), f"update with the reward {reward!r}")
+    for actions, rewards in (([0, K], [1.0, 1.0]), ([0], [1.0, 1.0]), ([0, 1], [1.0, np.nan]), ([0, 1], 1.0), (0, 1.0)):
+        _refused(
+            lambda actions=actions, rewards=rewards: agent.update(good, actions, rewards),
+            f"update with the actions {actions} and rewards {rewards}",
+        )
+    assert agent.num_updates == twin.num_updates, "a refused update must not count"
+    assert _play(agent, env, seed=9) == _play(twin, env, seed=9), "refused input must leave the agent unchanged"
+
+
+def _check_predict(make: AgentMaker, env: Any) -> None:
+    agent, twin = make(env, seed=8), make(env, seed=8)
+    _play(agent, env, seed=4)
+    _play(twin, env, seed=4)
+    contexts = _contexts(env, 4)
+    for deterministic in (True, False):
+        for observation, shape in ((contexts, (4,)), (contexts[0], ())):
+            actions, state = agent.predict(observation, (1,), None, deterministic)
+            assert isinstance(actions, np.ndarray), f"predict must give arrays, got {actions!r}"
+            assert actions.shape == shape, f"predict must give shape {shape}, got {actions.shape}"
+            assert state == (1,), f"predict must hand the state back, got {state!r}"
+    again = [agent.predict(contexts, deterministic=True)[0].tolist() for _ in range(2)]
+    assert again[0] == again[1], "predict(deterministic=True) must give the same actions again"
+    assert agent.num_updates == twin.num_updates, "predict must not count as an update"
+    assert _play(agent, env, seed=5) == _play(twin, env, seed=5), "predict must neither learn nor move act"
