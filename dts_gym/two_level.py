@@ -143,7 +143,8 @@ class TwoLevelPosterior:
         chol, mean = self._shared()
         noise = rng.standard_normal((r, *like.shape[:-1]))
         z, _ = dtrtrs(chol, noise, lower=1, trans=1)
-        return (z.T * scale + mean) @ self._root.T
+        shared: Array = (z.T * scale + mean) @ self._root.T
+        return shared
 
     def _moments(self, x: Array, m: Array | None) -> tuple[Array, Array, Array, Array]:
         """Mean and variance of ``x' theta_a`` given ``m``: of the played actions, then of an unplayed one.
@@ -237,9 +238,9 @@ class TwoLevelPosterior:
         else:
             fresh = self.unplayed.draw(rng, count)
         if not beaten.ndim:
-            return fresh[0]
+            return np.asarray(fresh[0])
         actions[beaten] = fresh
-        return actions
+        return np.asarray(actions)
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
         """One posterior draw of all actions' parameters, (K, d): O(K d^2 + P d^3), for small K."""
@@ -264,10 +265,10 @@ class TwoLevelPosterior:
         response = np.eye(d) - S @ gamma  # (K, d, d): how theta_a follows m
         m = self._shared_mean(np.zeros(d))
         mean = self.prior.mean + beta @ S + (0.0 if m is None else response @ m)
-        chol, _ = self._shared()
-        spread = response @ self._root  # (K, d, r)
         cov = np.zeros((K * d, K * d))
         if self._natural.size:
+            chol, _ = self._shared()
+            spread = response @ self._root  # (K, d, r)
             half, _ = dtrtrs(chol, spread.reshape(K * d, -1).T, lower=1)
             cov = half.T @ half
         for a in range(K):
