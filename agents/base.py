@@ -44,9 +44,7 @@ class Agent(ABC):
     reward_model: RewardModel
 
     def __init__(self, problem: BanditProblem, *, seed: int | np.random.SeedSequence | None, **settings: Any) -> None:
-        if not isinstance(problem, BanditProblem):
-            raise ValueError(f"problem must be a BanditProblem, got {problem!r:.200}")
-        self.problem = problem
+        self.problem = checked_problem(problem)
         self._settings = settings
         self.reward_model = self._believed_rewards()
         self.reset(seed)
@@ -334,6 +332,21 @@ class PosteriorAgent(Agent, Generic[P]):
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._posterior.restore(dict(state))
+
+
+def checked_problem(value: Any) -> BanditProblem:
+    """``value`` as a BanditProblem, or ValueError."""
+    if not isinstance(value, BanditProblem):
+        raise ValueError(f"problem must be a BanditProblem, got {value!r:.200}")
+    return value
+
+
+def disjoint_problem(agent: str, value: Any) -> BanditProblem:
+    """``value`` as a BanditProblem with parameters for every action, or ValueError."""
+    problem = checked_problem(value)
+    if problem.features != "disjoint":
+        raise ValueError(f"problem must have disjoint features for {agent}, got {problem.features!r} ones")
+    return problem
 
 
 def _scalar(name: str, value: Any) -> Any:

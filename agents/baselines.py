@@ -41,7 +41,7 @@ class EpsilonGreedy(Agent):
         if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon must be a number in 0..1, got {epsilon!r}")
         self.epsilon = float(epsilon)
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(type(self).__name__, problem, prior_mean, prior_cov)
         super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.agents.base import PosteriorAgent
+from dts_gym.agents.base import PosteriorAgent, disjoint_problem
 from dts_gym.arrays import Array, IntArray, covariance, finite_array, integer
 from dts_gym.joint import JointPosterior
 from dts_gym.messages import Evidence, downward, upward
@@ -64,7 +64,9 @@ class DiffusionTS(PosteriorAgent[TwoLevelPosterior]):
         K, d, tempering = self.problem.num_actions, self.problem.dim, self.exploration**2
         table = self._posterior.table
         G, h = np.zeros((K, d, d)), np.zeros((K, d))
-        G[table.actions], h[table.actions] = (part / tempering for part in table.evidence())
+        G_played, h_played = table.evidence()  # of rewards centred by the chain's mean
+        G[table.actions] = G_played / tempering
+        h[table.actions] = (h_played + G_played @ chain.two_level(self.branch).mean) / tempering
         covariances = [cov * tempering for cov in chain.covariances]
         levels = upward(chain.links, covariances, Evidence(G, h), self.branch)
         return downward(chain.links, covariances, levels, K, self.branch, self._rngs["parameters"])
@@ -142,7 +144,7 @@ class LinTS(PosteriorAgent[TwoLevelPosterior]):
         prior_cov: Array | None = None,
         noise_std: float | None = None,
     ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(type(self).__name__, problem, prior_mean, prior_cov)
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **given)
 
     def _make_posterior(self) -> TwoLevelPosterior:
@@ -175,7 +177,7 @@ class LinUCB(PosteriorAgent[TwoLevelPosterior]):
         prior_cov: Array | None = None,
         noise_std: float | None = None,
     ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(type(self).__name__, problem, prior_mean, prior_cov)
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **given)
 
     def _make_posterior(self) -> TwoLevelPosterior:
@@ -213,10 +215,10 @@ class JointTS(PosteriorAgent[JointPosterior]):
 
 
 def independent_prior(
-    problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None
+    agent: str, problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None
 ) -> tuple[TwoLevelPrior, dict[str, Array | None]]:
     """The prior of independent actions, and what was given as `Agent` keeps it in files."""
-    d = problem.dim
+    d = disjoint_problem(agent, problem).dim
     mean = None if prior_mean is None else finite_array("prior_mean", prior_mean, (d,))
     cov = None if prior_cov is None else covariance("prior_cov", prior_cov, d)
     prior = TwoLevelPrior(np.zeros(d) if mean is None else mean, np.zeros((d, d)), np.eye(d) if cov is None else cov)
@@ -224,9 +226,10 @@ def independent_prior(
 
 
 def _linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
-    if not isinstance(problem.prior, LinearDiffusionPrior):
-        raise ValueError(f"problem must have a LinearDiffusionPrior for {agent}, got {type(problem.prior).__name__}")
-    return problem.prior
+    prior = disjoint_problem(agent, problem).prior
+    if not isinstance(prior, LinearDiffusionPrior):
+        raise ValueError(f"problem must have a LinearDiffusionPrior for {agent}, got {type(prior).__name__}")
+    return prior
 
 
 def _chain_posterior(agent: PosteriorAgent[TwoLevelPosterior], branch: int) -> TwoLevelPosterior:
