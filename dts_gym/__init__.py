@@ -18,11 +18,12 @@ from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, reg
 
 if TYPE_CHECKING:
     from dts_gym import agents, checks, datasets, envs
+    from dts_gym.comparing import compare
     from dts_gym.links import AffineLink
     from dts_gym.priors import LinearDiffusionPrior, Prior, random_linear_prior
     from dts_gym.problem import BanditInstance, BanditProblem
     from dts_gym.rewards import GaussianReward, RewardModel
-    from dts_gym.runner import RunResult, compare, run
+    from dts_gym.runner import RunResult, run
     from dts_gym.tuning import tune
 
 __version__ = "0.1.0"
@@ -60,7 +61,7 @@ _HOMES = {
     "Prior": "priors",
     "RewardModel": "rewards",
     "RunResult": "runner",
-    "compare": "runner",
+    "compare": "comparing",
     "random_linear_prior": "priors",
     "run": "runner",
     "tune": "tuning",

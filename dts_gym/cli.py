@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import inspect
 import os
 import re
 import shlex
 import sys
-import types
-import typing
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Union
 
 import gymnasium as gym
 import tyro
 
 import dts_gym
+from dts_gym.comparing import compare
+from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
+from dts_gym.experiment import Comparison
 from dts_gym.figures import regret_figure
 from dts_gym.records import load_records
 from dts_gym.registry import agent_class
-from dts_gym.report import Comparison, table
-from dts_gym.runner import compare, env_creator
+from dts_gym.report import table
+from dts_gym.sweeps import env_creator
 from dts_gym.tuning import GRID, choose, tune, tuning_table
 
 
@@ -143,7 +143,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _experiment(command: Run | Tune, env_arguments: list[str], arguments: list[str]) -> int:
     if any(argument.startswith("--env.help") for argument in env_arguments):
-        print(f"{command.env}\n{_options_text(command.env)}")
+        print(f"{command.env}\n{options_text(command.env)}")
         return 0
     if command.resume and command.out is None:
         raise ValueError("--resume needs --out, the folder of the records to go on with")
@@ -203,7 +203,7 @@ def _list() -> int:
     for env_id in dts_gym.env_ids():
         print(f"  {env_id}: {_first_line(env_creator, env_id)}")
         with contextlib.suppress(ImportError):
-            print(_options_text(env_id))
+            print(options_text(env_id))
     print("Agents")
     for agent_id in dts_gym.agent_ids():
         print(f"  {agent_id}: {_first_line(agent_class, agent_id)}")
@@ -217,108 +217,6 @@ def _bench(arguments: list[str]) -> int:
     if isinstance(result, str):
         print(result)
     return result if isinstance(result, int) else 0
-
-
-def split_env_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part arguments into the others and the environment's, ``--env.NAME`` with the values that follow it.
-
-    Examples
-    --------
-    >>> split_env_arguments(["run", "--env", "E", "--env.num_actions", "5", "--seeds", "2"])
-    (['run', '--env', 'E', '--seeds', '2'], ['--env.num-actions', '5'])
-    """
-    rest: list[str] = []
-    ours: list[str] = []
-    target = rest
-    for argument in arguments:
-        if argument.startswith("--"):
-            target = ours if argument.startswith("--env.") else rest
-        if argument.startswith("--env."):
-            name, equals, value = argument.partition("=")
-            argument = name.replace("_", "-") + equals + value
-        target.append(argument)
-    return rest, ours
-
-
-def env_options(env_id: str) -> dict[str, tuple[Any, Any]]:
-    """What the command line can set of an environment: name -> type, default (``inspect._empty`` if none).
-
-    Numbers, words and choices only; arrays and priors are for the Python interface.
-    """
-    creator = env_creator(env_id)
-    target = creator.__init__ if inspect.isclass(creator) else creator
-    hints = typing.get_type_hints(target)
-    options = {}
-    for name, parameter in inspect.signature(creator).parameters.items():
-        kept = _settable(hints.get(name))
-        if kept is not None and name != "render_mode":
-            options[name] = (kept, parameter.default)
-    return options
-
-
-def parse_env_settings(env_id: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """Read ``--env.NAME VALUE`` arguments as settings of an environment.
-
-    Raises
-    ------
-    ValueError
-        If the environment has no such option, or it is given twice.
-    SystemExit
-        If a value is not of the option's type.
-    """
-    options = env_options(env_id)
-    flags = (argument.partition("=")[0] for argument in arguments if argument.startswith("--env."))
-    given = [flag.removeprefix("--env.").replace("-", "_") for flag in flags]
-    for name in given:
-        if name not in options:
-            valid = ", ".join(_flag(option) for option in options)
-            raise ValueError(f"{env_id} has no option {_flag(name)}; it has {valid}")
-        if given.count(name) > 1:
-            raise ValueError(f"{_flag(name)} must be given once, got {given.count(name)}")
-    fields = [_field(name, kind, default) for name, (kind, default) in options.items()]
-    inner = dataclasses.make_dataclass("Settings", fields, kw_only=True)
-    outer = dataclasses.make_dataclass("Options", [("env", inner)])
-    values = (tyro.conf.FlagConversionOff,)  # every option takes a value
-    parsed: Any = tyro.cli(outer, prog=f"dts-gym run --env {env_id}", args=list(arguments), config=values)
-    # Only the given ones: what is not said stays the constructor's business.
-    return {name: getattr(parsed.env, name) for name in given}
-
-
-def _field(name: str, kind: Any, default: Any) -> tuple[str, Any, Any]:
-    required = default is inspect.Parameter.empty
-    return name, kind, dataclasses.field() if required else dataclasses.field(default=default)
-
-
-def _settable(hint: Any) -> Any:
-    """The part of a type that a word on the command line can be; None if there is none."""
-    if hint in (int, float, bool, str) or typing.get_origin(hint) is Literal:
-        return hint
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        members = [member for member in typing.get_args(hint) if _settable(member) is not None]
-        if members:
-            optional = [types.NoneType] if types.NoneType in typing.get_args(hint) else []
-            return Union[(*members, *optional)]
-    return None
-
-
-def _options_text(env_id: str) -> str:
-    lines = []
-    for name, (kind, default) in env_options(env_id).items():
-        lines.append(
-            f"      {_flag(name)} {_type_text(kind)}" + ("" if default is inspect.Parameter.empty else f" = {default}")
-        )
-    return "\n".join(lines)
-
-
-def _type_text(kind: Any) -> str:
-    if typing.get_origin(kind) is Literal:
-        return " | ".join(map(str, typing.get_args(kind)))
-    members = typing.get_args(kind) or (kind,)
-    return " | ".join("None" if member is types.NoneType else member.__name__ for member in members)
-
-
-def _flag(name: str) -> str:
-    return f"--env.{name.replace('_', '-')}"
 
 
 def _first_line(load: Callable[[str], Any], name: str) -> str:

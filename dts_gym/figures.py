@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dts_gym.archives import write_atomically
-from dts_gym.report import Comparison, plus_minus, standard_error
+from dts_gym.experiment import Comparison
+from dts_gym.report import plus_minus, standard_error
 from dts_gym.tuning import base_label
 
 if TYPE_CHECKING:

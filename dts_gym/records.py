@@ -26,7 +26,7 @@ import numpy as np
 
 from dts_gym.archives import read_archive, write_archive, write_atomically
 from dts_gym.arrays import finite_array, integer
-from dts_gym.report import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
+from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
 
 _FORMAT = 1
 _EXPERIMENT = "experiment.json"

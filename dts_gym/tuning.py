@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from dts_gym.arrays import Array, positive
+from dts_gym.experiment import AgentSpec, Comparison, Experiment, label_of
 from dts_gym.records import TUNING, prepare_folder, write_experiment
 from dts_gym.registry import agent_class
-from dts_gym.report import AgentSpec, Comparison, Experiment, Style, label_of, layout, plus_minus, standard_error
-from dts_gym.runner import checked_folder, checked_seeds, make_experiment, run_all
+from dts_gym.report import Style, layout, plus_minus, standard_error
+from dts_gym.sweeps import checked_folder, checked_seeds, make_experiment, run_all
 
 GRID = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
 

@@ -13,12 +13,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dts_gym.cli import env_options, main, parse_env_settings, split_env_arguments
+from dts_gym.cli import main
+from dts_gym.comparing import compare
+from dts_gym.env_options import env_options, parse_env_settings, split_env_arguments
 from dts_gym.envs.diffusion import DiffusionBanditEnv
 from dts_gym.priors import Prior
 from dts_gym.records import load_records
 from dts_gym.report import table
-from dts_gym.runner import compare
 from dts_gym.tuning import choose, tuning_table
 
 SMALL = ["--env.num-actions", "6", "--env.dim", "2", "--rounds", "20", "--seeds", "2", "--no-progress"]

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dts_gym import random_linear_prior, records
+from dts_gym.comparing import compare
+from dts_gym.experiment import AgentSpec, Comparison, Experiment, RunRecord, kept_rounds
 from dts_gym.records import describe, differences, load_records
-from dts_gym.report import AgentSpec, Comparison, Experiment, RunRecord, kept_rounds, plus_minus, table
-from dts_gym.runner import compare
+from dts_gym.report import plus_minus, table
 
 ENV = "DiffusionBandit-v0"
 ASKED = {"seeds": 3, "num_rounds": 30, "env_settings": {"num_actions": 6, "dim": 2}}
@@ -168,7 +169,7 @@ def test_a_kept_curve_is_short_rising_and_ends_at_the_end(num_rounds):
 
 def test_a_thinned_curve_keeps_the_right_rounds(tmp_path, monkeypatch):
     full = compare(ENV, ["LinTS"], **ASKED)
-    monkeypatch.setattr("dts_gym.report._MAX_POINTS", 7)
+    monkeypatch.setattr("dts_gym.experiment._MAX_POINTS", 7)
     thin = compare(ENV, ["LinTS"], **ASKED, out=tmp_path / "out")
     np.testing.assert_array_equal(thin.rounds, [4, 8, 12, 17, 21, 25, 30])
     np.testing.assert_array_equal(thin.regret("LinTS"), full.regret("LinTS")[:, thin.rounds - 1])

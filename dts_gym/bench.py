@@ -1,0 +1,158 @@
+"""What a round costs, as ratios within one run: an agent's round against one pass over its matrices."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dts_gym.arrays import Array, integer
+from dts_gym.priors import LinearDiffusionPrior, random_linear_prior
+from dts_gym.problem import BanditProblem
+from dts_gym.registry import make_agent
+from dts_gym.rewards import GaussianReward
+from dts_gym.seeding import stream
+
+_AGENTS = ("dTS", "LinTS", "LinUCB")
+_MOST_PLAYED = 4000
+
+
+class Setting(NamedTuple):
+    """A size to time: K, d, L."""
+
+    num_actions: int
+    dim: int
+    depth: int = 2
+
+
+SETTINGS = (
+    Setting(100, 5),
+    Setting(1000, 20),
+    Setting(10_000, 20),
+    Setting(10_000, 20, 40),
+    Setting(1_000_000, 20),
+)
+
+
+class Timing(NamedTuple):
+    """Median microseconds of one setting, all measured in turn, and the bytes that dTS holds."""
+
+    setting: Setting
+    played: int
+    agents: dict[str, float]
+    einsum: float | None
+    blas_pass: float
+    state_bytes: int
+
+
+def run_bench(rounds: int = 5000, repeats: int = 300, seed: int = 0) -> str:
+    """Time a round (act + update) of dTS, LinTS and LinUCB against one BLAS pass over the played covariances.
+
+    Parameters
+    ----------
+    rounds : updates before the timing; the first min(K, 4000) of them play an action each.
+    repeats : rounds timed; every round times each agent and the pass in turn.
+    seed : of the problems and agents.
+
+    Returns
+    -------
+    str
+        A table. Times are medians; compare them within the table only, never between runs or machines.
+    """
+    count, times = integer("rounds", rounds, 1), integer("repeats", repeats, 1)
+    timings = [measure(setting, count, times, integer("seed", seed, 0)) for setting in SETTINGS]
+    return bench_table(timings)
+
+
+def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
+    """Time one setting."""
+    K, d, L = setting
+    problem = BanditProblem(K, d, _chain(d, L, seed), GaussianReward(1.0))
+    agents = {name: make_agent(name, problem, seed=seed) for name in _AGENTS}
+    rng = stream(seed, "history")
+    played = min(K, _MOST_PLAYED, rounds)
+    targets = np.concatenate([np.arange(played), rng.integers(played, size=rounds - played)])
+    for action in targets.tolist():
+        x, y = rng.uniform(-1, 1, d), float(rng.standard_normal())
+        for agent in agents.values():
+            agent.update(x, action, y)
+    covariances = rng.standard_normal((played, d, d))
+    einsum = _EinsumLinTS(K, d, rng) if played == K and d <= 5 else None
+
+    def round_of(agent: Any) -> Callable[[Array, int, float], Any]:
+        # The update is of a played action, so that the number of played actions stays.
+        return lambda x, action, y: (agent.act(x), agent.update(x, action, y))
+
+    jobs: dict[str, Callable[[Array, int, float], Any]] = {name: round_of(agent) for name, agent in agents.items()}
+    jobs["pass"] = lambda x, action, y: covariances.reshape(-1, d) @ x
+    if einsum is not None:
+        jobs["einsum"] = einsum.round
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(repeats):
+        x, action, y = rng.uniform(-1, 1, d), int(rng.integers(played)), float(rng.standard_normal())
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job(x, action, y)
+            seconds[name].append(time.perf_counter() - start)
+    median = {name: float(np.median(part)) * 1e6 for name, part in seconds.items()}
+    state_bytes = sum(array.nbytes for array in agents["dTS"]._state().values())
+    return Timing(
+        setting, played, {name: median[name] for name in _AGENTS}, median.get("einsum"), median["pass"], state_bytes
+    )
+
+
+def _chain(dim: int, depth: int, seed: int) -> LinearDiffusionPrior:
+    """A chain whose spread does not grow with its depth."""
+    chain = random_linear_prior(dim, depth, seed=seed)
+    weights = [W / max(np.linalg.norm(W, 2), 1.0) for W in chain.weights]
+    return LinearDiffusionPrior(weights, chain.covariances)
+
+
+class _EinsumLinTS:
+    """LinTS as it is written down with einsum: the yardstick at small sizes."""
+
+    def __init__(self, num_actions: int, dim: int, rng: np.random.Generator) -> None:
+        self.cov = np.tile(np.eye(dim), (num_actions, 1, 1))
+        self.mean = np.zeros((num_actions, dim))
+        self.rng = rng
+
+    def round(self, x: Array, action: int, y: float) -> int:
+        """One act and update."""
+        variance = np.einsum("kij,i,j->k", self.cov, x, x)
+        best = int((self.mean @ x + np.sqrt(variance) * self.rng.standard_normal(len(variance))).argmax())
+        gain = self.cov[action] @ x
+        gain /= 1.0 + x @ gain
+        self.mean[action] += gain * (y - self.mean[action] @ x)
+        self.cov[action] -= np.outer(gain, x @ self.cov[action])
+        return best
+
+
+def bench_table(timings: list[Timing]) -> str:
+    """The timings as text, with the ratios that matter below."""
+    head = f"{'K':>9} {'d':>3} {'L':>3} {'played':>7} {'pass us':>8}" + "".join(
+        f" {name + ' us':>10} {'/ pass':>7}" for name in _AGENTS
+    )
+    lines = [head + f" {'dTS bytes / played':>19}"]
+    for timing in timings:
+        K, d, L = timing.setting
+        line = f"{K:>9} {d:>3} {L:>3} {timing.played:>7} {timing.blas_pass:>8.1f}"
+        line += "".join(
+            f" {timing.agents[name]:>10.1f} {timing.agents[name] / timing.blas_pass:>7.2f}" for name in _AGENTS
+        )
+        lines.append(line + f" {timing.state_bytes / timing.played:>19.0f}")
+    by_setting = {timing.setting: timing for timing in timings}
+    small = by_setting.get(Setting(100, 5))
+    if small is not None and small.einsum is not None:
+        ratio = small.agents["dTS"] / small.einsum
+        lines.append(f"dTS over a LinTS round in einsum at K=100, d=5: {ratio:.2f} ({small.einsum:.1f} us)")
+    base = by_setting.get(Setting(10_000, 20))
+    for other, text in ((Setting(1_000_000, 20), "K=10^6 over K=10^4"), (Setting(10_000, 20, 40), "L=40 over L=2")):
+        if base is not None and other in by_setting:
+            ratio = by_setting[other].agents["dTS"] / base.agents["dTS"]
+            lines.append(f"dTS at {text}, d=20, equal played: {ratio:.2f}")
+    threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
+    lines.append(f"{os.cpu_count()} cores, OPENBLAS_NUM_THREADS {threads}; medians of one run")
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""Options of an environment on the command line, ``--env.NAME VALUE``, read off its constructor."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, Literal, Union
+
+import tyro
+
+from dts_gym.sweeps import env_creator
+
+
+def split_env_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part arguments into the others and the environment's, ``--env.NAME`` with the values that follow it.
+
+    Examples
+    --------
+    >>> split_env_arguments(["run", "--env", "E", "--env.num_actions", "5", "--seeds", "2"])
+    (['run', '--env', 'E', '--seeds', '2'], ['--env.num-actions', '5'])
+    """
+    rest: list[str] = []
+    ours: list[str] = []
+    target = rest
+    for argument in arguments:
+        if argument.startswith("--"):
+            target = ours if argument.startswith("--env.") else rest
+        if argument.startswith("--env."):
+            name, equals, value = argument.partition("=")
+            argument = name.replace("_", "-") + equals + value
+        target.append(argument)
+    return rest, ours
+
+
+def env_options(env_id: str) -> dict[str, tuple[Any, Any]]:
+    """What the command line can set of an environment: name -> type, default (``inspect._empty`` if none).
+
+    Numbers, words and choices only; arrays and priors are for the Python interface.
+    """
+    creator = env_creator(env_id)
+    target = creator.__init__ if inspect.isclass(creator) else creator
+    hints = typing.get_type_hints(target)
+    options = {}
+    for name, parameter in inspect.signature(creator).parameters.items():
+        kept = _settable(hints.get(name))
+        if kept is not None and name != "render_mode":
+            options[name] = (kept, parameter.default)
+    return options
+
+
+def parse_env_settings(env_id: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Read ``--env.NAME VALUE`` arguments as settings of an environment.
+
+    Raises
+    ------
+    ValueError
+        If the environment has no such option, or it is given twice.
+    SystemExit
+        If a value is not of the option's type.
+    """
+    options = env_options(env_id)
+    flags = (argument.partition("=")[0] for argument in arguments if argument.startswith("--env."))
+    given = [flag.removeprefix("--env.").replace("-", "_") for flag in flags]
+    for name in given:
+        if name not in options:
+            valid = ", ".join(flag_of(option) for option in options)
+            raise ValueError(f"{env_id} has no option {flag_of(name)}; it has {valid}")
+        if given.count(name) > 1:
+            raise ValueError(f"{flag_of(name)} must be given once, got {given.count(name)}")
+    fields = [_field(name, kind, default) for name, (kind, default) in options.items()]
+    inner = dataclasses.make_dataclass("Settings", fields, kw_only=True)
+    outer = dataclasses.make_dataclass("Options", [("env", inner)])
+    values = (tyro.conf.FlagConversionOff,)  # every option takes a value
+    parsed: Any = tyro.cli(outer, prog=f"dts-gym run --env {env_id}", args=list(arguments), config=values)
+    # Only the given ones: what is not said stays the constructor's business.
+    return {name: getattr(parsed.env, name) for name in given}
+
+
+def options_text(env_id: str) -> str:
+    """An environment's options, types and defaults, a line each."""
+    lines = []
+    for name, (kind, default) in env_options(env_id).items():
+        lines.append(
+            f"      {flag_of(name)} {_type_text(kind)}"
+            + ("" if default is inspect.Parameter.empty else f" = {default}")
+        )
+    return "\n".join(lines)
+
+
+def _field(name: str, kind: Any, default: Any) -> tuple[str, Any, Any]:
+    required = default is inspect.Parameter.empty
+    return name, kind, dataclasses.field() if required else dataclasses.field(default=default)
+
+
+def _settable(hint: Any) -> Any:
+    """The part of a type that a word on the command line can be; None if there is none."""
+    if hint in (int, float, bool, str) or typing.get_origin(hint) is Literal:
+        return hint
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        members = [member for member in typing.get_args(hint) if _settable(member) is not None]
+        if members:
+            optional = [types.NoneType] if types.NoneType in typing.get_args(hint) else []
+            return Union[(*members, *optional)]
+    return None
+
+
+def _type_text(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return " | ".join(map(str, typing.get_args(kind)))
+    members = typing.get_args(kind) or (kind,)
+    return " | ".join("None" if member is types.NoneType else member.__name__ for member in members)
+
+
+def flag_of(name: str) -> str:
+    """The flag that sets an option."""
+    return f"--env.{name.replace('_', '-')}"
