@@ -37,7 +37,7 @@ def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: s
 
     # Objects, not pyplot: no global state, so that threads and a user's own figures are left alone.
     labels = comparison.labels
-    crowded = len(labels) > 8
+    crowded = len(labels) > 6
     figure = Figure(figsize=(11, 4 + 0.1 * len(labels)) if crowded else (8, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -22,13 +22,9 @@ from dts_gym.registry import make_agent
 from dts_gym.runner import check_run, horizon_of, progress_bar, run
 from dts_gym.seeding import seed_sequence
 
-_ROLE_KEYS: dict[Role, int] = {
-    "report": 51,
-    "tuning": 52,
-}  # fixed for ever, as the keys of `dts_gym.seeding`
-
-
-_Job = tuple[int, int]  # seed, index of the agent  # seed, index of the agent
+# Fixed for ever, as the keys of `dts_gym.seeding`.
+_ROLE_KEYS: dict[Role, int] = {"report": 51, "tuning": 52}
+_Job = tuple[int, int]  # seed, index of the agent
 
 
 class RunSeeds(NamedTuple):
