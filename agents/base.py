@@ -146,7 +146,7 @@ class Agent(ABC):
         """Write the agent, its problem and its random streams to one .npz without pickle, under exactly ``path``."""
         problem_settings, problem_arrays = self.problem.state()
         plain = {name: value for name, value in self._settings.items() if not isinstance(value, np.ndarray)}
-        arrays = {f"problem.{name}": array for name, array in problem_arrays.items()}
+        arrays: dict[str, Array | IntArray] = {f"problem.{name}": array for name, array in problem_arrays.items()}
         arrays |= {f"setting.{name}": v for name, v in self._settings.items() if isinstance(v, np.ndarray)}
         arrays |= {f"state.{name}": array for name, array in self._state().items()}
         settings = {

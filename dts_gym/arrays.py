@@ -54,11 +54,14 @@ def factor(cov: Array) -> Array:
 
     Notes
     -----
-    Eigenvalues below 1e-14 of the largest are rounding and dropped. O(d^3).
+    Eigenvalues of the correlations below 1e-14 of the largest are rounding and dropped; so the units in which a
+    coordinate is measured do not matter. O(d^3).
     """
-    values, vectors = np.linalg.eigh(cov)
+    std = np.sqrt(np.diagonal(cov).clip(0.0))
+    unit = np.where(std > 0, std, 1.0)
+    values, vectors = np.linalg.eigh(cov / np.outer(unit, unit))
     keep = values > 1e-14 * max(float(values[-1]), 0.0)
-    return np.ascontiguousarray(vectors[:, keep] * np.sqrt(values[keep]))
+    return np.ascontiguousarray(unit[:, None] * vectors[:, keep] * np.sqrt(values[keep]))
 
 
 def positive(name: str, value: Any) -> float:

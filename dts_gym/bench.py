@@ -107,7 +107,7 @@ def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
 def _chain(dim: int, depth: int, seed: int) -> LinearDiffusionPrior:
     """A chain whose spread does not grow with its depth."""
     chain = random_linear_prior(dim, depth, seed=seed)
-    weights = [W / max(np.linalg.norm(W, 2), 1.0) for W in chain.weights]
+    weights = [W / max(float(np.linalg.norm(W, 2)), 1.0) for W in chain.weights]
     return LinearDiffusionPrior(weights, chain.covariances)
 
 

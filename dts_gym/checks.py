@@ -157,14 +157,14 @@ def _check_files(make: AgentMaker, env: Any) -> None:
         assert path.is_file(), f"save must write exactly the path given, got {[p.name for p in Path(folder).iterdir()]}"
         loaded = type(agent).load(path)
         path.write_bytes(path.read_bytes()[:50])
-        _refused(lambda: type(agent).load(path), "load of a damaged file")
+        _refused("load of a damaged file", type(agent).load, path)
     assert loaded.num_updates == agent.num_updates, "load must keep num_updates"
     assert _play(loaded, env, seed=8) == _play(agent, env, seed=8), "a loaded agent must continue bit for bit"
 
 
-def _refused(call: Callable[[], Any], what: str) -> None:
+def _refused(what: str, call: Callable[..., Any], *arguments: Any) -> None:
     try:
-        call()
+        call(*arguments)
     except ValueError:
         return
     raise AssertionError(f"{what} must raise ValueError, got nothing")
@@ -178,18 +178,15 @@ def _check_refusals(make: AgentMaker, env: Any) -> None:
     holed = good.copy()
     holed.flat[0] = np.nan
     for context in (good[0, ..., :-1], good[None], holed, holed[0], np.full_like(good[0], np.inf), "x", None):
-        _refused(lambda context=context: agent.act(context), f"act({context!r:.60})")
-        _refused(lambda context=context: agent.predict(context), f"predict({context!r:.60})")
-        _refused(lambda context=context: agent.update(context, 0, 1.0), f"update with the context {context!r:.60}")
+        _refused(f"act({context!r:.60})", agent.act, context)
+        _refused(f"predict({context!r:.60})", agent.predict, context)
+        _refused(f"update with the context {context!r:.60}", agent.update, context, 0, 1.0)
     for action in (-1, K, 0.5, 1.0, True, None, "0", [0]):
-        _refused(lambda action=action: agent.update(good[0], action, 1.0), f"update with the action {action!r}")
+        _refused(f"update with the action {action!r}", agent.update, good[0], action, 1.0)
     for reward in (np.nan, np.inf, None, "good", [1.0]):
-        _refused(lambda reward=reward: agent.update(good[0], 0, reward), f"update with the reward {reward!r}")
+        _refused(f"update with the reward {reward!r}", agent.update, good[0], 0, reward)
     for actions, rewards in (([0, K], [1.0, 1.0]), ([0], [1.0, 1.0]), ([0, 1], [1.0, np.nan]), ([0, 1], 1.0), (0, 1.0)):
-        _refused(
-            lambda actions=actions, rewards=rewards: agent.update(good, actions, rewards),
-            f"update with the actions {actions} and rewards {rewards}",
-        )
+        _refused(f"update with the actions {actions} and rewards {rewards}", agent.update, good, actions, rewards)
     assert agent.num_updates == twin.num_updates, "a refused update must not count"
     assert _play(agent, env, seed=9) == _play(twin, env, seed=9), "refused input must leave the agent unchanged"
 

@@ -3,6 +3,12 @@
 Only played actions have a row. A row holds its evidence ``(G, h)`` in natural form and, ready for use, what
 has passed the action's own noise ``S``: ``Gamma = (I + G S)^-1 G`` and ``beta = (I + G S)^-1 h``, updated by rank
 one. Symmetric matrices are stored packed (the upper triangle, row by row): a round reads half the bytes.
+
+Two things keep rounding at the size of one operation's, whatever the number of rewards, the noise and ``S``. Messages
+are kept in coordinates in which ``S`` is a diagonal of ones and zeros, ``S = basis diag(reached) basis'``; so where
+``S`` is nearly singular or singular, the large entries of ``Gamma`` do not round off the small. And their sums are
+compensated (Kahan). Computing a row anew from ``(G, h)`` now and then would not do: in directions that no context
+has had, the rounding of ``G`` is as large as ``eps |G S|``.
 """
 
 from __future__ import annotations
@@ -11,15 +17,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray
-from dts_gym.messages import through_noise
+from dts_gym.arrays import Array, IntArray, factor
 
-# A row is computed anew from (G, h) after this many rank-one updates, so that rounding cannot pile up.
-REFRESH_EVERY = 256
+# An action's deviation along a context counts as known where less than this of its prior variance is left (times d).
+_KNOWN = 4.0 * float(np.finfo(np.float64).eps)
+# The table's columns, one row an action.
+_COLUMNS = ("actions", "gamma", "beta", "G", "h", "gamma_carry", "beta_carry")
 
 
 class Increment(NamedTuple):
-    """What one observation adds to an action's message: ``v v' / variance`` and ``v residual / variance``."""
+    """What one observation adds to an action's message: ``v v' / variance`` and ``v residual / variance``.
+
+    As evidence on the shared part, it is one observation ``residual ~ N(v' m, variance)``.
+    """
 
     v: Array  # (d,)
     variance: float
@@ -35,14 +45,27 @@ class ActionTable:
 
     Notes
     -----
-    Exact. ``observe`` costs O(d^2), and O(d^3) once in `REFRESH_EVERY`. Memory grows with the number of
-    played actions, ``d (d + 3)`` floats each.
+    Exact. ``observe`` costs O(d^2). Memory grows with the number of played actions, ``3 d (d + 3) / 2`` floats
+    each.
+
+    Attributes
+    ----------
+    basis : (d, d), from the table's coordinates to the parameters': ``theta = basis @ theta_in_table``.
+    inverse : (d, d), its inverse.
+    reached : (d,) ones and zeros, ``S`` in the table's coordinates.
     """
 
     def __init__(self, action_cov: Array) -> None:
         d = action_cov.shape[0]
         self.dim = d
-        self.action_cov = action_cov
+        R = factor(action_cov)  # (d, r)
+        r = R.shape[1]
+        std = np.linalg.norm(R, axis=1, keepdims=True)
+        unit = np.where(std > 0, std, 1.0)
+        rest = np.linalg.svd(R / unit)[0][:, r:]  # (d, d - r), what S does not reach
+        self.basis = np.hstack([R, unit * rest])
+        self.inverse = np.vstack([np.linalg.pinv(R / unit), rest.T]) / unit.T
+        self.reached = (np.arange(d) < r).astype(np.float64)
         self.rows, self.cols = np.triu_indices(d)
         self.packed_dim = self.rows.size
         unpack = np.empty((d, d), dtype=np.intp)
@@ -60,7 +83,8 @@ class ActionTable:
         self._beta = np.empty((capacity, self.dim))
         self._G = np.empty((capacity, self.packed_dim))
         self._h = np.empty((capacity, self.dim))
-        self._updates = np.empty(capacity, dtype=np.int64)
+        self._gamma_carry = np.empty((capacity, self.packed_dim))
+        self._beta_carry = np.empty((capacity, self.dim))
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -72,12 +96,12 @@ class ActionTable:
 
     @property
     def gamma(self) -> Array:
-        """(P, d (d + 1) / 2) packed messages' precisions."""
+        """(P, d (d + 1) / 2) packed messages' precisions, in the table's coordinates."""
         return self._gamma[: len(self.slots)]
 
     @property
     def beta(self) -> Array:
-        """(P, d) messages' natural means."""
+        """(P, d) messages' natural means, in the table's coordinates."""
         return self._beta[: len(self.slots)]
 
     def unpack(self, packed: Array) -> Array:
@@ -85,7 +109,7 @@ class ActionTable:
         return packed[..., self._unpack]
 
     def evidence(self) -> tuple[Array, Array]:
-        """``G`` (P, d, d) and ``h`` (P, d) of the played actions."""
+        """``G`` (P, d, d) and ``h`` (P, d) of the played actions, about the parameters themselves."""
         P = len(self.slots)
         return self.unpack(self._G[:P]), self._h[:P].copy()
 
@@ -95,39 +119,26 @@ class ActionTable:
         Returns
         -------
         Increment
-            What the observation adds to the action's message; the sums over actions add it too.
+            What the observation adds to the action's message, in the table's coordinates.
         """
         slot = self.slots.get(action)
         if slot is None:
             slot = self._append(action)
-        u = self.action_cov @ context
-        gamma, beta = self._gamma[slot], self._beta[slot]
-        v = context - gamma.take(self._unpack) @ u  # (d,)
-        total = variance + float(u @ v)
-        residual = target - float(beta @ u)
-        gamma += v.take(self.rows) * (v / total).take(self.cols)
-        beta += v * (residual / total)
+        x = context @ self.basis
+        u = x * self.reached
+        v = x - self._gamma[slot].take(self._unpack) @ u  # (d,)
+        spread = float(u @ v)
+        if spread <= _KNOWN * self.dim * float(u @ u):
+            # Nothing but rounding is left of the action's own part: only what S does not reach can be learned.
+            v, spread = v - v * self.reached, 0.0
+        total = variance + spread
+        residual = target - float(self._beta[slot] @ u)
+        _add(self._gamma[slot], self._gamma_carry[slot], v.take(self.rows) * (v / total).take(self.cols))
+        _add(self._beta[slot], self._beta_carry[slot], v * (residual / total))
         scaled = context / variance
         self._G[slot] += context.take(self.rows) * scaled.take(self.cols)
         self._h[slot] += scaled * target
-        self._updates[slot] += 1
         return Increment(v, total, residual)
-
-    def stale(self, action: int) -> bool:
-        """Whether the action's row is due for `refresh`."""
-        return bool(self._updates[self.slots[action]] >= REFRESH_EVERY)
-
-    def refresh(self, action: int) -> None:
-        """Compute the action's message anew from its evidence: O(d^3)."""
-        slot = self.slots[action]
-        gamma, beta = through_noise(self.unpack(self._G[slot]), self._h[slot], self.action_cov)
-        self._gamma[slot] = gamma[self.rows, self.cols]
-        self._beta[slot] = beta
-        self._updates[slot] = 0
-
-    def total_message(self) -> tuple[Array, Array]:
-        """``sum_a Gamma_a`` (d, d) and ``sum_a beta_a`` (d,) over the played actions: O(P d^2)."""
-        return self.unpack(self.gamma.sum(axis=0)), self.beta.sum(axis=0)
 
     def quadratic_queries(self, u: Array) -> Array:
         """(n, d) to (packed, n): ``gamma @ query`` is ``u' Gamma u``."""
@@ -150,21 +161,14 @@ class ActionTable:
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
         P = len(self.slots)
-        return {
-            "actions": self._actions[:P].copy(),
-            "gamma": self._gamma[:P].copy(),
-            "beta": self._beta[:P].copy(),
-            "G": self._G[:P].copy(),
-            "h": self._h[:P].copy(),
-            "updates": self._updates[:P].copy(),
-        }
+        return {name: getattr(self, f"_{name}")[:P].copy() for name in _COLUMNS}
 
     def restore(self, state: dict[str, Array | IntArray]) -> None:
         """Take over what `state` gave."""
         P = len(state["actions"])
         self._allocate(P)
-        for name, array in state.items():
-            getattr(self, f"_{name}")[:] = array
+        for name in _COLUMNS:
+            getattr(self, f"_{name}")[:] = state[name]
         self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
 
     def _append(self, action: int) -> int:
@@ -175,8 +179,16 @@ class ActionTable:
             for name, array in kept.items():
                 getattr(self, f"_{name}")[:slot] = array
         self._actions[slot] = action
-        for array in (self._gamma, self._beta, self._G, self._h):
-            array[slot] = 0.0
-        self._updates[slot] = 0
+        for name in _COLUMNS[1:]:
+            getattr(self, f"_{name}")[slot] = 0.0
         self.slots[action] = slot
         return slot
+
+
+def _add(total: Array, carry: Array, increment: Array) -> None:
+    """``total += increment`` in place; ``carry`` holds what rounding has cost so far."""
+    increment += carry
+    before = total.copy()
+    total += increment
+    np.subtract(before, total, out=carry)
+    carry += increment

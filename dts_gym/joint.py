@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
+from numpy.typing import NDArray
 
 from dts_gym.arrays import Array, IntArray, factor
+from dts_gym.messages import learn
 from dts_gym.priors import LinearDiffusionPrior
 
 
@@ -37,13 +37,8 @@ class JointPosterior:
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
         block = slice(action * self.dim, (action + 1) * self.dim)
-        direction = context @ self._root[block]  # (n,)
-        variance = float(direction @ direction) + self.noise_std**2
-        moved = self._root @ direction  # (K d,)
-        self._mean += moved * ((reward - float(context @ self._mean[block])) / variance)
-        # (I - a w w')^2 = I - w w' / variance for this a: the root of the updated covariance.
-        a = 1.0 / (variance + self.noise_std * math.sqrt(variance))
-        self._root -= np.multiply.outer(moved, a * direction)
+        residual = reward - float(context @ self._mean[block])
+        learn(self._mean, self._root, context @ self._root[block], residual, self.noise_std**2)
 
     def thompson(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
         """Best action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,)."""
@@ -51,9 +46,21 @@ class JointPosterior:
             return np.asarray((self.sample_parameters(rng, scale) @ contexts).argmax())
         return np.array([(self.sample_parameters(rng, scale) @ x).argmax() for x in contexts], dtype=np.int64)
 
+    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
+        """Action of the largest mean plus ``scale`` standard deviations; ties at random. Shapes as `thompson`."""
+        if contexts.ndim == 2:
+            return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
+        reach = contexts @ self._root.reshape(self.num_actions, self.dim, -1)  # (K, n)
+        tied = _tied(self._means(contexts) + scale * np.sqrt((reach * reach).sum(axis=-1)))
+        return np.asarray(rng.choice(np.flatnonzero(tied)))
+
     def greedy(self, contexts: Array) -> IntArray:
         """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
-        return np.asarray((contexts @ self._mean.reshape(self.num_actions, self.dim).T).argmax(axis=-1))
+        return np.asarray(_tied(self._means(contexts)).argmax(axis=-1))
+
+    def _means(self, contexts: Array) -> Array:
+        """``x' E[theta_a]`` of all actions: (K,) or (n, K)."""
+        return np.asarray(contexts @ self._mean.reshape(self.num_actions, self.dim).T)
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
         """One posterior draw of all actions' parameters, (K, d)."""
@@ -71,7 +78,7 @@ class JointPosterior:
     def restore(self, state: dict[str, Array | IntArray]) -> None:
         """Take over what `state` gave."""
         self._mean = np.array(state["mean"], dtype=np.float64)
-        self._root = np.array(state["root"], dtype=np.float64)
+        self._root = np.array(state["root"], dtype=np.float64, order="C")
 
 
 def unrolled(prior: LinearDiffusionPrior, num_actions: int) -> tuple[Array, Array]:
@@ -89,8 +96,14 @@ def unrolled(prior: LinearDiffusionPrior, num_actions: int) -> tuple[Array, Arra
             mean = W @ mean + prior.offsets[ell]
             columns = [(W @ part.reshape(K, d, -1)).reshape(K * d, -1) for part in columns]
         own = factor(prior.covariances[ell])  # (d, r), noise of psi_ell
-        columns.append(np.kron(np.eye(K), own) if ell <= prior.branch else np.tile(own, (K, 1)))
+        columns.append(np.asarray(np.kron(np.eye(K) if ell <= prior.branch else np.ones((K, 1)), own)))
     root = np.concatenate(columns, axis=1)
     if root.shape[1] > K * d:
-        root = np.linalg.qr(root.T, mode="r").T
+        root = np.linalg.qr(root.T).R.T
     return mean, np.ascontiguousarray(root)
+
+
+def _tied(scores: Array) -> NDArray[np.bool_]:
+    """Which of the scores (..., K) are the largest; what only rounding parts is tied."""
+    rounding = 1e-12 * np.abs(scores).max(axis=-1, keepdims=True)
+    return np.asarray(scores >= scores.max(axis=-1, keepdims=True) - rounding)

@@ -5,6 +5,7 @@ Evidence about a node ``v`` is kept in natural form, ``exp(-v'Gv/2 + h'v)``, def
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ def through_noise(G: Array, h: Array, cov: Array) -> Evidence:
     Notes
     -----
     Exact. O(d^3) per leading index. Equals the deck's ``P - P (P + G)^-1 P`` with ``P = cov^-1``,
-    without inverting ``cov``.
+    without inverting ``cov``. Rounding is that of a solve with ``I + G cov``: about ``eps cond(I + G cov)``.
 
     Examples
     --------
@@ -87,16 +88,39 @@ def condition(mean: Array, evidence: Evidence, cov: Array) -> tuple[Array, Array
 
     Notes
     -----
-    Exact, deck: action posterior. With ``cov = R R'`` the covariance is ``R (I + R'GR)^-1 R'``: one Cholesky
-    factor of a matrix whose eigenvalues are at least 1, never an inverse. O(d^3) per leading index.
+    Exact, deck: action posterior. With ``cov = R R'`` the covariance is ``R (I + R'GR)^-1 R'``; rounding cannot
+    break it, for no eigenvalue of ``R'GR`` counts as less than 0. O(d^3) per leading index.
     """
     R = factor(cov)  # (d, r)
-    chol = np.linalg.cholesky(np.eye(R.shape[1]) + R.T @ evidence.G @ R)  # (..., r, r)
-    # F = R chol^-T, and the mean moves by F F' (h - G mean).
-    F = np.swapaxes(np.linalg.solve(chol, np.broadcast_to(R.T, (*chol.shape[:-2], *R.T.shape))), -1, -2)
+    values, vectors = np.linalg.eigh(R.T @ evidence.G @ R)  # (..., r), (..., r, r)
+    F = (R @ vectors) / np.sqrt(1.0 + values.clip(0.0))[..., None, :]
+    # The mean moves by F F' (h - G mean).
     pull = evidence.h - (evidence.G @ mean[..., None])[..., 0]
     moved = (F @ (np.swapaxes(F, -1, -2) @ pull[..., None]))[..., 0]
     return mean + moved, F
+
+
+def learn(mean: Array, root: Array, reach: Array, residual: float, variance: float) -> None:
+    """Condition ``v = mean + root eps``, ``eps ~ N(0, I)``, on one scalar observation of it, in place.
+
+    Parameters
+    ----------
+    mean : (D,).
+    root : (D, n), a square root of the covariance: ``root root'``.
+    reach : (n,), ``root' x`` for the observation ``y ~ N(x'v, variance)``.
+    residual : ``y - x' mean``.
+    variance : of the observation's noise, positive.
+
+    Notes
+    -----
+    Exact: Potter's square-root filter. The covariance stays PSD, whatever the rounding. O(n D).
+
+    Source: Bierman, "Factorization Methods for Discrete Sequential Estimation" (1977), chapter II.
+    """
+    total = variance + float(reach @ reach)
+    gain = (root @ reach) / total  # (D,)
+    mean += gain * residual
+    root -= np.multiply.outer(gain, reach / (1.0 + math.sqrt(variance / total)))
 
 
 def draw(mean: Array, evidence: Evidence, cov: Array, rng: np.random.Generator) -> Array:

@@ -30,7 +30,7 @@ class Prior(ABC):
     dim: int
     depth: int
     branch: int
-    links: tuple[Link, ...]
+    links: Sequence[Link]
     covariances: tuple[Array, ...]
 
     @cached_property
@@ -108,7 +108,9 @@ class LinearDiffusionPrior(Prior):
         self.covariances = tuple(covariance(f"covariances[{i}]", S, d) for i, S in enumerate(covariances))
         given = [np.zeros(d)] * self.depth if offsets is None else offsets
         self.offsets = tuple(finite_array(f"offsets[{i}]", c, (d,)) for i, c in enumerate(given))
-        self.links = tuple(AffineLink(W, c) for W, c in zip(self.weights, self.offsets, strict=True))
+        self.links: tuple[AffineLink, ...] = tuple(
+            AffineLink(W, c) for W, c in zip(self.weights, self.offsets, strict=True)
+        )
 
     def two_level(self, branch: int | None = None) -> TwoLevelPrior:
         """The chain collapsed into a shared and a per-action part (exact), at ``branch`` or the prior's own."""

@@ -117,7 +117,7 @@ def _results(
     if num_workers == 1 or len(jobs) < 2:
         yield from (_run_job(experiment, out, job) for job in jobs)
         return
-    import joblib  # type: ignore[import-untyped]
+    import joblib
 
     # Ctrl-C reaches all processes of a terminal: it is for this one to stop the others.
     quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}

@@ -11,15 +11,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 from scipy.special import ndtri_exp
 
 from dts_gym.arrays import Array, IntArray, factor
 from dts_gym.evidence import ActionTable
-from dts_gym.messages import Evidence, condition
+from dts_gym.messages import learn
 from dts_gym.unplayed import UnplayedActions
 
-# Scores of a batch are computed at most this many at a time: 32 MB.
+# A batch is worked off in parts, each array of a part holding at most about this many numbers: 32 MB.
 _BATCH_SCORES = 1 << 22
 
 
@@ -87,7 +86,9 @@ class TwoLevelPosterior:
     -----
     Exact. ``scale`` below is the exploration scale: every posterior standard deviation is multiplied by it
     (inference on the tempered model). An update costs O(d^2), the choice of an action one pass over the played
-    actions' packed matrices. Rewards are centred by ``context' m0``, so ``m`` stands for ``m - m0`` inside.
+    actions' packed matrices. Rewards are centred by ``context' m0``, so ``m`` stands for ``m - m0`` inside, in the
+    table's coordinates. A reward is one scalar observation of ``m``, whose posterior is kept in square-root form:
+    PSD whatever the noise and the contexts.
     """
 
     def __init__(self, prior: TwoLevelPrior, num_actions: int, noise_std: float) -> None:
@@ -96,64 +97,40 @@ class TwoLevelPosterior:
         self.noise_std = noise_std
         self.table = ActionTable(prior.action_cov)
         self.unplayed = UnplayedActions(num_actions)
-        self._root = factor(prior.shared_cov)  # (d, r), r = 0 where nothing is shared; m = root z, z ~ N(0, I)
-        self._precision = np.eye(self._root.shape[1])  # (r, r) of z given the data
-        self._natural = np.zeros(self._root.shape[1])  # (r,)
-        self._solved: tuple[Array, Array] | None = None
+        # m = mean + root eps, eps ~ N(0, I_r); r = 0 where nothing is shared.
+        self._mean = np.zeros(prior.mean.size)  # (d,)
+        self._root = self.table.inverse @ factor(prior.shared_cov)  # (d, r)
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
         if action not in self.table.slots:
             self.unplayed.remove(action)
         target = reward - float(context @ self.prior.mean)
-        increment = self.table.observe(action, context, target, self.noise_std**2)
-        if self.table.stale(action):
-            self.table.refresh(action)
-            self._sum_messages()
-        elif self._natural.size:
-            w = increment.v @ self._root  # (r,)
-            self._precision += np.multiply.outer(w, w / increment.variance)
-            self._natural += w * (increment.residual / increment.variance)
-        self._solved = None
-
-    def _sum_messages(self) -> None:
-        gamma, beta = self.table.total_message()
-        self._precision = np.eye(self._natural.size) + self._root.T @ gamma @ self._root
-        self._natural = beta @ self._root
-
-    def _shared(self) -> tuple[Array, Array]:
-        """Cholesky factor of the precision of ``z`` (lower, (r, r)) and posterior mean of ``z`` (r,)."""
-        if self._solved is None:
-            chol, _ = dpotrf(self._precision, lower=1)
-            mean, _ = dpotrs(chol, self._natural, lower=1)
-            self._solved = chol, mean
-        return self._solved
+        v, variance, residual = self.table.observe(action, context, target, self.noise_std**2)
+        if self._root.size:
+            learn(self._mean, self._root, v @ self._root, residual - float(v @ self._mean), variance)
 
     def _shared_mean(self, like: Array) -> Array | None:
         """Posterior mean of ``m``, as many rows as ``like``; None where nothing is shared."""
-        if not self._natural.size:
-            return None
-        return np.broadcast_to(self._root @ self._shared()[1], like.shape)
+        return np.broadcast_to(self._mean, like.shape) if self._root.size else None
 
     def _draw_shared(self, like: Array, rng: np.random.Generator, scale: float) -> Array | None:
         """Posterior draws of ``m``, one a row of ``like``; None where nothing is shared."""
-        r = self._natural.size
-        if not r:
+        if not self._root.size:
             return None
-        chol, mean = self._shared()
-        noise = rng.standard_normal((r, *like.shape[:-1]))
-        z, _ = dtrtrs(chol, noise, lower=1, trans=1)
-        shared: Array = (z.T * scale + mean) @ self._root.T
-        return shared
+        noise = rng.standard_normal((*like.shape[:-1], self._root.shape[1]))
+        return np.asarray(self._mean + scale * (noise @ self._root.T))
 
     def _moments(self, x: Array, m: Array | None) -> tuple[Array, Array, Array, Array]:
         """Mean and variance of ``x' theta_a`` given ``m``: of the played actions, then of an unplayed one.
 
-        ``x`` and ``m`` are (d,) or (n, d); the arrays are (P,) or (P, n), then () or (n,).
+        ``x`` and ``m`` are (d,) or (n, d); the arrays are (P,) or (P, n), then () or (n,). The means leave out
+        ``x' m0``, which all actions have.
         """
         table = self.table
-        u = x @ self.prior.action_cov
-        variance0 = np.asarray((u * x).sum(axis=-1))
+        x = x @ table.basis
+        u = x * table.reached
+        variance0 = np.asarray((u * u).sum(axis=-1))
         mean = table.beta @ u.T
         mean0 = np.zeros_like(variance0)
         if m is not None:
@@ -178,9 +155,8 @@ class TwoLevelPosterior:
         -------
         () or (n,)
         """
-        if contexts.ndim == 2 and len(contexts) * max(len(self.table), 1) > _BATCH_SCORES and len(contexts) > 1:
-            half = len(contexts) // 2
-            return np.concatenate([self.thompson(part, rng, scale) for part in (contexts[:half], contexts[half:])])
+        if parts := self._parts(contexts):
+            return np.concatenate([self.thompson(part, rng, scale) for part in parts])
         m = self._draw_shared(contexts, rng, scale)
         mean, variance, mean0, variance0 = self._moments(contexts, m)
         scores = rng.standard_normal(mean.shape)
@@ -197,6 +173,13 @@ class TwoLevelPosterior:
             top = np.full(mean0.shape, -np.inf)
         return self._pick(scores, top, rng)
 
+    def _parts(self, contexts: Array) -> list[Array]:
+        """The batch in parts of bounded memory; none where it needs no parting."""
+        rows = max(1, _BATCH_SCORES // max(len(self.table), self.table.packed_dim))
+        if contexts.ndim == 1 or len(contexts) <= rows:
+            return []
+        return [contexts[start : start + rows] for start in range(0, len(contexts), rows)]
+
     def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
         """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random.
 
@@ -206,88 +189,86 @@ class TwoLevelPosterior:
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
         mean, variance, mean0, variance0 = self._moments(contexts, self._shared_mean(contexts))
-        if self._natural.size:
-            chol, _ = self._shared()
-            u = contexts @ self.prior.action_cov
-            v = np.vstack([contexts - self.table.gamma @ self.table.product_query(u), contexts])  # (P + 1, d)
-            through, _ = dtrtrs(chol, (v @ self._root).T, lower=1)  # (r, P + 1)
-            extra = (through * through).sum(axis=0)
+        if self._root.size:
+            x = contexts @ self.table.basis
+            v = np.vstack([x - self.table.gamma @ self.table.product_query(x * self.table.reached), x])  # (P + 1, d)
+            reach = v @ self._root  # (P + 1, r)
+            extra = (reach * reach).sum(axis=1)
             variance, variance0 = variance + extra[:-1], variance0 + extra[-1]
+        bounds = mean + scale * np.sqrt(variance)
         top = mean0 + scale * np.sqrt(variance0) if len(self.unplayed) else np.asarray(-np.inf)
-        return self._pick(mean + scale * np.sqrt(variance), top, rng)
+        best = max(bounds.max(initial=-np.inf), float(top))
+        tied = self.table.actions[bounds == best]
+        chosen = int(rng.integers(len(tied) + (len(self.unplayed) if top == best else 0)))
+        return np.asarray(tied[chosen] if chosen < len(tied) else self.unplayed.draw_one(rng))
 
     def greedy(self, contexts: Array) -> IntArray:
         """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
+        if parts := self._parts(contexts):
+            return np.concatenate([self.greedy(part) for part in parts])
         mean, _, mean0, _ = self._moments(contexts, self._shared_mean(contexts))
-        return self._pick(mean, mean0 if len(self.unplayed) else np.full(mean0.shape, -np.inf), None)
+        best = mean.max(axis=0, initial=-np.inf)
+        numbers = self.table.actions.reshape(-1, *[1] * best.ndim)  # (P,) or (P, 1)
+        chosen = np.where(mean == best, numbers, self.num_actions).min(axis=0, initial=self.num_actions)
+        if len(self.unplayed):
+            lowest = self.unplayed.lowest(self.table.slots)
+            chosen = np.where(mean0 == best, np.minimum(chosen, lowest), np.where(mean0 > best, lowest, chosen))
+        return np.asarray(chosen)
 
-    def _pick(self, scores: Array, top: Array, rng: np.random.Generator | None) -> IntArray:
-        """The best played action, or where ``top`` beats it an unplayed one (None for rng: the lowest)."""
+    def _pick(self, scores: Array, top: Array, rng: np.random.Generator) -> IntArray:
+        """The best played action, or where ``top`` beats it an unplayed one."""
         if len(self.table):
             best = scores.argmax(axis=0)
-            actions = self.table.actions[best]
+            actions = np.asarray(self.table.actions[best])
             reached = scores[best] if scores.ndim == 1 else scores[best, np.arange(scores.shape[1])]
-            beaten = top > reached
+            beaten = np.asarray(top > reached)
             if not beaten.any():
-                return np.asarray(actions)
+                return actions
         else:
             actions, beaten = np.zeros(top.shape, dtype=np.int64), np.ones(top.shape, dtype=bool)
-        count = int(np.count_nonzero(beaten))
-        if rng is None:
-            fresh = np.full(count, self.unplayed.lowest(self.table.slots), dtype=np.int64)
-        else:
-            fresh = self.unplayed.draw(rng, count)
         if not beaten.ndim:
-            return np.asarray(fresh[0])
-        actions[beaten] = fresh
-        return np.asarray(actions)
+            return np.asarray(self.unplayed.draw_one(rng))
+        actions[beaten] = self.unplayed.draw(rng, int(np.count_nonzero(beaten)))
+        return actions
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
         """One posterior draw of all actions' parameters, (K, d): O(K d^2 + P d^3), for small K."""
-        d = self.table.dim
+        K, d, reached = self.num_actions, self.table.dim, self.table.reached
         m = self._draw_shared(np.zeros(d), rng, scale)
         center = np.zeros(d) if m is None else m
-        root = factor(self.prior.action_cov)
-        theta = center + scale * rng.standard_normal((self.num_actions, root.shape[1])) @ root.T
-        if len(self.table):
-            mean, F = condition(center, Evidence(*self.table.evidence()), self.prior.action_cov)
-            noise = rng.standard_normal((len(self.table), F.shape[-1], 1))
-            theta[self.table.actions] = mean + scale * (F @ noise)[..., 0]
-        return theta + self.prior.mean
+        theta = center + scale * reached * rng.standard_normal((K, d))  # in the table's coordinates
+        gamma = self.table.unpack(self.table.gamma)  # (P, d, d)
+        values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
+        noise = scale * np.sqrt(values.clip(0.0)) * rng.standard_normal(values.shape)
+        own = (self.table.beta - gamma @ center) * reached + (vectors @ noise[..., None])[..., 0]
+        theta[self.table.actions] = center + own
+        return np.asarray(theta @ self.table.basis.T + self.prior.mean)
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K."""
-        K, d = self.num_actions, self.table.dim
-        S = self.prior.action_cov
+        K, d, basis, reached = self.num_actions, self.table.dim, self.table.basis, self.table.reached
         gamma, beta = np.zeros((K, d, d)), np.zeros((K, d))
         gamma[self.table.actions] = self.table.unpack(self.table.gamma)
         beta[self.table.actions] = self.table.beta
-        response = np.eye(d) - S @ gamma  # (K, d, d): how theta_a follows m
-        m = self._shared_mean(np.zeros(d))
-        mean = self.prior.mean + beta @ S + (0.0 if m is None else response @ m)
-        cov = np.zeros((K * d, K * d))
-        if self._natural.size:
-            chol, _ = self._shared()
-            spread = response @ self._root  # (K, d, r)
-            half, _ = dtrtrs(chol, spread.reshape(K * d, -1).T, lower=1)
-            cov = half.T @ half
+        response = np.eye(d) - reached[:, None] * gamma  # (K, d, d): how theta_a follows m
+        mean = beta * reached + response @ self._mean
+        spread = (basis @ response @ self._root).reshape(K * d, -1)  # (K d, r)
+        cov = spread @ spread.T
+        own = basis @ (np.diag(reached) - gamma * np.outer(reached, reached)) @ basis.T  # (K, d, d)
         for a in range(K):
             block = slice(a * d, (a + 1) * d)
-            own = S - S @ gamma[a] @ S
-            cov[block, block] += (own + own.T) / 2
-        return mean, scale**2 * cov
+            cov[block, block] += (own[a] + own[a].T) / 2
+        return self.prior.mean + mean @ basis.T, scale**2 * cov
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
-        return {**self.table.state(), "precision": self._precision.copy(), "natural": self._natural.copy()}
+        return {**self.table.state(), "mean": self._mean.copy(), "root": self._root.copy()}
 
     def restore(self, state: dict[str, Array | IntArray]) -> None:
         """Take over what `state` gave."""
-        state = dict(state)
-        self._precision = np.array(state.pop("precision"), dtype=np.float64)
-        self._natural = np.array(state.pop("natural"), dtype=np.float64)
+        self._mean = np.array(state["mean"], dtype=np.float64)
+        self._root = np.array(state["root"], dtype=np.float64, order="C")
         self.table.restore(state)
         self.unplayed = UnplayedActions(self.num_actions)
         for action in self.table.actions.tolist():
             self.unplayed.remove(action)
-        self._solved = None

@@ -142,7 +142,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         }
 
     @abstractmethod
-    def _context_space(self) -> gym.spaces.Box:
+    def _context_space(self) -> gym.spaces.Space[Observation]:
         """float32 box of the contexts."""
 
     @abstractmethod

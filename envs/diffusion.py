@@ -69,7 +69,7 @@ class DiffusionBanditEnv(BanditEnv):
         problem = BanditProblem(num_actions, chain.dim, chain, GaussianReward(noise_std), horizon=horizon)
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
 
-    def _context_space(self) -> gym.spaces.Box:
+    def _context_space(self) -> gym.spaces.Box[np.float32]:
         return gym.spaces.Box(-1.0, 1.0, (self.problem.dim,), np.float32)
 
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:

@@ -95,7 +95,7 @@ class MovieLensBanditEnv(BanditEnv):
         )
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
 
-    def _context_space(self) -> gym.spaces.Box:
+    def _context_space(self) -> gym.spaces.Box[np.float32]:
         return gym.spaces.Box(self._users.min(axis=0), self._users.max(axis=0), dtype=np.float32)
 
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
@@ -103,7 +103,7 @@ class MovieLensBanditEnv(BanditEnv):
         return BanditInstance(self._held_out[chosen], self.problem.reward_model)
 
     def _draw_context(self, rng: np.random.Generator) -> Observation:
-        return self._users[rng.integers(len(self._users))]
+        return np.asarray(self._users[rng.integers(len(self._users))])
 
 
 def fit_linear_chain(parameters: Array, depth: int, branch: int) -> LinearDiffusionPrior:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from dts_gym.joint import JointPosterior
-from dts_gym.messages import Evidence, downward, upward
 from dts_gym.priors import LinearDiffusionPrior
 from dts_gym.two_level import TwoLevelPosterior
 
@@ -133,86 +132,15 @@ def test_draws_have_the_dense_posteriors_moments(depth, branch, kind, scale):
         assert np.abs(cov_z).max() < LIMIT
 
 
-@pytest.mark.parametrize(("depth", "branch", "kind"), [(1, 0, "generic"), (2, 1, "singular"), (3, 2, "generic")])
-def test_messages_up_and_draws_down_have_the_dense_posteriors_moments(depth, branch, kind):
-    prior, rng = random_chain(depth, branch, kind, seed=2)
-    data, noise_std = history(prior, rng, num_actions=3, rounds=8), 0.7
-    mean, cov = dense_posterior(prior, 3, data, noise_std)
-    G, h = np.zeros((3, prior.dim, prior.dim)), np.zeros((3, prior.dim))
-    for x, a, y in zip(*data, strict=True):
-        G[a] += np.outer(x, x) / noise_std**2
-        h[a] += x * y / noise_std**2
-    levels = upward(prior.links, prior.covariances, Evidence(G, h), branch)
-    draws = np.array(
-        [downward(prior.links, prior.covariances, levels, 3, branch, rng)[0].ravel() for _ in range(8_000)]
-    )
-    mean_z, cov_z = z_scores(draws, mean, cov)
-    assert np.abs(mean_z).max() < LIMIT
-    assert np.abs(cov_z).max() < LIMIT
-
-
-@pytest.mark.parametrize(("updates", "dim"), [(30_000, 3), pytest.param(1_000_000, 5, marks=pytest.mark.slow)])
-def test_updates_of_one_action_do_not_drift(updates, dim):
-    rng = np.random.default_rng(4)
-    prior = LinearDiffusionPrior([rng.uniform(-1, 1, (dim, dim))], [random_cov(rng, dim), random_cov(rng, dim)])
-    posterior = TwoLevelPosterior(prior.two_level(), 3, 1.0)
-    theta = rng.standard_normal(dim)
-    exact_G, exact_h = np.zeros((dim, dim), dtype=np.longdouble), np.zeros(dim, dtype=np.longdouble)
-    done = 0
-    while done < updates:
-        contexts = rng.uniform(-1, 1, (10_000, dim))
-        rewards = contexts @ theta + rng.standard_normal(10_000)
-        wide = contexts.astype(np.longdouble)
-        exact_G += wide.T @ wide
-        exact_h += wide.T @ rewards.astype(np.longdouble)
-        for x, y in zip(contexts, rewards.tolist(), strict=True):
-            posterior.update(x, 1, y)
-        done += 10_000
-    mean, cov = prior_moments(prior, 3)
-    precision = np.linalg.inv(cov)
-    block = slice(dim, 2 * dim)
-    natural = precision @ mean
-    precision[block, block] += exact_G.astype(np.float64)
-    natural[block] += exact_h.astype(np.float64)
-    got_mean, got_cov = posterior.moments()
-    np.testing.assert_allclose(got_mean.ravel(), np.linalg.solve(precision, natural), atol=1e-8, rtol=0)
-    np.testing.assert_allclose(got_cov, np.linalg.inv(precision), atol=1e-8, rtol=0)
-
-
-def same_law(first, second, num_actions):
-    """p-value of the chi-square test of two samples of actions."""
-    from scipy.stats import chi2_contingency
-
-    table = np.stack([np.bincount(part, minlength=num_actions) for part in (first, second)])
-    return chi2_contingency(table[:, table.sum(axis=0) > 0]).pvalue
-
-
-@pytest.mark.parametrize("scale", [1.0, 0.5])
-@pytest.mark.parametrize("played", [0, 3, 8])
-@pytest.mark.parametrize(("depth", "branch"), [(1, 0), (2, 1), (2, 2)])
-def test_the_action_has_the_law_of_the_best_of_a_draw(depth, branch, played, scale):
-    # 18 cases of two tests each, each with a false-alarm rate of 1e-5.
-    prior, rng = random_chain(depth, branch, "generic", seed=3)
-    K, draws = 8, 6_000
-    posterior = TwoLevelPosterior(prior.two_level(), K, 0.7)
-    for a in rng.integers(played, size=2 * played) if played else []:
-        posterior.update(rng.uniform(-1, 1, prior.dim), int(a), float(rng.standard_normal()))
-    for a in range(played):
-        posterior.update(rng.uniform(-1, 1, prior.dim), a, float(rng.standard_normal()))
-    x = rng.uniform(-1, 1, prior.dim)
-    best = np.array([(posterior.sample_parameters(rng, scale) @ x).argmax() for _ in range(draws)])
-    one_by_one = np.array([int(posterior.thompson(x, rng, scale)) for _ in range(draws)])
-    batch = posterior.thompson(np.repeat(x[None], draws, axis=0), rng, scale)
-    assert same_law(best, one_by_one, K) > 1e-5
-    assert same_law(best, batch, K) > 1e-5
-
-
-def test_upper_confidence_and_greedy_follow_the_dense_moments():
+@pytest.mark.parametrize(
+    "make", [lambda p: TwoLevelPosterior(p.two_level(), 7, 0.7), lambda p: JointPosterior(p, 7, 0.7)]
+)
+def test_upper_confidence_and_greedy_follow_the_dense_moments(make):
     for branch in (0, 1, 2):
         prior, rng = random_chain(2, branch, "generic", seed=4)
         data = history(prior, rng, num_actions=7, rounds=25)
         mean, cov = dense_posterior(prior, 7, data, 0.7)
-        posterior = taught(TwoLevelPosterior(prior.two_level(), 7, 0.7), data)
+        posterior = taught(make(prior), data)
         contexts = rng.uniform(-1, 1, (200, prior.dim))
         means = contexts @ mean.reshape(7, -1).T
         blocks = cov.reshape(7, prior.dim, 7, prior.dim)[np.arange(7), :, np.arange(7)]

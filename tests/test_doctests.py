@@ -1,0 +1,33 @@
+"""The examples of all docstrings run, module by module, by import name."""
+
+import doctest
+import importlib
+import pkgutil
+
+import numpy as np
+import pytest
+
+import dts_gym
+
+MODULES = sorted(module.name for module in pkgutil.walk_packages(dts_gym.__path__, "dts_gym."))
+# Tests by path find only dts_gym/ of a checkout; these two folders stand beside it.
+MODULES += [
+    f"dts_gym.{name}.{module.name}"
+    for name in ("agents", "envs")
+    for module in pkgutil.iter_modules(importlib.import_module(f"dts_gym.{name}").__path__)
+    if f"dts_gym.{name}.{module.name}" not in MODULES
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_docstrings_run(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs={"np": np}, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_there_are_examples():
+    finder = doctest.DocTestFinder()
+    tests = [test for name in MODULES for test in finder.find(importlib.import_module(name))]
+    assert sum(len(test.examples) for test in tests) > 30

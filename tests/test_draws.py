@@ -1,0 +1,141 @@
+"""The law of the chosen action: that of the best action under a draw of all parameters."""
+
+import numpy as np
+import pytest
+from scipy.stats import chi2_contingency
+
+from dts_gym import two_level
+from dts_gym.joint import JointPosterior
+from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
+
+DRAWS = 5_000
+# Below this p-value two samples differ in law; some 60 tests are made, so false alarms are below 1e-3 in all.
+RARE = 1e-5
+
+
+def wishart(rng, d):
+    root = rng.standard_normal((d, d + 1))
+    return root @ root.T / d
+
+
+def independent(rng, d):
+    return TwoLevelPrior(rng.standard_normal(d), np.zeros((d, d)), np.eye(d))
+
+
+def chain(depth, branch):
+    def prior(rng, d):
+        weights = [rng.uniform(-1, 1, (d, d)) for _ in range(depth)]
+        covs = [wishart(rng, d) for _ in range(depth + 1)]
+        offsets = [rng.standard_normal(d) for _ in range(depth)]
+        return LinearDiffusionPrior(weights, covs, offsets, branch).two_level()
+
+    return prior
+
+
+def singular(rng, d):
+    """Both parts of rank 1."""
+    axes = rng.standard_normal((2, d))
+    return TwoLevelPrior(np.ones(d), np.outer(axes[0], axes[0]), np.outer(axes[1], axes[1]))
+
+
+def played_posterior(prior, num_actions, actions, rng):
+    posterior = TwoLevelPosterior(prior, num_actions, 0.7)
+    for a in actions:
+        posterior.update(rng.uniform(-1, 1, len(prior.mean)), a, float(rng.standard_normal()))
+    return posterior
+
+
+def same_law(first, second, num_actions):
+    """p-value of the chi-square test of two samples of actions; rarely seen actions are pooled."""
+    table = np.stack([np.bincount(part, minlength=num_actions) for part in (first, second)])
+    often = table.sum(axis=0) >= 20
+    table = np.column_stack([table[:, often], table[:, ~often].sum(axis=1)])
+    table = table[:, table.sum(axis=0) > 0]
+    return chi2_contingency(table).pvalue if table.shape[1] > 1 else 1.0
+
+
+def best_of_draws(posterior, x, rng, scale):
+    return np.array([(posterior.sample_parameters(rng, scale) @ x).argmax() for _ in range(DRAWS)])
+
+
+@pytest.mark.parametrize("played", [(), (6, 1, 1, 4), (2,) * 60, (7, 0, 2, 5, 1, 3, 6, 4, 4)])
+@pytest.mark.parametrize(
+    ("prior", "scale"),
+    [
+        (independent, 1.0),
+        (chain(1, 0), 0.5),
+        (chain(2, 0), 1.0),
+        (chain(2, 1), 0.5),
+        (chain(2, 2), 1.0),
+        (singular, 1.0),
+    ],
+    ids=["independent", "depth1", "depth2", "branch1", "branch2", "singular"],
+)
+def test_the_action_has_the_law_of_the_best_of_a_draw(prior, scale, played):
+    rng = np.random.default_rng([len(played), int(2 * scale)])
+    posterior = played_posterior(prior(rng, 3), 8, played, rng)
+    x = rng.uniform(-1, 1, 3)
+    best = best_of_draws(posterior, x, rng, scale)
+    one_by_one = np.array([int(posterior.thompson(x, rng, scale)) for _ in range(DRAWS)])
+    batch = posterior.thompson(np.repeat(x[None], DRAWS, axis=0), rng, scale)
+    assert batch.shape == (DRAWS,)
+    assert posterior.thompson(x, rng, scale).shape == ()
+    assert same_law(best, one_by_one, 8) > RARE
+    assert same_law(best, batch, 8) > RARE
+
+
+def test_the_scale_matters():
+    """The test above can tell two scales apart."""
+    rng = np.random.default_rng(0)
+    posterior = played_posterior(chain(1, 0)(rng, 3), 8, (6, 1, 1, 4), rng)
+    contexts = np.repeat(rng.uniform(-1, 1, (1, 3)), DRAWS, axis=0)
+    wide, narrow = (posterior.thompson(contexts, rng, scale) for scale in (1.0, 0.8))
+    assert same_law(wide, narrow, 8) < RARE
+
+
+def test_both_posteriors_choose_by_the_same_law():
+    rng = np.random.default_rng(1)
+    prior = LinearDiffusionPrior([np.ones((2, 2))], [wishart(rng, 2), wishart(rng, 2)], [np.ones(2)])
+    sparse, dense = TwoLevelPosterior(prior.two_level(), 5, 0.7), JointPosterior(prior, 5, 0.7)
+    for a in (3, 3, 1, 0):
+        x, y = rng.uniform(-1, 1, 2), float(rng.standard_normal())
+        sparse.update(x, a, y)
+        dense.update(x, a, y)
+    contexts = np.repeat(rng.uniform(-1, 1, (1, 2)), DRAWS, axis=0)
+    assert same_law(sparse.thompson(contexts, rng, 0.7), dense.thompson(contexts, rng, 0.7), 5) > RARE
+    assert dense.thompson(contexts[0], rng).shape == ()
+
+
+def test_a_batch_in_parts_has_the_law_of_a_batch_in_one(monkeypatch):
+    rng = np.random.default_rng(2)
+    posterior = played_posterior(chain(2, 1)(rng, 3), 8, (6, 1, 1, 4), rng)
+    contexts = np.repeat(rng.uniform(-1, 1, (2, 3)), DRAWS, axis=0)
+    whole, greedy = posterior.thompson(contexts, rng), posterior.greedy(contexts)
+    monkeypatch.setattr(two_level, "_BATCH_SCORES", 100)  # 16 rows of 6 packed numbers
+    parts = posterior.thompson(contexts, rng)
+    assert parts.shape == whole.shape
+    for half in (slice(DRAWS), slice(DRAWS, None)):
+        assert same_law(whole[half], parts[half], 8) > RARE
+    np.testing.assert_array_equal(posterior.greedy(contexts), greedy)
+
+
+def test_rows_of_a_batch_are_independent():
+    """Two rows agree as often as two independent draws do: sum of squared probabilities."""
+    rng = np.random.default_rng(3)
+    posterior = played_posterior(chain(1, 0)(rng, 3), 4, (2, 1), rng)
+    actions = posterior.thompson(np.repeat(rng.uniform(-1, 1, (1, 3)), 2 * DRAWS, axis=0), rng)
+    agree = np.bincount(actions, minlength=4) / (2 * DRAWS)
+    expected = float((agree**2).sum())
+    share = (actions[::2] == actions[1::2]).mean()
+    assert abs(share - expected) / np.sqrt(expected * (1 - expected) / DRAWS) < 4.5
+
+
+@pytest.mark.parametrize("played", [(), (0,)])
+def test_a_single_action_is_always_chosen(played):
+    rng = np.random.default_rng(4)
+    posterior = played_posterior(chain(1, 0)(rng, 1), 1, played, rng)
+    x = np.ones((20, 1))
+    for chosen in (posterior.thompson(x, rng), posterior.upper_confidence(x, rng), posterior.greedy(x)):
+        assert chosen.tolist() == [0] * 20
+    assert int(posterior.thompson(x[0], rng)) == 0

@@ -1,0 +1,127 @@
+"""A million rewards of one action: messages and moments against extended precision, computed from scratch."""
+
+import numpy as np
+import pytest
+
+from dts_gym.evidence import ActionTable
+from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
+
+WIDE = np.longdouble
+
+
+def solve(matrix, right):
+    """Gauss-Jordan elimination with pivoting, in extended precision."""
+    n = len(matrix)
+    rows = np.concatenate([matrix, right], axis=1).astype(WIDE)
+    for k in range(n):
+        pivot = k + int(np.argmax(np.abs(rows[k:, k])))
+        rows[[k, pivot]] = rows[[pivot, k]]
+        rows[k] /= rows[k, k]
+        others = np.arange(n) != k
+        rows[others] -= np.outer(rows[others, k], rows[k])
+    return rows[:, n:]
+
+
+def message(G, h, S):
+    """``(I + G S)^-1 (G, h)`` in extended precision."""
+    d = len(S)
+    solved = solve(np.eye(d, dtype=WIDE) + G @ S.astype(WIDE), np.column_stack([G, h]))
+    return solved[:, :d], solved[:, d]
+
+
+def wishart(rng, d):
+    root = rng.standard_normal((d, 2 * d))
+    return root @ root.T / (2 * d)
+
+
+def feed(observe, theta, updates, noise_std, rng, context_map=None):
+    """Hand rewards to ``observe`` and sum their evidence in extended precision."""
+    d = len(theta)
+    G, h = np.zeros((d, d), dtype=WIDE), np.zeros(d, dtype=WIDE)
+    for _ in range(updates // 1000):
+        contexts = rng.standard_normal((1000, d)) if context_map is None else context_map(rng)
+        rewards = contexts @ theta + noise_std * rng.standard_normal(1000)
+        wide = contexts.astype(WIDE)
+        G += wide.T @ wide
+        h += wide.T @ rewards.astype(WIDE)
+        for x, y in zip(contexts, rewards.tolist(), strict=True):
+            observe(x, y)
+    return G / WIDE(noise_std) ** 2, h / WIDE(noise_std) ** 2
+
+
+@pytest.mark.parametrize(
+    ("updates", "d"),
+    [(100_000, 5), *(pytest.param(1_000_000, d, marks=pytest.mark.slow) for d in (5, 20))],
+)
+def test_a_million_updates_of_one_action_do_not_drift(updates, d):
+    rng = np.random.default_rng([updates, d])
+    S, C = wishart(rng, d), wishart(rng, d)
+    posterior = TwoLevelPosterior(TwoLevelPrior(np.zeros(d), C, S), 3, 0.5)
+    theta = rng.standard_normal(d)
+    G, h = feed(lambda x, y: posterior.update(x, 1, y), theta, updates, 0.5, rng)
+
+    table, gamma, beta = posterior.table, *message(G, h, S)
+    inverse = table.inverse
+    got_gamma = inverse.T @ table.unpack(table.gamma[0]) @ inverse
+    assert np.abs(got_gamma - gamma).max() < 3e-14 * np.abs(gamma).max()
+    assert np.abs(table.beta[0] @ inverse - beta).max() < 3e-13 * np.abs(beta).max()
+    got_G, got_h = (part[0] for part in table.evidence())
+    assert np.abs(got_G - G).max() < 1e-10 * np.abs(G).max()
+    assert np.abs(got_h - h).max() < 1e-10 * np.abs(h).max()
+
+    # The shared part's posterior has covariance (I + C Gamma)^-1 C, an action's own T = S - S Gamma S given it.
+    identity = np.eye(d, dtype=WIDE)
+    shared = solve(identity + C @ gamma, np.column_stack([C, C @ beta]))
+    follow = identity - S @ gamma
+    own = S - S @ gamma @ S
+    zero = np.zeros_like(own)
+    follows = np.concatenate([identity, follow, identity])
+    cov = follows @ shared[:, :d] @ follows.T
+    cov += np.block([[S, zero, zero], [zero, own, zero], [zero, zero, S]])
+    mean = (follows @ shared[:, d]).reshape(3, d)
+    mean[1] += S @ beta
+    got_mean, got_cov = posterior.moments()
+    assert np.abs(got_mean - mean).max() < 1e-12 * np.abs(mean).max()
+    assert np.abs(got_cov - cov).max() < 1e-12 * np.abs(cov).max()
+    # What is left of the played action's own uncertainty is right as well, small as it is.
+    block = got_cov[d : 2 * d, d : 2 * d]
+    assert np.abs(block - cov[d : 2 * d, d : 2 * d]).max() < 1e-9 * np.abs(block).max()
+
+
+def one_line(d):
+    axis = np.arange(1.0, d + 1) / d
+
+    def contexts(rng):
+        return rng.standard_normal((1000, 1)) * axis
+
+    return contexts
+
+
+@pytest.mark.parametrize("smallest", [1.0, 1e-9, 0.0])
+@pytest.mark.parametrize(("noise_std", "lines"), [(1.0, False), (1e-3, False), (1e-2, True)])
+def test_rounding_stays_small_for_precise_rewards_and_for_nearly_singular_noise(smallest, noise_std, lines):
+    rng = np.random.default_rng(5)
+    d = 4
+    axes = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    S = (axes * np.array([1.0, 1.0, 0.5, smallest])) @ axes.T
+    S = (S + S.T) / 2
+    table = ActionTable(S)
+    theta = axes @ (np.sqrt([1.0, 1.0, 0.5, smallest]) * rng.standard_normal(d))
+    context_map = one_line(d) if lines else None
+    G, h = feed(lambda x, y: table.observe(7, x, y, noise_std**2), theta, 20_000, noise_std, rng, context_map)
+    gamma, beta = message(G, h, S)
+    T = np.diag(table.reached) - table.unpack(table.gamma[0]) * np.outer(table.reached, table.reached)
+    assert np.abs(table.basis @ T @ table.basis.T - (S - S @ gamma @ S)).max() < 1e-9
+    assert np.abs(table.basis @ (table.reached * table.beta[0]) - S @ beta).max() < 1e-9
+
+
+def test_rewards_without_noise_to_speak_of_do_not_blow_up():
+    """The signal is 1e9 noise deviations, beyond what float64 resolves; rounding must not feed on itself."""
+    rng = np.random.default_rng(6)
+    posterior = TwoLevelPosterior(TwoLevelPrior(np.zeros(3), 0.3 * np.eye(3), np.eye(3)), 3, 1e-6)
+    theta = rng.standard_normal(3)
+    feed(lambda x, y: posterior.update(x, 0, y), theta, 20_000, 1e-6, rng, lambda rng: rng.normal(0, 1e3, (1000, 3)))
+    mean, cov = posterior.moments()
+    np.testing.assert_allclose(mean[0], theta, atol=1e-8)
+    np.testing.assert_allclose(mean[1], theta * 0.3 / 1.3, atol=1e-6)
+    np.testing.assert_allclose(np.diag(cov)[:3], 0.0, atol=1e-12)

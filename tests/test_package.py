@@ -1,0 +1,45 @@
+"""What importing the package costs and gives."""
+
+import importlib
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import dts_gym
+
+HEAVY = ("torch", "matplotlib", "pandas", "scipy.stats", "tyro", "tqdm", "joblib", "pooch", "stable_baselines3", "ray")
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import dts_gym", "import dts_gym, gymnasium; dts_gym.make_agent('dTS', gymnasium.make('DiffusionBandit-v0'))"],
+)
+def test_neither_the_import_nor_an_agent_loads_heavy_modules(code):
+    code += f"; import sys; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    for name in dts_gym.__all__:
+        assert getattr(dts_gym, name) is not None
+    assert set(dts_gym.__all__) <= set(dir(dts_gym))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = dts_gym.nothing
+
+
+def test_sub_packages_load_when_first_used():
+    code = "import dts_gym; print(dts_gym.agents.DiffusionTS.__name__, dts_gym.envs.DiffusionBanditEnv.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["DiffusionTS", "DiffusionBanditEnv"]
+
+
+def test_the_version_is_one():
+    assert dts_gym.__version__ == version("dts-gym")
+
+
+def test_all_registered_ids_load():
+    for agent_id in dts_gym.agent_ids():
+        assert importlib.import_module("dts_gym.registry").agent_class(agent_id).__doc__
