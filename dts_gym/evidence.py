@@ -21,6 +21,8 @@ from dts_gym.arrays import Array, IntArray, factor
 
 # An action's deviation along a context counts as known where less than this of its prior variance is left (times d).
 _KNOWN = 4.0 * float(np.finfo(np.float64).eps)
+# Numbers of a block that stays in a core's cache from one use to the next: 1 MB.
+_CACHED = 1 << 17
 # The table's columns, one row an action.
 _COLUMNS = ("actions", "gamma", "beta", "G", "h", "gamma_carry", "beta_carry")
 
@@ -74,6 +76,7 @@ class ActionTable:
         # A packed matrix times these weights is the full quadratic form: off-diagonals count twice.
         self._quad_weights = np.where(self.rows == self.cols, 1.0, 2.0)
         self._cross_weights = np.where(self.rows == self.cols, 0.5, 1.0)
+        self._block = max(64, _CACHED // self.packed_dim)
         self.slots: dict[int, int] = {}
         self._allocate(0)
 
@@ -140,14 +143,38 @@ class ActionTable:
         self._h[slot] += scaled * target
         return Increment(v, total, residual)
 
-    def quadratic_queries(self, u: Array) -> Array:
-        """(n, d) to (packed, n): ``gamma @ query`` is ``u' Gamma u``."""
-        return (u[..., self.rows] * u[..., self.cols] * self._quad_weights).T
+    def forms(self, u: Array, m: Array | None) -> tuple[Array | None, Array]:
+        """``u' Gamma m`` (None without ``m``) and ``u' Gamma u`` of every played action: (P,) or (P, n).
 
-    def bilinear_queries(self, u: Array, m: Array) -> Array:
-        """(n, d), (n, d) to (packed, n): ``gamma @ query`` is ``u' Gamma m``."""
-        first = u[..., self.rows] * m[..., self.cols]
-        return ((first + u[..., self.cols] * m[..., self.rows]) * self._cross_weights).T
+        Parameters
+        ----------
+        u : (d,) or (n, d).
+        m : as ``u``, or None.
+        """
+        quadratic = self._quadratic_query(u)
+        if m is None:
+            return None, self.gamma @ quadratic
+        bilinear = self._bilinear_query(u, m)
+        if u.ndim == 2:
+            return self.gamma @ bilinear, self.gamma @ quadratic
+        # One reading of the matrices serves both forms: a block stays in the cache for the second.
+        out = np.empty((2, len(self.slots)))
+        for start in range(0, len(self.slots), self._block):
+            rows = slice(start, start + self._block)
+            np.dot(self.gamma[rows], bilinear, out=out[0, rows])
+            np.dot(self.gamma[rows], quadratic, out=out[1, rows])
+        return out[0], out[1]
+
+    def _quadratic_query(self, u: Array) -> Array:
+        """(d,) or (n, d) to (packed,) or (packed, n): ``gamma @ query`` is ``u' Gamma u``."""
+        return (u.take(self.rows, axis=-1) * u.take(self.cols, axis=-1) * self._quad_weights).T
+
+    def _bilinear_query(self, u: Array, m: Array) -> Array:
+        """As `_quadratic_query`, of ``u' Gamma m``."""
+        first = u.take(self.rows, axis=-1) * m.take(self.cols, axis=-1)
+        first += u.take(self.cols, axis=-1) * m.take(self.rows, axis=-1)
+        first *= self._cross_weights
+        return first.T
 
     def product_query(self, u: Array) -> Array:
         """(d,) to (packed, d): ``gamma @ query`` is ``Gamma u``."""

@@ -133,11 +133,11 @@ class TwoLevelPosterior:
         variance0 = np.asarray((u * u).sum(axis=-1))
         mean = table.beta @ u.T
         mean0 = np.zeros_like(variance0)
-        if m is not None:
+        through, variance = table.forms(u, m)
+        if m is not None and through is not None:
             mean0 = np.asarray((x * m).sum(axis=-1))
-            mean -= table.gamma @ table.bilinear_queries(u, m)
+            mean -= through
             mean += mean0
-        variance = table.gamma @ table.quadratic_queries(u)
         np.subtract(variance0, variance, out=variance)
         np.maximum(variance, 0.0, out=variance)
         return mean, variance, mean0, variance0
