@@ -13,11 +13,13 @@ has had, the rounding of ``G`` is as large as ``eps |G S|``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from dts_gym.arrays import Array, IntArray, factor
+from dts_gym.messages import Evidence, through_noise
 
 # An action's deviation along a context counts as known where less than this of its prior variance is left (times d).
 _KNOWN = 4.0 * float(np.finfo(np.float64).eps)
@@ -143,6 +145,29 @@ class ActionTable:
         self._h[slot] += scaled * target
         return Increment(v, total, residual)
 
+    def replace(self, action: int, G: Array, h: Array) -> Evidence:
+        """Replace an action's evidence about its parameters, as a refitted one does: O(d^3).
+
+        Returns
+        -------
+        Evidence
+            By how much its message changes, (d, d) and (d,), in the table's coordinates.
+        """
+        slot = self.slots.get(action)
+        if slot is None:
+            slot = self._append(action)
+        turned = Evidence(self.basis.T @ G @ self.basis, h @ self.basis)
+        gamma, beta = through_noise(*turned, np.diag(self.reached))
+        change = Evidence(gamma - self.unpack(self._gamma[slot]), beta - self._beta[slot])
+        self._gamma[slot], self._beta[slot] = gamma[self.rows, self.cols], beta
+        self._G[slot], self._h[slot] = G[self.rows, self.cols], h
+        self._gamma_carry[slot] = self._beta_carry[slot] = 0.0
+        return change
+
+    def total(self) -> Evidence:
+        """The sum of all messages, (d, d) and (d,), in the table's coordinates: O(P d^2)."""
+        return Evidence(self.unpack(self.gamma.sum(axis=0)), self.beta.sum(axis=0))
+
     def forms(self, u: Array, m: Array | None) -> tuple[Array | None, Array]:
         """``u' Gamma m`` (None without ``m``) and ``u' Gamma u`` of every played action: (P,) or (P, n).
 
@@ -190,7 +215,7 @@ class ActionTable:
         P = len(self.slots)
         return {name: getattr(self, f"_{name}")[:P].copy() for name in _COLUMNS}
 
-    def restore(self, state: dict[str, Array | IntArray]) -> None:
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `state` gave."""
         P = len(state["actions"])
         self._allocate(P)

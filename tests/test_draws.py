@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from dts_gym import two_level
+from dts_gym import action_posterior
 from dts_gym.joint import JointPosterior
 from dts_gym.priors import LinearDiffusionPrior
 from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
@@ -112,7 +112,7 @@ def test_a_batch_in_parts_has_the_law_of_a_batch_in_one(monkeypatch):
     posterior = played_posterior(chain(2, 1)(rng, 3), 8, (6, 1, 1, 4), rng)
     contexts = np.repeat(rng.uniform(-1, 1, (2, 3)), DRAWS, axis=0)
     whole, greedy = posterior.thompson(contexts, rng), posterior.greedy(contexts)
-    monkeypatch.setattr(two_level, "_BATCH_SCORES", 100)  # 16 rows of 6 packed numbers
+    monkeypatch.setattr(action_posterior, "_BATCH_SCORES", 100)  # 16 rows of 6 packed numbers
     parts = posterior.thompson(contexts, rng)
     assert parts.shape == whole.shape
     for half in (slice(DRAWS), slice(DRAWS, None)):
