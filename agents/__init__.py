@@ -2,12 +2,19 @@
 
 from dts_gym.agents.base import Agent, Posterior, PosteriorAgent
 from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
-from dts_gym.agents.linear import DiffusionTS, HierTS, JointTS, LinTS, LinUCB, MarginalLinTS
+from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
+from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
+from dts_gym.agents.linear import HierTS, JointTS, LinTS, LinUCB, MarginalLinTS
 
 __all__ = [
+    "GLMTS",
+    "UCBGLM",
     "Agent",
+    "ChainAgent",
     "DiffusionTS",
+    "DiffusionUCB",
     "EpsilonGreedy",
+    "GLMAgent",
     "HierTS",
     "JointTS",
     "LinTS",

@@ -288,7 +288,9 @@ class PosteriorAgent(Agent, Generic[P]):
     ) -> None:
         self.exploration = positive("exploration", exploration)
         self._noise_std = None if noise_std is None else positive("noise_std", noise_std)
-        super().__init__(problem, seed=seed, exploration=self.exploration, noise_std=self._noise_std, **settings)
+        if self._noise_std is not None:
+            settings["noise_std"] = self._noise_std
+        super().__init__(problem, seed=seed, exploration=self.exploration, **settings)
 
     @property
     def noise_std(self) -> float:

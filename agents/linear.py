@@ -5,77 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from dts_gym.agents.base import PosteriorAgent, disjoint_problem
-from dts_gym.arrays import Array, IntArray, covariance, finite_array, integer
+from dts_gym.arrays import Array, IntArray, covariance, finite_array
 from dts_gym.joint import JointPosterior
-from dts_gym.messages import Evidence, downward, upward
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.priors import LinearDiffusionPrior, Prior
 from dts_gym.problem import BanditProblem
+from dts_gym.seeding import stream
 from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
 
 Seed = int | np.random.SeedSequence | None
-
-
-class DiffusionTS(PosteriorAgent[TwoLevelPosterior]):
-    """Diffusion Thompson sampling (dTS): a posterior draw under the chain prior, then its best action.
-
-    Parameters
-    ----------
-    problem : with a chain of affine links.
-    seed : of all random choices; None takes fresh entropy.
-    exploration : scale of the posterior standard deviation; 1 is the Bayesian answer.
-    branch : levels above it are shared by all actions, 0..L; None takes the prior's own.
-    noise_std : standard deviation of the rewards believed in; None takes the problem's.
-
-    Notes
-    -----
-    Exact. A round costs one pass over the played actions' packed matrices, whatever K and L.
-
-    Source: Aouali, "Diffusion Models Meet Contextual Bandits".
-
-    Examples
-    --------
-    >>> import gymnasium as gym, dts_gym
-    >>> env = gym.make("DiffusionBandit-v0", num_actions=5, dim=3)
-    >>> agent = dts_gym.agents.DiffusionTS(env.unwrapped.problem, seed=0)
-    >>> agent.update([0.1, 0.2, 0.3], 2, 1.5)
-    >>> agent.num_updates
-    1
-    """
-
-    def __init__(
-        self,
-        problem: BanditProblem,
-        *,
-        seed: Seed = None,
-        exploration: float = 1.0,
-        branch: int | None = None,
-        noise_std: float | None = None,
-    ) -> None:
-        chain = _linear_chain(type(self).__name__, problem)
-        self.branch = chain.branch if branch is None else integer("branch", branch, 0, chain.depth)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, branch=branch)
-
-    def sample_chain(self) -> list[Array]:
-        """One posterior draw of every level: entry ``ell`` is ``psi_ell``, (1, d) above the branch, else (K, d).
-
-        Exact; entry 0 has the law of `sample_parameters`. O(L d^3) above the branch and O(K d^3) a level below.
-        """
-        chain = _linear_chain(type(self).__name__, self.problem)
-        K, d, tempering = self.problem.num_actions, self.problem.dim, self.exploration**2
-        table = self._posterior.table
-        G, h = np.zeros((K, d, d)), np.zeros((K, d))
-        G_played, h_played = table.evidence()  # of rewards centred by the chain's mean
-        G[table.actions] = G_played / tempering
-        h[table.actions] = (h_played + G_played @ chain.two_level(self.branch).mean) / tempering
-        covariances = [cov * tempering for cov in chain.covariances]
-        levels = upward(chain.links, covariances, Evidence(G, h), self.branch)
-        return downward(chain.links, covariances, levels, K, self.branch, self._rngs["parameters"])
-
-    def _make_posterior(self) -> TwoLevelPosterior:
-        return _chain_posterior(self, self.branch)
-
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
 
 
 class HierTS(PosteriorAgent[TwoLevelPosterior]):
@@ -92,7 +29,7 @@ class HierTS(PosteriorAgent[TwoLevelPosterior]):
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std)
 
     def _make_posterior(self) -> TwoLevelPosterior:
-        chain = _linear_chain(type(self).__name__, self.problem)
+        chain = linear_chain(type(self).__name__, self.problem)
         return _chain_posterior(self, max(chain.depth - 1, 0))
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
@@ -102,7 +39,8 @@ class HierTS(PosteriorAgent[TwoLevelPosterior]):
 class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
     """Linear Thompson sampling with the chain's marginal as every action's prior (branch L): no sharing.
 
-    Parameters and cost as `DiffusionTS`. Exact for the model in which actions are independent.
+    Parameters and cost as `DiffusionTS`. Exact for the model in which actions are independent and the chain is linear;
+    of another chain it takes the marginal's mean and covariance, from 10 000 draws.
     """
 
     def __init__(
@@ -111,7 +49,10 @@ class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std)
 
     def _make_posterior(self) -> TwoLevelPosterior:
-        return _chain_posterior(self, _linear_chain(type(self).__name__, self.problem).depth)
+        prior = disjoint_problem(type(self).__name__, self.problem).prior
+        if isinstance(prior, LinearDiffusionPrior):
+            return _chain_posterior(self, prior.depth)
+        return TwoLevelPosterior(_marginal(prior), self.problem.num_actions, self.noise_std)
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration)
@@ -203,7 +144,7 @@ class JointTS(PosteriorAgent[JointPosterior]):
         branch: int | None = None,
         noise_std: float | None = None,
     ) -> None:
-        chain = _linear_chain(type(self).__name__, problem)
+        chain = linear_chain(type(self).__name__, problem)
         self._chain = chain if branch is None else chain.with_branch(branch)
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, branch=branch)
 
@@ -225,13 +166,21 @@ def independent_prior(
     return prior, {"prior_mean": mean, "prior_cov": cov}
 
 
-def _linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
+def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
+    """The problem's prior, which must be a linear chain; or ValueError."""
     prior = disjoint_problem(agent, problem).prior
     if not isinstance(prior, LinearDiffusionPrior):
         raise ValueError(f"problem must have a LinearDiffusionPrior for {agent}, got {type(prior).__name__}")
     return prior
 
 
+def _marginal(prior: Prior) -> TwoLevelPrior:
+    """A normal law for every action with the mean and covariance of 10 000 prior draws; nothing shared."""
+    draws = prior.with_branch(prior.depth).sample(stream(0, "past-parameters"), 10_000)
+    d = prior.dim
+    return TwoLevelPrior(draws.mean(axis=0), np.zeros((d, d)), np.atleast_2d(np.cov(draws, rowvar=False)))
+
+
 def _chain_posterior(agent: PosteriorAgent[TwoLevelPosterior], branch: int) -> TwoLevelPosterior:
-    chain = _linear_chain(type(agent).__name__, agent.problem)
+    chain = linear_chain(type(agent).__name__, agent.problem)
     return TwoLevelPosterior(chain.two_level(branch), agent.problem.num_actions, agent.noise_std)

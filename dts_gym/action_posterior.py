@@ -72,7 +72,7 @@ class ActionPosterior(ABC):
         if action not in self.table.slots:
             self.unplayed.remove(action)
 
-    def _moments(self, x: Array, m: Array | None) -> tuple[Array, Array, Array, Array]:
+    def _score_moments(self, x: Array, m: Array | None) -> tuple[Array, Array, Array, Array]:
         """Mean and variance of ``x' theta_a`` given ``m``: of the played actions, then of an unplayed one.
 
         ``x`` and ``m`` are (d,) or (n, d); the arrays are (P,) or (P, n), then () or (n,). The means leave out
@@ -109,7 +109,7 @@ class ActionPosterior(ABC):
         if parts := self._parts(contexts):
             return np.concatenate([self.thompson(part, rng, scale) for part in parts])
         m = self._draw_shared(contexts.shape[:-1], rng, scale)
-        mean, variance, mean0, variance0 = self._moments(contexts, m)
+        mean, variance, mean0, variance0 = self._score_moments(contexts, m)
         scores = rng.standard_normal(mean.shape)
         scores *= np.sqrt(variance, out=variance)
         if scale != 1.0:
@@ -139,7 +139,7 @@ class ActionPosterior(ABC):
         """
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
-        mean, variance, mean0, variance0 = self._moments(contexts, self._mean_rows(contexts))
+        mean, variance, mean0, variance0 = self._score_moments(contexts, self._mean_rows(contexts))
         root = self._shared_moments(scale)[1]
         extra = np.zeros(len(mean) + 1)
         if root.size:
@@ -158,7 +158,7 @@ class ActionPosterior(ABC):
         """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
         if parts := self._parts(contexts):
             return np.concatenate([self.greedy(part) for part in parts])
-        mean, _, mean0, _ = self._moments(contexts, self._mean_rows(contexts))
+        mean, _, mean0, _ = self._score_moments(contexts, self._mean_rows(contexts))
         best = mean.max(axis=0, initial=-np.inf)
         numbers = self.table.actions.reshape(-1, *[1] * best.ndim)  # (P,) or (P, 1)
         chosen = np.where(mean == best, numbers, self.num_actions).min(axis=0, initial=self.num_actions)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
+from scipy.special import expit
 
 from dts_gym.arrays import Array, finite_array
+
+Activation = Literal["relu", "tanh", "silu"]
 
 
 class Link(ABC):
@@ -28,6 +33,20 @@ class Link(ABC):
     @abstractmethod
     def jacobian(self, psi: Array) -> Array:
         """Jacobian: (..., d) -> (..., d, d), entry ``[..., i, j] = d f_i / d psi_j``."""
+
+    def value_and_jacobian(self, psi: Array) -> tuple[Array, Array]:
+        """Both at once: (..., d) -> (..., d), (..., d, d)."""
+        return self(psi), self.jacobian(psi)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Settings (JSON) and arrays from which `link_from_state` builds an equal link.
+
+        Raises
+        ------
+        ValueError
+            Unless the link's class defines it.
+        """
+        raise ValueError(f"links must be of this package to be saved, got a {type(self).__name__}")
 
 
 class AffineLink(Link):
@@ -59,3 +78,152 @@ class AffineLink(Link):
     def jacobian(self, psi: Array) -> Array:
         """The weight, whatever ``psi``: (..., d) -> (..., d, d)."""
         return np.broadcast_to(self.weight, (*psi.shape[:-1], self.dim, self.dim))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Settings and arrays, as `link_from_state` takes them."""
+        return {"kind": "affine"}, {"weight": self.weight, "offset": self.offset}
+
+
+class MLPLink(Link):
+    """A multi-layer perceptron: affine layers, an activation after each but the last.
+
+    Parameters
+    ----------
+    weights : one array (n_out, n_in) a layer, the first from d, the last to d.
+    biases : one array (n_out,) a layer, zeros if None.
+    activation : "relu" (slope 0 at its kink), "tanh" or "silu" (``z / (1 + exp(-z))``).
+
+    Raises
+    ------
+    ValueError
+        If sizes do not match, a value is not finite or the activation is unknown.
+
+    Notes
+    -----
+    Exact. With ``m`` weights in all, a value costs O(m) a point and a Jacobian O(d m), each layer one matrix
+    product for the whole batch.
+
+    Examples
+    --------
+    >>> link = MLPLink([[[1.0], [-1.0]], [[1.0, 2.0]]])
+    >>> value, jacobian = link.value_and_jacobian(np.array([[3.0], [-3.0]]))
+    >>> value.tolist(), jacobian.tolist()
+    ([[3.0], [6.0]], [[[1.0]], [[-2.0]]])
+    """
+
+    def __init__(
+        self, weights: Sequence[Any], biases: Sequence[Any] | None = None, activation: Activation = "relu"
+    ) -> None:
+        if len(weights) == 0:
+            raise ValueError("weights must hold one array a layer, got none")
+        if biases is not None and len(biases) != len(weights):
+            raise ValueError(f"biases must hold one array a layer: {len(weights)}, got {len(biases)}")
+        if activation not in get_args(Activation):
+            raise ValueError(f"activation must be one of {get_args(Activation)}, got {activation!r}")
+        layers: list[Array] = []
+        for i, weight in enumerate(weights):
+            size = layers[-1].shape[0] if layers else None
+            layers.append(finite_array(f"weights[{i}]", weight, (None, size)))
+            if not layers[-1].size:
+                raise ValueError(f"weights[{i}] must not be empty, got shape {layers[-1].shape}")
+        self.dim = layers[0].shape[1]
+        if layers[-1].shape[0] != self.dim:
+            raise ValueError(f"weights[-1] must have as many rows as weights[0] columns, {self.dim}, "
+                             f"got shape {layers[-1].shape}")  # fmt: skip
+        given = [np.zeros(len(W)) for W in layers] if biases is None else biases
+        self.weights = tuple(layers)
+        self.biases = tuple(finite_array(f"biases[{i}]", b, (len(layers[i]),)) for i, b in enumerate(given))
+        self.activation: Activation = activation
+
+    def __call__(self, psi: Array) -> Array:
+        """Output of the last layer, (..., d) -> (..., d)."""
+        return self._forward(psi)[0]
+
+    def jacobian(self, psi: Array) -> Array:
+        """Product of the layers' Jacobians, (..., d) -> (..., d, d)."""
+        return self.value_and_jacobian(psi)[1]
+
+    def value_and_jacobian(self, psi: Array) -> tuple[Array, Array]:
+        """Both from one forward pass: (..., d) -> (..., d), (..., d, d)."""
+        value, hidden = self._forward(psi)
+        lead, d = psi.shape[:-1], self.dim
+        slope_of = _SLOPES[self.activation]
+        product = np.broadcast_to(self.weights[-1], (*lead, *self.weights[-1].shape))  # (..., d, n)
+        for weight, z in zip(self.weights[-2::-1], hidden[::-1], strict=True):
+            scaled = product * slope_of(z)[..., None, :]  # (..., d, n_out)
+            # One product of two matrices, not one a point.
+            product = (scaled.reshape(-1, len(weight)) @ weight).reshape(*lead, d, weight.shape[1])
+        return value, product
+
+    def _forward(self, psi: Array) -> tuple[Array, list[Array]]:
+        """The value and what enters each activation."""
+        activate, hidden = _ACTIVATIONS[self.activation], []
+        value = psi @ self.weights[0].T + self.biases[0]
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            hidden.append(value)
+            value = activate(value) @ weight.T + bias
+        return value, hidden
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Settings and arrays, as `link_from_state` takes them."""
+        arrays = {f"weights.{i}": W for i, W in enumerate(self.weights)}
+        arrays |= {f"biases.{i}": b for i, b in enumerate(self.biases)}
+        return {"kind": "mlp", "activation": self.activation, "layers": len(self.weights)}, arrays
+
+
+def link_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> Link:
+    """Build the link that `Link.state` described; ValueError for an unknown kind."""
+    if settings.get("kind") == "affine":
+        return AffineLink(arrays["weight"], arrays["offset"])
+    if settings.get("kind") == "mlp":
+        layers = range(settings["layers"])
+        weights, biases = ([arrays[f"{name}.{i}"] for i in layers] for name in ("weights", "biases"))
+        return MLPLink(weights, biases, settings["activation"])
+    raise ValueError(f"kind of a saved link must be 'affine' or 'mlp', got {settings.get('kind')!r}")
+
+
+def finite_value(link: Link, psi: Array, name: str = "link") -> Array:
+    """``link(psi)``, which must be finite and of the shape of ``psi``.
+
+    Parameters
+    ----------
+    link : any link, a user's too.
+    psi : (..., d).
+    name : of the link, for the error.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or has another shape.
+
+    Examples
+    --------
+    >>> finite_value(AffineLink(np.eye(1)), np.array([2.0]))
+    array([2.])
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = link(psi)
+    if value.shape != psi.shape:
+        raise ValueError(f"{name} must keep the shape {psi.shape}, got a value of shape {value.shape}")
+    finite = np.isfinite(value)
+    if not finite.all():
+        row = tuple(np.argwhere(~finite)[0][:-1])
+        raise ValueError(f"{name} must give finite values, got {value[row]} at psi = {psi[row]}")
+    return value
+
+
+def _silu_slope(z: Array) -> Array:
+    s = expit(z)
+    return np.asarray(s * (1.0 + z * expit(-z)))
+
+
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": lambda z: np.maximum(z, 0.0),
+    "tanh": np.tanh,
+    "silu": lambda z: np.asarray(z * expit(z)),
+}
+_SLOPES: dict[str, Callable[[Array], Array]] = {
+    "relu": lambda z: (z > 0).astype(np.float64),
+    "tanh": lambda z: 1.0 - np.tanh(z) ** 2,
+    "silu": _silu_slope,
+}

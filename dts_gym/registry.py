@@ -19,12 +19,15 @@ _ENVS = {
     "MovieLensBandit-v0": "dts_gym.envs.movielens:MovieLensBanditEnv",
 }
 _AGENTS: dict[str, str | type[Agent]] = {
-    "dTS": "dts_gym.agents.linear:DiffusionTS",
+    "dTS": "dts_gym.agents.diffusion:DiffusionTS",
+    "dUCB": "dts_gym.agents.diffusion:DiffusionUCB",
     "LinTS": "dts_gym.agents.linear:LinTS",
     "LinUCB": "dts_gym.agents.linear:LinUCB",
     "HierTS": "dts_gym.agents.linear:HierTS",
     "MarginalLinTS": "dts_gym.agents.linear:MarginalLinTS",
     "JointTS": "dts_gym.agents.linear:JointTS",
+    "GLM-TS": "dts_gym.agents.glm:GLMTS",
+    "UCB-GLM": "dts_gym.agents.glm:UCBGLM",
     "EpsilonGreedy": "dts_gym.agents.baselines:EpsilonGreedy",
     "Random": "dts_gym.agents.baselines:Random",
     "Oracle": "dts_gym.agents.baselines:Oracle",

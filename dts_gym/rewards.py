@@ -7,19 +7,29 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, gammaln, log_expit, ndtri, pdtr, pdtrc
 
 from dts_gym.arrays import Array, positive
+
+# A Poisson predictor above this counts as this: a mean of 2e130, whose square is still a number.
+_LARGEST_LOG_MEAN = 300.0
+# Up to this mean the Poisson quantile is searched; above, its expansion is off by less than 1e-8 in probability.
+_SEARCHED_MEAN = 1e6
 
 
 class RewardModel(ABC):
     """A one-parameter exponential family with canonical link.
 
+    ``log P(y | eta) = (y eta - A(eta)) / dispersion + c(y)``, with ``A' = g``.
+
     Attributes
     ----------
     name : short name, as used by environments and in saved files.
+    dispersion : the variance of a reward over ``g'(eta)``; 1 but for Gaussian rewards, where it is the noise's.
     """
 
     name: str
+    dispersion: float = 1.0
 
     @abstractmethod
     def mean(self, eta: Array) -> Array:
@@ -63,6 +73,7 @@ class GaussianReward(RewardModel):
 
     def __init__(self, noise_std: float = 1.0) -> None:
         self.noise_std = positive("noise_std", noise_std)
+        self.dispersion = self.noise_std**2
 
     def mean(self, eta: Array) -> Array:
         """``eta`` itself."""
@@ -84,13 +95,7 @@ class GaussianReward(RewardModel):
 
     def check(self, reward: Any) -> float:
         """Any finite number."""
-        try:
-            number = float(reward)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"reward must be a finite number, got {reward!r}") from error
-        if not math.isfinite(number):
-            raise ValueError(f"reward must be a finite number, got {number}")
-        return number
+        return _number(reward, "a finite number")
 
     def settings(self) -> dict[str, Any]:
         """``noise_std``."""
@@ -100,11 +105,171 @@ class GaussianReward(RewardModel):
         return f"GaussianReward(noise_std={self.noise_std})"
 
 
-_FAMILIES = {family.name: family for family in (GaussianReward,)}
+class BernoulliReward(RewardModel):
+    """1 with probability ``1 / (1 + exp(-eta))``, else 0.
+
+    Notes
+    -----
+    Relative precision for every finite ``eta``, also where a probability rounds to one: all functions are built on
+    the logistic function of ``eta`` and of ``-eta``, never on a difference from one.
+
+    Examples
+    --------
+    >>> model = BernoulliReward()
+    >>> model.mean(np.array([-1000.0, 0.0, 1000.0]))
+    array([0. , 0.5, 1. ])
+    >>> model.log_likelihood(np.array([0.0, 1.0]), np.array([1000.0, 1000.0])).tolist()
+    [-1000.0, -0.0]
+    """
+
+    name = "bernoulli"
+
+    def mean(self, eta: Array) -> Array:
+        """``1 / (1 + exp(-eta))``."""
+        return np.asarray(expit(eta))
+
+    def derivative(self, eta: Array) -> Array:
+        """``g (1 - g)``."""
+        return np.asarray(expit(eta) * expit(np.negative(eta)))
+
+    def log_likelihood(self, reward: Array, eta: Array) -> Array:
+        """Log probability; ``reward`` must be 0 or 1."""
+        return np.asarray(log_expit((2.0 * np.asarray(reward) - 1.0) * eta))
+
+    def sample(self, rng: np.random.Generator, eta: Array) -> Array:
+        """0.0 or 1.0; one uniform number a reward, whatever ``eta``."""
+        return (rng.random(np.shape(eta)) < expit(eta)).astype(np.float64)
+
+    def check(self, reward: Any) -> float:
+        """0 or 1."""
+        number = _number(reward, "0 or 1")
+        if number not in (0.0, 1.0):
+            raise ValueError(f"reward must be 0 or 1, got {number}")
+        return number
+
+    def settings(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def __repr__(self) -> str:
+        return "BernoulliReward()"
+
+
+class PoissonReward(RewardModel):
+    """A count of mean ``exp(eta)``.
+
+    Notes
+    -----
+    A mean above ``exp(300)`` (2e130) counts as ``exp(300)``, so that no sum of means overflows; there, and only
+    there, mean, derivative and likelihood are not those of ``eta``.
+
+    Examples
+    --------
+    >>> model = PoissonReward()
+    >>> model.mean(np.array([0.0, 1.0])).round(4)
+    array([1.    , 2.7183])
+    >>> bool(np.isfinite(model.log_likelihood(np.array(3.0), np.array([-1e3, 1e3]))).all())
+    True
+    """
+
+    name = "poisson"
+
+    def mean(self, eta: Array) -> Array:
+        """``exp(eta)``."""
+        return np.asarray(np.exp(np.minimum(eta, _LARGEST_LOG_MEAN)))
+
+    def derivative(self, eta: Array) -> Array:
+        """``exp(eta)``, the variance as well as the mean."""
+        return self.mean(eta)
+
+    def log_likelihood(self, reward: Array, eta: Array) -> Array:
+        """``y eta - exp(eta) - log y!``; ``reward`` must be a non-negative integer."""
+        y = np.asarray(reward, dtype=np.float64)
+        return np.asarray(y * eta - self.mean(eta) - gammaln(y + 1.0))
+
+    def sample(self, rng: np.random.Generator, eta: Array) -> Array:
+        """Counts as floats; one uniform number a reward, whatever ``eta``.
+
+        Notes
+        -----
+        By inversion of the distribution function: exact (to the uniform numbers' 53 bits) up to a mean of 1e6, above
+        it by the quantile's normal expansion to second order, rounded: within 1e-8 in probability.
+        """
+        mean = self.mean(eta)
+        uniform = rng.random(mean.shape)
+        return _poisson_quantile(uniform.ravel(), mean.ravel()).reshape(mean.shape)
+
+    def check(self, reward: Any) -> float:
+        """A non-negative integer, as int or float."""
+        number = _number(reward, "a non-negative integer")
+        if number < 0 or not number.is_integer():
+            raise ValueError(f"reward must be a non-negative integer, got {number}")
+        return number
+
+    def settings(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def __repr__(self) -> str:
+        return "PoissonReward()"
+
+
+def _number(reward: Any, expected: str) -> float:
+    """``reward`` as a finite float, or ValueError."""
+    try:
+        number = float(reward)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"reward must be {expected}, got {reward!r}") from error
+    if not math.isfinite(number):
+        raise ValueError(f"reward must be {expected}, got {number}")
+    return number
+
+
+def _poisson_quantile(probability: Array, mean: Array) -> Array:
+    """The smallest count whose distribution function reaches ``probability`` (< 1); all are (n,).
+
+    Source: Cornish and Fisher (1938) for the start; from it, a search by ones.
+    """
+    probability = probability.clip(2.0**-54)  # 0 stands for the numbers up to 2^-53
+    z = ndtri(probability)
+    count = np.floor(mean + np.sqrt(mean) * z + (z * z - 1.0) / 6.0 + 0.5).clip(0.0)
+    searched = mean <= _SEARCHED_MEAN
+    k, p, m = count[searched], probability[searched], mean[searched]
+
+    def too_low(k: Array) -> Array:
+        # Each tail by its own function: near one, the other's rounding is larger than what is left.
+        return np.asarray(np.where(p < 0.5, pdtr(k, m) < p, pdtrc(k, m) > 1.0 - p))
+
+    while (low := too_low(k)).any():
+        k += low
+    while (high := (k > 0) & ~too_low(k - 1.0)).any():
+        k -= high
+    count[searched] = k
+    return np.asarray(count)
+
+
+_FAMILIES: dict[str, type[RewardModel]] = {
+    family.name: family for family in (GaussianReward, BernoulliReward, PoissonReward)
+}
 
 
 def reward_model(name: str, **settings: Any) -> RewardModel:
-    """The family of that name, built with ``settings``; ValueError for an unknown name."""
+    """The family of that name, built with ``settings``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or a setting that the family does not have.
+
+    Examples
+    --------
+    >>> reward_model("bernoulli"), reward_model("gaussian", noise_std=2.0)
+    (BernoulliReward(), GaussianReward(noise_std=2.0))
+    """
     if name not in _FAMILIES:
         raise ValueError(f"reward must be one of {sorted(_FAMILIES)}, got {name!r}")
-    return _FAMILIES[name](**settings)
+    family = _FAMILIES[name]
+    try:
+        return family(**settings)
+    except TypeError as error:
+        raise ValueError(f"settings of the reward {name!r} must be its own, got {sorted(settings)}") from error

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
 
 from dts_gym.arrays import integer
 from dts_gym.envs.base import BanditEnv, Observation
-from dts_gym.priors import Prior, random_linear_prior
+from dts_gym.priors import Prior, random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditInstance, BanditProblem
-from dts_gym.rewards import GaussianReward
+from dts_gym.rewards import RewardModel, reward_model
+
+LinkKind = Literal["linear", "mlp"]
+RewardKind = Literal["gaussian", "bernoulli", "poisson"]
 
 
 class DiffusionBanditEnv(BanditEnv):
@@ -28,7 +31,8 @@ class DiffusionBanditEnv(BanditEnv):
     ``Box(-1, 1, (dim,), float32)``: contexts are uniform on the cube.
 
     ## Rewards
-    ``N(x' theta_a, noise_std^2)``. ``info`` holds ``expected_reward``, ``optimal_action``, ``regret``,
+    ``N(x' theta_a, noise_std^2)``; or Bernoulli of mean ``1 / (1 + exp(-x' theta_a))``, or Poisson of mean
+    ``exp(x' theta_a)``. ``info`` holds ``expected_reward``, ``optimal_action``, ``regret``,
     ``cumulative_regret`` (unless ``regret_info=False``).
 
     ## Episode End
@@ -39,8 +43,10 @@ class DiffusionBanditEnv(BanditEnv):
     - ``dim=5``: d, of contexts and parameters; the prior's where one is given.
     - ``depth=2``: L, links of the drawn prior; the prior's where one is given.
     - ``horizon=5000``: rounds of an episode.
-    - ``noise_std=1.0``: standard deviation of the rewards.
-    - ``prior=None``: a `LinearDiffusionPrior` of your own; None draws one from ``prior_seed``.
+    - ``noise_std=1.0``: standard deviation of Gaussian rewards.
+    - ``link="linear"``: links of the drawn prior, linear or ``"mlp"`` (two layers, ReLU).
+    - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
+    - ``prior=None``: a prior of your own; None draws one from ``prior_seed``.
     - ``prior_seed=0``: of the drawn prior's weights; the prior stands before the first reset.
     - ``branch=None``: levels above it are shared by all actions, 0..L; None: the prior's own (0 if drawn).
     - ``instance_seed=None``: pins the instance over resets.
@@ -57,16 +63,18 @@ class DiffusionBanditEnv(BanditEnv):
         depth: int | None = None,
         horizon: int = 5000,
         noise_std: float = 1.0,
+        link: LinkKind = "linear",
+        reward: RewardKind = "gaussian",
         prior: Prior | None = None,
         prior_seed: int = 0,
         branch: int | None = None,
         instance_seed: int | None = None,
         regret_info: bool = True,
     ) -> None:
-        chain = _chain(dim, depth, prior, prior_seed)
+        chain = chain_of(dim, depth, link, prior, prior_seed)
         if branch is not None:
             chain = chain.with_branch(branch)
-        problem = BanditProblem(num_actions, chain.dim, chain, GaussianReward(noise_std), horizon=horizon)
+        problem = BanditProblem(num_actions, chain.dim, chain, rewards_of(reward, noise_std), horizon=horizon)
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:
@@ -79,14 +87,22 @@ class DiffusionBanditEnv(BanditEnv):
         return rng.uniform(-1.0, 1.0, self.problem.dim).astype(np.float32)
 
 
-def _chain(dim: int | None, depth: int | None, prior: Any, prior_seed: int) -> Prior:
+def chain_of(dim: int | None, depth: int | None, link: str, prior: Any, prior_seed: int) -> Prior:
     """The given prior, whose sizes must be those asked for, or one drawn."""
+    if link not in get_args(LinkKind):
+        raise ValueError(f"link must be one of {get_args(LinkKind)}, got {link!r}")
     if prior is None:
         seed = integer("prior_seed", prior_seed, 0)
-        return random_linear_prior(5 if dim is None else dim, 2 if depth is None else depth, seed=seed)
+        draw = random_linear_prior if link == "linear" else random_mlp_prior
+        return draw(5 if dim is None else dim, 2 if depth is None else depth, seed=seed)
     if not isinstance(prior, Prior):
         raise ValueError(f"prior must be a dts_gym Prior or None, got {prior!r:.200}")
     for name, asked, has in (("dim", dim, prior.dim), ("depth", depth, prior.depth)):
         if asked is not None and asked != has:
             raise ValueError(f"{name} must be the given prior's, {has}, or left out, got {asked}")
     return prior
+
+
+def rewards_of(reward: str, noise_std: float) -> RewardModel:
+    """The reward family of that name; ``noise_std`` is of Gaussian rewards."""
+    return reward_model(reward, noise_std=noise_std) if reward == "gaussian" else reward_model(reward)

@@ -1,0 +1,166 @@
+"""Agents with the diffusion prior's posterior: dTS draws from it, dUCB takes its upper confidence bounds."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from dts_gym.action_posterior import ActionPosterior
+from dts_gym.agents.base import PosteriorAgent, disjoint_problem
+from dts_gym.agents.linear import Seed, linear_chain
+from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.chain_posterior import ChainPosterior, Surrogate
+from dts_gym.glm_posterior import GLMPosterior
+from dts_gym.glm_table import Mode
+from dts_gym.messages import Evidence, downward, upward
+from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.problem import BanditProblem
+from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.two_level import TwoLevelPosterior
+
+Approximation = Literal["particles", "linearised", "deck"]
+
+
+class ChainAgent(PosteriorAgent[ActionPosterior]):
+    """An agent with the posterior of the problem's chain; subclasses say how to choose by it.
+
+    Parameters
+    ----------
+    problem : of any chain.
+    seed : of all random choices; None takes fresh entropy.
+    exploration : scale of the posterior; 1 is the Bayesian answer.
+    branch : levels above it are shared by all actions, 0..L; None takes the prior's own. 0 where a link is not affine.
+    noise_std : believe in Gaussian rewards of this standard deviation, whatever the problem says; None believes the
+        problem.
+    approximation : of chains whose links are not affine: "particles" (None there), "linearised" (one particle) or
+        "deck" (the deck's rule). None for a linear chain is its closed form.
+    num_particles : of "particles".
+    surrogate : affine stand-ins for the links in the messages: "jacobian" (None) or "statistical".
+    expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        branch: int | None = None,
+        noise_std: float | None = None,
+        approximation: Approximation | None = None,
+        num_particles: int = 32,
+        surrogate: Surrogate | None = None,
+        expansion: Mode = "map",
+    ) -> None:
+        prior = disjoint_problem(type(self).__name__, problem).prior
+        self.branch = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
+        for name, value, choices in (
+            ("approximation", approximation, get_args(Approximation)),
+            ("surrogate", surrogate, ("jacobian", "statistical")),
+        ):
+            if value is not None and value not in choices:
+                raise ValueError(f"{name} must be one of {choices} or None, got {value!r}")
+        if expansion not in get_args(Mode):
+            raise ValueError(f"expansion must be one of {get_args(Mode)}, got {expansion!r}")
+        self._exact_chain = isinstance(prior, LinearDiffusionPrior) and approximation is None
+        if not self._exact_chain and self.branch != 0:
+            raise ValueError(f"branch must be 0 for chains by approximation, got {self.branch}")
+        self.approximation: Approximation | None = (
+            None if self._exact_chain else "particles" if approximation is None else approximation
+        )
+        self.num_particles = integer("num_particles", num_particles, 1)
+        self._surrogate: Surrogate = "deck" if approximation == "deck" else surrogate or "jacobian"
+        self._expansion: Mode = expansion
+        super().__init__(
+            problem,
+            seed=seed,
+            exploration=exploration,
+            noise_std=noise_std,
+            branch=branch,
+            approximation=approximation,
+            num_particles=num_particles,
+            surrogate=surrogate,
+            expansion=expansion,
+        )
+
+    @property
+    def diagnostics(self) -> dict[str, float]:
+        """What the last choice was like.
+
+        With a chain by approximation, ``effective_sample_size``: of the particles, relative to their number, the least
+        over the levels; a small one says that the surrogates stand in badly, a large one alone says nothing of modes
+        that no particle visits.
+        """
+        if isinstance(self._posterior, ChainPosterior):
+            return {"effective_sample_size": self._posterior.effective_sample_size}
+        return {}
+
+    def sample_chain(self) -> list[Array]:
+        """One posterior draw of every level: entry ``ell`` is ``psi_ell``, (1, d) above the branch, else (K, d).
+
+        For linear chains, exact given the evidence; entry 0 has the law of `sample_parameters`. O(L d^3) above the
+        branch and O(K d^3) a level below.
+        """
+        chain = linear_chain(type(self).__name__, self.problem)
+        K, d, tempering = self.problem.num_actions, self.problem.dim, self.exploration**2
+        table = self._posterior.table
+        G, h = np.zeros((K, d, d)), np.zeros((K, d))
+        G_played, h_played = table.evidence()  # of parameters centred by the chain's mean
+        center = chain.two_level(self.branch).mean if self._exact_chain else np.zeros(d)
+        G[table.actions] = G_played / tempering
+        h[table.actions] = (h_played + G_played @ center) / tempering
+        covariances = [cov * tempering for cov in chain.covariances]
+        levels = upward(chain.links, covariances, Evidence(G, h), self.branch)
+        return downward(chain.links, covariances, levels, K, self.branch, self._rngs["parameters"])
+
+    def _believed_rewards(self) -> RewardModel:
+        return self.problem.reward_model if self._noise_std is None else GaussianReward(self._noise_std)
+
+    def _make_posterior(self) -> ActionPosterior:
+        prior, K, model = self.problem.prior, self.problem.num_actions, self.reward_model
+        if not self._exact_chain:
+            P = self.num_particles if self.approximation == "particles" else 1
+            return ChainPosterior(
+                prior, K, model, num_particles=P, surrogate=self._surrogate, expansion=self._expansion
+            )
+        two_level = linear_chain(type(self).__name__, self.problem).two_level(self.branch)
+        if isinstance(model, GaussianReward):
+            return TwoLevelPosterior(two_level, K, model.noise_std)
+        return GLMPosterior(two_level, K, model, self._expansion)
+
+
+class DiffusionTS(ChainAgent):
+    """Diffusion Thompson sampling (dTS): a posterior draw under the chain prior, then its best action.
+
+    Parameters as `ChainAgent`.
+
+    Notes
+    -----
+    Exact for linear chains and Gaussian rewards: a round costs one pass over the played actions' packed matrices,
+    whatever K and L. Rewards of other families enter by a quadratic expansion, links that are not affine by particles.
+
+    Source: Aouali, "Diffusion Models Meet Contextual Bandits".
+
+    Examples
+    --------
+    >>> import gymnasium as gym, dts_gym
+    >>> env = gym.make("DiffusionBandit-v0", num_actions=5, dim=3)
+    >>> agent = dts_gym.agents.DiffusionTS(env.unwrapped.problem, seed=0)
+    >>> agent.update([0.1, 0.2, 0.3], 2, 1.5)
+    >>> agent.num_updates
+    1
+    """
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration)
+
+
+class DiffusionUCB(ChainAgent):
+    """Upper confidence bounds on the posterior of dTS: the mean plus one tempered standard deviation.
+
+    Parameters as `ChainAgent`. Cost of a choice: O(P d^2) more than dTS with P played actions.
+    """
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.upper_confidence(contexts, rng, self.exploration)

@@ -1,0 +1,70 @@
+"""Agents for rewards of generalised linear models: independent actions, a quadratic expansion at each one's MAP."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dts_gym.agents.base import PosteriorAgent
+from dts_gym.agents.linear import Seed, independent_prior
+from dts_gym.arrays import Array, IntArray
+from dts_gym.glm_posterior import GLMPosterior
+from dts_gym.glm_table import Mode
+from dts_gym.problem import BanditProblem
+from dts_gym.rewards import RewardModel
+
+
+class GLMAgent(PosteriorAgent[GLMPosterior]):
+    """Independent actions under rewards of mean ``g(x' theta_a)``; subclasses say how to choose.
+
+    Parameters
+    ----------
+    problem, seed : as every agent; the problem's prior is not looked at.
+    exploration : scale of the posterior standard deviation; 1 is the Bayesian answer.
+    prior_mean : (d,), zeros if None.
+    prior_cov : (d, d) PSD, the identity if None.
+    expansion : point at which the evidence is expanded, see `dts_gym.glm_table.GLMTable`.
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        prior_mean: Array | None = None,
+        prior_cov: Array | None = None,
+        expansion: Mode = "map",
+    ) -> None:
+        self._prior, given = independent_prior(type(self).__name__, problem, prior_mean, prior_cov)
+        self._expansion: Mode = expansion
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=None, expansion=expansion, **given)
+
+    def _believed_rewards(self) -> RewardModel:
+        return self.problem.reward_model
+
+    def _make_posterior(self) -> GLMPosterior:
+        return GLMPosterior(self._prior, self.problem.num_actions, self.reward_model, self._expansion)
+
+
+class GLMTS(GLMAgent):
+    """Thompson sampling for generalised linear rewards (GLM-TS): a draw from each action's Laplace approximation.
+
+    Parameters as `GLMAgent`. Approximate, but for Gaussian rewards.
+
+    Source: Chapelle and Li, "An Empirical Evaluation of Thompson Sampling" (2011).
+    """
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration)
+
+
+class UCBGLM(GLMAgent):
+    """Upper confidence bounds for generalised linear rewards (UCB-GLM), on the scale of ``x' theta``.
+
+    Parameters as `GLMAgent`.
+
+    Source: Li, Lu and Zhou, "Provably Optimal Algorithms for Generalized Linear Contextual Bandits" (2017).
+    """
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.upper_confidence(contexts, rng, self.exploration)

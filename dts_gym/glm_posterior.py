@@ -1,0 +1,96 @@
+"""The posterior of a linear chain under generalised linear rewards, each action's evidence expanded at one point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
+
+from dts_gym.action_posterior import ActionPosterior
+from dts_gym.arrays import Array, IntArray, factor
+from dts_gym.glm_table import GLMTable, Mode
+from dts_gym.rewards import RewardModel
+from dts_gym.two_level import TwoLevelPrior
+
+# The sum of messages is taken anew after this many changes, so that rounding cannot pile up.
+REFRESH_EVERY = 256
+
+
+class GLMPosterior(ActionPosterior):
+    """Posterior of ``theta_a = m + delta_a`` under rewards of mean ``g(x' theta_a)``, by quadratic evidence.
+
+    Parameters
+    ----------
+    prior : ``(m0, C, S)``.
+    num_actions : K; costs nothing, only played actions are stored.
+    model : law of the rewards.
+    expansion : where the evidence is expanded, as `GLMTable` says: "map", "mle" or "online".
+
+    Notes
+    -----
+    Exact for Gaussian rewards. For the others each action's log-likelihood is expanded at one point, anew when the
+    action is played: at "map" its most probable parameters under ``N(m0 + E[m], S)``. Given that evidence exact. An
+    update refits the played action (see `GLMTable`), O(n d^2 + d^3); a choice costs what it does for Gaussian rewards.
+    """
+
+    def __init__(self, prior: TwoLevelPrior, num_actions: int, model: RewardModel, expansion: Mode = "map") -> None:
+        super().__init__(prior.mean, prior.action_cov, num_actions)
+        self._action_cov = prior.action_cov
+        self._glm = GLMTable(model, prior.mean.size, expansion)
+        self._shared_root = self.table.inverse @ factor(prior.shared_cov)  # (d, r), m = root z, z ~ N(0, I)
+        r = self._shared_root.shape[1]
+        self._precision, self._natural = np.eye(r), np.zeros(r)  # of z given the evidence
+        self._changes = 0
+        self._solved: tuple[Array, Array] | None = None
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+        mean = self._center + self.table.basis @ self._shared_moments(1.0)[0]
+        G, h = self._glm.observe(action, context, reward, mean, self._action_cov)
+        self._mark_played(action)
+        change = self.table.replace(action, G, h - G @ self._center)
+        self._changes += 1
+        root = self._shared_root
+        if self._changes % REFRESH_EVERY == 0:
+            total = self.table.total()
+            self._precision = np.eye(root.shape[1]) + root.T @ total.G @ root
+            self._natural = total.h @ root
+        elif root.size:
+            self._precision += root.T @ change.G @ root
+            self._natural += change.h @ root
+        self._solved = None
+
+    def _solve(self) -> tuple[Array, Array]:
+        """Cholesky factor of the precision of ``z`` (r, r), and its posterior mean (r,)."""
+        if self._solved is None:
+            chol, info = dpotrf(self._precision, lower=1)
+            if info:
+                raise ValueError("the evidence must leave the shared part a proper posterior, got one that is not")
+            self._solved = chol, dpotrs(chol, self._natural, lower=1)[0]
+        return self._solved
+
+    def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
+        if not self._shared_root.size:
+            return None
+        mean, root = self._shared_moments(scale)
+        return np.asarray(mean + rng.standard_normal((*lead, root.shape[1])) @ root.T)
+
+    def _shared_moments(self, scale: float) -> tuple[Array, Array]:
+        if not self._shared_root.size:
+            return np.zeros(len(self._center)), self._shared_root
+        chol, z = self._solve()
+        root_t, _ = dtrtrs(chol, self._shared_root.T, lower=1)  # (r, d)
+        return self._shared_root @ z, scale * root_t.T
+
+    def _shared_state(self) -> Mapping[str, Array | IntArray]:
+        glm = {f"glm.{name}": array for name, array in self._glm.state().items()}
+        counts = np.array([self._changes], dtype=np.int64)
+        return {**glm, "precision": self._precision.copy(), "natural": self._natural.copy(), "changes": counts}
+
+    def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
+        self._glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})
+        self._precision = np.array(state["precision"], dtype=np.float64, order="C")
+        self._natural = np.array(state["natural"], dtype=np.float64)
+        self._changes = int(state["changes"][0])
+        self._solved = None
