@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, Self, TypeVar, final
 
 import numpy as np
 
+from dts_gym.action_posterior import ActionPosterior
 from dts_gym.archives import read_archive, write_archive
 from dts_gym.arrays import Array, IntArray, finite_array, integer, positive
 from dts_gym.problem import BanditProblem, problem_from_state
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.seeding import restore, state_of, stream
+from dts_gym.shared_parameter import SharedParameterPosterior
 
 _STREAMS = ("act", "predict-greedy", "predict-draw", "parameters")
 _FORMAT = 1
@@ -240,7 +242,7 @@ class Agent(ABC):
 
 
 class Posterior(Protocol):
-    """What an agent asks of a posterior; contexts are (d,) or (n, d), scale is the exploration scale."""
+    """What an agent asks of a posterior; contexts are as the problem has them, scale is the exploration scale."""
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
@@ -260,11 +262,28 @@ class Posterior(Protocol):
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
 
-    def restore(self, state: dict[str, Array | IntArray]) -> None:
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `state` gave."""
 
 
+class ConfidencePosterior(Posterior, Protocol):
+    """A posterior that also knows how far its means may be off."""
+
+    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
+        """Actions of the largest mean plus ``scale`` standard deviations."""
+
+
 P = TypeVar("P", bound=Posterior)
+
+
+def posterior_for(problem: BanditProblem, make: Callable[[int], ActionPosterior]) -> ConfidencePosterior:
+    """The posterior that ``make`` gives for a number of actions, fit for the problem's features.
+
+    Where all actions share a parameter, it is that of a single action, asked about all features.
+    """
+    if problem.features == "disjoint":
+        return make(problem.num_actions)
+    return SharedParameterPosterior(make(1))
 
 
 class PosteriorAgent(Agent, Generic[P]):
@@ -299,11 +318,17 @@ class PosteriorAgent(Agent, Generic[P]):
         return self.reward_model.noise_std
 
     def sample_parameters(self) -> Array:
-        """One posterior draw of all actions' parameters, (K, d): for small K. Exact; its stream is its own."""
+        """One posterior draw of all actions' parameters, (K, d), or (d,) of the one that they share: for small K.
+
+        As exact as the agent; its stream is its own.
+        """
         return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration)
 
     def moments(self) -> tuple[Array, Array]:
-        """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K. Exact."""
+        """Posterior mean (K, d) and covariance (K d, K d), action-major; (d,) and (d, d) of a shared parameter.
+
+        As exact as the agent; for small K.
+        """
         return self._posterior.moments(self.exploration)
 
     @abstractmethod

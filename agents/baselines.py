@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from dts_gym.agents.base import Agent
+from dts_gym.agents.base import Agent, posterior_for
 from dts_gym.agents.linear import Seed, independent_prior
 from dts_gym.arrays import Array, IntArray
 from dts_gym.problem import BanditInstance, BanditProblem
@@ -41,11 +41,11 @@ class EpsilonGreedy(Agent):
         if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon must be a number in 0..1, got {epsilon!r}")
         self.epsilon = float(epsilon)
-        self._prior, given = independent_prior(type(self).__name__, problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
         super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        rows = contexts.shape[:-1]
+        rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
         explore = rng.random(rows) < self.epsilon
         uniform = rng.integers(self.problem.num_actions, size=rows)
         return np.where(explore, uniform, self._posterior.greedy(contexts))
@@ -60,7 +60,7 @@ class EpsilonGreedy(Agent):
         # The means of ridge regression: with the noise scale that the rewards have, 1 where they are not Gaussian.
         model = self.reward_model
         noise_std = model.noise_std if isinstance(model, GaussianReward) else 1.0
-        self._posterior = TwoLevelPosterior(self._prior, self.problem.num_actions, noise_std)
+        self._posterior = posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, noise_std))
 
     def _state(self) -> Mapping[str, Array | IntArray]:
         return self._posterior.state()

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
-from dts_gym.agents.base import PosteriorAgent, disjoint_problem
+from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, posterior_for
 from dts_gym.agents.linear import Seed, linear_chain
 from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.chain_posterior import ChainPosterior, Surrogate
@@ -17,12 +17,13 @@ from dts_gym.messages import Evidence, downward, upward
 from dts_gym.priors import LinearDiffusionPrior
 from dts_gym.problem import BanditProblem
 from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.shared_parameter import SharedParameterPosterior
 from dts_gym.two_level import TwoLevelPosterior
 
 Approximation = Literal["particles", "linearised", "deck"]
 
 
-class ChainAgent(PosteriorAgent[ActionPosterior]):
+class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     """An agent with the posterior of the problem's chain; subclasses say how to choose by it.
 
     Parameters
@@ -53,7 +54,7 @@ class ChainAgent(PosteriorAgent[ActionPosterior]):
         surrogate: Surrogate | None = None,
         expansion: Mode = "map",
     ) -> None:
-        prior = disjoint_problem(type(self).__name__, problem).prior
+        prior = checked_problem(problem).prior
         self.branch = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
         for name, value, choices in (
             ("approximation", approximation, get_args(Approximation)),
@@ -92,19 +93,25 @@ class ChainAgent(PosteriorAgent[ActionPosterior]):
         over the levels; a small one says that the surrogates stand in badly, a large one alone says nothing of modes
         that no particle visits.
         """
-        if isinstance(self._posterior, ChainPosterior):
-            return {"effective_sample_size": self._posterior.effective_sample_size}
-        return {}
+        engine = self._engine
+        return {"effective_sample_size": engine.effective_sample_size} if isinstance(engine, ChainPosterior) else {}
+
+    @property
+    def _engine(self) -> ActionPosterior:
+        """The posterior of the actions, or of the one that stands for all where they share a parameter."""
+        posterior = self._posterior.engine if isinstance(self._posterior, SharedParameterPosterior) else self._posterior
+        assert isinstance(posterior, ActionPosterior)
+        return posterior
 
     def sample_chain(self) -> list[Array]:
         """One posterior draw of every level: entry ``ell`` is ``psi_ell``, (1, d) above the branch, else (K, d).
 
-        For linear chains, exact given the evidence; entry 0 has the law of `sample_parameters`. O(L d^3) above the
-        branch and O(K d^3) a level below.
+        K is 1 where all actions share a parameter. For linear chains, exact given the evidence; entry 0 has the law of
+        `sample_parameters`. O(L d^3) above the branch and O(K d^3) a level below.
         """
         chain = linear_chain(type(self).__name__, self.problem)
-        K, d, tempering = self.problem.num_actions, self.problem.dim, self.exploration**2
-        table = self._posterior.table
+        K, d, tempering = self._engine.num_actions, self.problem.dim, self.exploration**2
+        table = self._engine.table
         G, h = np.zeros((K, d, d)), np.zeros((K, d))
         G_played, h_played = table.evidence()  # of parameters centred by the chain's mean
         center = chain.two_level(self.branch).mean if self._exact_chain else np.zeros(d)
@@ -117,8 +124,11 @@ class ChainAgent(PosteriorAgent[ActionPosterior]):
     def _believed_rewards(self) -> RewardModel:
         return self.problem.reward_model if self._noise_std is None else GaussianReward(self._noise_std)
 
-    def _make_posterior(self) -> ActionPosterior:
-        prior, K, model = self.problem.prior, self.problem.num_actions, self.reward_model
+    def _make_posterior(self) -> ConfidencePosterior:
+        return posterior_for(self.problem, self._make_engine)
+
+    def _make_engine(self, num_actions: int) -> ActionPosterior:
+        prior, K, model = self.problem.prior, num_actions, self.reward_model
         if not self._exact_chain:
             P = self.num_particles if self.approximation == "particles" else 1
             return ChainPosterior(

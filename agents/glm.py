@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.agents.base import PosteriorAgent
+from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, posterior_for
 from dts_gym.agents.linear import Seed, independent_prior
 from dts_gym.arrays import Array, IntArray
 from dts_gym.glm_posterior import GLMPosterior
@@ -13,7 +13,7 @@ from dts_gym.problem import BanditProblem
 from dts_gym.rewards import RewardModel
 
 
-class GLMAgent(PosteriorAgent[GLMPosterior]):
+class GLMAgent(PosteriorAgent[ConfidencePosterior]):
     """Independent actions under rewards of mean ``g(x' theta_a)``; subclasses say how to choose.
 
     Parameters
@@ -35,15 +35,15 @@ class GLMAgent(PosteriorAgent[GLMPosterior]):
         prior_cov: Array | None = None,
         expansion: Mode = "map",
     ) -> None:
-        self._prior, given = independent_prior(type(self).__name__, problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
         self._expansion: Mode = expansion
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=None, expansion=expansion, **given)
 
     def _believed_rewards(self) -> RewardModel:
         return self.problem.reward_model
 
-    def _make_posterior(self) -> GLMPosterior:
-        return GLMPosterior(self._prior, self.problem.num_actions, self.reward_model, self._expansion)
+    def _make_posterior(self) -> ConfidencePosterior:
+        return posterior_for(self.problem, lambda K: GLMPosterior(self._prior, K, self.reward_model, self._expansion))
 
 
 class GLMTS(GLMAgent):

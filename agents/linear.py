@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.agents.base import PosteriorAgent, disjoint_problem
+from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, disjoint_problem, posterior_for
 from dts_gym.arrays import Array, IntArray, covariance, finite_array
 from dts_gym.joint import JointPosterior
 from dts_gym.priors import LinearDiffusionPrior, Prior
@@ -29,8 +29,8 @@ class HierTS(PosteriorAgent[TwoLevelPosterior]):
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std)
 
     def _make_posterior(self) -> TwoLevelPosterior:
-        chain = linear_chain(type(self).__name__, self.problem)
-        return _chain_posterior(self, max(chain.depth - 1, 0))
+        disjoint_problem(type(self).__name__, self.problem)
+        return _chain_posterior(self, max(linear_chain(type(self).__name__, self.problem).depth - 1, 0))
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration)
@@ -58,7 +58,7 @@ class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
         return self._posterior.thompson(contexts, rng, self.exploration)
 
 
-class LinTS(PosteriorAgent[TwoLevelPosterior]):
+class LinTS(PosteriorAgent[ConfidencePosterior]):
     """Linear Thompson sampling: independent actions, each with the prior ``N(prior_mean, prior_cov)``.
 
     Parameters
@@ -85,17 +85,17 @@ class LinTS(PosteriorAgent[TwoLevelPosterior]):
         prior_cov: Array | None = None,
         noise_std: float | None = None,
     ) -> None:
-        self._prior, given = independent_prior(type(self).__name__, problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **given)
 
-    def _make_posterior(self) -> TwoLevelPosterior:
-        return TwoLevelPosterior(self._prior, self.problem.num_actions, self.noise_std)
+    def _make_posterior(self) -> ConfidencePosterior:
+        return posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std))
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration)
 
 
-class LinUCB(PosteriorAgent[TwoLevelPosterior]):
+class LinUCB(PosteriorAgent[ConfidencePosterior]):
     """Linear upper confidence bounds: the largest mean plus ``exploration`` posterior standard deviations.
 
     Parameters as `LinTS`. Unplayed actions are one tie, broken at random.
@@ -118,11 +118,11 @@ class LinUCB(PosteriorAgent[TwoLevelPosterior]):
         prior_cov: Array | None = None,
         noise_std: float | None = None,
     ) -> None:
-        self._prior, given = independent_prior(type(self).__name__, problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **given)
 
-    def _make_posterior(self) -> TwoLevelPosterior:
-        return TwoLevelPosterior(self._prior, self.problem.num_actions, self.noise_std)
+    def _make_posterior(self) -> ConfidencePosterior:
+        return posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std))
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.upper_confidence(contexts, rng, self.exploration)
@@ -144,6 +144,7 @@ class JointTS(PosteriorAgent[JointPosterior]):
         branch: int | None = None,
         noise_std: float | None = None,
     ) -> None:
+        disjoint_problem(type(self).__name__, problem)
         chain = linear_chain(type(self).__name__, problem)
         self._chain = chain if branch is None else chain.with_branch(branch)
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, branch=branch)
@@ -156,10 +157,10 @@ class JointTS(PosteriorAgent[JointPosterior]):
 
 
 def independent_prior(
-    agent: str, problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None
+    problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None
 ) -> tuple[TwoLevelPrior, dict[str, Array | None]]:
     """The prior of independent actions, and what was given as `Agent` keeps it in files."""
-    d = disjoint_problem(agent, problem).dim
+    d = checked_problem(problem).dim
     mean = None if prior_mean is None else finite_array("prior_mean", prior_mean, (d,))
     cov = None if prior_cov is None else covariance("prior_cov", prior_cov, d)
     prior = TwoLevelPrior(np.zeros(d) if mean is None else mean, np.zeros((d, d)), np.eye(d) if cov is None else cov)
@@ -168,7 +169,7 @@ def independent_prior(
 
 def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
     """The problem's prior, which must be a linear chain; or ValueError."""
-    prior = disjoint_problem(agent, problem).prior
+    prior = checked_problem(problem).prior
     if not isinstance(prior, LinearDiffusionPrior):
         raise ValueError(f"problem must have a LinearDiffusionPrior for {agent}, got {type(prior).__name__}")
     return prior

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.arrays import Array, IntArray, factor
@@ -61,15 +60,6 @@ class GLMPosterior(ActionPosterior):
             self._natural += change.h @ root
         self._solved = None
 
-    def _solve(self) -> tuple[Array, Array]:
-        """Cholesky factor of the precision of ``z`` (r, r), and its posterior mean (r,)."""
-        if self._solved is None:
-            chol, info = dpotrf(self._precision, lower=1)
-            if info:
-                raise ValueError("the evidence must leave the shared part a proper posterior, got one that is not")
-            self._solved = chol, dpotrs(chol, self._natural, lower=1)[0]
-        return self._solved
-
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         if not self._shared_root.size:
             return None
@@ -77,11 +67,14 @@ class GLMPosterior(ActionPosterior):
         return np.asarray(mean + rng.standard_normal((*lead, root.shape[1])) @ root.T)
 
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:
-        if not self._shared_root.size:
-            return np.zeros(len(self._center)), self._shared_root
-        chol, z = self._solve()
-        root_t, _ = dtrtrs(chol, self._shared_root.T, lower=1)  # (r, d)
-        return self._shared_root @ z, scale * root_t.T
+        if self._solved is None:
+            # With the precision L L' the covariance of m is (L^-1 R')' (L^-1 R'): one solve gives root and mean.
+            chol = np.linalg.cholesky(self._precision)
+            half = np.linalg.solve(chol, np.column_stack([self._shared_root.T, self._natural]))
+            root = half[:, :-1].T  # (d, r)
+            self._solved = root @ half[:, -1], root
+        mean, root = self._solved
+        return mean, scale * root
 
     def _shared_state(self) -> Mapping[str, Array | IntArray]:
         glm = {f"glm.{name}": array for name, array in self._glm.state().items()}

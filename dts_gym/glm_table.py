@@ -114,6 +114,9 @@ class GLMTable:
         number = integer("action", action, 0)
         x = finite_array("context", context, (self.dim,))
         y = self.model.check(reward)
+        with np.errstate(over="ignore"):
+            if not np.isfinite(x @ x):
+                raise ValueError(f"context must have finite products, got {x}")
         slot = self.slots.get(number)
         rounds = _Rounds(self.dim) if slot is None else self._rounds[slot]
         with np.errstate(over="ignore", invalid="ignore"):

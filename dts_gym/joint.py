@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,7 +77,7 @@ class JointPosterior:
         """Arrays from which `restore` continues bit for bit."""
         return {"mean": self._mean.copy(), "root": self._root.copy()}
 
-    def restore(self, state: dict[str, Array | IntArray]) -> None:
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `state` gave."""
         self._mean = np.array(state["mean"], dtype=np.float64)
         self._root = np.array(state["root"], dtype=np.float64, order="C")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _ENVS = {
     "DiffusionBandit-v0": "dts_gym.envs.diffusion:DiffusionBanditEnv",
+    "SharedDiffusionBandit-v0": "dts_gym.envs.shared:SharedDiffusionBanditEnv",
     "MovieLensBandit-v0": "dts_gym.envs.movielens:MovieLensBanditEnv",
 }
 _AGENTS: dict[str, str | type[Agent]] = {

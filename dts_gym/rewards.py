@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, gammaln, log_expit, ndtri, pdtr, pdtrc
 
 from dts_gym.arrays import Array, positive
@@ -236,9 +237,9 @@ def _poisson_quantile(probability: Array, mean: Array) -> Array:
     searched = mean <= _SEARCHED_MEAN
     k, p, m = count[searched], probability[searched], mean[searched]
 
-    def too_low(k: Array) -> Array:
+    def too_low(k: Array) -> NDArray[np.bool_]:
         # Each tail by its own function: near one, the other's rounding is larger than what is left.
-        return np.asarray(np.where(p < 0.5, pdtr(k, m) < p, pdtrc(k, m) > 1.0 - p))
+        return np.asarray(np.where(p < 0.5, pdtr(k, m) < p, pdtrc(k, m) > 1.0 - p), dtype=np.bool_)
 
     while (low := too_low(k)).any():
         k += low

@@ -2,5 +2,6 @@
 
 from dts_gym.envs.base import BanditEnv
 from dts_gym.envs.diffusion import DiffusionBanditEnv
+from dts_gym.envs.shared import SharedDiffusionBanditEnv
 
-__all__ = ["BanditEnv", "DiffusionBanditEnv"]
+__all__ = ["BanditEnv", "DiffusionBanditEnv", "SharedDiffusionBanditEnv"]

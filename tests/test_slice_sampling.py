@@ -58,7 +58,7 @@ def test_a_linear_chain_gives_the_dense_posterior(depth, branch):
         assert np.abs(z).max() < 4.5
 
 
-def grid_draws(prior, gamma, beta, rng, size, num_cells=(121, 161)):
+def grid_draws(prior, gamma, beta, rng, size, num_cells=(81, 121)):
     """Draws of ``f_1(psi_1)`` for L = 2, d = 2: psi_2 summed out over a grid, psi_1 from a grid with jitter."""
     covs = prior.covariances
     reach = 5.0 * np.sqrt(np.diagonal(covs[2]))
@@ -98,8 +98,8 @@ def mlp_case():
 
 def test_an_mlp_chain_gives_the_grid_posterior():
     prior, gamma, beta, rng = mlp_case()
-    truth = grid_draws(prior, gamma, beta, rng, 4_000)
-    found = slice_sample(prior, gamma, beta, rng, 5, thin=40, burn_in=100, chains=400)
+    truth = grid_draws(prior, gamma, beta, rng, 3_000)
+    found = slice_sample(prior, gamma, beta, rng, 4, thin=40, burn_in=100, chains=400)
     assert energy_score(found.values.reshape(-1, 2), truth, rng).z_score < 4.5
     unaware = slice_sample(prior, 0 * gamma, 0 * beta, rng, 5, thin=40, burn_in=0, chains=400)
     assert energy_score(unaware.values.reshape(-1, 2), truth, rng).z_score > 6

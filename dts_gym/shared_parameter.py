@@ -1,0 +1,69 @@
+"""Bandits whose actions share one parameter vector: the posterior of a single action, asked about all features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dts_gym.action_posterior import ActionPosterior
+from dts_gym.arrays import Array, IntArray
+
+
+class SharedParameterPosterior:
+    """Posterior of one ``theta`` under rewards of mean ``g(phi(x, a)' theta)``, and the actions that it picks.
+
+    Parameters
+    ----------
+    engine : the posterior of a bandit of one action with the chain as its prior; every reward is one of that action's,
+        with the played action's features as its context.
+
+    Notes
+    -----
+    As exact as the engine. A choice costs a draw of ``theta``, O(d^3), and O(K d). Contexts are (K, d) or (n, K, d).
+    """
+
+    def __init__(self, engine: ActionPosterior) -> None:
+        if engine.num_actions != 1:
+            raise ValueError(f"engine must be of one action, got {engine.num_actions}")
+        self.engine = engine
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward; ``context`` is (K, d)."""
+        self.engine.update(context[action], 0, reward)
+
+    def thompson(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
+        """Best action under one posterior draw, a draw a context: (K, d) -> (), (n, K, d) -> (n,)."""
+        if contexts.ndim == 2:
+            return np.asarray((contexts @ self.sample_parameters(rng, scale)).argmax())
+        return np.array([self.thompson(features, rng, scale) for features in contexts], dtype=np.int64)
+
+    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
+        """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
+        if contexts.ndim == 3:
+            return np.array([self.upper_confidence(features, rng, scale) for features in contexts], dtype=np.int64)
+        mean, cov = self.moments(scale)
+        variance = np.einsum("kd,de,ke->k", contexts, cov, contexts)
+        bounds = contexts @ mean + np.sqrt(variance.clip(0.0))
+        return np.asarray(rng.choice(np.flatnonzero(bounds == bounds.max())))
+
+    def greedy(self, contexts: Array) -> IntArray:
+        """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
+        return np.asarray((contexts @ self.moments()[0]).argmax(axis=-1))
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
+        """One posterior draw, (d,)."""
+        return np.asarray(self.engine.sample_parameters(rng, scale)[0])
+
+    def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean (d,) and covariance (d, d)."""
+        mean, cov = self.engine.moments(scale)
+        return mean[0], cov
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+        return self.engine.state()
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+        self.engine.restore(state)

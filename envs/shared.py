@@ -1,0 +1,98 @@
+"""The bandit whose actions share one parameter vector, drawn from a diffusion prior."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import gymnasium as gym
+import numpy as np
+
+from dts_gym.envs.base import BanditEnv, Observation
+from dts_gym.envs.diffusion import LinkKind, RewardKind, chain_of, rewards_of
+from dts_gym.priors import Prior
+from dts_gym.problem import BanditInstance, BanditProblem
+
+FeatureLaw = Literal["cube", "ball"]
+
+
+class SharedDiffusionBanditEnv(BanditEnv):
+    """A contextual bandit whose actions differ by their features and share one parameter from a diffusion prior.
+
+    ## Description
+    At reset one parameter vector ``theta`` is drawn from the prior's chain. Every round shows features ``phi(x, a)``
+    of all actions and pays a noisy reward of mean ``phi(x, a)' theta``.
+
+    ## Action Space
+    ``Discrete(num_actions)``.
+
+    ## Observation Space
+    ``Box(-1, 1, (num_actions, dim), float32)``: a row of features an action.
+
+    ## Rewards
+    ``N(phi(x, a)' theta, noise_std^2)``, or Bernoulli or Poisson as in `DiffusionBandit-v0`. ``info`` holds
+    ``expected_reward``, ``optimal_action``, ``regret``, ``cumulative_regret`` (unless ``regret_info=False``).
+
+    ## Episode End
+    Truncated after ``horizon`` rounds; never terminated.
+
+    ## Arguments
+    - ``num_actions=100``: K.
+    - ``dim=5``: d, of features and parameter; the prior's where one is given.
+    - ``depth=2``: L, links of the drawn prior; the prior's where one is given.
+    - ``horizon=5000``: rounds of an episode.
+    - ``noise_std=1.0``: standard deviation of Gaussian rewards.
+    - ``link="linear"``: links of the drawn prior, linear or ``"mlp"`` (two layers, ReLU).
+    - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
+    - ``prior=None``: a prior of your own; None draws one from ``prior_seed``.
+    - ``prior_seed=0``: of the drawn prior's weights; the prior stands before the first reset.
+    - ``feature_law="cube"``: features uniform on the cube [-1, 1]^d, or on the unit ``"ball"``.
+    - ``fixed_features=False``: draw the features once an instance, not anew each round.
+    - ``instance_seed=None``: pins the instance over resets.
+    - ``regret_info=True``: whether ``info`` tells the truth.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    def __init__(
+        self,
+        num_actions: int = 100,
+        dim: int | None = None,
+        depth: int | None = None,
+        horizon: int = 5000,
+        noise_std: float = 1.0,
+        link: LinkKind = "linear",
+        reward: RewardKind = "gaussian",
+        prior: Prior | None = None,
+        prior_seed: int = 0,
+        feature_law: FeatureLaw = "cube",
+        fixed_features: bool = False,
+        instance_seed: int | None = None,
+        regret_info: bool = True,
+    ) -> None:
+        if feature_law not in get_args(FeatureLaw):
+            raise ValueError(f"feature_law must be one of {get_args(FeatureLaw)}, got {feature_law!r}")
+        chain = chain_of(dim, depth, link, prior, prior_seed)
+        self.feature_law = feature_law
+        self.fixed_features = bool(fixed_features)
+        problem = BanditProblem(num_actions, chain.dim, chain, rewards_of(reward, noise_std), "shared", horizon)
+        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
+
+    def _context_space(self) -> gym.spaces.Box[np.float32]:
+        return gym.spaces.Box(-1.0, 1.0, self.problem.context_shape, np.float32)
+
+    def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
+        theta = self.problem.prior.sample(rng, 1)[0]
+        self._features = self._draw_features(rng) if self.fixed_features else None
+        return BanditInstance(theta, self.problem.reward_model)
+
+    def _draw_context(self, rng: np.random.Generator) -> Observation:
+        return self._draw_features(rng) if self._features is None else self._features
+
+    def _draw_features(self, rng: np.random.Generator) -> Observation:
+        shape = self.problem.context_shape
+        if self.feature_law == "cube":
+            return rng.uniform(-1.0, 1.0, shape).astype(np.float32)
+        directions = rng.standard_normal(shape)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        return (directions * rng.random((shape[0], 1)) ** (1 / shape[1])).astype(np.float32)
