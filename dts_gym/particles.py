@@ -46,8 +46,9 @@ from dts_gym.surrogates import AffineMap, Chain, HasChain, Messages, as_chain, l
 
 BoolArray = NDArray[np.bool_]
 
-# The share of defensive draws that suits each surrogate: tangents see one mode, the others are broad.
-DEFENSIVE_SHARES = {"jacobian": 0.1, "statistical": 0.0, "deck": 0.0}
+# The share of defensive draws for each surrogate. In five dimensions a quarter took the energy distance to the truth
+# down for all three: tangents see one mode, and where the others point far off only bounded weights recover.
+DEFENSIVE_SHARES = {"jacobian": 0.25, "statistical": 0.25, "deck": 0.25}
 
 
 class Particles(NamedTuple):
