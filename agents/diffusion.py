@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, posterior_for
 from dts_gym.agents.linear import Seed, linear_chain
 from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.branched_posterior import BranchedPosterior
 from dts_gym.chain_posterior import ChainPosterior, Surrogate
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
@@ -18,9 +19,10 @@ from dts_gym.priors import LinearDiffusionPrior
 from dts_gym.problem import BanditProblem
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.shared_parameter import SharedParameterPosterior
+from dts_gym.slice_posterior import SlicePosterior
 from dts_gym.two_level import TwoLevelPosterior
 
-Approximation = Literal["particles", "linearised", "deck"]
+Approximation = Literal["particles", "linearised", "deck", "slice"]
 
 
 class ChainAgent(PosteriorAgent[ConfidencePosterior]):
@@ -31,14 +33,18 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     problem : of any chain.
     seed : of all random choices; None takes fresh entropy.
     exploration : scale of the posterior; 1 is the Bayesian answer.
-    branch : levels above it are shared by all actions, 0..L; None takes the prior's own. 0 where a link is not affine.
+    branch : levels above it are shared by all actions, 0..L; None takes the prior's own.
     noise_std : believe in Gaussian rewards of this standard deviation, whatever the problem says; None believes the
         problem.
-    approximation : of chains whose links are not affine: "particles" (None there), "linearised" (one particle) or
-        "deck" (the deck's rule). None for a linear chain is its closed form.
-    num_particles : of "particles".
+    approximation : of chains whose links are not affine: "particles" (None there), "linearised" (one particle),
+        "deck" (the deck's rule) or "slice" (Markov chains: slow, what the others are held against; branch 0). None for
+        a linear chain is its closed form.
+    num_particles : of "particles"; of "slice" its Markov chains.
+    num_steps : of "slice", after each reward and for each draw.
     surrogate : affine stand-ins for the links in the messages: "jacobian" (None) or "statistical".
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
+    pool_size : with a chain by approximation and a branch above 0, draws of the prior that stand for the unplayed
+        actions of a round; exact up to that many of them.
     """
 
     def __init__(
@@ -51,8 +57,10 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         noise_std: float | None = None,
         approximation: Approximation | None = None,
         num_particles: int = 32,
+        num_steps: int = 20,
         surrogate: Surrogate | None = None,
         expansion: Mode = "map",
+        pool_size: int = 10_000,
     ) -> None:
         prior = checked_problem(problem).prior
         self.branch = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
@@ -65,14 +73,16 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         if expansion not in get_args(Mode):
             raise ValueError(f"expansion must be one of {get_args(Mode)}, got {expansion!r}")
         self._exact_chain = isinstance(prior, LinearDiffusionPrior) and approximation is None
-        if not self._exact_chain and self.branch != 0:
-            raise ValueError(f"branch must be 0 for chains by approximation, got {self.branch}")
         self.approximation: Approximation | None = (
             None if self._exact_chain else "particles" if approximation is None else approximation
         )
         self.num_particles = integer("num_particles", num_particles, 1)
+        self._num_steps = integer("num_steps", num_steps, 1)
+        if approximation == "slice" and self.branch != 0:
+            raise ValueError(f"branch must be 0 for approximation 'slice', got {self.branch}")
         self._surrogate: Surrogate = "deck" if approximation == "deck" else surrogate or "jacobian"
         self._expansion: Mode = expansion
+        self._pool_size = integer("pool_size", pool_size, 1)
         super().__init__(
             problem,
             seed=seed,
@@ -81,8 +91,10 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             branch=branch,
             approximation=approximation,
             num_particles=num_particles,
+            num_steps=num_steps,
             surrogate=surrogate,
             expansion=expansion,
+            pool_size=pool_size,
         )
 
     @property
@@ -94,13 +106,14 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         that no particle visits.
         """
         engine = self._engine
-        return {"effective_sample_size": engine.effective_sample_size} if isinstance(engine, ChainPosterior) else {}
+        sampled = isinstance(engine, ChainPosterior | BranchedPosterior)
+        return {"effective_sample_size": engine.effective_sample_size} if sampled else {}
 
     @property
-    def _engine(self) -> ActionPosterior:
+    def _engine(self) -> ActionPosterior | BranchedPosterior:
         """The posterior of the actions, or of the one that stands for all where they share a parameter."""
         posterior = self._posterior.engine if isinstance(self._posterior, SharedParameterPosterior) else self._posterior
-        assert isinstance(posterior, ActionPosterior)
+        assert isinstance(posterior, ActionPosterior | BranchedPosterior)
         return posterior
 
     def sample_chain(self) -> list[Array]:
@@ -125,15 +138,33 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         return self.problem.reward_model if self._noise_std is None else GaussianReward(self._noise_std)
 
     def _make_posterior(self) -> ConfidencePosterior:
+        # A shared parameter is one chain, whatever the branch.
+        if self.branch and not self._exact_chain and self.problem.features == "disjoint":
+            K, prior, model = self.problem.num_actions, self.problem.prior, self.reward_model
+            settings = self._chain_settings
+            return BranchedPosterior(prior, K, model, branch=self.branch, pool_size=self._pool_size, **settings)
         return posterior_for(self.problem, self._make_engine)
+
+    @property
+    def _chain_settings(self) -> dict[str, Any]:
+        """What a posterior by approximation is made with."""
+        P = self.num_particles if self.approximation == "particles" else 1
+        return {"num_particles": P, "surrogate": self._surrogate, "expansion": self._expansion}
 
     def _make_engine(self, num_actions: int) -> ActionPosterior:
         prior, K, model = self.problem.prior, num_actions, self.reward_model
-        if not self._exact_chain:
-            P = self.num_particles if self.approximation == "particles" else 1
-            return ChainPosterior(
-                prior, K, model, num_particles=P, surrogate=self._surrogate, expansion=self._expansion
+        if self.approximation == "slice":
+            return SlicePosterior(
+                prior,
+                K,
+                model,
+                num_walkers=self.num_particles,
+                num_steps=self._num_steps,
+                expansion=self._expansion,
+                scale=self.exploration,
             )
+        if not self._exact_chain:
+            return ChainPosterior(prior, K, model, **self._chain_settings)
         two_level = linear_chain(type(self).__name__, self.problem).two_level(self.branch)
         if isinstance(model, GaussianReward):
             return TwoLevelPosterior(two_level, K, model.noise_std)
@@ -163,6 +194,8 @@ class DiffusionTS(ChainAgent):
     """
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        if isinstance(self._posterior, BranchedPosterior):  # clouds are used up by `act` alone
+            return self._posterior.thompson(contexts, rng, self.exploration, from_clouds=rng is self._rngs["act"])
         return self._posterior.thompson(contexts, rng, self.exploration)
 
 

@@ -118,7 +118,6 @@ def test_approximations_keep_the_contract(settings):
         ({"surrogate": "deck"}, "surrogate must be one of .* or None, got 'deck'"),
         ({"num_particles": 0}, "num_particles must be an integer >= 1, got 0"),
         ({"expansion": "here"}, "expansion must be one of .*, got 'here'"),
-        ({"branch": 1}, "branch must be 0 for chains by approximation, got 1"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

@@ -1,0 +1,59 @@
+"""Rewards of any family on their way into the table of played actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from dts_gym.arrays import Array, IntArray
+from dts_gym.evidence import ActionTable
+from dts_gym.glm_table import GLMTable, Mode
+from dts_gym.messages import Evidence
+from dts_gym.rewards import GaussianReward, RewardModel
+
+
+class RewardEvidence:
+    """Evidence of rewards on the actions' parameters: exact for Gaussian rewards, else expanded as `GLMTable` says.
+
+    Parameters
+    ----------
+    model : law of the rewards.
+    action_cov : (d, d) PSD, the noise of an action's parameters around their mean.
+    expansion : of rewards that are not Gaussian.
+    """
+
+    def __init__(self, model: RewardModel, action_cov: Array, expansion: Mode) -> None:
+        self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else None
+        self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, len(action_cov), expansion)
+        self._action_cov = action_cov
+
+    def observe(
+        self, table: ActionTable, context: Array, action: int, reward: float, mean: Callable[[], Array]
+    ) -> Evidence:
+        """Put one reward into the table.
+
+        Parameters
+        ----------
+        mean : gives (d,), the action's prior mean at the latents' mode, asked where the reward must be expanded.
+
+        Returns
+        -------
+        Evidence
+            By how much the action's message changes, (d, d) and (d,), in the table's coordinates.
+        """
+        if self._glm is None:
+            assert self._variance is not None
+            v, variance, residual = table.observe(action, context, reward, self._variance)
+            return Evidence(np.multiply.outer(v, v / variance), v * (residual / variance))
+        G, h = self._glm.observe(action, context, reward, mean(), self._action_cov)
+        return table.replace(action, G, h)
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit; the table keeps its own."""
+        return {} if self._glm is None else {f"glm.{name}": array for name, array in self._glm.state().items()}
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+        if self._glm is not None:
+            self._glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})

@@ -1,0 +1,58 @@
+"""The posterior by Markov chains: against the closed form of linear chains, and particles on perceptrons."""
+
+import functools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dts_gym import make_agent
+from dts_gym.chain_posterior import ChainPosterior
+from dts_gym.checks import check_agent
+from dts_gym.energy import energy_score
+from dts_gym.priors import random_linear_prior, random_mlp_prior
+from dts_gym.rewards import GaussianReward
+from dts_gym.slice_posterior import SlicePosterior
+from dts_gym.two_level import TwoLevelPosterior
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_linear_chain_has_its_closed_form(scale):
+    """1 500 draws, each of a walker that walked on: 3 means and variances with |z| < 4.5."""
+    prior, rng = random_linear_prior(3, 2, seed=1), np.random.default_rng(0)
+    slices = SlicePosterior(prior, 5, GaussianReward(0.7), scale=scale)
+    exact = TwoLevelPosterior(prior.two_level(0), 5, 0.7)
+    for _ in range(20):
+        x, a, y = rng.uniform(-1, 1, 3), int(rng.integers(4)), float(rng.standard_normal())
+        slices.update(x, a, y)
+        exact.update(x, a, y)
+    drawn = slices._draw_shared((1_500,), rng, scale) @ slices.table.basis.T
+    mean, root = exact._shared_moments(scale)
+    mean, variance = exact.table.basis @ mean, ((exact.table.basis @ root) ** 2).sum(axis=1)
+    assert (np.abs(drawn.mean(axis=0) - mean) / np.sqrt(variance / 1_500)).max() < 4.5
+    assert (np.abs(drawn.var(axis=0) / variance - 1) / np.sqrt(2 / 1_500)).max() < 4.5
+
+
+def test_particles_agree_on_perceptrons():
+    prior, rng = random_mlp_prior(2, 2, hidden=6, activation="tanh", seed=3), np.random.default_rng(1)
+    slices = SlicePosterior(prior, 5, GaussianReward(0.7), num_steps=30)
+    particles = ChainPosterior(prior, 5, GaussianReward(0.7), num_particles=64)
+    for _ in range(15):
+        x, a, y = rng.uniform(-1, 1, 2), int(rng.integers(4)), float(rng.standard_normal() + 1)
+        slices.update(x, a, y)
+        particles.update(x, a, y)
+    first, second = (p._draw_shared((1_500,), rng, 1.0) @ p.table.basis.T for p in (slices, particles))
+    assert energy_score(second, first, rng).z_score < 4.5
+
+
+@pytest.mark.parametrize("reward", ["gaussian", pytest.param("bernoulli", marks=pytest.mark.slow)])
+def test_agents_keep_the_contract(reward):
+    env = gym.make("DiffusionBandit-v0", num_actions=6, dim=2, link="mlp", reward=reward)
+    settings = {"approximation": "slice", "num_particles": 64, "num_steps": 4}
+    check_agent(functools.partial(make_agent, "dTS", **settings), env)
+
+
+def test_a_branch_is_refused():
+    env = gym.make("DiffusionBandit-v0", num_actions=6, dim=2, link="mlp", branch=1)
+    with pytest.raises(ValueError, match="branch must be 0 for approximation 'slice', got 1"):
+        make_agent("dTS", env, approximation="slice")
