@@ -99,10 +99,9 @@ class SlicePosterior(ActionPosterior):
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         chosen = self._walkers[rng.integers(self.num_walkers, size=math.prod(lead))]
-        if lead or scale != self._scale:
-            values = self._walked(chosen, scale, rng)[1]
-        else:
-            values = self._target(scale)(chosen)[0]  # one draw is a walker as it stands: it has walked since the data
+        # One draw is a walker as it stands: it has walked since the data.
+        fresh = lead or scale != self._scale
+        values = self._walked(chosen, scale, rng)[1] if fresh else self._target(scale)(chosen)[0]
         return np.asarray((values @ self.table.inverse.T).reshape(*lead, len(self._center)))
 
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:

@@ -9,7 +9,9 @@ import pytest
 from dts_gym import make_agent
 from dts_gym.chain_posterior import ChainPosterior
 from dts_gym.checks import check_agent
-from dts_gym.priors import LinearDiffusionPrior, random_linear_prior, random_mlp_prior
+from dts_gym.links import Link, MLPLink
+from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, random_linear_prior, random_mlp_prior
+from dts_gym.problem import BanditProblem
 from dts_gym.rewards import GaussianReward
 from dts_gym.two_level import TwoLevelPosterior
 
@@ -202,3 +204,33 @@ def test_particles_beat_the_decks_rule_on_perceptrons():
     )
     particles, deck = (result.final_regret(label) for label in result.labels)
     assert particles.mean() < 0.8 * deck.mean()
+
+
+class Cliff(Link):
+    """The identity, not a number beyond 30."""
+
+    dim = 1
+
+    def __call__(self, psi):
+        return np.where(np.abs(psi) > 30.0, np.nan, psi)
+
+    def jacobian(self, psi):
+        return np.ones((*psi.shape, 1))
+
+
+@pytest.mark.parametrize("branch", [0, 1])
+def test_links_that_are_not_finite_are_refused_with_their_values(branch):
+    """Where the evidence leads over the cliff, `act` says so, and the agent is as it was."""
+    problem = BanditProblem(2, 1, DiffusionPrior([Cliff()], [1e-6 * np.eye(1), np.eye(1)], branch), GaussianReward(0.01))
+    agent = make_agent("dTS", problem, seed=0, surrogate="statistical")
+    for _ in range(4):
+        agent.update([1.0], 0, 500.0)
+    before = {name: array.copy() for name, array in agent._state().items()}
+    with pytest.raises(ValueError, match=r"links\[0\] must give finite values, got \[nan\] at psi = \["):
+        agent.act([1.0])
+    assert agent.num_updates == 4
+    for name, array in agent._state().items():
+        np.testing.assert_array_equal(array, before[name])
+    steep = MLPLink([[[1e200]], [[1e200]]])
+    with pytest.raises(ValueError, match=r"links\[0\] must give finite values, got \[inf\] at psi"):
+        make_agent("dTS", BanditProblem(2, 1, DiffusionPrior([steep], [np.eye(1)] * 2, branch), GaussianReward(1.0)))

@@ -34,7 +34,7 @@ def cache(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("DTS_GYM_DATA", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-@pytest.fixture(params=["DiffusionBandit-v0", "MovieLensBandit-v0"])
+@pytest.fixture(params=["DiffusionBandit-v0", "SharedDiffusionBandit-v0", "MovieLensBandit-v0"])
 def env(request, ratings):
     settings = {"data": ratings, "num_actions": 10, "rank": 3} if "Lens" in request.param else {"num_actions": 10}
     return gym.make(request.param, horizon=20, **settings)
@@ -95,7 +95,8 @@ def test_regret_is_what_the_instance_says(env):
     assert info == {}
     total = 0.0
     for action in range(10):
-        expected = env.unwrapped.instance.parameters @ context.astype(np.float64)
+        parameters, x = env.unwrapped.instance.parameters, context.astype(np.float64)
+        expected = x @ parameters if parameters.ndim == 1 else parameters @ x
         context, _, terminated, _, info = env.step(np.array(action))
         assert terminated is False
         total += expected.max() - expected[action]
