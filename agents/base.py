@@ -18,7 +18,7 @@ from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.seeding import restore, state_of, stream
 from dts_gym.shared_parameter import SharedParameterPosterior
 
-_STREAMS = ("act", "predict-greedy", "predict-draw", "parameters")
+_STREAMS = ("act", "predict-greedy", "predict-draw", "parameters", "posterior")
 _FORMAT = 1
 
 
@@ -104,8 +104,16 @@ class Agent(ABC):
         actions = _integers("action", action, len(x), self.problem.num_actions)
         rewards = finite_array("reward", reward, (len(x),)).tolist()
         checked = [self.reward_model.check(y) for y in rewards]
-        for row, a, y in zip(x, actions, checked, strict=True):
-            self._learn(row, a, y)
+        # Rewards that are expanded can still be refused by what they add up to: then none of the batch is learned.
+        before = None if isinstance(self.reward_model, GaussianReward) else self._state()
+        try:
+            for row, a, y in zip(x, actions, checked, strict=True):
+                self._learn(row, a, y)
+        except ValueError:
+            if before is not None:
+                self._forget()
+                self._restore(before)
+            raise
         self.num_updates += len(x)
 
     @final
@@ -212,8 +220,12 @@ class Agent(ABC):
             raise ValueError(f"context must have shape {shape} or (n, {str(shape)[1:]}, got shape {x.shape}")
         flat = x.ravel()
         # A finite sum of squares proves that all are finite; the slow look is for the others.
-        if not math.isfinite(flat.dot(flat)) and not np.isfinite(flat).all():
-            raise ValueError(f"context must be finite, got {flat[~np.isfinite(flat)][0]} among its values")
+        with np.errstate(over="ignore"):
+            norm = flat.dot(flat)
+        if not math.isfinite(norm):
+            if not np.isfinite(flat).all():
+                raise ValueError(f"context must be finite, got {flat[~np.isfinite(flat)][0]} among its values")
+            raise ValueError(f"context must have a finite squared norm, got {np.abs(flat).max()} among its values")
         return x
 
     @abstractmethod

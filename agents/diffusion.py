@@ -57,7 +57,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         noise_std: float | None = None,
         approximation: Approximation | None = None,
         num_particles: int = 32,
-        num_steps: int = 20,
+        num_steps: int = 10,
         surrogate: Surrogate | None = None,
         expansion: Mode = "map",
         pool_size: int = 10_000,
@@ -162,6 +162,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
                 num_steps=self._num_steps,
                 expansion=self._expansion,
                 scale=self.exploration,
+                seed=int(self._rngs["posterior"].integers(1 << 62)),
             )
         if not self._exact_chain:
             return ChainPosterior(prior, K, model, **self._chain_settings)

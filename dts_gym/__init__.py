@@ -19,10 +19,10 @@ from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, reg
 if TYPE_CHECKING:
     from dts_gym import agents, checks, datasets, envs
     from dts_gym.comparing import compare
-    from dts_gym.links import AffineLink
-    from dts_gym.priors import LinearDiffusionPrior, Prior, random_linear_prior
+    from dts_gym.links import AffineLink, Link, MLPLink
+    from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, Prior, random_linear_prior, random_mlp_prior
     from dts_gym.problem import BanditInstance, BanditProblem
-    from dts_gym.rewards import GaussianReward, RewardModel
+    from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward, RewardModel
     from dts_gym.runner import RunResult, run
     from dts_gym.tuning import tune
 
@@ -32,8 +32,13 @@ __all__ = [
     "AffineLink",
     "BanditInstance",
     "BanditProblem",
+    "BernoulliReward",
+    "DiffusionPrior",
     "GaussianReward",
     "LinearDiffusionPrior",
+    "Link",
+    "MLPLink",
+    "PoissonReward",
     "Prior",
     "RewardModel",
     "RunResult",
@@ -46,6 +51,7 @@ __all__ = [
     "envs",
     "make_agent",
     "random_linear_prior",
+    "random_mlp_prior",
     "register_agent",
     "run",
     "tune",
@@ -56,13 +62,19 @@ _HOMES = {
     "AffineLink": "links",
     "BanditInstance": "problem",
     "BanditProblem": "problem",
+    "BernoulliReward": "rewards",
+    "DiffusionPrior": "priors",
     "GaussianReward": "rewards",
     "LinearDiffusionPrior": "priors",
+    "Link": "links",
+    "MLPLink": "links",
+    "PoissonReward": "rewards",
     "Prior": "priors",
     "RewardModel": "rewards",
     "RunResult": "runner",
     "compare": "comparing",
     "random_linear_prior": "priors",
+    "random_mlp_prior": "priors",
     "run": "runner",
     "tune": "tuning",
 }

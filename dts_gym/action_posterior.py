@@ -62,9 +62,9 @@ class ActionPosterior(ABC):
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `_shared_state` gave; the table is restored already."""
 
-    def _mean_rows(self, like: Array) -> Array | None:
+    def _mean_rows(self, like: Array, scale: float) -> Array | None:
         """Posterior mean of ``m``, as many rows as ``like``; None where nothing is shared."""
-        mean, root = self._shared_moments(1.0)
+        mean, root = self._shared_moments(scale)
         return np.broadcast_to(mean, like.shape) if root.size else None
 
     def _mark_played(self, action: int) -> None:
@@ -139,7 +139,7 @@ class ActionPosterior(ABC):
         """
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
-        mean, variance, mean0, variance0 = self._score_moments(contexts, self._mean_rows(contexts))
+        mean, variance, mean0, variance0 = self._score_moments(contexts, self._mean_rows(contexts, scale))
         root = self._shared_moments(scale)[1]
         extra = np.zeros(len(mean) + 1)
         if root.size:
@@ -158,7 +158,7 @@ class ActionPosterior(ABC):
         """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
         if parts := self._parts(contexts):
             return np.concatenate([self.greedy(part) for part in parts])
-        mean, _, mean0, _ = self._score_moments(contexts, self._mean_rows(contexts))
+        mean, _, mean0, _ = self._score_moments(contexts, self._mean_rows(contexts, 1.0))
         best = mean.max(axis=0, initial=-np.inf)
         numbers = self.table.actions.reshape(-1, *[1] * best.ndim)  # (P,) or (P, 1)
         chosen = np.where(mean == best, numbers, self.num_actions).min(axis=0, initial=self.num_actions)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import ndtri_exp
 
 from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.cavity import parameter_law
 from dts_gym.chain_posterior import Surrogate
 from dts_gym.evidence import ActionTable
 from dts_gym.glm_table import Mode
@@ -25,12 +26,11 @@ from dts_gym.surrogates import (
     Messages,
     as_chain,
     deck_surrogates,
-    jacobian_surrogates,
     statistical_surrogates,
     upward_messages,
 )
-from dts_gym.surrogates import _smoothed as smoothed_path
 from dts_gym.tangent_search import TangentSearch
+from dts_gym.tangents import jacobian_surrogates
 from dts_gym.unplayed import UnplayedActions
 
 # Draws that a cloud holds at least; of an action's filter for its moments, and of the prior for an unplayed action's.
@@ -87,7 +87,7 @@ class BranchedPosterior:
         self.unplayed = UnplayedActions(num_actions)
         self.effective_sample_size = 1.0
         self._chain = as_chain(prior)
-        self._evidence = RewardEvidence(model, prior.covariances[0], expansion)
+        self._evidence = RewardEvidence(model, prior.dim, expansion)
         self._surrogate: Surrogate = surrogate
         self._defensive = default_defensive(prior, surrogate) if self.num_particles > 1 else 0.0
         self._statistical = statistical_surrogates(self._chain, np.random.default_rng(_FIXED_SEED))
@@ -118,7 +118,7 @@ class BranchedPosterior:
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
         new = action not in self.table.slots
-        self._evidence.observe(self.table, context, action, reward, lambda: self._mode(action))
+        self._evidence.observe(self.table, context, action, reward, lambda: self._without(action))
         if new:
             self.unplayed.remove(action)
             self._counts.append(0)
@@ -150,38 +150,42 @@ class BranchedPosterior:
             if missing:
                 start[: self.branch] = [
                     np.vstack([own, np.repeat(fresh[None], missing, axis=0)])
-                    for own, fresh in zip(start[: self.branch], self._unplayed_path(), strict=True)
+                    for own, fresh in zip(start[: self.branch], self._unplayed_path(start[self.branch]), strict=True)
                 ]
         found = jacobian_surrogates(self._chain, message, self.branch, start)
         self._maps, self._path = found.surrogates, found.path
 
-    def _unplayed_path(self) -> list[Array]:
-        """The most probable own levels of an action without data, given the shared part's path: ``b`` arrays (d,)."""
-        psi = self._path[self.branch] if self._path is not None and not self._independent else None
+    def _unplayed_path(self, psi: Array) -> list[Array]:
+        """The most probable own levels of an action without data, given ``psi_{b+1}``: ``b`` arrays (d,)."""
         own: list[Array] = []
         for ell in range(self.branch, 0, -1):
-            if psi is None:
-                mean = np.zeros(self.table.dim)
-            else:
-                mean = self._chain.links[ell](psi)
-            own.append(mean)
-            psi = mean
+            psi = self._chain.links[ell](psi)
+            own.append(psi)
         return own[::-1]
 
-    def _mode(self, action: int) -> Array:
-        """``f_1`` of the most probable latents of an action."""
-        slot = self.table.slots.get(action)
+    def _without(self, action: int) -> tuple[Array, Array]:
+        """Moments of an action's parameters given the other actions' data, were the surrogates the links."""
+        slot, d = self.table.slots.get(action), self.table.dim
+        maps = [self._map_of(ell, slot) for ell in range(1, len(self._chain.links) + 1)]
+        others = Evidence(np.zeros((d, d)), np.zeros(d))
+        if self._independent or not len(self.table):
+            return parameter_law(self._chain, maps, 1, others)
+        others = self._upward(range(len(self.table))).values[self.branch]
+        if slot is not None:
+            # Past the action's own levels alone, its message stands unsummed at the branch.
+            own = Evidence(*(part[0] for part in self._messages_in([slot])))
+            own = upward_messages(self._chain, maps, own).values[self.branch]
+            others = Evidence(others.G - own.G, others.h - own.h)
+        return parameter_law(self._chain, maps, self.branch + 1, others)
+
+    def _map_of(self, ell: int, slot: int | None) -> AffineMap:
+        """The surrogate of a link, an action's own up to the branch; before its first reward the prior's."""
         if self._own_tangents:
-            psi = self._searches[slot].path[0] if slot is not None else self._unplayed_path()[0]
-        elif self._surrogate == "jacobian":
-            psi = self._path[0][slot] if slot is not None and self._path is not None else self._unplayed_path()[0]
-        else:
-            rows = self._messages_in(range(len(self.table)))
-            nothing = Evidence(np.zeros((1, *rows.G.shape[1:])), np.zeros((1, self.table.dim)))
-            rows = Evidence(np.concatenate([rows.G, nothing.G]), np.concatenate([rows.h, nothing.h]))
-            messages = upward_messages(self._chain, self._maps, rows, self.branch)
-            psi = smoothed_path(self._chain, self._maps, messages, self.branch)[0][-1 if slot is None else slot]
-        return np.asarray(self._chain.links[0](psi))
+            return self._searches[slot].maps[ell - 1] if slot is not None else self._statistical[ell - 1]
+        weight, offset = self._maps[ell - 1]
+        if weight.ndim == 2:
+            return self._maps[ell - 1]
+        return self._statistical[ell - 1] if slot is None else AffineMap(weight[slot], offset[slot])
 
     def _messages_in(self, slots: Sequence[int]) -> Evidence:
         """Messages of played actions on their ``f_1(psi_1)``, in the parameters' coordinates: (k, d, d), (k, d)."""
@@ -242,7 +246,7 @@ class BranchedPosterior:
         size: int = 1,
         num_particles: int | None = None,
     ) -> Particles:
-        """Filters of played actions' own levels, (n, k, P, d), given draws of the shared part (n, d) if there is one."""
+        """Filters of played actions' own levels, (n, k, P, d), given draws (n, d) of the shared part if there is one."""
         particles = sample_actions(
             self._chain, self._upward(slots), self.branch, parents, num_particles or self.num_particles, rng,
             size=size, exploration=scale, defensive=self._defensive,

@@ -10,28 +10,21 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.cavity import parameter_law
 from dts_gym.glm_posterior import REFRESH_EVERY
-from dts_gym.glm_table import GLMTable, Mode
-from dts_gym.messages import Evidence, condition
+from dts_gym.glm_table import Mode
+from dts_gym.messages import Evidence
 from dts_gym.particles import Particles, default_defensive, pick, sample_shared
 from dts_gym.priors import Prior
-from dts_gym.rewards import GaussianReward, RewardModel
-from dts_gym.surrogates import (
-    AffineMap,
-    as_chain,
-    deck_surrogates,
-    jacobian_surrogates,
-    statistical_surrogates,
-    upward_messages,
-)
+from dts_gym.reward_evidence import RewardEvidence
+from dts_gym.rewards import RewardModel
+from dts_gym.surrogates import AffineMap, as_chain, deck_surrogates, statistical_surrogates, upward_messages
+from dts_gym.tangent_search import TangentSearch
 
 Surrogate = Literal["jacobian", "statistical", "deck"]
 
 # Moments of the shared part come from this many particles by a fixed rule: greedy play is a function of the data.
 _MOMENT_DRAWS = 512
-# Changes of the evidence up to which tangents are sought from many starts each time, the period after that, and the
-# number of starts drawn from the prior.
-_OFTEN, _NOW_AND_THEN, _PRIOR_STARTS = 64, 32, 14
 _FIXED_SEED = 20231115
 
 
@@ -74,31 +67,28 @@ class ChainPosterior(ActionPosterior):
         super().__init__(np.zeros(d), prior.covariances[0], num_actions)
         self.num_particles = integer("num_particles", num_particles, 1)
         self._chain = as_chain(prior)
-        self._action_cov = prior.covariances[0]
-        self._surrogate: Surrogate = surrogate
         self._defensive = default_defensive(prior, surrogate) if self.num_particles > 1 else 0.0
-        self._noise_variance = model.noise_std**2 if isinstance(model, GaussianReward) else None
-        self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, d, expansion)
-        self._statistical = statistical_surrogates(self._chain, np.random.default_rng(seed))
-        self._maps = deck_surrogates(self._chain) if surrogate == "deck" else self._statistical
-        self._path: list[Array] | None = None
+        self._evidence = RewardEvidence(model, d, expansion)
+        statistical = statistical_surrogates(self._chain, np.random.default_rng(seed))
+        self._fixed = deck_surrogates(self._chain) if surrogate == "deck" else statistical
+        self._search = TangentSearch(self._chain, statistical, (seed,)) if surrogate == "jacobian" else None
         self._message = Evidence(np.zeros((d, d)), np.zeros(d))  # on f_1(psi_1), in the parameters' coordinates
         self._changes = 0
-        self._fresh = False  # whether the tangents are those of the evidence as it stands
         self._known_moments: dict[float, tuple[Array, Array]] = {}
         self.effective_sample_size = 1.0
+        self._follow()
+
+    @property
+    def _maps(self) -> list[AffineMap]:
+        """The surrogates for the evidence as it stands."""
+        return self._fixed if self._search is None else self._search.maps
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
-        if self._glm is None:
-            assert self._noise_variance is not None
-            self._mark_played(action)
-            v, variance, residual = self.table.observe(action, context, reward, self._noise_variance)
-            change = Evidence(np.multiply.outer(v, v / variance), v * (residual / variance))
-        else:
-            G, h = self._glm.observe(action, context, reward, self._mode(), self._action_cov)
-            self._mark_played(action)
-            change = self.table.replace(action, G, h)
+        new = action not in self.table.slots
+        change = self._evidence.observe(self.table, context, action, reward, lambda: self._without(action))
+        if new:
+            self.unplayed.remove(action)
         self._changes += 1
         inverse = self.table.inverse
         if self._changes % REFRESH_EVERY == 0:
@@ -107,66 +97,26 @@ class ChainPosterior(ActionPosterior):
         else:
             G, h = self._message
             self._message = Evidence(G + inverse.T @ change.G @ inverse, h + change.h @ inverse)
-        self._fresh, self._known_moments = False, {}
+        self._follow()
 
-    def _surrogates(self) -> list[AffineMap]:
-        """The surrogates for the evidence as it stands; tangents are sought once a change.
+    def _follow(self) -> None:
+        """Bring the tangents up with the evidence: here, not when asked, so that asking changes nothing."""
+        self._known_moments = {}
+        if self._search is not None:
+            self._search.search(self._message, self._changes)
 
-        They are sought from where they were, and while evidence is scarce or now and then also from other starts: the
-        densest path is kept.
-        """
-        if self._surrogate == "jacobian" and not self._fresh:
-            search = self._path is None or self._changes <= _OFTEN or self._changes % _NOW_AND_THEN == 0
-            starts = self._starts() if search else [psi[None] for psi in self._path or []]
-            G, h = self._message
-            n = len(starts[0])
-            message = Evidence(np.broadcast_to(G, (n, *G.shape)), np.broadcast_to(h, (n, *h.shape)))
-            found = jacobian_surrogates(self._chain, message, 0, starts)
-            best = int(found.log_density.argmax())
-            self._maps = [
-                AffineMap(*(part[best] if part.ndim > i else part for i, part in ((2, A), (1, c))))
-                for A, c in found.surrogates
-            ]
-            self._path = [psi[best] for psi in found.path]
-            self._fresh = True
-        return self._maps
-
-    def _starts(self) -> list[Array]:
-        """Paths from which tangents are sought, (n, d) a level: the last, the statistical surrogates', prior draws."""
-        rng = np.random.default_rng([_FIXED_SEED, self._changes])
-        psi = np.zeros((_PRIOR_STARTS, len(self._center)))
-        drawn = []
-        for ell in range(len(self._chain.links), 0, -1):
-            root = self._chain.roots[ell]
-            psi = psi + rng.standard_normal((_PRIOR_STARTS, root.shape[1])) @ root.T
-            drawn.append(psi)
-            psi = self._chain.links[ell - 1](psi)
-        smooth = self._smoothed_path()
-        known = [smooth] if self._path is None else [self._path, smooth]
-        return [np.vstack([*(path[i] for path in known), drawn[-1 - i]]) for i in range(len(smooth))]
-
-    def _smoothed_path(self) -> list[Array]:
-        """The most probable path were the statistical surrogates the links."""
-        messages = upward_messages(self._chain, self._statistical, self._message)
-        mean: Array = np.zeros(len(self._center))
-        path: list[Array] = []
-        for ell in range(len(self._chain.links), 0, -1):
-            if path:
-                A, c = self._statistical[ell]  # of f_{ell+1}
-                mean = A @ path[-1] + c
-            path.append(condition(mean, messages.latents[ell - 1], self._chain.covariances[ell])[0])
-        return path[::-1]
-
-    def _mode(self) -> Array:
-        """``f_1`` of the latents' most probable path (of the statistical surrogates' mean path, where they rule)."""
-        self._surrogates()
-        if self._path is None or self._surrogate != "jacobian":
-            return self.table.basis @ self._shared_moments(1.0)[0]
-        return np.asarray(self._chain.links[0](self._path[0]))
+    def _without(self, action: int) -> tuple[Array, Array]:
+        """Moments of an action's parameters given the other actions' data, were the surrogates the links."""
+        inverse, slot = self.table.inverse, self.table.slots.get(action)
+        G, h = self._message
+        if slot is not None:
+            G = G - inverse.T @ self.table.unpack(self.table.gamma[slot]) @ inverse
+            h = h - self.table.beta[slot] @ inverse
+        return parameter_law(self._chain, self._maps, 1, Evidence(G, h))
 
     def _filtered(self, size: int, rng: np.random.Generator, scale: float) -> Particles:
         """Independent filters of the shared levels; notes their effective sample size."""
-        messages = upward_messages(self._chain, self._surrogates(), self._message)
+        messages = upward_messages(self._chain, self._maps, self._message)
         P, share = self.num_particles, self._defensive
         particles = sample_shared(self._chain, messages, 0, P, rng, size=size, exploration=scale, defensive=share)
         self.effective_sample_size = float(particles.effective_sample_size.mean())
@@ -191,24 +141,18 @@ class ChainPosterior(ActionPosterior):
         state: dict[str, Array | IntArray] = {
             "message.G": self._message.G,
             "message.h": self._message.h,
-            "changes": np.array([self._changes, self._fresh], dtype=np.int64),
+            "changes": np.array([self._changes], dtype=np.int64),
             "effective_sample_size": np.array([self.effective_sample_size]),
-            "maps.weight": np.array([surrogate.weight for surrogate in self._maps]),
-            "maps.offset": np.array([surrogate.offset for surrogate in self._maps]),
+            **self._evidence.state(),
         }
-        if self._path is not None:
-            state["path"] = np.array(self._path)
-        if self._glm is not None:
-            state |= {f"glm.{name}": array for name, array in self._glm.state().items()}
-        return state
+        search = {} if self._search is None else self._search.state()
+        return state | {f"search.{name}": array for name, array in search.items()}
 
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
-        if self._glm is not None:
-            self._glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})
+        self._evidence.restore(state)
         self._message = Evidence(np.asarray(state["message.G"], float), np.asarray(state["message.h"], float))
-        self._changes, self._fresh = int(state["changes"][0]), bool(state["changes"][1])
+        self._changes = int(state["changes"][0])
         self.effective_sample_size = float(state["effective_sample_size"][0])
-        weights, offsets = np.asarray(state["maps.weight"], float), np.asarray(state["maps.offset"], float)
-        self._maps = [AffineMap(A, c) for A, c in zip(weights, offsets, strict=True)]
-        self._path = list(np.asarray(state["path"], float)) if "path" in state else None
+        if self._search is not None:
+            self._search.restore({k.removeprefix("search."): v for k, v in state.items() if k.startswith("search.")})
         self._known_moments = {}

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dts_gym.arrays import Array, IntArray, factor
-from dts_gym.messages import Evidence, through_noise
+from dts_gym.messages import Evidence
 
 # An action's deviation along a context counts as known where less than this of its prior variance is left (times d).
 _KNOWN = 4.0 * float(np.finfo(np.float64).eps)
@@ -156,13 +156,24 @@ class ActionTable:
         slot = self.slots.get(action)
         if slot is None:
             slot = self._append(action)
-        turned = Evidence(self.basis.T @ G @ self.basis, h @ self.basis)
-        gamma, beta = through_noise(*turned, np.diag(self.reached))
+        gamma, beta = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
         change = Evidence(gamma - self.unpack(self._gamma[slot]), beta - self._beta[slot])
         self._gamma[slot], self._beta[slot] = gamma[self.rows, self.cols], beta
         self._G[slot], self._h[slot] = G[self.rows, self.cols], h
         self._gamma_carry[slot] = self._beta_carry[slot] = 0.0
         return change
+
+    def _through_own_noise(self, G: Array, h: Array) -> Evidence:
+        """Evidence past ``diag(reached)``, in the table's coordinates: PSD however large ``G`` is."""
+        r = int(self.reached.sum())
+        values, vectors = np.linalg.eigh((G[:r, :r] + G[:r, :r].T) / 2)
+        values = values.clip(0.0)
+        solved = (vectors / (1.0 + values)) @ (vectors.T @ np.column_stack([G[:r, r:], h[:r]]))  # (I + G_rr)^-1 of them
+        gamma = G.copy()
+        gamma[:r, :r] = (vectors * (values / (1.0 + values))) @ vectors.T
+        gamma[:r, r:], gamma[r:, :r] = solved[:, :-1], solved[:, :-1].T
+        gamma[r:, r:] -= G[r:, :r] @ solved[:, :-1]
+        return Evidence((gamma + gamma.T) / 2, np.concatenate([solved[:, -1], h[r:] - G[r:, :r] @ solved[:, -1]]))
 
     def total(self) -> Evidence:
         """The sum of all messages, (d, d) and (d,), in the table's coordinates: O(P d^2)."""

@@ -29,7 +29,8 @@ class GLMPosterior(ActionPosterior):
     Notes
     -----
     Exact for Gaussian rewards. For the others each action's log-likelihood is expanded at one point, anew when the
-    action is played: at "map" its most probable parameters under ``N(m0 + E[m], S)``. Given that evidence exact. An
+    action is played: at "map" its most probable parameters given all data, the other actions' through the shared part.
+    Given that evidence exact. An
     update refits the played action (see `GLMTable`), O(n d^2 + d^3); a choice costs what it does for Gaussian rewards.
     """
 
@@ -45,8 +46,7 @@ class GLMPosterior(ActionPosterior):
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
-        mean = self._center + self.table.basis @ self._shared_moments(1.0)[0]
-        G, h = self._glm.observe(action, context, reward, mean, self._action_cov)
+        G, h = self._glm.observe(action, context, reward, *self._without(action))
         self._mark_played(action)
         change = self.table.replace(action, G, h - G @ self._center)
         self._changes += 1
@@ -59,6 +59,18 @@ class GLMPosterior(ActionPosterior):
             self._precision += root.T @ change.G @ root
             self._natural += change.h @ root
         self._solved = None
+
+    def _without(self, action: int) -> tuple[Array, Array]:
+        """Mean (d,) and covariance (d, d) of an action's parameters given the other actions' data."""
+        slot, root = self.table.slots.get(action), self._shared_root
+        precision, natural = self._precision, self._natural
+        if slot is not None and root.size:
+            precision = precision - root.T @ self.table.unpack(self.table.gamma[slot]) @ root
+            natural = natural - self.table.beta[slot] @ root
+        values, vectors = np.linalg.eigh(precision)
+        turned = self.table.basis @ root @ vectors / np.sqrt(values.clip(1.0))  # no evidence takes precision away
+        mean = self._center + turned @ ((natural @ vectors) / np.sqrt(values.clip(1.0)))
+        return mean, self._action_cov + turned @ turned.T
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         if not self._shared_root.size:

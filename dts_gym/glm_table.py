@@ -9,7 +9,7 @@ import numpy as np
 
 from dts_gym.arrays import Array, IntArray, covariance, factor, finite_array, integer, positive
 from dts_gym.glm import expand, fit_map, fit_mle, refuse_overflow
-from dts_gym.messages import Evidence, condition
+from dts_gym.messages import Evidence
 from dts_gym.newton import maximise
 from dts_gym.rewards import RewardModel
 
@@ -147,7 +147,10 @@ class GLMTable:
         """Expand the new reward at its most probable predictor given all before: a problem in one dimension."""
         d = self.dim
         old = Evidence(np.zeros((d, d)), np.zeros(d)) if slot is None else Evidence(self._G[slot], self._h[slot])
-        before, root = condition(mean, old, cov)
+        prior_root = self._factors(cov)[1]
+        values, vectors = np.linalg.eigh(prior_root.T @ old.G @ prior_root)
+        root = (prior_root @ vectors) / np.sqrt(1.0 + values.clip(0.0))  # of the covariance given the old rewards
+        before = mean + root @ ((old.h - old.G @ mean) @ root)
         reach = x @ root
         std = np.sqrt((reach @ reach)[None])  # (1,) of the predictor
         reward, offset = np.array([y]), (x @ before)[None]
@@ -161,7 +164,8 @@ class GLMTable:
 
     def _factors(self, cov: Any) -> tuple[Array, Array, Array]:
         """The covariance, checked, a factor of it and the factor's pseudo-inverse."""
-        if not np.array_equal(self._prior[0], cov):
+        known, given = self._prior[0], np.asarray(cov)
+        if given.shape != known.shape or not (given == known).all():
             checked = covariance("cov", cov, self.dim)
             root = factor(checked)
             self._prior = (checked, root, np.asarray(np.linalg.pinv(root)))

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dposv
 
 from dts_gym.arrays import Array
 from dts_gym.rewards import RewardModel
@@ -24,6 +25,9 @@ MAX_STEPS_WITHOUT_PRIOR = 50
 # Predictors' last move, and the squared distance to the optimum in posterior standard deviations, at which to stop:
 # the step that has reached them leaves an error of about their square.
 _SMALL_MOVE, _SMALL_DECREMENT = 1e-8, 1e-16
+# A step by which predictors move a little changes the Hessian by that part of itself, and so leaves that part of the
+# distance; this product, squared, is small enough too.
+_SMALL_REST = 1e-20
 # Above this ratio of data to prior the normal equations lose the prior's part; the step is then found by QR.
 _WELL_CONDITIONED = 1e10
 # A predictor this far above the logarithm of the largest reward is too high to begin from.
@@ -109,7 +113,8 @@ def _climb(model: _Curve, Z: Array, offset: Array, y: Array, z: Array, precision
         step = _newton_step(Z, model.derivative(eta) / model.dispersion, precision, gradient)
         move, decrement = Z @ step, float(gradient @ step)
         z = z + _step_length(model, eta, move, y, decrement, precision, z, step) * step
-        if np.abs(move).max(initial=0.0) <= _SMALL_MOVE or decrement <= _SMALL_DECREMENT:
+        reach = float(np.abs(move).max(initial=0.0))
+        if reach <= _SMALL_MOVE or decrement <= _SMALL_DECREMENT or reach * reach * decrement <= _SMALL_REST:
             break
     return z
 
@@ -153,11 +158,16 @@ def climb_without_prior(model: RewardModel, X: Array, y: Array, t: Array) -> Arr
 def _newton_step(Z: Array, weight: Array, precision: float, gradient: Array) -> Array:
     """``(precision I + Z' diag(weight) Z)^-1 gradient``, (r,)."""
     scaled = Z * np.sqrt(weight)[:, None]
-    hessian = scaled.T @ scaled
-    unit = np.eye(len(gradient))
-    if hessian.trace() <= _WELL_CONDITIONED * precision:
-        return np.asarray(np.linalg.solve(hessian + precision * unit, gradient))
-    R = np.linalg.qr(np.concatenate([scaled, np.sqrt(precision) * unit]), mode="r")
+    trace = float(np.vdot(scaled, scaled))
+    if len(gradient) <= 1:
+        return np.asarray(gradient / (trace + precision))
+    if trace <= _WELL_CONDITIONED * precision:
+        hessian = scaled.T @ scaled
+        hessian.ravel()[:: len(gradient) + 1] += precision  # the diagonal
+        _, step, failed = dposv(hessian, gradient)
+        if not failed:
+            return np.asarray(step)
+    R = np.linalg.qr(np.concatenate([scaled, np.sqrt(precision) * np.eye(len(gradient))]), mode="r")
     half = solve_triangular(R, gradient, trans="T", check_finite=False)
     return np.asarray(solve_triangular(R, half, check_finite=False))
 

@@ -297,10 +297,11 @@ def resample(log_weights: Array, rng: np.random.Generator, method: str = "system
     elif method == "systematic":
         ends = np.ceil(P * weights.cumsum(axis=-1) - rng.random((n, 1))).clip(0, P).astype(np.int64)
         ends[:, -1] = P
-        counts = np.diff(ends, axis=-1, prepend=0)
+        counts = ends.copy()
+        counts[:, 1:] -= ends[:, :-1]
     else:
         raise ValueError(f"resampling must be 'systematic' or 'multinomial', got {method!r}")
-    return np.repeat(np.tile(np.arange(P), n), counts.ravel()).reshape(n, P)
+    return np.broadcast_to(np.arange(P), (n, P)).ravel().repeat(counts.ravel()).reshape(n, P)
 
 
 def _filtered(
@@ -325,46 +326,56 @@ def _filtered(
     log_guided, log_defensive = _log_shares(num_defensive, P)
 
     first = messages.latents[levels[0] - 1]
-    log_z = log_evidence(through_noise(*first, chain.covariances[levels[0]]), mean) / temperature  # (..., 1)
     lead = np.broadcast_shapes(mean.shape[:-2], first.h.shape[:-1])
+    log_z: Array = np.zeros((*lead, 1))  # log Z of the step to come, which is 1 at the root
+    if levels[0] < len(chain.links):
+        log_z = log_evidence(through_noise(*first, chain.covariances[levels[0]]), mean) / temperature
     origin: Array = np.zeros((*lead, P)) + log_z  # log Z at the last resampling, or at the root
     ratio: Array = np.zeros((*lead, P))  # log R
     unguided = _random_places(lead, P, num_defensive, rng)
     least = np.ones(lead)
+    guides = _guides(chain, messages, levels, exploration)
     for ell in levels:
-        latent = messages.latents[ell - 1]
-        guide = _guide(latent, chain.roots[ell], exploration)
-        psi = _walk(mean, guide, P, rng, exploration, unguided, chain.roots[ell])
-        ratio = ratio + log_evidence(latent, psi) / temperature - log_z - guide.log_constant[..., None]
+        guide = _Guide(*(part[ell - levels[-1]] for part in guides))
+        psi = _walk(mean, guide, P, rng, exploration, unguided, chain.padded_roots[ell])
+        ratio += log_evidence(messages.latents[ell - 1], psi) / temperature - (log_z + guide.log_constant[..., None])
         mean = finite_value(chain.links[ell - 1], psi, f"links[{ell - 1}]")
         log_z = log_evidence(messages.values[ell - 1], mean) / temperature
-        log_weights = _normalised(log_z - origin - np.logaddexp(log_guided + ratio, log_defensive))
-        relative = 1.0 / (P * np.exp(2.0 * log_weights).sum(axis=-1))
+        walked = np.logaddexp(log_guided + ratio, log_defensive) if num_defensive else ratio
+        log_weights, relative = _normalised(log_z - origin - walked)
         least = np.minimum(least, relative)
         poor = relative < 0.5
         if ell == levels[-1] or not poor.any():
             continue
-        ancestors = np.broadcast_to(np.arange(P), log_weights.shape).copy()
-        ancestors[poor] = resample(log_weights[poor], rng, resampling)
-        mean = np.take_along_axis(mean, ancestors[..., None], axis=-2)
-        log_z = np.take_along_axis(log_z, ancestors, axis=-1)
-        origin = np.where(poor[..., None], log_z, origin)
-        ratio = np.where(poor[..., None], 0.0, ratio)
-        anew = _random_places(lead, P, num_defensive, rng)
-        if unguided is not None and anew is not None:
-            unguided = np.where(poor[..., None], anew, unguided)
+        ancestors = resample(log_weights[poor], rng, resampling)
+        rows = np.arange(len(ancestors))[:, None]
+        mean = mean.copy()
+        mean[poor] = mean[poor][rows, ancestors]
+        log_z[poor] = origin[poor] = log_z[poor][rows, ancestors]
+        ratio[poor] = 0.0
+        if unguided is not None:
+            unguided[poor] = _random_places((len(ancestors),), P, num_defensive, rng)
     return Particles(psi, mean, log_weights, least)
+
+
+def _guides(chain: Chain, messages: Messages, levels: range, exploration: float) -> _Guide:
+    """The guided steps of the levels, the lowest first, on the first axis: one factorisation for all."""
+    low, high = levels[-1], levels[0]
+    latents = messages.latents[low - 1 : high]
+    G, h = np.array([latent.G for latent in latents]), np.array([latent.h for latent in latents])
+    roots = chain.padded_roots[low : high + 1]
+    return _guide(Evidence(G, h), roots.reshape(len(roots), *[1] * (h.ndim - 2), *roots.shape[1:]), exploration)
 
 
 def _guide(latent: Evidence, prior_root: Array, exploration: float) -> _Guide:
     """The guided step to a node with message ``latent`` and noise ``R R'``; singular noise is fine. O(d^3)."""
-    values, vectors = np.linalg.eigh(prior_root.T @ latent.G @ prior_root)  # (..., r), (..., r, r)
+    values, vectors = np.linalg.eigh(np.swapaxes(prior_root, -1, -2) @ latent.G @ prior_root)  # (..., r), (..., r, r)
     spread = 1.0 + values.clip(0.0)
     root = (prior_root @ vectors) / np.sqrt(spread)[..., None, :]
     root_t = np.swapaxes(root, -1, -2)
     reach = (root_t @ latent.h[..., None])[..., 0]  # (..., r)
-    constant = 0.5 * (reach**2).sum(axis=-1) / exploration**2 - 0.5 * np.log(spread).sum(axis=-1)
-    gain = np.eye(len(prior_root)) - root @ (root_t @ latent.G)
+    constant = 0.5 * np.vecdot(reach, reach) / exploration**2 - 0.5 * np.log(spread).sum(axis=-1)
+    gain = np.eye(root.shape[-2]) - root @ (root_t @ latent.G)
     return _Guide(gain, (root @ reach[..., None])[..., 0], root, constant)
 
 
@@ -400,6 +411,10 @@ def _log_shares(num_defensive: int, P: int) -> tuple[float, float]:
     return math.log1p(-share), math.log(share) if num_defensive else -math.inf
 
 
-def _normalised(log_weights: Array) -> Array:
+def _normalised(log_weights: Array) -> tuple[Array, Array]:
+    """The weights scaled to sum to one, (..., P), and their effective sample size relative to P, (...)."""
     shifted: Array = log_weights - log_weights.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+    weights = np.exp(shifted)
+    total = weights.sum(axis=-1)
+    size = total * total / (weights.shape[-1] * np.vecdot(weights, weights))
+    return np.asarray(shifted - np.log(total)[..., None]), np.asarray(size)

@@ -19,23 +19,28 @@ class RewardEvidence:
     Parameters
     ----------
     model : law of the rewards.
-    action_cov : (d, d) PSD, the noise of an action's parameters around their mean.
+    dim : d.
     expansion : of rewards that are not Gaussian.
     """
 
-    def __init__(self, model: RewardModel, action_cov: Array, expansion: Mode) -> None:
+    def __init__(self, model: RewardModel, dim: int, expansion: Mode) -> None:
         self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else None
-        self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, len(action_cov), expansion)
-        self._action_cov = action_cov
+        self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, dim, expansion)
+
+    @property
+    def expands(self) -> bool:
+        """Whether rewards are expanded, at a point that hangs on the latents."""
+        return self._glm is not None and self._glm.mode != "mle"
 
     def observe(
-        self, table: ActionTable, context: Array, action: int, reward: float, mean: Callable[[], Array]
+        self, table: ActionTable, context: Array, action: int, reward: float, law: Callable[[], tuple[Array, Array]]
     ) -> Evidence:
         """Put one reward into the table.
 
         Parameters
         ----------
-        mean : gives (d,), the action's prior mean at the latents' mode, asked where the reward must be expanded.
+        law : gives mean (d,) and covariance (d, d) of the action's parameters given the other actions' data, asked
+            where the reward must be expanded.
 
         Returns
         -------
@@ -46,7 +51,7 @@ class RewardEvidence:
             assert self._variance is not None
             v, variance, residual = table.observe(action, context, reward, self._variance)
             return Evidence(np.multiply.outer(v, v / variance), v * (residual / variance))
-        G, h = self._glm.observe(action, context, reward, mean(), self._action_cov)
+        G, h = self._glm.observe(action, context, reward, *law())
         return table.replace(action, G, h)
 
     def state(self) -> dict[str, Array | IntArray]:

@@ -74,6 +74,8 @@ class GaussianReward(RewardModel):
 
     def __init__(self, noise_std: float = 1.0) -> None:
         self.noise_std = positive("noise_std", noise_std)
+        if not 1e-150 < self.noise_std < 1e150:
+            raise ValueError(f"noise_std must have a square in floating point, 1e-150 to 1e150, got {noise_std!r}")
         self.dispersion = self.noise_std**2
 
     def mean(self, eta: Array) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.cavity import parameter_law
 from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence
 from dts_gym.priors import Prior
@@ -32,15 +33,16 @@ class SlicePosterior(ActionPosterior):
     num_actions : K; costs nothing, only played actions are stored.
     model : law of the rewards.
     num_walkers : Markov chains kept side by side.
-    num_steps : slice steps of every walker after each reward, and of walkers from which a batch is drawn.
+    num_steps : slice steps of every walker after each reward, and of a walker from which a draw is taken.
     expansion : of rewards that are not Gaussian, as `GLMTable` says.
     scale : exploration scale at which the walkers walk.
+    seed : of the walkers.
 
     Notes
     -----
     Exact in the limit of many steps for the posterior given the evidence. Walkers go on from where they stood before
     the last reward, whose evidence moves the posterior little. A round costs some ``5 num_steps`` evaluations of all
-    links for the walkers together. Draws leave the walkers where they are.
+    links for the walkers together, and as many for a draw. Draws leave the walkers where they are.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class SlicePosterior(ActionPosterior):
         model: RewardModel,
         *,
         num_walkers: int = 32,
-        num_steps: int = 20,
+        num_steps: int = 10,
         expansion: Mode = "map",
         scale: float = 1.0,
+        seed: int = 0,
     ) -> None:
         d = prior.dim
         super().__init__(np.zeros(d), prior.covariances[0], num_actions)
@@ -60,29 +63,40 @@ class SlicePosterior(ActionPosterior):
         self.num_steps = integer("num_steps", num_steps, 1)
         self._scale = scale
         self._chain = as_chain(prior)
-        self._evidence = RewardEvidence(model, prior.covariances[0], expansion)
+        self._evidence = RewardEvidence(model, prior.dim, expansion)
         statistical = statistical_surrogates(self._chain, np.random.default_rng(_FIXED_SEED))
         self._search = TangentSearch(self._chain, statistical, (_FIXED_SEED,))  # for the expansions' points only
         self._message = Evidence(np.zeros((d, d)), np.zeros(d))  # on f_1(psi_1), in the parameters' coordinates
         self._changes = 0
         size = self._target(1.0).num_innovations
-        self._walkers = np.random.default_rng(_FIXED_SEED).standard_normal((self.num_walkers, size))
+        self._seed = integer("seed", seed, 0)
+        self._walkers = self._rng().standard_normal((self.num_walkers, size))
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward, and let the walkers follow."""
         new = action not in self.table.slots
-        self._evidence.observe(self.table, context, action, reward, self._mode)
+        self._evidence.observe(self.table, context, action, reward, lambda: self._without(action))
         if new:
             self.unplayed.remove(action)
         self._changes += 1
         total, inverse = self.table.total(), self.table.inverse
         self._message = Evidence(inverse.T @ total.G @ inverse, total.h @ inverse)
-        rng = np.random.default_rng([_FIXED_SEED, self._changes])
-        self._walkers, _ = self._walked(self._walkers, self._scale, rng)
+        if self._evidence.expands:
+            self._search.search(self._message, self._changes)
+        self._walkers, _ = self._walked(self._walkers, self._scale, self._rng())
 
-    def _mode(self) -> Array:
-        self._search.search(self._message, self._changes)
-        return np.asarray(self._chain.links[0](self._search.path[0]))
+    def _rng(self) -> np.random.Generator:
+        """Of the walkers' steps after a change."""
+        return np.random.default_rng([self._seed, self._changes])
+
+    def _without(self, action: int) -> tuple[Array, Array]:
+        """Moments of an action's parameters given the other actions' data, by tangents."""
+        inverse, slot = self.table.inverse, self.table.slots.get(action)
+        G, h = self._message
+        if slot is not None:
+            G = G - inverse.T @ self.table.unpack(self.table.gamma[slot]) @ inverse
+            h = h - self.table.beta[slot] @ inverse
+        return parameter_law(self._chain, self._search.maps, 1, Evidence(G, h))
 
     def _target(self, scale: float) -> _Target:
         """The tempered model's likelihood of the innovations."""
@@ -99,9 +113,7 @@ class SlicePosterior(ActionPosterior):
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         chosen = self._walkers[rng.integers(self.num_walkers, size=math.prod(lead))]
-        # One draw is a walker as it stands: it has walked since the data.
-        fresh = lead or scale != self._scale
-        values = self._walked(chosen, scale, rng)[1] if fresh else self._target(scale)(chosen)[0]
+        values = self._walked(chosen, scale, rng)[1]
         return np.asarray((values @ self.table.inverse.T).reshape(*lead, len(self._center)))
 
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:
@@ -118,7 +130,7 @@ class SlicePosterior(ActionPosterior):
         state: dict[str, Array | IntArray] = {
             "message.G": self._message.G,
             "message.h": self._message.h,
-            "changes": np.array([self._changes], dtype=np.int64),
+            "changes": np.array([self._changes, self._seed], dtype=np.int64),
             "walkers": self._walkers.copy(),
             **self._evidence.state(),
         }
@@ -127,6 +139,6 @@ class SlicePosterior(ActionPosterior):
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
         self._evidence.restore(state)
         self._message = Evidence(np.asarray(state["message.G"], float), np.asarray(state["message.h"], float))
-        self._changes = int(state["changes"][0])
+        self._changes, self._seed = (int(n) for n in state["changes"])
         self._walkers = np.array(state["walkers"], float)
         self._search.restore({k.removeprefix("search."): v for k, v in state.items() if k.startswith("search.")})

@@ -2,7 +2,7 @@
 
 A link that is not affine has no message in closed form. Its surrogate ``psi -> A psi + c`` has one; how well it stands
 in for the link sets how many particles the way down needs (`dts_gym.particles`), never what they converge to. Three
-choices: `deck_surrogates`, `statistical_surrogates`, `jacobian_surrogates`. An affine link is its own surrogate in the
+choices: `deck_surrogates`, `statistical_surrogates`, `dts_gym.tangents`. An affine link is its own surrogate in the
 last two.
 
 Rows of messages. With ``branch`` 0 the message on ``f_1(psi_1)`` is the sum over the actions, (d, d) and (d,); with
@@ -14,10 +14,9 @@ independent there may be any number of leading axes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dts_gym.arrays import Array, factor, integer
 from dts_gym.links import Link, finite_value
@@ -55,6 +54,7 @@ class Chain(NamedTuple):
     covariances : L + 1 arrays (d, d).
     roots : L + 1 arrays (d, r), ``R R' = Sigma``, r its rank.
     whiteners : L + 1 arrays (r, d), the pseudo-inverses of the roots.
+    padded_roots : (L + 1, d, d), the roots with columns of zeros.
     averages : L maps, each link's slope averaged over the breadth of the prior: where searches start.
     """
 
@@ -62,6 +62,7 @@ class Chain(NamedTuple):
     covariances: tuple[Array, ...]
     roots: tuple[Array, ...]
     whiteners: tuple[Array, ...]
+    padded_roots: Array
     averages: tuple[AffineMap, ...]
 
 
@@ -76,22 +77,6 @@ class Messages(NamedTuple):
 
     values: tuple[Evidence, ...]
     latents: tuple[Evidence, ...]
-
-
-class Tangents(NamedTuple):
-    """The links' tangents at a path.
-
-    Attributes
-    ----------
-    surrogates : L maps, one a link.
-    path : L arrays, ``path[ell - 1]`` is ``psi_ell`` (..., d): the start of the next search.
-    log_density : (...) of the path given the evidence, without constants; one a chain (one in all between the
-        extremes of ``branch``).
-    """
-
-    surrogates: list[AffineMap]
-    path: list[Array]
-    log_density: Array
 
 
 def as_chain(prior: HasChain) -> Chain:
@@ -116,7 +101,8 @@ def as_chain(prior: HasChain) -> Chain:
     roots = tuple(factor(cov) for cov in prior.covariances)
     whiteners = tuple(np.asarray(np.linalg.pinv(R), dtype=np.float64) for R in roots)
     links = tuple(prior.links)
-    return Chain(links, tuple(prior.covariances), roots, whiteners, _averages(links, roots))
+    padded = np.stack([np.pad(R, ((0, 0), (0, len(R) - R.shape[1]))) for R in roots])
+    return Chain(links, tuple(prior.covariances), roots, whiteners, padded, _averages(links, roots))
 
 
 def deck_surrogates(prior: HasChain) -> list[AffineMap]:
@@ -170,77 +156,8 @@ def statistical_surrogates(prior: HasChain, rng: np.random.Generator, num_draws:
         link, root = chain.links[ell - 1], chain.roots[ell]  # f_ell, of Sigma_{ell+1}
         psi = mean + rng.standard_normal((N, root.shape[1])) @ root.T
         mean = finite_value(link, psi, f"links[{ell - 1}]")
-        surrogates.append(_affine_map(link) if link.affine else _regression(psi, mean))
+        surrogates.append(affine_map(link) if link.affine else _regression(psi, mean))
     return surrogates[::-1]
-
-
-def jacobian_surrogates(
-    prior: HasChain,
-    message: Evidence,
-    branch: int = 0,
-    start: Sequence[Array] | None = None,
-    max_passes: int = 8,
-    tolerance: float = 1e-3,
-) -> Tangents:
-    """The links' tangents at the MAP path of the latents, found by damped Gauss-Newton passes.
-
-    Parameters
-    ----------
-    prior : a prior, or its chain (faster).
-    message : on ``f_1(psi_1)``: what has passed the noise ``Sigma_1``. Rows as at the head of this module.
-    branch : 0..L.
-    start : a second path to search from, as `Tangents.path` of the round before holds it.
-    max_passes : at most this many linearisations are solved.
-    tolerance : stop where no log density gains more than this.
-
-    Returns
-    -------
-    Tangents
-        Of affine links the links themselves. The density is never below that of ``start``.
-
-    Notes
-    -----
-    A pass linearises the links at the path, solves the linear chain (upward messages, then means downward) and goes a
-    step 1, 1/2, 1/4, ... of the way, the first that raises the density of the path: prior chain times evidence on
-    ``f_1(psi_1)``. The search runs from the mode that the links' average slopes give and, beside it, from ``start``;
-    the better end counts. (A warm start alone can stay where ReLUs have no slope: without data that is the mode.)
-    A local mode. Where ``Sigma`` is singular the path is kept on its range. Exploration does not move it.
-    O(passes rows L d^3). Deterministic.
-
-    Source: Bell, "The iterated Kalman smoother as a Gauss-Newton method" (1994).
-
-    Raises
-    ------
-    ValueError
-        If a link's value at the prior's scale is not finite.
-
-    Examples
-    --------
-    >>> from dts_gym.priors import LinearDiffusionPrior
-    >>> prior = LinearDiffusionPrior([2 * np.eye(1)], [np.eye(1), np.eye(1)])
-    >>> found = jacobian_surrogates(prior, Evidence(np.eye(1), np.ones(1)))
-    >>> found.surrogates[0].weight, found.path[0], float(found.log_density.round(9))
-    (array([[2.]]), array([0.4]), 0.4)
-    """
-    chain = as_chain(prior)
-    integer("branch", branch, 0, len(chain.links))
-    slopes = list(chain.averages)
-    path = _smoothed(chain, slopes, upward_messages(chain, slopes, message, branch), branch)
-    if start is not None:  # both searches run side by side
-        path = [np.stack(np.broadcast_arrays(cold, warm)) for cold, warm in zip(path, start, strict=True)]
-    path, log_density = _settled(chain, message, branch, path)
-    for _ in range(max_passes):
-        if all(link.affine for link in chain.links):
-            break  # the path is there already
-        slopes = _tangents(chain, path)
-        goal = _smoothed(chain, slopes, upward_messages(chain, slopes, message, branch), branch)
-        before = log_density
-        path, log_density = _towards(chain, message, branch, path, goal, before)
-        if not (log_density - before > tolerance).any():
-            break
-    if start is not None:
-        path, log_density = _better(path, log_density, branch)
-    return Tangents(_tangents(chain, path), path, log_density)
 
 
 def upward_messages(prior: HasChain, surrogates: Sequence[AffineMap], message: Evidence, branch: int = 0) -> Messages:
@@ -272,21 +189,36 @@ def upward_messages(prior: HasChain, surrogates: Sequence[AffineMap], message: E
         if ell == branch + 1 and branch > 0:
             message = Evidence(message.G.sum(axis=-3), message.h.sum(axis=-2))
         values.append(message)
-        pulled = message.h - _matvec(message.G, c)
+        pulled = message.h - matvec(message.G, c)
         A_t = np.swapaxes(A, -1, -2)
-        latents.append(Evidence(A_t @ message.G @ A, _matvec(A_t, pulled)))
+        latents.append(Evidence(A_t @ message.G @ A, matvec(A_t, pulled)))
         if ell < depth:
             message = through_noise(*latents[-1], prior.covariances[ell])  # Sigma_{ell+1}
     return Messages(tuple(values), tuple(latents))
 
 
+def smoothed_path(chain: Chain, surrogates: Sequence[AffineMap], messages: Messages, branch: int = 0) -> list[Array]:
+    """The most probable path were the surrogates the links, given their upward messages: L arrays (..., d)."""
+    depth = len(surrogates)
+    mean = np.zeros_like(messages.latents[-1].h)
+    path: list[Array] = []
+    for ell in range(depth, 0, -1):
+        if ell < depth:
+            A, c = surrogates[ell]  # of f_{ell+1}
+            mean = spread(matvec(A, path[-1]) + c, ell, depth, branch)
+        G, h = messages.latents[ell - 1]
+        cov = chain.covariances[ell]  # Sigma_{ell+1}
+        solved = np.linalg.solve(np.eye(len(cov)) + cov @ G, (mean + h @ cov)[..., None])
+        path.append(np.asarray(solved[..., 0], dtype=np.float64))
+    return path[::-1]
+
+
 def log_evidence(evidence: Evidence, v: Array) -> Array:
     """``-v'Gv/2 + h'v``: ``v`` (..., P, d), evidence (..., d, d) and (..., d) -> (..., P)."""
-    slope: Array = evidence.h[..., None, :] - 0.5 * (v @ evidence.G)
-    return np.asarray(np.einsum("...i,...i->...", slope, v))
+    return np.asarray(np.vecdot(evidence.h[..., None, :] - 0.5 * (v @ evidence.G), v))
 
 
-def _matvec(matrix: Array, vector: Array) -> Array:
+def matvec(matrix: Array, vector: Array) -> Array:
     return np.asarray((matrix @ vector[..., None])[..., 0])
 
 
@@ -302,107 +234,26 @@ def _averages(links: Sequence[Link], roots: Sequence[Array]) -> tuple[AffineMap,
         slopes = (values[:r] - values[r : 2 * r]) / (2.0 * np.sqrt(max(r, 1)))  # (r, d), of f along the root
         center = values[: 2 * r].mean(axis=0) if r else values[0]
         weight = slopes.T @ np.linalg.pinv(root)
-        maps.append(_affine_map(link) if link.affine else AffineMap(weight, center - weight @ mean))
+        maps.append(affine_map(link) if link.affine else AffineMap(weight, center - weight @ mean))
         spread = (values[: 2 * r] - center) / np.sqrt(max(2 * r, 1))  # (2r, d)
         mean, root = center, factor(spread.T @ spread + roots[ell - 1] @ roots[ell - 1].T)
     return tuple(maps[::-1])
 
 
-def _affine_map(link: Link) -> AffineMap:
+def affine_map(link: Link) -> AffineMap:
     """An affine link as a map."""
     zero = np.zeros(link.dim)
-    return AffineMap(np.array(link.jacobian(zero)), link(zero))
+    return AffineMap(np.array(link.jacobian(zero), order="C"), link(zero))
 
 
 def _regression(psi: Array, value: Array) -> AffineMap:
     """Least squares of value (N, d) on psi (N, d), with intercept."""
     psi_mean, value_mean = psi.mean(axis=0), value.mean(axis=0)
-    weight = np.linalg.lstsq(psi - psi_mean, value - value_mean, rcond=None)[0].T
+    # Of one layout, whether fresh or restored from a file: the layout can decide on the last bit of a product.
+    weight = np.ascontiguousarray(np.linalg.lstsq(psi - psi_mean, value - value_mean, rcond=None)[0].T)
     return AffineMap(weight, value_mean - weight @ psi_mean)
 
 
-def _tangents(chain: Chain, path: Sequence[Array]) -> list[AffineMap]:
-    tangents = []
-    for link, psi in zip(chain.links, path, strict=True):
-        if link.affine:
-            tangents.append(_affine_map(link))
-            continue
-        value, weight = link.value_and_jacobian(psi)
-        tangents.append(AffineMap(weight, value - _matvec(weight, psi)))
-    return tangents
-
-
-def _spread(mean: Array, ell: int, depth: int, branch: int) -> Array:
+def spread(mean: Array, ell: int, depth: int, branch: int) -> Array:
     """Give ``mean``, of level ``ell``, the axis of actions where the chain branches."""
     return mean[..., None, :] if ell == branch and 0 < branch < depth else mean
-
-
-def _smoothed(chain: Chain, surrogates: Sequence[AffineMap], messages: Messages, branch: int) -> list[Array]:
-    """Means of the linear chain given its messages, from the top down: its most probable path."""
-    depth = len(surrogates)
-    mean = np.zeros_like(messages.latents[-1].h)
-    path: list[Array] = []
-    for ell in range(depth, 0, -1):
-        if ell < depth:
-            A, c = surrogates[ell]  # of f_{ell+1}
-            mean = _spread(_matvec(A, path[-1]) + c, ell, depth, branch)
-        G, h = messages.latents[ell - 1]
-        cov = chain.covariances[ell]  # Sigma_{ell+1}
-        solved = np.linalg.solve(np.eye(len(cov)) + cov @ G, (mean + h @ cov)[..., None])
-        path.append(np.asarray(solved[..., 0], dtype=np.float64))
-    return path[::-1]
-
-
-def _settled(chain: Chain, message: Evidence, branch: int, path: Sequence[Array]) -> tuple[list[Array], Array]:
-    """The path moved on the range of the noise (nothing moves where ``Sigma`` has full rank), and its log density."""
-    depth = len(chain.links)
-    mean = np.zeros_like(path[-1])
-    total: Array = np.zeros(path[-1].shape[:-1])
-    settled = []
-    for ell in range(depth, 0, -1):
-        eps = (path[ell - 1] - mean) @ chain.whiteners[ell].T  # (..., r), standard normal under the prior
-        psi = mean + eps @ chain.roots[ell].T
-        settled.append(psi)
-        term = -0.5 * (eps**2).sum(axis=-1)
-        total = total + (term.sum(axis=-1) if branch < depth and ell <= branch else term)
-        mean = _spread(chain.links[ell - 1](psi), ell - 1, depth, branch)
-    data = log_evidence(message, mean[..., None, :])[..., 0]
-    total = total + (data.sum(axis=-1) if 0 < branch < depth else data)
-    return settled[::-1], total
-
-
-def _towards(
-    chain: Chain, message: Evidence, branch: int, path: list[Array], goal: list[Array], before: Array
-) -> tuple[list[Array], Array]:
-    """Go from the path towards the goal, by halves, until the density is above ``before``; else stay."""
-    depth = len(path)
-    step = np.ones_like(before)
-
-    for _ in range(8):
-        trial = [
-            psi + _rows(step, ell, depth, branch) * (new - psi)
-            for ell, (psi, new) in enumerate(zip(path, goal, strict=True), 1)
-        ]
-        trial, density = _settled(chain, message, branch, trial)
-        better = density > before
-        if better.all():
-            break
-        step = np.where(better, step, step / 2)
-    kept = [
-        np.where(_rows(better, ell, depth, branch), new, psi)
-        for ell, (psi, new) in enumerate(zip(path, trial, strict=True), start=1)
-    ]
-    return kept, np.where(better, density, before)
-
-
-def _better(path: list[Array], log_density: Array, branch: int) -> tuple[list[Array], Array]:
-    """Of paths stacked on the first axis, the denser one of each chain; the last where they are equal."""
-    depth = len(path)
-    last = log_density[1] >= log_density[0]
-    kept = [np.where(_rows(last, ell, depth, branch), psi[1], psi[0]) for ell, psi in enumerate(path, start=1)]
-    return kept, np.where(last, log_density[1], log_density[0])
-
-
-def _rows(per_chain: NDArray[Any], ell: int, depth: int, branch: int) -> NDArray[Any]:
-    """(...), one a chain, to the axes of level ``ell``."""
-    return per_chain[..., None, None] if ell <= branch < depth else per_chain[..., None]

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dts_gym.arrays import Array, IntArray
-from dts_gym.messages import Evidence, condition
-from dts_gym.surrogates import AffineMap, Chain, jacobian_surrogates, upward_messages
+from dts_gym.messages import Evidence
+from dts_gym.surrogates import AffineMap, Chain, smoothed_path, upward_messages
+from dts_gym.tangents import Tangents, densest_tangents, followed_tangents
 
 # Changes of the evidence up to which tangents are sought from many starts each time, the period after that, and the
 # number of starts drawn from the prior.
@@ -48,20 +49,13 @@ class TangentSearch:
 
         Notes
         -----
-        A local mode. Deterministic. A few passes of O(L d^3), from each start.
+        A local mode. Deterministic. One pass of O(L d^3) from the last path, a few from each of many starts.
         """
-        many = not self.path or changes <= _OFTEN or changes % _NOW_AND_THEN == 0
-        starts = self._starts(message, changes) if many else [psi[None] for psi in self.path]
-        G, h = message
-        n = len(starts[0])
-        rows = Evidence(np.broadcast_to(G, (n, *G.shape)), np.broadcast_to(h, (n, *h.shape)))
-        found = jacobian_surrogates(self._chain, rows, 0, starts)
-        best = int(found.log_density.argmax())
-        self.maps = [
-            AffineMap(*(part[best] if part.ndim > i else part for i, part in ((2, A), (1, c))))
-            for A, c in found.surrogates
-        ]
-        self.path = [psi[best] for psi in found.path]
+        if self.path and changes > _OFTEN and changes % _NOW_AND_THEN:
+            found = followed_tangents(self._chain, message, Tangents(self.maps, self.path, np.zeros(())))
+        else:
+            found = densest_tangents(self._chain, message, self._starts(message, changes))
+        self.maps, self.path = found.surrogates, found.path
 
     def _starts(self, message: Evidence, changes: int) -> list[Array]:
         """Paths from which tangents are sought, (n, d) a level: the last, the statistical surrogates', prior draws."""
@@ -73,21 +67,10 @@ class TangentSearch:
             psi = psi + rng.standard_normal((_PRIOR_STARTS, root.shape[1])) @ root.T
             drawn.append(psi)
             psi = self._chain.links[ell - 1](psi)
-        smooth = self._smoothed_path(message)
-        known = [smooth] if not self.path else [self.path, smooth]
-        return [np.vstack([*(path[i] for path in known), drawn[-1 - i]]) for i in range(len(smooth))]
-
-    def _smoothed_path(self, message: Evidence) -> list[Array]:
-        """The most probable path were the statistical surrogates the links."""
         messages = upward_messages(self._chain, self._statistical, message)
-        mean: Array = np.zeros(len(message.h))
-        path: list[Array] = []
-        for ell in range(len(self._chain.links), 0, -1):
-            if path:
-                A, c = self._statistical[ell]  # of f_{ell+1}
-                mean = A @ path[-1] + c
-            path.append(condition(mean, messages.latents[ell - 1], self._chain.covariances[ell])[0])
-        return path[::-1]
+        smooth = smoothed_path(self._chain, self._statistical, messages)
+        known = [self.path, smooth] if self.path else [smooth]
+        return [np.vstack([*(path[i] for path in known), drawn[-1 - i]]) for i in range(len(smooth))]
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""

@@ -12,7 +12,7 @@ from dts_gym.checks import check_agent
 from dts_gym.links import Link, MLPLink
 from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditProblem
-from dts_gym.rewards import GaussianReward
+from dts_gym.rewards import GaussianReward, PoissonReward
 from dts_gym.two_level import TwoLevelPosterior
 
 
@@ -221,7 +221,8 @@ class Cliff(Link):
 @pytest.mark.parametrize("branch", [0, 1])
 def test_links_that_are_not_finite_are_refused_with_their_values(branch):
     """Where the evidence leads over the cliff, `act` says so, and the agent is as it was."""
-    problem = BanditProblem(2, 1, DiffusionPrior([Cliff()], [1e-6 * np.eye(1), np.eye(1)], branch), GaussianReward(0.01))
+    prior = DiffusionPrior([Cliff()], [1e-6 * np.eye(1), np.eye(1)], branch)
+    problem = BanditProblem(2, 1, prior, GaussianReward(0.01))
     agent = make_agent("dTS", problem, seed=0, surrogate="statistical")
     for _ in range(4):
         agent.update([1.0], 0, 500.0)
@@ -234,3 +235,76 @@ def test_links_that_are_not_finite_are_refused_with_their_values(branch):
     steep = MLPLink([[[1e200]], [[1e200]]])
     with pytest.raises(ValueError, match=r"links\[0\] must give finite values, got \[inf\] at psi"):
         make_agent("dTS", BanditProblem(2, 1, DiffusionPrior([steep], [np.eye(1)] * 2, branch), GaussianReward(1.0)))
+
+
+@pytest.mark.parametrize("count", [20.0, 200.0])
+@pytest.mark.parametrize("settings", [{}, {"branch": 1}, {"approximation": "particles"}, {"surrogate": "statistical"}])
+def test_expansions_see_what_the_reward_says_of_the_latents(settings, count):
+    """One Poisson count, an action's own noise narrow, the latent's broad: mean and spread by quadrature."""
+    chain = LinearDiffusionPrior([np.eye(1)], [0.01 * np.eye(1), np.eye(1)])
+    prior = DiffusionPrior(chain.links, chain.covariances) if "surrogate" in settings else chain
+    agent = make_agent("dTS", BanditProblem(3, 1, prior, PoissonReward()), seed=0, **settings)
+    agent.update([1.0], 0, count)
+    grid = np.linspace(-5, 12, 20_001)
+    log_density = count * grid - np.exp(grid) - 0.5 * grid**2 / 1.01
+    weight = np.exp(log_density - log_density.max())
+    weight /= weight.sum()
+    mean = float(weight @ grid)
+    std = float(np.sqrt(weight @ (grid - mean) ** 2))
+    found_mean, found_cov = agent.moments()
+    assert abs(found_mean[0, 0] - mean) < 0.4 * std
+    assert abs(np.sqrt(found_cov[0, 0]) / std - 1) < 0.25
+
+
+@pytest.mark.parametrize("settings", [{}, {"approximation": "linearised"}, {"branch": 1}, {"branch": 2}])
+def test_questions_between_logged_rounds_change_no_later_action(settings):
+    env = gym.make("DiffusionBandit-v0", num_actions=8, dim=2, link="mlp")
+    silent, asked = (make_agent("dTS", env, seed=0, num_particles=8, **settings) for _ in range(2))
+    rng = np.random.default_rng(0)
+    for x, a, y in history(rng, 2, 8, 80):
+        silent.update(x, a, 4 * y)
+        asked.update(x, a, 4 * y)
+        asked.predict(x, deterministic=True)
+        asked.predict(x)
+        asked.sample_parameters()
+    for x in rng.uniform(-1, 1, (40, 2)):
+        assert silent.act(x) == asked.act(x)
+
+
+def test_the_tempered_bound_has_the_tempered_mean():
+    prior = DiffusionPrior([MLPLink([[[1.0]], [[3.0]]])], [np.eye(1)] * 2)  # 3 relu(psi): its mean is half its spread
+    agent = make_agent("dUCB", BanditProblem(4, 1, prior, GaussianReward(1.0)), seed=0, exploration=0.1)
+    agent.update([1.0], 0, 0.2)
+    mean, cov = agent.moments()
+    bounds = mean[:, 0] + np.sqrt(np.diag(cov))
+    assert bounds[0] != bounds[1]
+    for _ in range(20):
+        assert agent.act([1.0]) in np.flatnonzero(bounds == bounds.max())
+
+
+@pytest.mark.parametrize("agent_id", ["dTS", "GLM-TS"])
+def test_a_refused_batch_is_not_half_learned(agent_id):
+    env = gym.make("DiffusionBandit-v0", num_actions=4, dim=2, reward="poisson")
+    agent = make_agent(agent_id, env, seed=0)
+    agent.update([1.0, 0.5], 0, 2.0)
+    before = {name: array.copy() for name, array in agent._state().items()}
+    for contexts in ([[1.0, 0.0], [1e200, 0.0]], [[1.0, 0.0], [1e153, 1e153]]):
+        with pytest.raises(ValueError, match="finite"):
+            agent.update(contexts, [1, 2], [1.0, 1e9])
+        assert agent.num_updates == 1
+        for name, array in agent._state().items():
+            np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("count", [1e6, 1e12, 1e18])
+def test_counts_of_any_size_leave_a_proper_posterior(count):
+    env = gym.make("DiffusionBandit-v0", num_actions=4, dim=2, reward="poisson")
+    for agent_id in ("dTS", "GLM-TS"):
+        agent = make_agent(agent_id, env, seed=0)
+        agent.update([0.3, 0.7], 1, count)
+        agent.update([1.0, 1.0], 2, count)
+        mean, cov = agent.moments()
+        assert np.isfinite(mean).all()
+        assert np.linalg.eigvalsh(cov)[0] > -1e-12 * np.abs(cov).max()
+        if count <= 1e6:
+            assert [0.3, 0.7] @ mean[1] == pytest.approx(np.log(count), abs=0.01)

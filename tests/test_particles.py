@@ -9,7 +9,8 @@ from dts_gym.messages import Evidence, through_noise
 from dts_gym.particles import default_defensive, pick, resample, sample_actions, sample_shared, sample_thetas
 from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, random_mlp_prior
 from dts_gym.slice_sampling import slice_sample
-from dts_gym.surrogates import as_chain, deck_surrogates, jacobian_surrogates, statistical_surrogates, upward_messages
+from dts_gym.surrogates import as_chain, deck_surrogates, statistical_surrogates, upward_messages
+from dts_gym.tangents import jacobian_surrogates
 
 NAMES = ["jacobian", "statistical", "deck"]
 
