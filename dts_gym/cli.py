@@ -1,8 +1,9 @@
-"""The command line: ``dts-gym list``, ``run``, ``tune``, ``plot`` and ``bench``."""
+"""The command line: ``dts-gym list``, ``run``, ``tune``, ``plot``, ``posterior-error``, ``calibration``, ``bench``."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import os
 import re
@@ -18,10 +19,14 @@ import gymnasium as gym
 import tyro
 
 import dts_gym
+from dts_gym.archives import write_atomically
 from dts_gym.comparing import compare
 from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
+from dts_gym.error_problems import PROBLEMS
+from dts_gym.error_report import error_figure, error_table, verdict
 from dts_gym.experiment import Comparison
 from dts_gym.figures import regret_figure
+from dts_gym.posterior_error import OBSERVATIONS, posterior_error
 from dts_gym.records import load_records
 from dts_gym.registry import agent_class
 from dts_gym.report import table
@@ -81,13 +86,51 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class PosteriorError:
+    """Hold posterior draws of dTS against the truth: a table, a verdict, a figure, records."""
+
+    problems: tuple[str, ...] = tuple(PROBLEMS)
+    """Laws of histories: linear, mlp, bernoulli, poisson, mlp-bernoulli."""
+    observations: tuple[int, ...] = OBSERVATIONS
+    """Numbers of observations at which draws are looked at."""
+    seeds: int = 5
+    """Histories a problem."""
+    draws: int = 500
+    """Draws of a method's posterior; the truth has twice as many."""
+    out: Path | None = None
+    """New folder for records, table and figure; one under results/ unless given."""
+    workers: int = 1
+    """Processes."""
+    progress: bool = True
+    """Show a bar on stderr."""
+
+
+@dataclass(frozen=True)
 class List:
     """Show the environments with their options, and the agents."""
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Test the posteriors of dTS by simulation-based calibration."""
+
+
+@dataclass(frozen=True)
 class Bench:
     """Measure what a round costs."""
+
+
+@dataclass(frozen=True)
+class BenchChains:
+    """Measure what a round costs on chains of perceptrons, and with expanded rewards."""
+
+
+# Commands whose options are those of a function, which gives the text to print.
+_FUNCTIONS = {
+    "calibration": "dts_gym.calibration:run_calibration",
+    "bench": "dts_gym.bench:run_bench",
+    "bench-chains": "dts_gym.bench_chains:run_chain_bench",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,11 +168,11 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"dts-gym {dts_gym.__version__}")
         return 0
-    if arguments[:1] == ["bench"]:
-        return _bench(arguments[1:])
+    if arguments and arguments[0] in _FUNCTIONS:
+        return _call(arguments[0], arguments[1:])
     rest, env_arguments = split_env_arguments(arguments)
     command = tyro.cli(
-        Union[Run, Tune, Plot, List, Bench],  # noqa: UP007
+        Union[Run, Tune, Plot, PosteriorError, Calibration, List, Bench, BenchChains],  # noqa: UP007
         prog="dts-gym",
         description="Bayesian contextual bandits with structured priors.",
         args=rest or ["--help"],
@@ -138,6 +181,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _experiment(command, env_arguments, rest)
     if env_arguments:
         raise ValueError(f"{env_arguments[0]} goes with run and tune only")
+    if isinstance(command, PosteriorError):
+        return _posterior_error(command)
     return _plot(command) if isinstance(command, Plot) else _list()
 
 
@@ -185,6 +230,26 @@ def _plot(command: Plot) -> int:
     return 0
 
 
+def _posterior_error(command: PosteriorError) -> int:
+    out = command.out or _fresh_folder("posterior-error")
+    errors = posterior_error(
+        command.problems,
+        observations=command.observations,
+        seeds=command.seeds,
+        draws=command.draws,
+        out=out,
+        num_workers=command.workers,
+        progress=command.progress,
+    )
+    text = f"{error_table(errors)}\n{verdict(errors)}"
+    write_atomically(out / "table.txt", lambda file: file.write(text.encode()))
+    error_figure(errors, out / "posterior-error.png")
+    print(text)
+    print(f"figure:  {out / 'posterior-error.png'}")
+    print(f"records: {out}")
+    return 0
+
+
 def _show(comparison: Comparison, folder: Path, figure: Path) -> None:
     """Print the tables, draw the figure, say where things are."""
     tuned = comparison if comparison.experiment.role == "tuning" else comparison.tuning
@@ -210,13 +275,11 @@ def _list() -> int:
     return 0
 
 
-def _bench(arguments: list[str]) -> int:
-    from dts_gym.bench import run_bench
-
-    result = tyro.cli(run_bench, prog="dts-gym bench", args=arguments)
-    if isinstance(result, str):
-        print(result)
-    return result if isinstance(result, int) else 0
+def _call(name: str, arguments: list[str]) -> int:
+    module, _, function = _FUNCTIONS[name].partition(":")
+    result = tyro.cli(getattr(importlib.import_module(module), function), prog=f"dts-gym {name}", args=arguments)
+    print(result)
+    return 0
 
 
 def _first_line(load: Callable[[str], Any], name: str) -> str:

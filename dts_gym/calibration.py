@@ -1,0 +1,419 @@
+r"""Simulation-based calibration: are an agent's posterior draws draws of the posterior?
+
+Draw theta from the prior, rewards given theta, and M independent draws of the agent's posterior given the rewards.
+Were they the posterior's, theta and the draws would be M + 1 exchangeable draws of one law: the rank of any function of
+theta among the draws would be uniform on 0..M, whatever the data. So ranks of many simulations tell a wrong posterior,
+and the shape of their histogram how it is wrong, without the truth being known:
+
+    more ranks at both ends than in the middle    the posterior is too narrow
+    more in the middle                            it is too wide
+    more at the high (low) end                    it is too low (high): the draws lie below (above) the truth
+
+Three tests look at the ranks: a chi-square over bins, their mean (shift), and their mean distance from the middle
+(spread). Uniform ranks are necessary, not sufficient: functions that were not looked at may be off. The log-likelihood
+is among those looked at, for it depends on the data too, and so tells a posterior that has not learned.
+
+Source: Talts, Betancourt, Simpson, Vehtari and Gelman, "Validating Bayesian inference algorithms with simulation-based
+calibration" (2018); for functions of theta and data, Modrak et al., "Simulation-based calibration checking for Bayesian
+computation: the choice of test quantities shapes sensitivity" (2023).
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy.stats import chi2, norm
+
+from dts_gym.arrays import IntArray, integer
+from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, Prior, random_linear_prior, random_mlp_prior
+from dts_gym.problem import BanditProblem
+from dts_gym.registry import make_agent
+from dts_gym.report import layout
+from dts_gym.rewards import BernoulliReward, GaussianReward, RewardModel
+from dts_gym.runner import progress_bar
+from dts_gym.seeding import seed_sequence, stream
+
+Claim = Literal["exact", "consistent", "approximate"]
+
+# A z-score from here on is no chance: two-sided 6.8e-6, up to twice that for a chi-square of 16 to 60 a bin.
+Z_LIMIT = 4.5
+_PART = 20  # simulations a job
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationProblem:
+    """A bandit and an agent whose posterior is to be tested on it.
+
+    Parameters
+    ----------
+    name : as results show it.
+    problem : of any prior, rewards and features.
+    agent : id of an agent with posterior draws.
+    settings : the agent's own.
+    claim : what the agent's posterior is said to be; "consistent" in the number of particles. Shown, not used.
+    num_rounds : rewards in a simulation.
+    """
+
+    name: str
+    problem: BanditProblem
+    agent: str = "dTS"
+    settings: Mapping[str, Any] | None = None
+    claim: Claim = "exact"
+    num_rounds: int = 10
+
+
+def _five_actions(name: str, prior: Prior, model: RewardModel, claim: Claim, **settings: Any) -> CalibrationProblem:
+    return CalibrationProblem(name, BanditProblem(5, prior.dim, prior, model), settings=settings, claim=claim)
+
+
+# Actions are near each other and rewards few: most of the posterior is in the shared levels, where engines differ.
+# With Sigma_1 = I and 20 rounds, their standard deviation could be a fifth too small unseen.
+_LINEAR = LinearDiffusionPrior(random_linear_prior(3, 2).weights, [np.eye(3) / 16, np.eye(3), np.eye(3)])
+_MLP = DiffusionPrior(random_mlp_prior(2, 2).links, [np.eye(2) / 16, np.eye(2), np.eye(2)])
+_GAUSSIAN = GaussianReward(1.0)
+
+PROBLEMS = (
+    _five_actions("linear", _LINEAR, _GAUSSIAN, "exact"),
+    _five_actions("linear-branch", _LINEAR.with_branch(1), _GAUSSIAN, "exact"),
+    _five_actions("linear-particles", _LINEAR, _GAUSSIAN, "exact", approximation="particles"),
+    _five_actions("mlp-particles", _MLP, _GAUSSIAN, "consistent", approximation="particles"),
+    _five_actions("mlp-linearised", _MLP, _GAUSSIAN, "approximate", approximation="linearised"),
+    _five_actions("mlp-deck", _MLP, _GAUSSIAN, "approximate", approximation="deck"),
+    _five_actions("linear-bernoulli", _LINEAR, BernoulliReward(), "approximate"),
+)
+_NAMES = tuple(problem.name for problem in PROBLEMS)
+
+
+class RankTest(NamedTuple):
+    """How far ranks are from uniform.
+
+    Attributes
+    ----------
+    p_value : of the chi-square test over bins.
+    z_score : its normal score, of the upper tail; at most 37.
+    shift : mean of the ranks less M / 2, relative to M + 1: -1/2 to 1/2.
+    shift_z : the same in standard errors.
+    spread : mean distance of the ranks from M / 2, relative to that of uniform ranks: 0 to 2.
+    spread_z : its difference from 1 in standard errors.
+    verdict : "uniform" where all three z are within 4.5. Else what the larger of shift and spread says of the
+        posterior, "too low" or "too high", "too narrow" or "too wide"; where neither is 3 standard errors, "misshapen",
+        or "too even" if the bins are.
+    """
+
+    p_value: float
+    z_score: float
+    shift: float
+    shift_z: float
+    spread: float
+    spread_z: float
+    verdict: str
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The ranks of one problem's simulations.
+
+    Parameters
+    ----------
+    problem : CalibrationProblem
+    quantities : Q names of functions of theta.
+    ranks : (N, Q) int64, each in 0..draws.
+    draws : M.
+    bins : of the chi-square test.
+    """
+
+    problem: CalibrationProblem
+    quantities: tuple[str, ...]
+    ranks: IntArray
+    draws: int
+    bins: int
+
+    @cached_property
+    def tests(self) -> dict[str, RankTest]:
+        """The test of every quantity."""
+        columns = zip(self.quantities, self.ranks.T, strict=True)
+        return {quantity: rank_test(ranks, self.draws, self.bins) for quantity, ranks in columns}
+
+    @property
+    def largest_z(self) -> float:
+        """The largest absolute z-score of all tests."""
+        return max(abs(z) for test in self.tests.values() for z in (test.z_score, test.shift_z, test.spread_z))
+
+    def histogram(self) -> IntArray:
+        """Ranks in each bin, (Q, bins)."""
+        return np.array([_counts(ranks, self.draws, self.bins) for ranks in self.ranks.T])
+
+
+def calibrate(
+    problems: Sequence[str | CalibrationProblem] | None = None,
+    *,
+    simulations: int = 1000,
+    draws: int = 63,
+    bins: int = 16,
+    seed: int = 0,
+    num_workers: int = 1,
+    progress: bool = False,
+) -> list[Calibration]:
+    """Rank statistics of agents' posteriors.
+
+    Parameters
+    ----------
+    problems : of your own, or names among `PROBLEMS`; None: all of these.
+    simulations : N, at least 5 a bin.
+    draws : M, posterior draws a simulation.
+    bins : of the chi-square test, 2..M+1.
+    seed : of everything random. Simulation i has the same theta, contexts, actions and noise in all problems of one
+        shape, prior and reward family: agents are compared on the same data.
+    num_workers : processes; the result does not depend on it.
+    progress : show a bar on stderr.
+
+    Returns
+    -------
+    list of Calibration
+        In the order of ``problems``.
+
+    Notes
+    -----
+    Contexts are uniform on [-1, 1]^d, actions uniform too, and the first round plays action 0. With disjoint features
+    the last of several actions is never played. The quantities are the first and the last coordinate of the played
+    and of the unplayed action (or of the shared parameter), the best action's mean reward and the average over
+    actions, both at a fixed context, and the log-likelihood. Ties, of laws with atoms, are broken at random.
+
+    At 4.5 standard errors N = 1000 tells a shift of 0.04 and a spread 8 % off: what is smaller passes. Costs, N times,
+    ``num_rounds`` updates and M draws.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a number out of range, or an agent has no posterior draws.
+
+    Examples
+    --------
+    >>> (result,) = calibrate(["linear"], simulations=80, draws=15, bins=4)
+    >>> result.ranks.shape, result.tests["log-likelihood"].verdict
+    ((80, 7), 'uniform')
+    """
+    asked = [_known(problem) for problem in _listed(problems)]
+    M = integer("draws", draws, 1)
+    B = integer("bins", bins, 2, M + 1)
+    N = integer("simulations", simulations, 5 * B)
+    integer("seed", seed, 0)
+    integer("num_workers", num_workers, 1)
+    for problem in asked:
+        integer("num_rounds", problem.num_rounds, 1)
+        agent = make_agent(problem.agent, problem.problem, seed=0, **(problem.settings or {}))
+        if not hasattr(agent, "sample_parameters"):
+            raise ValueError(f"agent must be one with posterior draws, got {problem.agent!r}")
+    jobs = [(i, start) for i in range(len(asked)) for start in range(0, N, _PART)]
+    ranks = [np.empty((N, len(_quantities(problem.problem))), dtype=np.int64) for problem in asked]
+    parts = _parts(asked, jobs, N, M, seed, num_workers)
+    for (i, start), part in progress_bar(parts, progress, len(jobs), "calibration"):
+        ranks[i][start : start + len(part)] = part
+    return [
+        Calibration(problem, tuple(_quantities(problem.problem)), found, M, B)
+        for problem, found in zip(asked, ranks, strict=True)
+    ]
+
+
+def rank_test(ranks: IntArray, draws: int, bins: int) -> RankTest:
+    """Test ranks on 0..draws for being uniform.
+
+    Parameters
+    ----------
+    ranks : (N,)
+    draws : M.
+    bins : of the chi-square; they need not divide M + 1.
+
+    Examples
+    --------
+    >>> ranks = np.random.default_rng(0).integers(64, size=1000)
+    >>> rank_test(ranks, 63, 16).verdict, rank_test(16 + ranks // 2, 63, 16).verdict
+    ('uniform', 'too wide')
+    """
+    N = len(ranks)
+    positions = np.arange(draws + 1)
+    expected = N * _counts(positions, draws, bins) / (draws + 1)
+    statistic = float(((_counts(ranks, draws, bins) - expected) ** 2 / expected).sum())
+    p_value = float(chi2.sf(statistic, bins - 1))
+    z_score = float(norm.isf(max(p_value, 1e-300)))
+    shift = float(ranks.mean() - draws / 2)
+    distances = np.abs(positions - draws / 2)
+    distance = float(np.abs(ranks - draws / 2).mean())
+    shift_z = shift / float(positions.std()) * math.sqrt(N)
+    # Two draws or one leave the distances without spread.
+    error = max(float(distances.std()), 1e-12) / math.sqrt(N)
+    spread_z = (distance - float(distances.mean())) / error
+    verdict = _verdict(z_score, shift_z, spread_z)
+    spread = distance / float(distances.mean())
+    return RankTest(p_value, z_score, shift / (draws + 1), shift_z, spread, spread_z, verdict)
+
+
+def calibration_table(results: Sequence[Calibration]) -> str:
+    """The tests as text, a row a quantity, with the false-alarm rate below."""
+    header = ("problem", "claim", "quantity", "p", "z", "shift (z)", "spread (z)", "verdict")
+    rows: list[tuple[str, ...]] = [header]
+    for result in results:
+        for quantity, test in result.tests.items():
+            shift = f"{test.shift:+.3f} ({test.shift_z:+.1f})"
+            spread = f"{test.spread:.2f} ({test.spread_z:+.1f})"
+            name, claim = result.problem.name, result.problem.claim
+            rows.append(
+                (name, claim, quantity, f"{test.p_value:.2g}", f"{test.z_score:+.1f}", shift, spread, test.verdict)
+            )
+    sizes = sorted({f"{len(r.ranks)} simulations of {r.draws} draws, {r.bins} bins" for r in results})
+    rate = 3 * 2 * float(norm.sf(Z_LIMIT))
+    return (
+        layout(rows, "text")
+        + f"{'; '.join(sizes)}. Uniform: all three |z| < {Z_LIMIT}. By chance alone a row is not with probability\n"
+        + f"{rate:.0e}, any of the {len(rows) - 1} with {rate * (len(rows) - 1):.0e} at most.\n"
+    )
+
+
+def run_calibration(
+    problems: tuple[str, ...] = _NAMES,
+    simulations: int = 1000,
+    draws: int = 63,
+    bins: int = 16,
+    workers: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+) -> str:
+    """Test the posteriors of dTS by simulation-based calibration: ranks of the truth among posterior draws.
+
+    Parameters
+    ----------
+    problems : names; all unless given.
+    simulations : bandits drawn a problem.
+    draws : posterior draws a bandit.
+    bins : of the chi-square test over ranks.
+    workers : processes.
+    seed : of everything random.
+    progress : show a bar on stderr.
+
+    Returns
+    -------
+    str
+        A table.
+    """
+    return calibration_table(
+        calibrate(
+            problems,
+            simulations=simulations,
+            draws=draws,
+            bins=bins,
+            seed=seed,
+            num_workers=workers,
+            progress=progress,
+        )
+    )
+
+
+def _listed(problems: Sequence[str | CalibrationProblem] | None) -> Sequence[str | CalibrationProblem]:
+    if problems is None:
+        return PROBLEMS
+    if isinstance(problems, str) or not len(problems):
+        raise ValueError(f"problems must be a list of one at least, got {problems!r}")
+    return problems
+
+
+def _known(problem: str | CalibrationProblem) -> CalibrationProblem:
+    if isinstance(problem, CalibrationProblem):
+        return problem
+    if problem not in _NAMES:
+        raise ValueError(f"problems must be CalibrationProblems or names among {list(_NAMES)}, got {problem!r:.200}")
+    return PROBLEMS[_NAMES.index(problem)]
+
+
+def _parts(
+    problems: Sequence[CalibrationProblem],
+    jobs: Sequence[tuple[int, int]],
+    simulations: int,
+    draws: int,
+    seed: int,
+    num_workers: int,
+) -> Iterator[tuple[tuple[int, int], IntArray]]:
+    """Ranks of parts of the simulations, in any order."""
+
+    def arguments(i: int, start: int) -> tuple[CalibrationProblem, int, range, int, int]:
+        return problems[i], i, range(start, min(start + _PART, simulations)), draws, seed
+
+    if num_workers == 1:
+        yield from (_part(*arguments(*job)) for job in jobs)
+        return
+    import joblib
+
+    # Ctrl-C reaches all processes of a terminal: it is for this one to stop the others.
+    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1, **quiet):
+        pool = joblib.Parallel(n_jobs=num_workers, return_as="generator_unordered", batch_size=1)
+        yield from pool(joblib.delayed(_part)(*arguments(*job)) for job in jobs)
+
+
+def _part(
+    problem: CalibrationProblem, number: int, indices: range, draws: int, seed: int
+) -> tuple[tuple[int, int], IntArray]:
+    return (number, indices[0]), np.array([_ranks(problem, index, draws, seed) for index in indices])
+
+
+def _ranks(problem: CalibrationProblem, index: int, draws: int, seed: int) -> IntArray:
+    """Ranks of the quantities' true values among those of the posterior draws, (Q,), in one simulation."""
+    bandit, n = problem.problem, problem.num_rounds
+    root = np.random.SeedSequence(seed, spawn_key=(index,))
+    K, shared, model = bandit.num_actions, bandit.features == "shared", bandit.reward_model
+    theta = bandit.prior.sample(stream(root, "instance"), 1 if shared else K)  # (K, d), (1, d) if shared
+    contexts = stream(root, "contexts").uniform(-1.0, 1.0, (n, *bandit.context_shape))
+    actions = stream(root, "history").integers(K if shared else _num_played(K), size=n)
+    actions[0] = 0
+    features = contexts[np.arange(n), actions] if shared else contexts  # (n, d)
+    rows = np.zeros_like(actions) if shared else actions
+    rewards = model.sample(stream(root, "noise"), (features * theta[rows]).sum(axis=-1))
+    agent: Any = make_agent(problem.agent, bandit, seed=seed_sequence(root, "agent"), **(problem.settings or {}))
+    agent.update(contexts, actions, rewards)
+    drawn = [agent.sample_parameters().reshape(theta.shape) for _ in range(draws)]
+    thetas = np.array([theta, *drawn])  # (M + 1, K, d), the truth first
+    fixed = stream(seed, "contexts").uniform(-1.0, 1.0, bandit.context_shape)
+    means = model.mean(thetas[:, 0] @ fixed.T if shared else thetas @ fixed)  # (M + 1, K)
+    fit = model.log_likelihood(rewards, np.einsum("nd,mnd->mn", features, thetas[:, rows])).sum(axis=-1)
+    places = [place for place in _quantities(bandit).values() if place is not None]
+    theta_values = [thetas[:, a, i] for a, i in places]
+    values = np.column_stack([*theta_values, means.max(axis=-1), means.mean(axis=-1), fit])  # (M + 1, Q)
+    ties = (values[1:] == values[0]).sum(axis=0)
+    return np.asarray((values[1:] < values[0]).sum(axis=0) + stream(root, "check").integers(ties + 1))
+
+
+def _num_played(num_actions: int) -> int:
+    """Actions that simulations play: all but the last of several."""
+    return max(num_actions - 1, 1)
+
+
+def _quantities(problem: BanditProblem) -> dict[str, tuple[int, int] | None]:
+    """Names of the quantities: with an action and a coordinate of theta, and of three more."""
+    K, coordinates = problem.num_actions, sorted({0, problem.dim - 1})
+    places: dict[str, tuple[int, int] | None]
+    if problem.features == "shared":
+        places = {f"theta[{i}]": (0, i) for i in coordinates}
+    else:
+        actions = {"played": 0} | ({"unplayed": K - 1} if _num_played(K) < K else {})
+        places = {f"{what} theta[{a}, {i}]": (a, i) for what, a in actions.items() for i in coordinates}
+    return {**places, "best mean": None, "average mean": None, "log-likelihood": None}
+
+
+def _counts(ranks: IntArray, draws: int, bins: int) -> IntArray:
+    """Ranks in each of ``bins`` bins, as even as they can be, (bins,)."""
+    return np.bincount(ranks * bins // (draws + 1), minlength=bins)
+
+
+def _verdict(z_score: float, shift_z: float, spread_z: float) -> str:
+    if max(abs(z_score), abs(shift_z), abs(spread_z)) < Z_LIMIT:
+        return "uniform"
+    if max(abs(shift_z), abs(spread_z)) < 3.0:
+        return "misshapen" if z_score > 0 else "too even"
+    if abs(spread_z) >= abs(shift_z):
+        return "too narrow" if spread_z > 0 else "too wide"
+    return "too low" if shift_z > 0 else "too high"  # high ranks: the draws lie below the truth

@@ -1,0 +1,232 @@
+"""Errors of posterior draws as a table, as a verdict in words, and as a figure."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from dts_gym.archives import write_atomically
+from dts_gym.arrays import Array
+from dts_gym.error_problems import METHODS, R_HAT_LIMIT
+from dts_gym.figures import _COLOURS
+from dts_gym.posterior_error import CONTROL, ErrorRecord, PosteriorErrors
+from dts_gym.report import Style, layout, plus_minus, standard_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Grade = Literal["floor", "close", "off", "no truth"]
+
+# A distance further out than this is no chance: once in 300 000.
+_APART = 4.5
+# In standard deviations of the truth: what a mean, or as a share what a covariance, may be off and still be close.
+_CLOSE = 0.25
+
+
+@dataclass(frozen=True)
+class ErrorSummary:
+    """One method after one number of observations of one problem: means over histories, with their standard errors.
+
+    Attributes
+    ----------
+    mean_error, covariance_error, energy : of `ErrorRecord`, as (mean, standard error).
+    noise_floor : root mean square of ``energy`` under draws of the truth.
+    z_score : of ``energy``: the histories' scores, summed, over the root of their number.
+    r_hat : the worst.
+    mean_excess, covariance_excess : what the errors have beyond chance: roots of mean squares less the control's.
+    grade : "floor" where ``z_score`` does not tell the draws from the truth's, "close" where it does but neither
+        excess is above a quarter, else "off"; "no truth" where Markov chains have not converged.
+    """
+
+    problem: str
+    observations: int
+    method: str
+    histories: int
+    mean_error: tuple[float, float]
+    covariance_error: tuple[float, float]
+    energy: tuple[float, float]
+    noise_floor: float
+    z_score: float
+    r_hat: float
+    mean_excess: float
+    covariance_excess: float
+    grade: Grade
+
+
+def summarise(errors: PosteriorErrors) -> list[ErrorSummary]:
+    """A summary a problem, number of observations and method, in that order; the control comes first."""
+    cells: dict[tuple[str, int, str], list[ErrorRecord]] = {}
+    for record in errors.records:
+        cells.setdefault((record.problem, record.observations, record.method), []).append(record)
+    return [_summary(records, cells[problem, n, CONTROL]) for (problem, n, _), records in cells.items()]
+
+
+def error_table(errors: PosteriorErrors, style: Style = "text") -> str:
+    """Errors of every method, means over histories with their standard errors; ``!`` marks a truth that is none.
+
+    Parameters
+    ----------
+    errors : of `posterior_error`.
+    style : "text" or "markdown".
+    """
+    header = ("problem", "n", "method", "mean error", "cov. error", "energy distance", "floor", "z", "R-hat", "grade")
+    rows = [
+        (
+            row.problem,
+            str(row.observations),
+            row.method,
+            plus_minus(*row.mean_error) if row.histories > 1 else f"{row.mean_error[0]:.3f}",
+            plus_minus(*row.covariance_error) if row.histories > 1 else f"{row.covariance_error[0]:.3f}",
+            plus_minus(*row.energy) if row.histories > 1 else f"{row.energy[0]:.4f}",
+            f"{row.noise_floor:.4f}",
+            f"{row.z_score:.1f}",
+            f"{row.r_hat:.3f}" + ("!" if row.grade == "no truth" else ""),
+            row.grade,
+        )
+        for row in summarise(errors)
+    ]
+    return layout([header, *rows], style)
+
+
+def verdict(errors: PosteriorErrors) -> str:
+    """Which method is safe where, by the numbers alone."""
+    rows = [row for row in summarise(errors) if row.method != CONTROL]
+    settings = errors.settings
+    lines = [
+        f"Over {len(settings.seeds)} histories, {settings.draws} draws each. Floor: not told from the truth's draws "
+        f"(z < {_APART}).",
+        f"Close: told, but beyond chance the mean is off by at most {_CLOSE} standard deviations and the covariance",
+        "by at most that share. Off: one is off by more, see the number in brackets.",
+    ]
+    safe: dict[str, list[str]] = {}
+    for problem in settings.problems:
+        lines.append(f"{problem}:")
+        own = [row for row in rows if row.problem == problem]
+        for method in dict.fromkeys(row.method for row in own):
+            cells = [row for row in own if row.method == method]
+            lines.append(f"  {method}: {_by_grade(cells)}")
+            if all(row.grade in ("floor", "close") for row in cells):
+                safe.setdefault(problem, []).append(method)
+    lines.append("Safe, at the floor or close at every n:")
+    lines += [f"  {problem}: {', '.join(safe.get(problem, ['none']))}" for problem in settings.problems]
+    return "\n".join(lines) + "\n"
+
+
+def error_figure(errors: PosteriorErrors, path: str | os.PathLike[str]) -> None:
+    """Draw the energy distance against the number of observations, both on log scales, a panel a problem.
+
+    Parameters
+    ----------
+    errors : of `posterior_error`.
+    path : of the PNG; its folder must exist.
+
+    Notes
+    -----
+    The grey band is the noise floor of a mean over the histories. Distances are unbiased, and those of exact draws
+    are as often negative as not: what is below the band's middle is drawn there.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows, problems = summarise(errors), errors.settings.problems
+    columns = min(len(problems), 3)
+    lines = math.ceil(len(problems) / columns)
+    figure = Figure(figsize=(1.5 + 3.6 * columns, 0.9 + 3.1 * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(lines, columns, squeeze=False)
+    found = {row.method for row in rows}
+    methods = [method.label for method in METHODS if method.label in found]
+    colours = {method: _COLOURS[i % len(_COLOURS)] for i, method in enumerate(methods)}
+    bottom = min(row.noise_floor for row in rows) / 4.0
+    for place, axes in enumerate(grid.flat):
+        if place < len(problems):
+            _panel(axes, [row for row in rows if row.problem == problems[place]], colours, bottom)
+            axes.set_title(problems[place])
+        else:
+            axes.set_axis_off()
+    figure.supxlabel("Observations")
+    figure.supylabel("Energy distance to the true posterior")
+    handles = {label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels())}  # noqa: B905
+    names = [*methods, "noise floor"]
+    figure.legend([handles[name] for name in names], names, frameon=False, loc="outside right center")
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def _panel(axes: Axes, rows: list[ErrorSummary], colours: dict[str, str], bottom: float) -> None:
+    control = [row for row in rows if row.method == CONTROL]
+    n = np.array([row.observations for row in control], dtype=np.float64)
+    floor = np.array([row.noise_floor for row in control])
+    band = np.array([0.9, 1.1]) * n if len(n) == 1 else n  # a single length is a band of some width all the same
+    axes.fill_between(band, bottom, np.broadcast_to(floor, band.shape), color="0.85", linewidth=0, label="noise floor")
+    middle = np.sqrt(floor * bottom)
+    for method in dict.fromkeys(row.method for row in rows if row.method != CONTROL):
+        own = [row for row in rows if row.method == method]
+        mean, error = (np.array(part) for part in zip(*(row.energy for row in own), strict=True))
+        low, high = (np.maximum(part, middle) for part in (mean - error, mean + error))
+        line = dict(color=colours[method], linewidth=1.6, marker="o", markersize=4, label=method)
+        axes.plot(n, np.maximum(mean, middle), **line)  # type: ignore[arg-type]
+        if np.isfinite(error).all():
+            axes.fill_between(n, low, high, color=colours[method], alpha=0.2, linewidth=0)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=bottom)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _summary(records: list[ErrorRecord], control: list[ErrorRecord]) -> ErrorSummary:
+    H, first = len(records), records[0]
+    z = sum(record.z_score for record in records) / math.sqrt(H)
+    r_hat = max(record.r_hat for record in records)
+    mean_excess = _excess([r.mean_error for r in records], [r.mean_error for r in control])
+    covariance_excess = _excess([r.covariance_error for r in records], [r.covariance_error for r in control])
+    grade: Grade = "close" if max(mean_excess, covariance_excess) <= _CLOSE else "off"
+    if r_hat > R_HAT_LIMIT:
+        grade = "no truth"
+    elif z < _APART:
+        grade = "floor"
+    return ErrorSummary(
+        problem=first.problem,
+        observations=first.observations,
+        method=first.method,
+        histories=H,
+        mean_error=_mean([record.mean_error for record in records]),
+        covariance_error=_mean([record.covariance_error for record in records]),
+        energy=_mean([record.energy for record in records]),
+        noise_floor=math.sqrt(sum(record.noise_floor**2 for record in records)) / H,
+        z_score=z,
+        r_hat=r_hat,
+        mean_excess=mean_excess,
+        covariance_excess=covariance_excess,
+        grade=grade,
+    )
+
+
+def _mean(values: list[float]) -> tuple[float, float]:
+    array: Array = np.array(values)
+    return float(array.mean()), float(standard_error(array))
+
+
+def _excess(errors: list[float], control: list[float]) -> float:
+    """What is left of a root mean square error when chance's part is taken off."""
+    return math.sqrt(max(float(np.square(errors).mean() - np.square(control).mean()), 0.0))
+
+
+def _by_grade(cells: list[ErrorSummary]) -> str:
+    """Grades with the numbers of observations that have them: "floor at n = 1, 10; off at n = 100 (0.81)"."""
+    parts = []
+    for grade in ("floor", "close", "off", "no truth"):
+        own = [row for row in cells if row.grade == grade]
+        if own:
+            parts.append(f"{grade} at n = {', '.join(_with_excess(row) for row in own)}")
+    return "; ".join(parts)
+
+
+def _with_excess(row: ErrorSummary) -> str:
+    return f"{row.observations}" + (
+        f" ({max(row.mean_excess, row.covariance_excess):.2f})" if row.grade == "off" else ""
+    )
