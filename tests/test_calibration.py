@@ -66,7 +66,7 @@ def test_a_wrong_scale_is_told(exploration, verdict):
 
 def test_a_shared_part_with_too_little_spread_is_told(monkeypatch):
     draw_shared = TwoLevelPosterior._draw_shared
-    monkeypatch.setattr(TwoLevelPosterior, "_draw_shared", lambda self, lead, rng, _: draw_shared(self, lead, rng, 0.6))
+    monkeypatch.setattr(TwoLevelPosterior, "_draw_shared", lambda self, lead, rng, _: draw_shared(self, lead, rng, 0.5))
     tests = wrong()
     assert {tests[name].verdict for name in ("played theta[0, 0]", "unplayed theta[4, 0]")} == {"too narrow"}
 
