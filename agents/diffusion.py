@@ -20,6 +20,7 @@ from dts_gym.problem import BanditProblem
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.shared_parameter import SharedParameterPosterior
 from dts_gym.slice_posterior import SlicePosterior
+from dts_gym.surrogates import default_surrogate
 from dts_gym.two_level import TwoLevelPosterior
 
 Approximation = Literal["particles", "linearised", "deck", "slice"]
@@ -41,7 +42,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         a linear chain is its closed form.
     num_particles : of "particles"; of "slice" its Markov chains.
     num_steps : of "slice", after each reward and for each draw.
-    surrogate : affine stand-ins for the links in the messages: "jacobian" (None) or "statistical".
+    surrogate : affine stand-ins for the links in the messages: "jacobian" or "statistical"; None takes the one that
+        serves the prior's links, "statistical" for denoisers, else "jacobian".
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
     pool_size : with a chain by approximation and a branch above 0, draws of the prior that stand for the unplayed
         actions of a round; exact up to that many of them.
@@ -80,7 +82,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         self._num_steps = integer("num_steps", num_steps, 1)
         if approximation == "slice" and self.branch != 0:
             raise ValueError(f"branch must be 0 for approximation 'slice', got {self.branch}")
-        self._surrogate: Surrogate = "deck" if approximation == "deck" else surrogate or "jacobian"
+        self._surrogate: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
         self._expansion: Mode = expansion
         self._pool_size = integer("pool_size", pool_size, 1)
         super().__init__(
@@ -106,8 +108,9 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         that no particle visits.
         """
         engine = self._engine
-        sampled = isinstance(engine, ChainPosterior | BranchedPosterior)
-        return {"effective_sample_size": engine.effective_sample_size} if sampled else {}
+        if isinstance(engine, ChainPosterior | BranchedPosterior):
+            return {"effective_sample_size": engine.effective_sample_size}
+        return {}
 
     @property
     def _engine(self) -> ActionPosterior | BranchedPosterior:

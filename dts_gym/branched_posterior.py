@@ -213,16 +213,13 @@ class BranchedPosterior:
                 return self._from_clouds(rng, scale), None
             own = self._own_filters(played, None, rng, scale)
             return pick(own, rng)[0], None
-        parent = self._shared_draw(rng, scale)
+        parent: Array = self._shared_draws(1, rng, scale)[0]
         if not played:
             return np.empty((0, self.table.dim)), parent
         return pick(self._own_filters(played, parent[None], rng, scale), rng)[0], parent
 
-    def _shared_draw(self, rng: np.random.Generator, scale: float) -> Array:
-        """One draw of ``f_{b+1}(psi_{b+1})``, (d,)."""
-        return self._shared_draws(1, rng, scale)[0]
-
     def _shared_draws(self, size: int, rng: np.random.Generator, scale: float) -> Array:
+        """Draws of ``f_{b+1}(psi_{b+1})``, (size, d)."""
         if len(self.table):
             messages = self._upward(range(len(self.table)))
         else:
@@ -336,8 +333,9 @@ class BranchedPosterior:
         bounds = mean + np.sqrt(scale**2 * variance + spread.clip(0.0))
         top = -np.inf
         if len(self.unplayed):
-            top = contexts @ value0 + np.sqrt(scale**2 * self._own_std(contexts) ** 2 + contexts @ cov0 @ contexts)
-        best = max(bounds.max(initial=-np.inf), float(top))
+            variance0 = scale**2 * self._own_std(contexts) ** 2 + float(contexts @ cov0 @ contexts)
+            top = float(contexts @ value0) + variance0**0.5
+        best = max(float(bounds.max(initial=-np.inf)), top)
         tied = self.table.actions[bounds == best]
         chosen = int(rng.integers(len(tied) + (len(self.unplayed) if top == best else 0)))
         return np.asarray(tied[chosen] if chosen < len(tied) else self.unplayed.draw_one(rng))
