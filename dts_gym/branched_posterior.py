@@ -243,7 +243,7 @@ class BranchedPosterior:
         size: int = 1,
         num_particles: int | None = None,
     ) -> Particles:
-        """Filters of played actions' own levels, (n, k, P, d), given draws (n, d) of the shared part if there is one."""
+        """Filters of played actions' own levels, (n, k, P, d), given draws (n, d) of a shared part."""
         particles = sample_actions(
             self._chain, self._upward(slots), self.branch, parents, num_particles or self.num_particles, rng,
             size=size, exploration=scale, defensive=self._defensive,
