@@ -21,10 +21,12 @@ class Link(ABC):
     ----------
     dim : d.
     affine : whether ``f(psi) = W psi + c`` exactly.
+    surrogate : which affine stand-in serves messages best, see `dts_gym.surrogates`.
     """
 
     dim: int
     affine: bool = False
+    surrogate: Literal["jacobian", "statistical"] = "jacobian"
 
     @abstractmethod
     def __call__(self, psi: Array) -> Array:
@@ -37,6 +39,10 @@ class Link(ABC):
     def value_and_jacobian(self, psi: Array) -> tuple[Array, Array]:
         """Both at once: (..., d) -> (..., d), (..., d, d)."""
         return self(psi), self.jacobian(psi)
+
+    def affine_predictor(self) -> tuple[Array, Array] | None:
+        """The best affine predictor of the link's value, (d, d) and (d,), where a closed form is known; else None."""
+        return None
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Settings (JSON) and arrays from which `link_from_state` builds an equal link.

@@ -14,7 +14,7 @@ independent there may be any number of leading axes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -124,14 +124,15 @@ def statistical_surrogates(prior: HasChain, rng: np.random.Generator, num_draws:
     Parameters
     ----------
     prior : a prior, or its chain.
-    rng : of the draws; used only where a link is not affine.
+    rng : of the draws; used only where a link is not affine and knows no predictor.
     num_draws : N, more than d.
 
     Returns
     -------
     list of AffineMap
-        L maps. An affine link is its own, exactly; the others carry a Monte Carlo error of order ``N^-1/2``, which
-        costs particles, not correctness.
+        L maps. An affine link is its own, exactly; a denoiser's is known from its forward process
+        (`dts_gym.links.Link.affine_predictor`); the others carry a Monte Carlo error of order ``N^-1/2``, which costs
+        particles, not correctness.
 
     Notes
     -----
@@ -151,13 +152,20 @@ def statistical_surrogates(prior: HasChain, rng: np.random.Generator, num_draws:
     d = chain.covariances[0].shape[0]
     N = integer("num_draws", num_draws, d + 1)
     surrogates: list[AffineMap] = []
+    known = [affine_map(link) if link.affine else _predictor(link) for link in chain.links]
     mean = np.zeros((N, d))
     for ell in range(len(chain.links), 0, -1):
-        link, root = chain.links[ell - 1], chain.roots[ell]  # f_ell, of Sigma_{ell+1}
-        psi = mean + rng.standard_normal((N, root.shape[1])) @ root.T
-        mean = finite_value(link, psi, f"links[{ell - 1}]")
-        surrogates.append(affine_map(link) if link.affine else _regression(psi, mean))
+        link, root, given = chain.links[ell - 1], chain.roots[ell], known[ell - 1]  # f_ell, of Sigma_{ell+1}
+        if any(earlier is None for earlier in known[:ell]):
+            psi = mean + rng.standard_normal((N, root.shape[1])) @ root.T
+            mean = finite_value(link, psi, f"links[{ell - 1}]")
+        surrogates.append(_regression(psi, mean) if given is None else given)
     return surrogates[::-1]
+
+
+def default_surrogate(prior: HasChain) -> Literal["jacobian", "statistical"]:
+    """The name of the surrogate that serves the prior's links: "statistical" if that is any link's, else "jacobian"."""
+    return "statistical" if any(link.surrogate == "statistical" for link in prior.links) else "jacobian"
 
 
 def upward_messages(prior: HasChain, surrogates: Sequence[AffineMap], message: Evidence, branch: int = 0) -> Messages:
@@ -244,6 +252,11 @@ def affine_map(link: Link) -> AffineMap:
     """An affine link as a map."""
     zero = np.zeros(link.dim)
     return AffineMap(np.array(link.jacobian(zero), order="C"), link(zero))
+
+
+def _predictor(link: Link) -> AffineMap | None:
+    given = link.affine_predictor()
+    return None if given is None else AffineMap(*given)
 
 
 def _regression(psi: Array, value: Array) -> AffineMap:
