@@ -83,6 +83,7 @@ def test_agents_of_other_rewards_keep_the_contract(agent_id, reward):
     check_agent(agent_id, gym.make("SharedDiffusionBandit-v0", num_actions=6, dim=2, reward=reward))
 
 
+@pytest.mark.slow
 def test_particles_keep_the_contract():
     env = gym.make("SharedDiffusionBandit-v0", num_actions=6, dim=2, link="mlp")
     check_agent(functools.partial(make_agent, "dTS", num_particles=4), env)

@@ -45,11 +45,29 @@ def test_particles_agree_on_perceptrons():
     assert energy_score(second, first, rng).z_score < 4.5
 
 
-@pytest.mark.parametrize("reward", ["gaussian", pytest.param("bernoulli", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("reward", ["gaussian", "bernoulli"])
 def test_agents_keep_the_contract(reward):
     env = gym.make("DiffusionBandit-v0", num_actions=6, dim=2, link="mlp", reward=reward)
     settings = {"approximation": "slice", "num_particles": 64, "num_steps": 4}
     check_agent(functools.partial(make_agent, "dTS", **settings), env)
+
+
+@pytest.mark.parametrize("reward", ["gaussian", "bernoulli"])
+def test_saved_agents_continue_bit_for_bit_and_seeds_differ(reward, tmp_path):
+    env = gym.make("DiffusionBandit-v0", num_actions=6, dim=2, link="mlp", reward=reward)
+    make = functools.partial(make_agent, "dTS", env, approximation="slice", num_particles=4, num_steps=2)
+    agent, other = make(seed=0), make(seed=1)
+    assert (agent.sample_parameters() != other.sample_parameters()).all()
+    for action in (0, 3, 3):
+        agent.update([0.5, -0.3], action, 1.0)
+    agent.save(tmp_path / "agent")
+    again = type(agent).load(tmp_path / "agent")
+    for each in (agent, again):
+        each.update([0.1, 0.9], 2, 0.0)
+    for x in np.random.default_rng(0).uniform(-1, 1, (20, 2)):
+        assert agent.act(x) == again.act(x)
+    np.testing.assert_array_equal(agent.sample_parameters(), again.sample_parameters())
 
 
 def test_a_branch_is_refused():
