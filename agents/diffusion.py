@@ -40,8 +40,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     approximation : of chains whose links are not affine: "particles" (None there), "linearised" (one particle),
         "deck" (the deck's rule) or "slice" (Markov chains: slow, what the others are held against; branch 0). None for
         a linear chain is its closed form.
-    num_particles : of "particles"; of "slice" its Markov chains.
-    num_steps : of "slice", after each reward and for each draw.
+    num_particles : of "particles", 32 if None; of "slice" its Markov chains. No other approximation takes it.
+    num_steps : of "slice" alone, after each reward and for each draw, 10 if None.
     surrogate : affine stand-ins for the links in the messages: "jacobian" or "statistical"; None takes the one that
         serves the prior's links, "statistical" for denoisers, else "jacobian".
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
@@ -58,8 +58,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         branch: int | None = None,
         noise_std: float | None = None,
         approximation: Approximation | None = None,
-        num_particles: int = 32,
-        num_steps: int = 10,
+        num_particles: int | None = None,
+        num_steps: int | None = None,
         surrogate: Surrogate | None = None,
         expansion: Mode = "map",
         pool_size: int = 10_000,
@@ -78,8 +78,16 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         self.approximation: Approximation | None = (
             None if self._exact_chain else "particles" if approximation is None else approximation
         )
-        self.num_particles = integer("num_particles", num_particles, 1)
-        self._num_steps = integer("num_steps", num_steps, 1)
+        # A linear chain in closed form ignores what approximations need: one prior can then be swapped for another.
+        for name, given, ignored_by in (
+            ("num_particles", num_particles, ("linearised", "deck")),
+            ("num_steps", num_steps, ("particles", "linearised", "deck")),
+            ("surrogate", surrogate, ("deck", "slice")),
+        ):
+            if given is not None and approximation in ignored_by:
+                raise ValueError(f"{name} must be left out with approximation {approximation!r}, got {given!r}")
+        self.num_particles = 32 if num_particles is None else integer("num_particles", num_particles, 1)
+        self._num_steps = 10 if num_steps is None else integer("num_steps", num_steps, 1)
         if approximation == "slice" and self.branch != 0:
             raise ValueError(f"branch must be 0 for approximation 'slice', got {self.branch}")
         self._surrogate: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)

@@ -34,8 +34,8 @@ def check_agent(make: str | AgentMaker, env: gym.Env[Any, Any] | None = None) ->
 
     Parameters
     ----------
-    make : an agent's id, or a callable ``make(env, seed=...)`` that gives a fresh agent, `functools.partial` of
-        `make_agent` with an id and settings for one.
+    make : an agent's id, a subclass of `Agent`, or a callable ``make(env, seed=...)`` that gives a fresh agent,
+        `functools.partial` of `make_agent` with an id and settings for one.
     env : a bandit environment that the agent can play; None: a small `DiffusionBandit-v0`.
 
     Raises
@@ -56,11 +56,21 @@ def check_agent(make: str | AgentMaker, env: gym.Env[Any, Any] | None = None) ->
     if isinstance(make, str):
         agent_id = make
         make = lambda env, *, seed: make_agent(agent_id, env, seed=seed)  # noqa: E731
+    elif isinstance(make, type) and hasattr(make, "from_env"):
+        make = make.from_env
     if env is None:
         env = gym.make("DiffusionBandit-v0", num_actions=12, dim=3)
+    _check_names(make(env, seed=0))
     for check in (_check_actions, _check_seeds, _check_batches, _check_files, _check_refusals, _check_predict):
         env.reset(seed=0)
         check(make, env)
+
+
+def _check_names(agent: Any) -> None:
+    for name in ("act", "update", "predict", "reset", "save", "load", "num_updates", "problem"):
+        assert hasattr(agent, name), (
+            f"an agent must have {name!r} (dts_gym.agents.Agent gives it), {agent!r:.100} has not"
+        )
 
 
 def _play(agent: Agent, env: gym.Env[Any, Any], *, seed: int, rounds: int = _ROUNDS) -> list[int]:

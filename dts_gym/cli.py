@@ -28,7 +28,7 @@ from dts_gym.experiment import Comparison
 from dts_gym.figures import regret_figure
 from dts_gym.posterior_error import OBSERVATIONS, posterior_error
 from dts_gym.records import load_records
-from dts_gym.registry import agent_class
+from dts_gym.registry import agent_class, agent_settings
 from dts_gym.report import table
 from dts_gym.sweeps import env_creator
 from dts_gym.tuning import GRID, choose, tune, tuning_table
@@ -272,6 +272,11 @@ def _list() -> int:
     print("Agents")
     for agent_id in dts_gym.agent_ids():
         print(f"  {agent_id}: {_first_line(agent_class, agent_id)}")
+        with contextlib.suppress(ImportError):
+            settings = agent_settings(agent_id).values()
+            print(
+                "      " + (", ".join(f"{setting.name}={setting.default!r}" for setting in settings) or "no settings")
+            )
     return 0
 
 

@@ -166,6 +166,8 @@ def _finished(out: Path | None, experiment: Experiment, seed: int, index: int) -
 
 def env_creator(env_id: str) -> Any:
     """The class or function behind an environment's id; Gymnasium's error for an unknown one."""
+    if not isinstance(env_id, str):
+        raise ValueError(f"env_id must be the id of an environment, got {env_id!r:.200}")
     module, _, name = env_id.rpartition(":")
     if module:
         importlib.import_module(module)

@@ -107,10 +107,10 @@ def test_agents_keep_the_contract_on_every_problem(agent_id, link, reward):
     check_agent(functools.partial(make_agent, agent_id, **settings), env)
 
 
-@pytest.mark.parametrize("settings", [{"approximation": "deck"}, {"surrogate": "statistical"}])
+@pytest.mark.parametrize("settings", [{"approximation": "deck"}, {"surrogate": "statistical", "num_particles": 4}])
 def test_approximations_keep_the_contract(settings):
     env = gym.make("DiffusionBandit-v0", num_actions=8, dim=2, link="mlp")
-    check_agent(functools.partial(make_agent, "dTS", num_particles=4, **settings), env)
+    check_agent(functools.partial(make_agent, "dTS", **settings), env)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,12 @@ def test_approximations_keep_the_contract(settings):
         ({"approximation": "exact"}, "approximation must be one of .* or None, got 'exact'"),
         ({"surrogate": "deck"}, "surrogate must be one of .* or None, got 'deck'"),
         ({"num_particles": 0}, "num_particles must be an integer >= 1, got 0"),
+        (
+            {"approximation": "deck", "num_particles": 8},
+            "num_particles must be left out with approximation 'deck', got 8",
+        ),
+        ({"approximation": "deck", "surrogate": "jacobian"}, "surrogate must be left out with approximation 'deck'"),
+        ({"num_steps": 5, "approximation": "particles"}, "num_steps must be left out with approximation 'particles'"),
         ({"expansion": "here"}, "expansion must be one of .*, got 'here'"),
     ],
 )
@@ -256,10 +262,12 @@ def test_expansions_see_what_the_reward_says_of_the_latents(settings, count):
     assert abs(np.sqrt(found_cov[0, 0]) / std - 1) < 0.25
 
 
-@pytest.mark.parametrize("settings", [{}, {"approximation": "linearised"}, {"branch": 1}, {"branch": 2}])
+@pytest.mark.parametrize(
+    "settings", [{"num_particles": 8}, {"approximation": "linearised"}, {"branch": 1}, {"branch": 2}]
+)
 def test_questions_between_logged_rounds_change_no_later_action(settings):
     env = gym.make("DiffusionBandit-v0", num_actions=8, dim=2, link="mlp")
-    silent, asked = (make_agent("dTS", env, seed=0, num_particles=8, **settings) for _ in range(2))
+    silent, asked = (make_agent("dTS", env, seed=0, **settings) for _ in range(2))
     rng = np.random.default_rng(0)
     for x, a, y in history(rng, 2, 8, 80):
         silent.update(x, a, 4 * y)

@@ -237,3 +237,9 @@ def test_unknown_environments_are_gymnasiums_error():
 def test_the_package_hands_out_the_runner():
     assert dts_gym.run is run
     assert dts_gym.compare is compare
+
+
+def test_an_environment_is_no_id():
+    env = gym.make("DiffusionBandit-v0", num_actions=4)
+    with pytest.raises(ValueError, match="env_id must be the id of an environment, got <"):
+        dts_gym.compare(env, ["LinTS"], seeds=1, num_rounds=5)
