@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
@@ -29,7 +29,7 @@ class AgentMaker(Protocol):
         """A fresh agent."""
 
 
-def check_agent(make: str | AgentMaker, env: gym.Env[Any, Any] | None = None) -> None:
+def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | None = None) -> None:
     """Check that an agent keeps the contract of this package.
 
     Parameters
@@ -53,17 +53,20 @@ def check_agent(make: str | AgentMaker, env: gym.Env[Any, Any] | None = None) ->
     --------
     >>> check_agent("LinTS")
     """
-    if isinstance(make, str):
-        agent_id = make
-        make = lambda env, *, seed: make_agent(agent_id, env, seed=seed)  # noqa: E731
-    elif isinstance(make, type) and hasattr(make, "from_env"):
-        make = make.from_env
+    maker = _maker(make)
     if env is None:
         env = gym.make("DiffusionBandit-v0", num_actions=12, dim=3)
-    _check_names(make(env, seed=0))
+    _check_names(maker(env, seed=0))
     for check in (_check_actions, _check_seeds, _check_batches, _check_files, _check_refusals, _check_predict):
         env.reset(seed=0)
-        check(make, env)
+        check(maker, env)
+
+
+def _maker(make: str | type[Agent] | AgentMaker) -> AgentMaker:
+    if isinstance(make, str):
+        return lambda env, *, seed: make_agent(make, env, seed=seed)
+    # A class that is no Agent is a callable like any other.
+    return make.from_env if isinstance(make, type) and hasattr(make, "from_env") else cast(AgentMaker, make)
 
 
 def _check_names(agent: Any) -> None:
