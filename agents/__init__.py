@@ -5,6 +5,7 @@ from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
 from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
 from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
 from dts_gym.agents.linear import HierTS, JointTS, LinTS, LinUCB, MarginalLinTS
+from dts_gym.agents.posterior_sampling import LaplaceDPS, MixTS, PosteriorSampler, TunedTS
 
 __all__ = [
     "GLMTS",
@@ -17,11 +18,15 @@ __all__ = [
     "GLMAgent",
     "HierTS",
     "JointTS",
+    "LaplaceDPS",
     "LinTS",
     "LinUCB",
     "MarginalLinTS",
+    "MixTS",
     "Oracle",
     "Posterior",
     "PosteriorAgent",
+    "PosteriorSampler",
     "Random",
+    "TunedTS",
 ]

@@ -6,10 +6,10 @@ import numpy as np
 
 from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, disjoint_problem, posterior_for
 from dts_gym.arrays import Array, IntArray, covariance, finite_array
+from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.joint import JointPosterior
-from dts_gym.priors import LinearDiffusionPrior, Prior
+from dts_gym.priors import LinearDiffusionPrior
 from dts_gym.problem import BanditProblem
-from dts_gym.seeding import stream
 from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
 
 Seed = int | np.random.SeedSequence | None
@@ -52,7 +52,7 @@ class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
         prior = disjoint_problem(type(self).__name__, self.problem).prior
         if isinstance(prior, LinearDiffusionPrior):
             return _chain_posterior(self, prior.depth)
-        return TwoLevelPosterior(_marginal(prior), self.problem.num_actions, self.noise_std)
+        return TwoLevelPosterior(fit_gaussian(prior_draws(prior)), self.problem.num_actions, self.noise_std)
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration)
@@ -173,13 +173,6 @@ def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
     if not isinstance(prior, LinearDiffusionPrior):
         raise ValueError(f"problem must have a LinearDiffusionPrior for {agent}, got {type(prior).__name__}")
     return prior
-
-
-def _marginal(prior: Prior) -> TwoLevelPrior:
-    """A normal law for every action with the mean and covariance of 10 000 prior draws; nothing shared."""
-    draws = prior.with_branch(prior.depth).sample(stream(0, "past-parameters"), 10_000)
-    d = prior.dim
-    return TwoLevelPrior(draws.mean(axis=0), np.zeros((d, d)), np.atleast_2d(np.cov(draws, rowvar=False)))
 
 
 def _chain_posterior(agent: PosteriorAgent[TwoLevelPosterior], branch: int) -> TwoLevelPosterior:

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from dts_gym import agents, checks, datasets, envs
     from dts_gym.comparing import compare
     from dts_gym.links import AffineLink, Link, MLPLink
-    from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, Prior, random_linear_prior, random_mlp_prior
+    from dts_gym.priors import (
+        DiffusionPrior,
+        LinearDiffusionPrior,
+        Prior,
+        load_prior,
+        random_linear_prior,
+        random_mlp_prior,
+    )
     from dts_gym.problem import BanditInstance, BanditProblem
     from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward, RewardModel
     from dts_gym.runner import RunResult, run
@@ -49,6 +56,7 @@ __all__ = [
     "datasets",
     "env_ids",
     "envs",
+    "load_prior",
     "make_agent",
     "random_linear_prior",
     "random_mlp_prior",
@@ -73,6 +81,7 @@ _HOMES = {
     "RewardModel": "rewards",
     "RunResult": "runner",
     "compare": "comparing",
+    "load_prior": "priors",
     "random_linear_prior": "priors",
     "random_mlp_prior": "priors",
     "run": "runner",

@@ -1,4 +1,4 @@
-"""The command line: ``dts-gym list``, ``run``, ``tune``, ``plot``, ``posterior-error``, ``calibration``, ``bench``."""
+"""The command line: ``dts-gym list``, ``run``, ``tune``, ``plot``, ``pretrain``, ``posterior-error``, ``bench``."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ class _Experiment:
     """Processes."""
     data: str | None = None
     """Where the environment's data set lies; short for --env.data."""
+    prior: str | None = None
+    """A file that `dts-gym pretrain` or Prior.save wrote; short for --env.prior."""
     redraw_prior: tyro.conf.FlagCreatePairsOff[bool] = False
     """Draw a prior for each seed, not one for all."""
     grid: tuple[float, ...] = GRID
@@ -111,6 +113,11 @@ class List:
 
 
 @dataclass(frozen=True)
+class Pretrain:
+    """Fit a diffusion prior to parameter vectors or ratings: a file for --prior."""
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Test the posteriors of dTS by simulation-based calibration."""
 
@@ -127,6 +134,7 @@ class BenchChains:
 
 # Commands whose options are those of a function, which gives the text to print.
 _FUNCTIONS = {
+    "pretrain": "dts_gym.pretrain_command:run_pretrain",
     "calibration": "dts_gym.calibration:run_calibration",
     "bench": "dts_gym.bench:run_bench",
     "bench-chains": "dts_gym.bench_chains:run_chain_bench",
@@ -172,7 +180,7 @@ def _dispatch(arguments: list[str]) -> int:
         return _call(arguments[0], arguments[1:])
     rest, env_arguments = split_env_arguments(arguments)
     command = tyro.cli(
-        Union[Run, Tune, Plot, PosteriorError, Calibration, List, Bench, BenchChains],  # noqa: UP007
+        Union[Run, Tune, Plot, Pretrain, PosteriorError, Calibration, List, Bench, BenchChains],  # noqa: UP007
         prog="dts-gym",
         description="Bayesian contextual bandits with structured priors.",
         args=rest or ["--help"],
@@ -192,10 +200,11 @@ def _experiment(command: Run | Tune, env_arguments: list[str], arguments: list[s
         return 0
     if command.resume and command.out is None:
         raise ValueError("--resume needs --out, the folder of the records to go on with")
-    if command.data is not None:
-        if "data" not in env_options(command.env):
-            raise ValueError(f"--data is for environments that read data, {command.env} does not")
-        env_arguments = [*env_arguments, "--env.data", command.data]
+    for name, value in (("data", command.data), ("prior", command.prior)):
+        if value is not None:
+            if name not in env_options(command.env):
+                raise ValueError(f"--{name} is for environments with such an option, {command.env} has none")
+            env_arguments = [*env_arguments, f"--env.{name}", value]
     settings = parse_env_settings(command.env, env_arguments)
     out = command.out or _fresh_folder(command.env)
     asked: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from dts_gym.arrays import Array, covariance, factor, finite_array, integer
+from dts_gym.ddpm import denoiser_from_state
 from dts_gym.links import Activation, AffineLink, Link, MLPLink, finite_value, link_from_state
+from dts_gym.prior_files import read_prior_file, write_prior_file
 from dts_gym.seeding import stream
 from dts_gym.two_level import TwoLevelPrior, collapse
 
@@ -62,6 +65,10 @@ class Prior(ABC):
     @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Settings (JSON) and arrays from which `prior_from_state` builds an equal prior."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the prior to a .safetensors file, which `load_prior` reads (needs safetensors, not torch)."""
+        write_prior_file(path, *self.state())
 
 
 class LinearDiffusionPrior(Prior):
@@ -187,10 +194,18 @@ class DiffusionPrior(Prior):
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Settings and arrays, as `prior_from_state` takes them; ValueError for a link that cannot be saved."""
-        states = [link.state() for link in self.links]
-        arrays = {f"links.{i}.{name}": value for i, (_, own) in enumerate(states) for name, value in own.items()}
+        arrays, links, homes = {}, [], dict[int, str]()
+        for i, link in enumerate(self.links):
+            settings, own = link.state()
+            # Arrays that links share are held once: a later link says where its own stand.
+            shared = {name: homes[id(value)] for name, value in own.items() if id(value) in homes}
+            for name, value in own.items():
+                if name not in shared:
+                    arrays[f"links.{i}.{name}"] = value
+                    homes[id(value)] = f"links.{i}.{name}"
+            links.append({**settings, "shared": shared} if shared else settings)
         arrays["covariances"] = np.array(self.covariances)
-        return {"kind": "diffusion", "branch": self.branch, "links": [settings for settings, _ in states]}, arrays
+        return {"kind": "diffusion", "branch": self.branch, "links": links}, arrays
 
 
 def random_linear_prior(
@@ -261,12 +276,41 @@ def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -
     if kind == "linear":
         return LinearDiffusionPrior(list(arrays["weights"]), covariances, list(arrays["offsets"]), settings["branch"])
     if kind == "diffusion":
-        return DiffusionPrior(
-            [link_from_state(own, _under(f"links.{i}.", arrays)) for i, own in enumerate(settings["links"])],
-            covariances,
-            settings["branch"],
-        )
+        links = []
+        for i, own in enumerate(settings["links"]):
+            shared = {name: arrays[home] for name, home in own.get("shared", {}).items()}
+            build = denoiser_from_state if own.get("kind") == "denoiser" else link_from_state
+            links.append(build(own, _under(f"links.{i}.", arrays) | shared))
+        return DiffusionPrior(links, covariances, settings["branch"])
     raise ValueError(f"kind of the saved prior must be 'linear' or 'diffusion', got {kind!r}")
+
+
+def load_prior(path: str | os.PathLike[str]) -> Prior:
+    """Read a prior that `Prior.save` wrote; equal seeds give equal draws.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, of another program or of a newer format.
+    ImportError
+        If safetensors is not installed.
+    """
+    settings, arrays = read_prior_file(path)
+    try:
+        return prior_from_state(settings, arrays)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"path must be a whole prior file, got {os.fspath(path)!r}: {error!r}") from error
+
+
+def as_prior(prior: Any) -> Prior:
+    """``prior`` itself, or that of the file of this name; ValueError for anything else, `load_prior`'s errors."""
+    if isinstance(prior, str | os.PathLike):
+        return load_prior(prior)
+    if not isinstance(prior, Prior):
+        raise ValueError(f"prior must be a dts_gym Prior or a file of one, got {prior!r:.200}")
+    return prior
 
 
 def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _ENVS = {
     "DiffusionBandit-v0": "dts_gym.envs.diffusion:DiffusionBanditEnv",
     "SharedDiffusionBandit-v0": "dts_gym.envs.shared:SharedDiffusionBanditEnv",
+    "SyntheticBandit-v0": "dts_gym.envs.synthetic:SyntheticBanditEnv",
     "MovieLensBandit-v0": "dts_gym.envs.movielens:MovieLensBanditEnv",
 }
 _AGENTS: dict[str, str | type[Agent]] = {
@@ -29,6 +30,9 @@ _AGENTS: dict[str, str | type[Agent]] = {
     "JointTS": "dts_gym.agents.linear:JointTS",
     "GLM-TS": "dts_gym.agents.glm:GLMTS",
     "UCB-GLM": "dts_gym.agents.glm:UCBGLM",
+    "TunedTS": "dts_gym.agents.posterior_sampling:TunedTS",
+    "MixTS": "dts_gym.agents.posterior_sampling:MixTS",
+    "LaplaceDPS": "dts_gym.agents.posterior_sampling:LaplaceDPS",
     "EpsilonGreedy": "dts_gym.agents.baselines:EpsilonGreedy",
     "Random": "dts_gym.agents.baselines:Random",
     "Oracle": "dts_gym.agents.baselines:Oracle",

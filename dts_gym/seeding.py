@@ -22,6 +22,8 @@ _KEYS = {
     "agent": 15,
     "parameters": 16,
     "posterior": 17,
+    "pretraining": 18,
+    "report": 19,
     "prior": 21,
     "instance": 22,
     "contexts": 23,

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
-from dts_gym.action_posterior import ActionPosterior
 from dts_gym.arrays import Array, IntArray
+
+
+class Engine(Protocol):
+    """What is asked of the posterior of a bandit of one action."""
+
+    num_actions: int
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
+        """One posterior draw, (1, d)."""
+
+    def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean (1, d) and covariance (d, d)."""
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
 
 
 class SharedParameterPosterior:
@@ -23,7 +44,7 @@ class SharedParameterPosterior:
     As exact as the engine. A choice costs a draw of ``theta``, O(d^3), and O(K d). Contexts are (K, d) or (n, K, d).
     """
 
-    def __init__(self, engine: ActionPosterior) -> None:
+    def __init__(self, engine: Engine) -> None:
         if engine.num_actions != 1:
             raise ValueError(f"engine must be of one action, got {engine.num_actions}")
         self.engine = engine

@@ -3,5 +3,6 @@
 from dts_gym.envs.base import BanditEnv
 from dts_gym.envs.diffusion import DiffusionBanditEnv
 from dts_gym.envs.shared import SharedDiffusionBanditEnv
+from dts_gym.envs.synthetic import SyntheticBanditEnv
 
-__all__ = ["BanditEnv", "DiffusionBanditEnv", "SharedDiffusionBanditEnv"]
+__all__ = ["BanditEnv", "DiffusionBanditEnv", "SharedDiffusionBanditEnv", "SyntheticBanditEnv"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
@@ -9,7 +10,7 @@ import numpy as np
 
 from dts_gym.arrays import integer
 from dts_gym.envs.base import BanditEnv, Observation
-from dts_gym.priors import Prior, random_linear_prior, random_mlp_prior
+from dts_gym.priors import Prior, as_prior, random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.rewards import RewardModel, reward_model
 
@@ -46,7 +47,7 @@ class DiffusionBanditEnv(BanditEnv):
     - ``noise_std=1.0``: standard deviation of Gaussian rewards.
     - ``link="linear"``: links of the drawn prior, linear or ``"mlp"`` (two layers, ReLU).
     - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
-    - ``prior=None``: a prior of your own; None draws one from ``prior_seed``.
+    - ``prior=None``: a prior of your own, or a file of one; None draws one from ``prior_seed``.
     - ``prior_seed=0``: of the drawn prior's weights; the prior stands before the first reset.
     - ``branch=None``: levels above it are shared by all actions, 0..L; None: the prior's own (0 if drawn).
     - ``instance_seed=None``: pins the instance over resets.
@@ -65,7 +66,7 @@ class DiffusionBanditEnv(BanditEnv):
         noise_std: float = 1.0,
         link: LinkKind = "linear",
         reward: RewardKind = "gaussian",
-        prior: Prior | None = None,
+        prior: Prior | str | os.PathLike[str] | None = None,
         prior_seed: int = 0,
         branch: int | None = None,
         instance_seed: int | None = None,
@@ -88,19 +89,18 @@ class DiffusionBanditEnv(BanditEnv):
 
 
 def chain_of(dim: int | None, depth: int | None, link: str, prior: Any, prior_seed: int) -> Prior:
-    """The given prior, whose sizes must be those asked for, or one drawn."""
+    """The given prior, or that of a file, whose sizes must be those asked for; or one drawn."""
     if link not in get_args(LinkKind):
         raise ValueError(f"link must be one of {get_args(LinkKind)}, got {link!r}")
     if prior is None:
         seed = integer("prior_seed", prior_seed, 0)
         draw = random_linear_prior if link == "linear" else random_mlp_prior
         return draw(5 if dim is None else dim, 2 if depth is None else depth, seed=seed)
-    if not isinstance(prior, Prior):
-        raise ValueError(f"prior must be a dts_gym Prior or None, got {prior!r:.200}")
-    for name, asked, has in (("dim", dim, prior.dim), ("depth", depth, prior.depth)):
+    given = as_prior(prior)
+    for name, asked, has in (("dim", dim, given.dim), ("depth", depth, given.depth)):
         if asked is not None and asked != has:
             raise ValueError(f"{name} must be the given prior's, {has}, or left out, got {asked}")
-    return prior
+    return given
 
 
 def rewards_of(reward: str, noise_std: float) -> RewardModel:

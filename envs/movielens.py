@@ -10,7 +10,7 @@ import numpy as np
 from dts_gym.arrays import Array, integer
 from dts_gym.datasets import Factors, cached_factors
 from dts_gym.envs.base import BanditEnv, Observation
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.fitting import fit_linear_chain
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.rewards import GaussianReward
 from dts_gym.seeding import stream
@@ -104,27 +104,6 @@ class MovieLensBanditEnv(BanditEnv):
 
     def _draw_context(self, rng: np.random.Generator) -> Observation:
         return np.asarray(self._users[rng.integers(len(self._users))])
-
-
-def fit_linear_chain(parameters: Array, depth: int, branch: int) -> LinearDiffusionPrior:
-    """A chain of identity links whose marginal has the mean and covariance of past parameters.
-
-    Parameters
-    ----------
-    parameters : (N, d) with N >= 2.
-    depth : L >= 1.
-    branch : levels above it are shared, 0..L.
-
-    Returns
-    -------
-    LinearDiffusionPrior
-        The covariance is split evenly over the L + 1 levels: ``branch + 1`` of them are per action. The mean is the
-        offset of the last link.
-    """
-    d = parameters.shape[1]
-    cov = np.atleast_2d(np.cov(parameters, rowvar=False)) / (depth + 1)
-    offsets = [parameters.mean(axis=0), *[np.zeros(d)] * (depth - 1)]
-    return LinearDiffusionPrior([np.eye(d)] * depth, [cov] * (depth + 1), offsets, branch)
 
 
 def _split(factors: Factors, min_ratings: int, train_fraction: float, split_seed: int) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal, get_args
 
 import gymnasium as gym
@@ -43,7 +44,7 @@ class SharedDiffusionBanditEnv(BanditEnv):
     - ``noise_std=1.0``: standard deviation of Gaussian rewards.
     - ``link="linear"``: links of the drawn prior, linear or ``"mlp"`` (two layers, ReLU).
     - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
-    - ``prior=None``: a prior of your own; None draws one from ``prior_seed``.
+    - ``prior=None``: a prior of your own, or a file of one; None draws one from ``prior_seed``.
     - ``prior_seed=0``: of the drawn prior's weights; the prior stands before the first reset.
     - ``feature_law="cube"``: features uniform on the cube [-1, 1]^d, or on the unit ``"ball"``.
     - ``fixed_features=False``: draw the features once an instance, not anew each round.
@@ -63,17 +64,15 @@ class SharedDiffusionBanditEnv(BanditEnv):
         noise_std: float = 1.0,
         link: LinkKind = "linear",
         reward: RewardKind = "gaussian",
-        prior: Prior | None = None,
+        prior: Prior | str | os.PathLike[str] | None = None,
         prior_seed: int = 0,
         feature_law: FeatureLaw = "cube",
         fixed_features: bool = False,
         instance_seed: int | None = None,
         regret_info: bool = True,
     ) -> None:
-        if feature_law not in get_args(FeatureLaw):
-            raise ValueError(f"feature_law must be one of {get_args(FeatureLaw)}, got {feature_law!r}")
         chain = chain_of(dim, depth, link, prior, prior_seed)
-        self.feature_law = feature_law
+        self.feature_law = checked_feature_law(feature_law)
         self.fixed_features = bool(fixed_features)
         problem = BanditProblem(num_actions, chain.dim, chain, rewards_of(reward, noise_std), "shared", horizon)
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
@@ -90,9 +89,20 @@ class SharedDiffusionBanditEnv(BanditEnv):
         return self._draw_features(rng) if self._features is None else self._features
 
     def _draw_features(self, rng: np.random.Generator) -> Observation:
-        shape = self.problem.context_shape
-        if self.feature_law == "cube":
-            return rng.uniform(-1.0, 1.0, shape).astype(np.float32)
-        directions = rng.standard_normal(shape)
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        return (directions * rng.random((shape[0], 1)) ** (1 / shape[1])).astype(np.float32)
+        return draw_features(self.feature_law, self.problem.context_shape, rng)
+
+
+def checked_feature_law(value: FeatureLaw) -> FeatureLaw:
+    """``value``, which must be the name of a law of features, or ValueError."""
+    if value not in get_args(FeatureLaw):
+        raise ValueError(f"feature_law must be one of {get_args(FeatureLaw)}, got {value!r}")
+    return value
+
+
+def draw_features(law: FeatureLaw, shape: tuple[int, ...], rng: np.random.Generator) -> Observation:
+    """Vectors along the last axis of ``shape``, uniform on the cube [-1, 1]^d or in the unit ball."""
+    if law == "cube":
+        return rng.uniform(-1.0, 1.0, shape).astype(np.float32)
+    directions = rng.standard_normal(shape)
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    return (directions * rng.random((*shape[:-1], 1)) ** (1 / shape[-1])).astype(np.float32)

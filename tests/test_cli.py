@@ -131,7 +131,7 @@ def test_list_names_every_agent_environment_and_option(capsys):
         (["--env.num-actions", "5", "--env.num_actions=6"], "--env.num-actions must be given once"),
         (["--env.num-actions", "0"], "num_actions must be an integer >= 1, got 0"),
         (["--env", "Nowhere-v0"], "Nowhere"),
-        (["--data", "x"], "--data is for environments that read data, DiffusionBandit-v0 does not"),
+        (["--data", "x"], "--data is for environments with such an option, DiffusionBandit-v0 has none"),
         (["--agents", "dTX"], "got 'dTX'"),
         (["--agents", "dTS:exploration"], "ID:name=value,name=value, got 'dTS:exploration'"),
         (["--rounds", "6000"], "num_rounds must be an integer in 1..5000, got 6000"),

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 import dts_gym
 from dts_gym import LinearDiffusionPrior
-from dts_gym.envs.movielens import fit_linear_chain
+from dts_gym.fitting import fit_linear_chain
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "ml-latest-small"
 
@@ -34,7 +34,7 @@ def cache(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("DTS_GYM_DATA", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-@pytest.fixture(params=["DiffusionBandit-v0", "SharedDiffusionBandit-v0", "MovieLensBandit-v0"])
+@pytest.fixture(params=["DiffusionBandit-v0", "SharedDiffusionBandit-v0", "SyntheticBandit-v0", "MovieLensBandit-v0"])
 def env(request, ratings):
     settings = {"data": ratings, "num_actions": 10, "rank": 3} if "Lens" in request.param else {"num_actions": 10}
     return gym.make(request.param, horizon=20, **settings)
@@ -186,7 +186,7 @@ def test_steps_outside_an_episode_are_refused(env):
         ({"depth": 0}, "depth must be an integer >= 1, got 0"),
         ({"horizon": 0}, "horizon must be an integer >= 1, got 0"),
         ({"noise_std": 0.0}, "noise_std must be a positive finite number, got 0.0"),
-        ({"prior": "linear"}, "prior must be a dts_gym Prior or None, got 'linear'"),
+        ({"prior": 3}, "prior must be a dts_gym Prior or a file of one, got 3"),
         ({"prior_seed": -1}, "prior_seed must be an integer >= 0, got -1"),
         ({"branch": 3}, "branch must be an integer in 0..2, got 3"),
         ({"instance_seed": 0.5}, "instance_seed must be an integer >= 0, got 0.5"),

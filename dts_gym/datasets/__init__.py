@@ -1,16 +1,20 @@
-"""Real ratings: readers, downloads, factorisation."""
+"""Real ratings: readers, downloads, factorisation. And shapes to draw parameters from."""
 
 from dts_gym.datasets.download import RELEASES, cache_folder, fetch_release
 from dts_gym.datasets.factorisation import Factors, cached_factors, factorise
 from dts_gym.datasets.movielens import Ratings, load_ratings
+from dts_gym.datasets.shapes import Shape, sample_shape, shape_dim
 
 __all__ = [
     "RELEASES",
     "Factors",
     "Ratings",
+    "Shape",
     "cache_folder",
     "cached_factors",
     "factorise",
     "fetch_release",
     "load_ratings",
+    "sample_shape",
+    "shape_dim",
 ]

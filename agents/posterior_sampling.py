@@ -1,0 +1,211 @@
+"""Thompson sampling with priors learned from past parameters, to compare dTS with: TunedTS, MixTS, LaplaceDPS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Self
+
+import numpy as np
+
+from dts_gym.action_posterior import ActionPosterior
+from dts_gym.agents.base import Posterior, PosteriorAgent, checked_problem, posterior_for
+from dts_gym.agents.linear import Seed
+from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.fitting import fit_gaussian, prior_draws
+from dts_gym.glm_posterior import GLMPosterior
+from dts_gym.glm_table import Mode
+from dts_gym.laplace_posterior import LaplacePosterior, alpha_bars_of
+from dts_gym.mixture_posterior import MixturePosterior
+from dts_gym.mixtures import Mixture, checked_mixture, fit_mixture
+from dts_gym.problem import BanditProblem
+from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.shared_parameter import SharedParameterPosterior
+from dts_gym.two_level import TwoLevelPosterior
+
+
+class PosteriorSampler(PosteriorAgent[Posterior]):
+    """Thompson sampling with independent actions; subclasses say with which prior.
+
+    Parameters
+    ----------
+    problem, seed : as every agent.
+    exploration : scale of the posterior standard deviations; 1 is the Bayesian answer.
+    noise_std : believe in Gaussian rewards of this standard deviation, whatever the problem says; None believes the
+        problem.
+    expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed,
+        exploration: float,
+        noise_std: float | None,
+        expansion: Mode,
+        **settings: Any,
+    ) -> None:
+        self._expansion: Mode = expansion
+        super().__init__(
+            problem, seed=seed, exploration=exploration, noise_std=noise_std, expansion=expansion, **settings
+        )
+
+    def _believed_rewards(self) -> RewardModel:
+        return self.problem.reward_model if self._noise_std is None else GaussianReward(self._noise_std)
+
+    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration)
+
+
+class TunedTS(PosteriorSampler):
+    """Thompson sampling with a Gaussian prior fitted to past parameters: LinTS with that prior, or GLM-TS.
+
+    Parameters as `PosteriorSampler`. The prior has the mean and covariance of `problem.past_parameters`, else of 10 000
+    draws of the problem's prior.
+
+    Notes
+    -----
+    Exact for Gaussian rewards; for the others a quadratic expansion.
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        noise_std: float | None = None,
+        expansion: Mode = "map",
+    ) -> None:
+        self._prior = fit_gaussian(past_parameters(problem))
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, expansion=expansion)
+
+    def _make_posterior(self) -> Posterior:
+        return posterior_for(self.problem, self._make_engine)
+
+    def _make_engine(self, num_actions: int) -> ActionPosterior:
+        model = self.reward_model
+        if isinstance(model, GaussianReward):
+            return TwoLevelPosterior(self._prior, num_actions, model.noise_std)
+        return GLMPosterior(self._prior, num_actions, model, self._expansion)
+
+
+class MixTS(PosteriorSampler):
+    """Thompson sampling with a mixture of normal laws as prior, fitted to past parameters.
+
+    Parameters
+    ----------
+    problem, seed, exploration, noise_std, expansion : as `PosteriorSampler`; exploration scales the components'
+        standard deviations, their weights stay.
+    num_components : of the mixture; None chooses it by the Bayesian information criterion, up to 10.
+    mixture : the prior itself; None fits it to `problem.past_parameters`, else to 10 000 draws of the problem's prior.
+
+    Notes
+    -----
+    Exact for Gaussian rewards, given the mixture: every action (or the shared parameter) has a mixture posterior of its
+    own. The fit takes some seconds for 10 000 vectors, once for all agents of a process; it does not depend on the
+    seed. A saved agent keeps it.
+
+    Source: Hong et al., "Thompson Sampling with a Mixture Prior" (2022), as Kveton et al. (2024) compare it.
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        noise_std: float | None = None,
+        expansion: Mode = "map",
+        num_components: int | None = None,
+        mixture: Mixture | None = None,
+    ) -> None:
+        if mixture is None:
+            self.mixture = _fitted(past_parameters(problem), num_components)
+        else:
+            self.mixture = checked_mixture(mixture, checked_problem(problem).dim)
+        super().__init__(
+            problem,
+            seed=seed,
+            exploration=exploration,
+            noise_std=noise_std,
+            expansion=expansion,
+            num_components=num_components,
+        )
+
+    @classmethod
+    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Array]) -> Self:
+        mixture = Mixture(*(state[f"prior.{name}"] for name in Mixture._fields))
+        return cls(problem, seed=0, mixture=mixture, **settings)
+
+    def _make_posterior(self) -> Posterior:
+        K, model = self.problem.num_actions, self.reward_model
+        if self.problem.features == "disjoint":
+            return MixturePosterior(self.mixture, K, model, self._expansion)
+        return SharedParameterPosterior(MixturePosterior(self.mixture, 1, model, self._expansion))
+
+
+class LaplaceDPS(PosteriorSampler):
+    """Diffusion posterior sampling with the evidence put on every level of the chain as if it were the data's.
+
+    Parameters
+    ----------
+    problem : with a denoising diffusion prior, as `dts_gym.pretraining` gives; else ValueError.
+    seed, exploration, noise_std, expansion : as `PosteriorSampler`.
+    pool_size : draws of the prior that stand for the unplayed actions of a round; exact up to that many of them.
+
+    Notes
+    -----
+    Approximate, see `dts_gym.laplace_posterior`. Actions are independent chains, whatever the prior's branch; with
+    shared features there is one.
+
+    Source: Kveton et al., "Online Posterior Sampling with a Diffusion Prior" (2024).
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        noise_std: float | None = None,
+        expansion: Mode = "map",
+        pool_size: int = 10_000,
+    ) -> None:
+        try:
+            alpha_bars_of(checked_problem(problem).prior)
+        except ValueError as error:
+            raise ValueError(f"problem must have a denoising diffusion prior for LaplaceDPS: {error}") from error
+        self._pool_size = integer("pool_size", pool_size, 1)
+        super().__init__(
+            problem,
+            seed=seed,
+            exploration=exploration,
+            noise_std=noise_std,
+            expansion=expansion,
+            pool_size=self._pool_size,
+        )
+
+    def _make_posterior(self) -> Posterior:
+        prior, K, model, pool = self.problem.prior, self.problem.num_actions, self.reward_model, self._pool_size
+        if self.problem.features == "disjoint":
+            return LaplacePosterior(prior, K, model, self._expansion, pool_size=pool)
+        return SharedParameterPosterior(LaplacePosterior(prior, 1, model, self._expansion))
+
+
+def past_parameters(problem: BanditProblem) -> Array:
+    """The problem's past parameters, (N, d); where it has none 10 000 draws of its prior, always the same."""
+    past = checked_problem(problem).past_parameters
+    return prior_draws(problem.prior) if past is None else past
+
+
+def _fitted(parameters: Array, num_components: int | None) -> Mixture:
+    N, d = parameters.shape
+    return _fitted_once(parameters.tobytes(), (N, d), num_components)
+
+
+@lru_cache(maxsize=8)
+def _fitted_once(data: bytes, shape: tuple[int, int], num_components: int | None) -> Mixture:
+    """Experiments make many agents with one past."""
+    return fit_mixture(np.frombuffer(data).reshape(shape), num_components)

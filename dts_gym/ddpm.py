@@ -1,0 +1,233 @@
+r"""Reverse steps of a pre-trained denoising diffusion model as links, evaluated in NumPy.
+
+Data ``z_0`` in the units that the denoiser was trained in, ``theta = offset + scale z_0``. With ``abar_0 = 1 > abar_1 >
+... > abar_L`` the forward process is ``z_l = sqrt(abar_l) z_0 + sqrt(1 - abar_l) eps``; ``alpha_l = abar_l /
+abar_{l-1}``, ``beta_l = 1 - alpha_l``. A network ``F`` foretells the velocity ``v = sqrt(abar_l) eps - sqrt(1 - abar_l)
+z_0``, so ``E[z_0 | z_l] = sqrt(abar_l) z_l - sqrt(1 - abar_l) F(z_l, l)``: with data of mean zero and unit covariance,
+``F = 0`` is the best affine denoiser, and the network learns only what is not Gaussian. The mean of a reverse step is
+
+    f_l(z_l) = sqrt(alpha_l) z_l - g_l sqrt(1 - abar_l) F(z_l, l),      g_l = sqrt(abar_{l-1}) beta_l / (1 - abar_l)
+
+For its covariance, the schedule and the whole chain see `dts_gym.reverse_process`.
+
+Source: Ho, Jain and Abbeel, "Denoising diffusion probabilistic models" (2020); for the velocity, Salimans and Ho,
+"Progressive distillation for fast sampling of diffusion models" (2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dts_gym.arrays import Array, finite_array, integer
+from dts_gym.links import Link
+
+_ROWS = 512  # points at a time, so that the layers stay in the cache
+
+
+class DenoiserNetwork(NamedTuple):
+    """A residual perceptron with one constant vector a step for the time: arrays that all steps share.
+
+    Attributes
+    ----------
+    first : (H, d).
+    inner : (B, H, H), of each block into its activation.
+    outer : (B, H, H), of each block out of it.
+    last : (d, H).
+    last_bias : (d,).
+    times : (L, B + 1, H), the time embedding of each step as it enters the first layer and each block.
+
+    Notes
+    -----
+    ``h = first z + times[l, 0]``; ``h += outer[k] silu(inner[k] h + times[l, k + 1])``; ``F = last h + last_bias``.
+    """
+
+    first: Array
+    inner: Array
+    outer: Array
+    last: Array
+    last_bias: Array
+    times: Array
+
+
+class DenoiserLink(Link):
+    """The mean of one reverse step.
+
+    Parameters
+    ----------
+    network : of velocities, shared by the steps; its arrays are kept, not copied.
+    step : l, 1..L.
+    alpha_bar : ``abar_l``, in (0, 1).
+    alpha_bar_before : ``abar_{l-1}``, in (abar_l, 1].
+    predictor : weight (d, d) and offset (d,) of the best affine predictor of ``z_{l-1}`` from ``z_l``, if known.
+    scale : (d, d), of the units at the end; None: the identity. With the offset and the predictor's, of the first step.
+    offset : (d,), of the units at the end; None: zeros.
+
+    Attributes
+    ----------
+    data_share : g_l, what of ``z_0`` is in the mean of ``z_{l-1}`` given both ``z_0`` and ``z_l``.
+
+    Raises
+    ------
+    ValueError
+        If a size does not match, a value is not finite or out of its range.
+
+    Notes
+    -----
+    Exact. A value costs O(H d + B H^2) a point, a Jacobian d times that.
+
+    Examples
+    --------
+    >>> silent = DenoiserNetwork(np.ones((4, 2)), *np.zeros((2, 1, 4, 4)), np.zeros((2, 4)), np.zeros(2),
+    ...                          np.zeros((1, 2, 4)))
+    >>> DenoiserLink(silent, 1, 0.25, 1.0)(np.array([1.0, 2.0]))
+    array([0.5, 1. ])
+    """
+
+    surrogate = "statistical"
+
+    def __init__(
+        self,
+        network: DenoiserNetwork,
+        step: int,
+        alpha_bar: float,
+        alpha_bar_before: float,
+        predictor: tuple[Array, Array] | None = None,
+        scale: Array | None = None,
+        offset: Array | None = None,
+    ) -> None:
+        self.network = _checked(network)
+        d = self.dim = network.first.shape[1]
+        self.step = integer("step", step, 1, len(network.times))
+        if not 0.0 < alpha_bar < alpha_bar_before <= 1.0:
+            raise ValueError(
+                f"alpha_bar must lie between 0 and alpha_bar_before <= 1, got {alpha_bar!r} and {alpha_bar_before!r}"
+            )
+        self.alpha_bar, self.alpha_bar_before = float(alpha_bar), float(alpha_bar_before)
+        self.scale = None if scale is None else finite_array("scale", scale, (d, d))
+        self.offset = None if offset is None else finite_array("offset", offset, (d,))
+        self.predictor: tuple[Array, Array] | None = None
+        if predictor is not None:
+            weight, shift = predictor
+            self.predictor = finite_array("predictor[0]", weight, (d, d)), finite_array("predictor[1]", shift, (d,))
+        self._skip = float(np.sqrt(alpha_bar / alpha_bar_before))
+        alpha = alpha_bar / alpha_bar_before
+        self.data_share = float(np.sqrt(alpha_bar_before)) * (1.0 - alpha) / (1.0 - alpha_bar)
+        self._gain = -self.data_share * float(np.sqrt(1.0 - alpha_bar))
+
+    def __call__(self, psi: Array) -> Array:
+        """The mean of ``z_{l-1}``, or of theta for the first step: (..., d) -> (..., d)."""
+        points = psi.reshape(-1, self.dim)
+        value = np.empty(points.shape)
+        for start in range(0, len(points), _ROWS):
+            part = points[start : start + _ROWS]
+            value[start : start + _ROWS] = self._skip * part + self._gain * self._forward(part)[0]
+        return self._in_units(value).reshape(psi.shape)
+
+    def jacobian(self, psi: Array) -> Array:
+        """Its Jacobian: (..., d) -> (..., d, d)."""
+        return self.value_and_jacobian(psi)[1]
+
+    def value_and_jacobian(self, psi: Array) -> tuple[Array, Array]:
+        """Both from one forward pass: (..., d) -> (..., d), (..., d, d)."""
+        d, network = self.dim, self.network
+        points = psi.reshape(-1, d)
+        velocity, entering = self._forward(points)
+        product = np.broadcast_to(network.last, (len(points), *network.last.shape))  # (n, d, H)
+        for inner, outer, u in zip(network.inner[::-1], network.outer[::-1], entering[::-1], strict=True):
+            through = (product.reshape(-1, len(outer)) @ outer).reshape(product.shape)
+            through *= _silu_slope(u)[:, None, :]
+            product = product + (through.reshape(-1, len(inner)) @ inner).reshape(product.shape)
+        slope = (product.reshape(-1, len(network.first)) @ network.first).reshape(-1, d, d)
+        slope *= self._gain
+        slope += self._skip * np.eye(d)
+        if self.scale is not None:
+            slope = self.scale @ slope
+        value = self._in_units(self._skip * points + self._gain * velocity)
+        return value.reshape(psi.shape), slope.reshape(*psi.shape, d)
+
+    def velocity(self, psi: Array) -> Array:
+        """What the network foretells, in the units that it was trained in: (n, d) -> (n, d)."""
+        return self._forward(psi)[0]
+
+    def affine_predictor(self) -> tuple[Array, Array] | None:
+        """The best affine predictor under the forward process, if known."""
+        return self.predictor
+
+    def _forward(self, points: Array) -> tuple[Array, list[Array]]:
+        """The velocity at (n, d), and what enters each activation, (n, H)."""
+        network, entering = self.network, []
+        times = network.times[self.step - 1]
+        h = points @ network.first.T + times[0]
+        for inner, outer, time in zip(network.inner, network.outer, times[1:], strict=True):
+            u = h @ inner.T
+            u += time
+            entering.append(u)
+            h += _silu(u) @ outer.T
+        return h @ network.last.T + network.last_bias, entering
+
+    def _in_units(self, value: Array) -> Array:
+        if self.scale is not None:
+            value = value @ self.scale.T
+        return value if self.offset is None else value + self.offset
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Settings and arrays, as `denoiser_from_state` takes them."""
+        arrays = {f"network.{name}": array for name, array in self.network._asdict().items()}
+        if self.predictor is not None:
+            arrays["predictor.weight"], arrays["predictor.offset"] = self.predictor
+        arrays |= {} if self.scale is None else {"scale": self.scale}
+        arrays |= {} if self.offset is None else {"offset": self.offset}
+        settings = {
+            "kind": "denoiser",
+            "step": self.step,
+            "alpha_bar": self.alpha_bar,
+            "alpha_bar_before": self.alpha_bar_before,
+        }
+        return settings, arrays
+
+
+def denoiser_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> DenoiserLink:
+    """Build the link that `DenoiserLink.state` described."""
+    known = "predictor.weight" in arrays
+    return DenoiserLink(
+        DenoiserNetwork(*(arrays[f"network.{name}"] for name in DenoiserNetwork._fields)),
+        settings["step"],
+        settings["alpha_bar"],
+        settings["alpha_bar_before"],
+        (arrays["predictor.weight"], arrays["predictor.offset"]) if known else None,
+        arrays.get("scale"),
+        arrays.get("offset"),
+    )
+
+
+def _silu(u: Array) -> Array:
+    """``u / (1 + exp(-u))``, through the hyperbolic tangent, which is fast and cannot overflow."""
+    s = np.tanh(0.5 * u)
+    s += 1.0
+    s *= u
+    s *= 0.5
+    return s
+
+
+def _silu_slope(u: Array) -> Array:
+    s = 0.5 * np.tanh(0.5 * u) + 0.5
+    return np.asarray(s * (1.0 + u * (1.0 - s)))
+
+
+def _checked(network: DenoiserNetwork) -> DenoiserNetwork:
+    """The network, if its arrays fit each other and are finite; without a copy, for many links share it."""
+    first, inner, outer, last, last_bias, times = (np.asarray(array, dtype=np.float64) for array in network)
+    H, d = first.shape if first.ndim == 2 else (0, 0)
+    B, L = len(np.atleast_1d(inner)), len(np.atleast_1d(times))
+    shapes = {"inner": (B, H, H), "outer": (B, H, H), "last": (d, H), "last_bias": (d,), "times": (L, B + 1, H)}
+    if first.ndim != 2 or not first.size:
+        raise ValueError(f"first of network must have shape (any, any) and not be empty, got shape {first.shape}")
+    for name, array in zip(network._fields, (first, inner, outer, last, last_bias, times), strict=True):
+        if array.shape != shapes.get(name, first.shape):
+            raise ValueError(f"{name} of network must have shape {shapes[name]}, got shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} of network must be finite, got {array[~np.isfinite(array)][0]} among its values")
+    return DenoiserNetwork(first, inner, outer, last, last_bias, times)

@@ -1,0 +1,80 @@
+"""Gaussian priors fitted to parameters of past actions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dts_gym.arrays import Array, finite_array, integer
+from dts_gym.priors import LinearDiffusionPrior, Prior
+from dts_gym.seeding import stream
+from dts_gym.two_level import TwoLevelPrior
+
+# Draws of a prior that stand for past parameters where there are none.
+_PRIOR_DRAWS = 10_000
+
+
+def prior_draws(prior: Prior) -> Array:
+    """10 000 independent draws of an action's parameters from a prior, the same every time.
+
+    Examples
+    --------
+    >>> from dts_gym import random_linear_prior
+    >>> prior_draws(random_linear_prior(3, 2)).shape
+    (10000, 3)
+    """
+    return prior.with_branch(prior.depth).sample(stream(0, "past-parameters"), _PRIOR_DRAWS)
+
+
+def fit_gaussian(parameters: Array) -> TwoLevelPrior:
+    """Independent actions, each of the normal law with the mean and covariance of past parameters.
+
+    Parameters
+    ----------
+    parameters : (N, d) with N >= 2. With N <= d the covariance is singular: actions stay in the span of the past.
+
+    Returns
+    -------
+    TwoLevelPrior
+        Nothing is shared.
+
+    Raises
+    ------
+    ValueError
+        If there are less than two, or one is not finite.
+
+    Examples
+    --------
+    >>> fit_gaussian([[1.0], [2.0], [6.0]])
+    TwoLevelPrior(mean=array([3.]), shared_cov=array([[0.]]), action_cov=array([[7.]]))
+    """
+    theta = finite_array("parameters", parameters, (None, None))
+    if len(theta) < 2 or theta.shape[1] < 1:
+        raise ValueError(f"parameters must be two vectors or more, got shape {theta.shape}")
+    d = theta.shape[1]
+    return TwoLevelPrior(theta.mean(axis=0), np.zeros((d, d)), np.atleast_2d(np.cov(theta, rowvar=False)))
+
+
+def fit_linear_chain(parameters: Array, depth: int, branch: int) -> LinearDiffusionPrior:
+    """A chain of identity links whose marginal has the mean and covariance of past parameters.
+
+    Parameters
+    ----------
+    parameters : (N, d) with N >= 2.
+    depth : L >= 1.
+    branch : levels above it are shared, 0..L.
+
+    Returns
+    -------
+    LinearDiffusionPrior
+        The covariance is split evenly over the L + 1 levels: ``branch + 1`` of them are per action. The mean is the
+        offset of the last link.
+
+    Raises
+    ------
+    ValueError
+        As `fit_gaussian`, and for a depth or branch out of range.
+    """
+    mean, _, cov = fit_gaussian(parameters)
+    d, L = len(mean), integer("depth", depth, 1)
+    offsets = [mean, *[np.zeros(d)] * (L - 1)]
+    return LinearDiffusionPrior([np.eye(d)] * L, [cov / (L + 1)] * (L + 1), offsets, branch)

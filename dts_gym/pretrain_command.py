@@ -1,0 +1,148 @@
+"""``dts-gym pretrain``: a prior file from a file of parameter vectors or from MovieLens ratings."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.datasets.factorisation import cached_factors
+from dts_gym.pretraining import fit
+from dts_gym.prior_report import prior_figure, prior_report
+from dts_gym.reverse_process import Schedule
+from dts_gym.seeding import stream
+
+
+def run_pretrain(
+    data: str,
+    out: Path,
+    depth: int = 40,
+    branch: int | None = None,
+    noise_cov: Path | None = None,
+    errors: bool = False,
+    rank: int = 5,
+    min_ratings: int = 20,
+    test: float = 0.2,
+    figure: Path | None = None,
+    schedule: Schedule = "cosine",
+    max_steps: int = 6000,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: bool = True,
+) -> str:
+    """Learn a diffusion prior from data and write it to a file.
+
+    Parameters
+    ----------
+    data : a .npy or .csv file of vectors, one a row, or MovieLens: a release's name, a zip, a folder or a ratings file.
+    out : the .safetensors file to write.
+    depth : links of the chain.
+    branch : levels above it are shared by all actions; the depth unless given, actions are independent.
+    noise_cov : a .npy file with the covariance of the vectors' errors, (N, d, d) or (d, d).
+    errors : of MovieLens, learn the factors without their errors, of variance noise_std^2 / ratings.
+    rank : of MovieLens, factors a movie.
+    min_ratings : of MovieLens, movies with fewer ratings are left out.
+    test : share of the vectors that are kept from training for the report; 0 for none.
+    figure : a PNG to draw, of the prior beside these vectors.
+    schedule : of noise.
+    max_steps : of training.
+    seed : of everything random.
+    device : of torch.
+    progress : show a bar on stderr.
+
+    Returns
+    -------
+    str
+        The report against the vectors that were kept.
+    """
+    if not 0.0 <= test < 1.0:
+        raise ValueError(f"test must be a share in [0, 1), got {test}")
+    if not out.parent.is_dir():
+        raise ValueError(f"out must be a file in a folder that exists, got {str(out)!r}")
+    theta, covs = _vectors(data, rank, min_ratings, errors, progress)
+    if noise_cov is not None:
+        covs = _npy(noise_cov)
+    order = stream(seed, "split").permutation(len(theta))
+    num_test = round(test * len(theta))
+    kept, used = order[:num_test], order[num_test:]
+    prior = fit(
+        theta[used],
+        depth,
+        noise_cov=_rows(covs, used, len(theta)),
+        branch=branch,
+        schedule=schedule,
+        max_steps=max_steps,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+    prior.save(out)
+    lines = [f"{out}: a prior of depth {depth} from {len(used)} vectors in {prior.dim} dimensions"]
+    if num_test > prior.dim + 20:
+        lines.append(str(prior_report(prior, theta[kept], noise_cov=_rows(covs, kept, len(theta)), seed=seed)))
+        if covs is not None:
+            lines.append("draws of the prior were given errors like those of the vectors")
+    if figure is not None:
+        prior_figure(prior, theta[kept] if num_test else theta, figure, seed=seed)
+        lines.append(f"figure: {figure}")
+    return "\n".join(lines)
+
+
+def _rows(covs: Array | None, rows: IntArray, size: int) -> Array | None:
+    """The rows' own covariances where there is one a vector; what has another shape is left for `fit` to refuse."""
+    return covs[rows] if covs is not None and covs.ndim == 3 and len(covs) == size else covs
+
+
+def _vectors(data: str, rank: int, min_ratings: int, errors: bool, progress: bool) -> tuple[Array, Array | None]:
+    path = Path(data).expanduser()
+    if path.suffix == ".npy":
+        return _npy(path), None
+    if path.suffix == ".csv" and path.is_file() and not _is_ratings(path):
+        return _csv(path), None
+    factors = cached_factors(data, rank, progress=progress)
+    enough = factors.counts >= integer("min_ratings", min_ratings, 1)
+    if not errors:
+        return factors.movie_factors[enough], None
+    variances = factors.noise_std**2 / factors.counts[enough]  # users' factors have unit covariance
+    return factors.movie_factors[enough], variances[:, None, None] * np.eye(factors.movie_factors.shape[1])
+
+
+def _npy(path: Path) -> Array:
+    try:
+        with open(path, "rb") as file:
+            return np.asarray(np.load(file, allow_pickle=False), dtype=np.float64)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged file raises half a dozen types
+        raise ValueError(f"data must be a .npy file of numbers, got {str(path)!r}: {error}") from error
+
+
+def _is_ratings(path: Path) -> bool:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readline().lower().startswith("userid,movieid,")
+
+
+def _csv(path: Path) -> Array:
+    """Numbers, with a line of names above them or without."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    if rows and not all(_is_number(cell) for cell in rows[0]):
+        rows = rows[1:]
+    if not rows:
+        raise ValueError(f"data must have a row of numbers at least, got {str(path)!r}")
+    for i, row in enumerate(rows, start=1):
+        if len(row) != len(rows[0]) or not all(_is_number(cell) for cell in row):
+            raise ValueError(
+                f"data must have {len(rows[0])} numbers in every row, got {row} in row {i} of {str(path)!r}"
+            )
+    return np.array(rows, dtype=np.float64)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""Prior files: arrays and settings in one .safetensors file, without pickle, checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dts_gym.archives import write_atomically
+from dts_gym.arrays import Array
+
+FORMAT, VERSION = "dts_gym.prior", 1
+_INSTALL = "prior files need safetensors, which is not installed ({}): pip install safetensors"
+
+
+def write_prior_file(path: str | os.PathLike[str], settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Write a prior's state; a kill at any moment leaves the old file or the new one.
+
+    Parameters
+    ----------
+    path : of the file, in a folder that exists.
+    settings : JSON.
+    arrays : float64.
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed.
+
+    Notes
+    -----
+    The file's metadata hold one entry, under the format's name: JSON of its version, the settings, and a digest of
+    settings and arrays. Equal priors give equal files.
+    """
+    try:
+        from safetensors.numpy import save
+    except ImportError as error:
+        raise ImportError(_INSTALL.format(error)) from error
+    plain = {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}
+    text = json.dumps(settings)
+    head = {"version": VERSION, "settings": text, "sha256": _digest(text, plain)}
+    content = save(plain, metadata={FORMAT: json.dumps(head)})  # one entry: several would stand in any order
+    write_atomically(path, lambda file: file.write(content))
+
+
+def read_prior_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read what `write_prior_file` wrote: settings and arrays.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, of another program or of a newer format.
+    ImportError
+        If safetensors is not installed.
+    """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise ImportError(_INSTALL.format(error)) from error
+    name = os.fspath(path)
+    if not Path(path).exists():
+        raise FileNotFoundError(f"no prior file {name!r}")
+    expected = f"path must be a prior file written by dts_gym, got {name!r}"
+    try:
+        with safe_open(name, framework="numpy") as file:
+            head = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+            arrays = {key: np.array(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{expected}: {error}") from error
+    if not isinstance(head, dict) or "version" not in head:
+        raise ValueError(f"{expected}: it has no entry {FORMAT!r}")
+    if head["version"] != VERSION:
+        raise ValueError(f"{expected}: its version is {head['version']!r}, this package reads {VERSION}")
+    text = str(head.get("settings"))
+    if head.get("sha256") != _digest(text, arrays):
+        raise ValueError(f"{expected}: damaged, its content does not match its digest")
+    settings = json.loads(text)
+    if not isinstance(settings, dict):
+        raise ValueError(f"{expected}: no settings in it")
+    return settings, arrays
+
+
+def _digest(text: str, arrays: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        digest.update(f"\n{name} {arrays[name].dtype} {arrays[name].shape}\n".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()

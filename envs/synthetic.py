@@ -1,0 +1,117 @@
+"""The bandit whose parameters are drawn from a shape: its true prior is no chain of Gaussians."""
+
+from __future__ import annotations
+
+import os
+
+import gymnasium as gym
+import numpy as np
+
+from dts_gym.arrays import integer
+from dts_gym.datasets.shapes import Shape, sample_shape, shape_dim
+from dts_gym.envs.base import BanditEnv, Observation
+from dts_gym.envs.diffusion import RewardKind, rewards_of
+from dts_gym.envs.shared import FeatureLaw, checked_feature_law, draw_features
+from dts_gym.fitting import fit_linear_chain
+from dts_gym.priors import Prior, as_prior
+from dts_gym.problem import BanditInstance, BanditProblem, Features
+from dts_gym.seeding import stream
+
+# Links of the chain that is fitted where no prior is given; the top level is shared.
+_DEPTH = 2
+
+
+class SyntheticBanditEnv(BanditEnv):
+    """A contextual bandit whose parameters come from a shape in the plane (or more dimensions).
+
+    ## Description
+    At reset every action's parameters, or with shared features the one parameter of all, are drawn from a shape: a
+    Swiss roll, two moons, a cross (`dts_gym.datasets.sample_shape` has them all). Every round shows a context ``x`` and
+    pays a noisy reward of mean ``x' theta_a``; or features ``phi(x, a)`` of all actions, mean ``phi(x, a)' theta``.
+
+    The problem's `past_parameters` are other draws from the shape, to fit priors to. Unless a prior is given, the
+    problem's is a chain of 2 identity links with their mean and covariance, the top level shared by all actions.
+
+    ## Action Space
+    ``Discrete(num_actions)``.
+
+    ## Observation Space
+    ``Box(-1, 1, (dim,), float32)``: contexts by the feature law; or with shared features
+    ``Box(-1, 1, (num_actions, dim), float32)``: a row of features an action.
+
+    ## Rewards
+    ``N(x' theta_a, noise_std^2)``, or Bernoulli or Poisson as in `DiffusionBandit-v0`. ``info`` holds
+    ``expected_reward``, ``optimal_action``, ``regret``, ``cumulative_regret`` (unless ``regret_info=False``).
+
+    ## Episode End
+    Truncated after ``horizon`` rounds; never terminated.
+
+    ## Arguments
+    - ``shape="swiss-roll"``: the shape's name.
+    - ``num_actions=100``: K.
+    - ``dim=None``: d >= 2; None: the shape's own, 3 of the Swiss roll, else 2.
+    - ``features="disjoint"``: parameters for every action, or ``"shared"``, one vector for all.
+    - ``feature_law="cube"``: contexts, or features, uniform on the cube [-1, 1]^d, or on the unit ``"ball"``.
+    - ``fixed_features=False``: draw them once an instance, not anew each round.
+    - ``horizon=5000``: rounds of an episode.
+    - ``noise_std=1.0``: standard deviation of Gaussian rewards.
+    - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
+    - ``prior=None``: a prior of your own or a file of one; None: the chain fitted to the past parameters.
+    - ``num_past=10_000``: N >= 2, past parameters.
+    - ``past_seed=0``: of the past parameters, which stand before the first reset and are apart from all instances.
+    - ``instance_seed=None``: pins the instance over resets.
+    - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    def __init__(
+        self,
+        shape: Shape = "swiss-roll",
+        num_actions: int = 100,
+        dim: int | None = None,
+        features: Features = "disjoint",
+        feature_law: FeatureLaw = "cube",
+        fixed_features: bool = False,
+        horizon: int = 5000,
+        noise_std: float = 1.0,
+        reward: RewardKind = "gaussian",
+        prior: Prior | str | os.PathLike[str] | None = None,
+        num_past: int = 10_000,
+        past_seed: int = 0,
+        instance_seed: int | None = None,
+        regret_info: bool = True,
+    ) -> None:
+        d = shape_dim(shape, dim)
+        self.shape: Shape = shape
+        self.feature_law = checked_feature_law(feature_law)
+        self.fixed_features = bool(fixed_features)
+        rng = stream(integer("past_seed", past_seed, 0), "past-parameters")
+        past = sample_shape(shape, rng, integer("num_past", num_past, 2), d)
+        problem = BanditProblem(
+            num_actions=num_actions,
+            dim=d,
+            prior=fit_linear_chain(past, _DEPTH, _DEPTH - 1) if prior is None else as_prior(prior),
+            reward_model=rewards_of(reward, noise_std),
+            features=features,
+            horizon=horizon,
+            past_parameters=past,
+        )
+        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
+
+    def _context_space(self) -> gym.spaces.Box[np.float32]:
+        return gym.spaces.Box(-1.0, 1.0, self.problem.context_shape, np.float32)
+
+    def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
+        problem = self.problem
+        count = problem.num_actions if problem.features == "disjoint" else 1
+        theta = sample_shape(self.shape, rng, count, problem.dim)
+        self._fixed: Observation | None = self._drawn(rng) if self.fixed_features else None
+        return BanditInstance(theta if problem.features == "disjoint" else theta[0], problem.reward_model)
+
+    def _draw_context(self, rng: np.random.Generator) -> Observation:
+        return self._drawn(rng) if self._fixed is None else self._fixed
+
+    def _drawn(self, rng: np.random.Generator) -> Observation:
+        return draw_features(self.feature_law, self.problem.context_shape, rng)

@@ -1,0 +1,262 @@
+"""Pre-training against the laws that the data were drawn from: moments, energy distances, torch's own values."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dts_gym import load_prior
+from dts_gym.datasets.shapes import sample_shape
+from dts_gym.ddpm import DenoiserLink
+from dts_gym.deconvolution import clean_moments, matched_shrinkage
+from dts_gym.energy import energy_score
+from dts_gym.pretrain_command import run_pretrain
+from dts_gym.pretraining import fit
+from dts_gym.prior_report import prior_figure, prior_report
+from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.reverse_process import noise_schedule
+
+QUICK = {"depth": 5, "max_steps": 100, "hidden": 16}
+
+
+def normal(n, seed=0, d=2):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, d)) @ (np.eye(d) + np.triu(np.ones((d, d)), 1)).T + np.arange(d)
+
+
+def independent(prior, n, seed=9):
+    return prior.with_branch(prior.depth).sample(np.random.default_rng(seed), n)
+
+
+def test_clean_moments_are_those_without_the_errors():
+    """Uniform clean vectors, errors of many covariances; |z| < 4.5 over 40 repetitions."""
+    rng = np.random.default_rng(0)
+    d, N = 2, 500
+    found = []
+    for _ in range(40):
+        clean = rng.uniform(-np.sqrt(3), np.sqrt(3), (N, d)) @ np.array([[1.0, 0.5], [0.0, 0.7]]) + 2.0
+        roots = rng.standard_normal((N, d, d))
+        mean, cov = clean_moments(clean + (roots @ rng.standard_normal((N, d, 1)))[..., 0], roots @ roots.mT)
+        found.append(np.append(mean, cov[np.triu_indices(d)]))
+    truth = np.array([2.0, 2.0, 1.0, 0.5, 0.74])
+    z = (np.mean(found, axis=0) - truth) / (np.std(found, axis=0, ddof=1) / np.sqrt(len(found)))
+    assert np.abs(z).max() < 4.5
+    assert np.std(found, axis=0).max() < 0.3
+
+
+def test_one_law_of_errors_leaves_the_difference_of_covariances():
+    seen, noise = normal(500), 0.3 * np.eye(2)
+    mean, cov = clean_moments(seen, noise)
+    np.testing.assert_allclose(mean, seen.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(cov, np.cov(seen.T, bias=True) - noise, atol=1e-4)
+    _, cov = clean_moments(seen, 100 * np.eye(2))
+    assert np.linalg.eigvalsh(cov)[0] > 0
+
+
+def test_matched_shrinkage_leaves_unit_covariance():
+    rng = np.random.default_rng(0)
+    roots = rng.standard_normal((20_000, 2, 2))
+    seen = rng.standard_normal((20_000, 2)) + (roots @ rng.standard_normal((20_000, 2, 1)))[..., 0]
+    cov = np.cov(matched_shrinkage(seen, roots @ roots.mT).T)
+    assert (np.abs(cov - np.eye(2)) / np.sqrt(2 / 20_000)).max() < 4.5
+
+
+def test_without_torch_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"pip install 'dts-gym\[torch\]'"):
+        fit(normal(50))
+
+
+def test_importing_the_package_and_the_module_loads_no_torch():
+    script = "import sys, dts_gym, dts_gym.pretraining; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+BAD = [
+    (lambda: fit(np.c_[normal(50), np.ones(50)]), r"columns \[2\] constant"),
+    (lambda: fit(np.c_[normal(50), normal(50).sum(axis=1)]), "confined to a hyperplane"),
+    (lambda: fit(np.where(normal(50) > 2, np.nan, normal(50))), "theta must be finite, got nan"),
+    (lambda: fit(normal(4, d=5)), "theta must have 7 distinct rows at least.* got 4 of 4"),
+    (lambda: fit(np.repeat(normal(3), 20, axis=0)), "got 3 of 60"),
+    (lambda: fit(normal(50)[:, 0]), r"theta must have shape \(any, any\)"),
+    (lambda: fit(np.empty((50, 0))), "a column at least"),
+    (lambda: fit(normal(50), depth=0), "depth must be an integer >= 1, got 0"),
+    (lambda: fit(normal(50), branch=41), r"branch must be an integer in 0\.\.40, got 41"),
+    (lambda: fit(normal(50), held_out=0.9), "held_out must be a number above 0 and at most 0.5"),
+    (lambda: fit(normal(50), learning_rate=-1.0), "learning_rate must be a number above 0"),
+    (lambda: fit(normal(50), variance="wide"), "variance must be one of"),
+    (lambda: fit(normal(50), seed=-1), "seed must be an integer >= 0"),
+    (lambda: fit(normal(50), noise_cov=-np.eye(2)), "noise_cov must be positive semi-definite"),
+    (lambda: fit(normal(50), noise_cov=np.array([np.eye(2)] * 49 + [-np.eye(2)])), r"noise_cov\[49\] must be positive"),
+    (lambda: fit(normal(50), noise_cov=np.ones((7, 2, 2))), r"noise_cov must have shape \(50, 2, 2\)"),
+    (lambda: fit(normal(50), device="abacus"), "device must be one that torch can use"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
+def test_bad_input_is_refused(call, message):
+    pytest.importorskip("torch", reason="torch is not installed")
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+class TestWithTorch:
+    """What needs torch."""
+
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch", reason="torch is not installed")
+
+    def test_numpy_gives_the_values_of_torch(self, torch):
+        from dts_gym.denoiser_training import Trainer, TrainingSettings
+
+        bars = noise_schedule(6)
+        trainer = Trainer(TrainingSettings(bars, 16, 2, 64, 5e-3, "cpu", False), 3, seed=1)
+        x = normal(200, d=3)
+        trainer.train(x[20:], x[:20], 60, "")
+        z = np.random.default_rng(0).standard_normal((40, 3))
+        layers = trainer._layers(trainer._average)
+        times = trainer._times(layers)
+        for step in (1, 4, 6):
+            inside = trainer._velocity(layers, torch.tensor(z, dtype=torch.float32), times[[step - 1] * 40])
+            ours = DenoiserLink(trainer.network(), step, 0.5, 0.9).velocity(z)
+            assert np.abs(ours).max() > 0.1
+            np.testing.assert_allclose(ours, inside.detach().numpy(), atol=1e-5)
+
+    def test_a_seed_decides_everything_and_other_randomness_is_left_alone(self, torch):
+        before = torch.get_rng_state()
+        first, same, other = (fit(normal(100), seed=seed, **QUICK) for seed in (1, 1, 2))
+        np.testing.assert_array_equal(independent(first, 9), independent(same, 9))
+        assert (independent(first, 9) != independent(other, 9)).any()
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_moments_are_the_datas_whatever_depth_and_shape(self):
+        theta = sample_shape("moons", np.random.default_rng(0), 400) @ np.array([[1.0, 2.0], [0.0, 30.0]]) + 100.0
+        for depth in (1, 8):
+            draws = independent(fit(theta, depth, max_steps=100), 40_000)
+            std = theta.std(axis=0)
+            chance = np.sqrt(1 / 40_000 + 1 / 50_000)  # of these draws and of the calibration's
+            assert (np.abs(draws.mean(axis=0) - theta.mean(axis=0)) / std).max() < 4.5 * chance
+            ratio = np.linalg.eigvals(np.linalg.solve(np.cov(theta.T, bias=True), np.cov(draws.T))).real
+            assert np.abs(ratio - 1).max() < 2 * 4.5 * np.sqrt(2) * chance
+
+    def test_the_shape_is_learned(self):
+        rng = np.random.default_rng(0)
+        theta, held = sample_shape("moons", rng, 3000), sample_shape("moons", rng, 2000)
+        gaussian = LinearDiffusionPrior([], [np.cov(theta.T)])
+        prior = fit(theta, 20, max_steps=1000)
+        learned, normal_law = (energy_score(independent(p, 2000), held, rng, 50) for p in (prior, gaussian))
+        assert learned.distance < 0.15 * normal_law.distance
+
+    @pytest.mark.parametrize("many", [False, True])
+    def test_errors_are_not_learned(self, many):
+        """Covariances of the clean vectors, where the seen ones have twice and three times the variance."""
+        rng = np.random.default_rng(0)
+        N = 1500
+        clean = np.sign(rng.standard_normal((N, 2))) * [1.0, 2.0] + 0.1 * rng.standard_normal((N, 2))
+        noise = np.diag([1.0, 4.0]) * (rng.uniform(0.5, 1.5, N)[:, None, None] if many else 1.0)
+        seen = clean + (np.sqrt(noise) @ rng.standard_normal((N, 2, 1)))[..., 0]
+        prior = fit(seen, 8, noise_cov=noise, max_steps=400, hidden=32)
+        variance = independent(prior, 20_000).var(axis=0)
+        np.testing.assert_allclose(variance, [1.01, 4.01], rtol=0.15)
+        assert (seen.var(axis=0) > [1.8, 7.0]).all()
+
+    def test_duplicates_do_not_straddle_the_split_and_are_no_error(self):
+        from dts_gym.pretraining import _split
+
+        rows = np.repeat(normal(20), 5, axis=0)
+        inner = _split(rows, 0.2, np.random.default_rng(0)).reshape(20, 5)
+        assert (inner == inner[:, :1]).all()
+        assert 0 < inner[:, 0].sum() < 20
+        prior = fit(rows, **QUICK)
+        assert np.isfinite(independent(prior, 10)).all()
+
+    def test_few_rows_and_one_dimension_will_do(self):
+        for theta in (normal(4), np.random.default_rng(0).standard_normal((3, 1))):
+            assert np.isfinite(independent(fit(theta, **QUICK), 10)).all()
+
+    def test_textbook_variances_end_in_none(self):
+        prior = fit(normal(50), variance="posterior", branch=0, **QUICK)
+        np.testing.assert_array_equal(prior.covariances[0], np.zeros((2, 2)))
+        np.testing.assert_array_equal(prior.covariances[-1], np.eye(2))
+        assert (prior.branch, prior.depth) == (0, 5)
+
+    def test_the_command_writes_prior_report_and_figure(self, tmp_path):
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
+        theta = normal(300)
+        np.save(tmp_path / "x.npy", theta)
+        rows = "\n".join(",".join(map(repr, row)) for row in theta.tolist())
+        (tmp_path / "x.csv").write_text(f"first,second\n{rows}\n")
+        options = {"depth": 3, "max_steps": 20, "progress": False}
+        text = run_pretrain(str(tmp_path / "x.npy"), tmp_path / "p.safetensors", figure=tmp_path / "p.png", **options)
+        assert "energy distance" in text
+        assert "coverage" in text
+        assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+        run_pretrain(str(tmp_path / "x.csv"), tmp_path / "q.safetensors", **options)
+        draws = [independent(load_prior(tmp_path / f"{name}.safetensors"), 5) for name in "pq"]
+        np.testing.assert_array_equal(*draws)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("shape", "dim"), [("swiss-roll", 3), ("moons", 2), ("cross", 2), (None, 5)])
+    def test_draws_of_a_full_training_are_near_the_noise_floor(self, shape, dim):
+        """A prior from 10 000 vectors against 4000 others of the law: three floors, and the moments."""
+        rng = np.random.default_rng(0)
+        theta, held = (normal(n, n, dim) if shape is None else sample_shape(shape, rng, n, dim) for n in (10_000, 4000))
+        report = prior_report(fit(theta), held)
+        assert report.energy.distance < 3 * report.energy.noise_floor
+        assert np.abs(report.std_ratio - 1).max() < 0.06
+        assert np.abs(np.array(report.covered) - [0.5, 0.9]).max() < 0.03
+
+
+def test_a_report_tells_a_right_prior_from_wrong_ones(tmp_path):
+    vectors = normal(1000)
+    right = LinearDiffusionPrior([np.eye(2)], [0.5 * np.array([[2.0, 1.0], [1.0, 1.0]])] * 2, [np.arange(2)])
+    report = prior_report(right, vectors)
+    assert abs(report.energy.z_score) < 4.5
+    assert np.abs(report.mean_error).max() < 4.5 * report.mean_standard_error
+    np.testing.assert_allclose(report.std_ratio, 1.0, atol=0.1)
+    np.testing.assert_allclose(report.covered, [0.5, 0.9], atol=0.05)
+    assert report.correlation_error < 0.1
+    noise = np.array([[0.5, -0.2], [-0.2, 0.3]])
+    seen = vectors + np.random.default_rng(1).multivariate_normal(np.zeros(2), noise, len(vectors))
+    for given in (noise, np.tile(noise, (len(seen), 1, 1))):
+        assert abs(prior_report(right, seen, noise_cov=given).energy.z_score) < 4.5
+    assert prior_report(right, seen).energy.z_score > 4.5
+    wide = LinearDiffusionPrior(right.weights, [4 * cov for cov in right.covariances], right.offsets)
+    report = prior_report(wide, vectors)
+    assert report.energy.z_score > 4.5
+    assert report.covered[0] > 0.6
+    assert "z-score" in str(report)
+    with pytest.raises(ValueError, match="theta must have more than 22 rows, got 5"):
+        prior_report(right, vectors[:5])
+    for d in (1, 2, 4):
+        prior_figure(LinearDiffusionPrior([np.eye(d)], [np.eye(d)] * 2), normal(30, d=d), tmp_path / f"{d}.png")
+        assert (tmp_path / f"{d}.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"1,2\n3\n", "numbers in every row, got .'3'. in row 2"),
+        (b"a,b\n", "a row of numbers at least"),
+        (b"1,2\n3,x\n", "in row 2"),
+    ],
+)
+def test_a_bad_csv_file_is_refused(content, message, tmp_path):
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        run_pretrain(str(tmp_path / "x.csv"), tmp_path / "p.safetensors", progress=False)
+
+
+def test_bad_arguments_of_the_command_are_refused(tmp_path):
+    (tmp_path / "x.npy").write_bytes(b"no array")
+    out = tmp_path / "p.safetensors"
+    with pytest.raises(ValueError, match=r"data must be a \.npy file"):
+        run_pretrain(str(tmp_path / "x.npy"), out)
+    with pytest.raises(ValueError, match="test must be a share"):
+        run_pretrain(str(tmp_path / "x.npy"), out, test=1.0)
+    with pytest.raises(ValueError, match="out must be a file in a folder that exists"):
+        run_pretrain(str(tmp_path / "x.npy"), tmp_path / "none" / "p")
+    with pytest.raises(ValueError, match="data must be a path to a zip"):
+        run_pretrain("nothing-of-that-name", out)
