@@ -148,7 +148,7 @@ def test_a_prior_of_ones_own_is_the_problems():
         ({"past_seed": -1}, "past_seed must be an integer >= 0, got -1"),
         ({"features": "joint"}, "features must be one of"),
         ({"feature_law": "sphere"}, "feature_law must be one of"),
-        ({"prior": "linear"}, "prior must be a dts_gym Prior, got 'linear'"),
+        ({"prior": 3}, "prior must be a dts_gym Prior or a file of one, got 3"),
     ],
 )
 def test_bad_settings_of_the_bandit_are_refused(settings, message):
