@@ -96,7 +96,7 @@ def fit(
     The held-out vectors also help to take the layers' covariances. Equal rows go to the same side of the split, so
     duplicates count by their number and do not feign a gain. Deterministic on one machine and device with one number
     of threads. Weights are averaged over the last thousand or so steps. About ``max_steps`` times a few milliseconds;
-    errors multiply that by two or three.
+    errors multiply that by three or four.
 
     Examples
     --------
