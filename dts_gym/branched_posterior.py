@@ -131,8 +131,7 @@ class BranchedPosterior:
         self._left[slot] = 0
         self._known = {}
         if self._own_tangents:
-            message = self._messages_in([slot])
-            self._searches[slot].search(Evidence(message.G[0], message.h[0]), self._counts[slot])
+            self._searches[slot].search(self.table.messages(slot), self._counts[slot])
         elif self._surrogate == "jacobian":
             self._search_all()
 
@@ -142,7 +141,7 @@ class BranchedPosterior:
 
     def _search_all(self) -> None:
         """Tangents for the evidence as it stands, shared levels and all played actions', from the last path."""
-        message = self._messages_in(range(len(self.table)))
+        message = self.table.messages(list(range(len(self.table))))
         start = None
         if self._path is not None:
             start = list(self._path)
@@ -173,8 +172,7 @@ class BranchedPosterior:
         others = self._upward(range(len(self.table))).values[self.branch]
         if slot is not None:
             # Past the action's own levels alone, its message stands unsummed at the branch.
-            own = Evidence(*(part[0] for part in self._messages_in([slot])))
-            own = upward_messages(self._chain, maps, own).values[self.branch]
+            own = upward_messages(self._chain, maps, self.table.messages(slot)).values[self.branch]
             others = Evidence(others.G - own.G, others.h - own.h)
         return parameter_law(self._chain, maps, self.branch + 1, others)
 
@@ -187,12 +185,6 @@ class BranchedPosterior:
             return self._maps[ell - 1]
         return self._statistical[ell - 1] if slot is None else AffineMap(weight[slot], offset[slot])
 
-    def _messages_in(self, slots: Sequence[int]) -> Evidence:
-        """Messages of played actions on their ``f_1(psi_1)``, in the parameters' coordinates: (k, d, d), (k, d)."""
-        inverse, rows = self.table.inverse, list(slots)
-        gamma = self.table.unpack(self.table.gamma[rows])
-        return Evidence(inverse.T @ gamma @ inverse, self.table.beta[rows] @ inverse)
-
     def _upward(self, slots: Sequence[int]) -> Messages:
         """Messages on all levels, of some played actions at branch L, of all of them else."""
         maps = self._maps
@@ -201,7 +193,7 @@ class BranchedPosterior:
                 AffineMap(*(np.array(part) for part in zip(*level, strict=True)))
                 for level in zip(*(self._searches[slot].maps for slot in slots), strict=True)
             ]
-        return upward_messages(self._chain, maps, self._messages_in(slots), self.branch)
+        return upward_messages(self._chain, maps, self.table.messages(list(slots)), self.branch)
 
     def _values(self, rng: np.random.Generator, scale: float, *, from_clouds: bool) -> tuple[Array, Array | None]:
         """One posterior draw of the played actions' ``f_1(psi_1)``, (P, d), and of ``f_{b+1}`` (d,) if it is shared."""

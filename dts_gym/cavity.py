@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dts_gym.arrays import Array
+from dts_gym.evidence import ActionTable
 from dts_gym.messages import Evidence, condition
 from dts_gym.surrogates import AffineMap, Chain
 
@@ -49,3 +50,19 @@ def parameter_law(chain: Chain, maps: Sequence[AffineMap], level: int, others: E
             cov = root @ root.T
         cov = cov + chain.covariances[ell - 1]
     return mean, (cov + cov.T) / 2
+
+
+def law_without(
+    chain: Chain, maps: Sequence[AffineMap], table: ActionTable, total: Evidence, action: int
+) -> tuple[Array, Array]:
+    """`parameter_law` of an action where all levels are shared, from the sum of all actions' messages.
+
+    Parameters
+    ----------
+    total : (d, d) and (d,), on ``f_1(psi_1)``, in the parameters' coordinates; the action's own is taken off.
+    """
+    slot = table.slots.get(action)
+    if slot is None:
+        return parameter_law(chain, maps, 1, total)
+    own = table.messages(slot)
+    return parameter_law(chain, maps, 1, Evidence(total.G - own.G, total.h - own.h))

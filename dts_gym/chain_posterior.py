@@ -10,7 +10,7 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.arrays import Array, IntArray, integer
-from dts_gym.cavity import parameter_law
+from dts_gym.cavity import law_without
 from dts_gym.glm_posterior import REFRESH_EVERY
 from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence
@@ -90,13 +90,11 @@ class ChainPosterior(ActionPosterior):
         if new:
             self.unplayed.remove(action)
         self._changes += 1
-        inverse = self.table.inverse
         if self._changes % REFRESH_EVERY == 0:
-            total = self.table.total()
-            self._message = Evidence(inverse.T @ total.G @ inverse, total.h @ inverse)
+            self._message = self.table.to_parameters(self.table.total())
         else:
-            G, h = self._message
-            self._message = Evidence(G + inverse.T @ change.G @ inverse, h + change.h @ inverse)
+            more = self.table.to_parameters(change)
+            self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
         self._follow()
 
     def _follow(self) -> None:
@@ -107,12 +105,7 @@ class ChainPosterior(ActionPosterior):
 
     def _without(self, action: int) -> tuple[Array, Array]:
         """Moments of an action's parameters given the other actions' data, were the surrogates the links."""
-        inverse, slot = self.table.inverse, self.table.slots.get(action)
-        G, h = self._message
-        if slot is not None:
-            G = G - inverse.T @ self.table.unpack(self.table.gamma[slot]) @ inverse
-            h = h - self.table.beta[slot] @ inverse
-        return parameter_law(self._chain, self._maps, 1, Evidence(G, h))
+        return law_without(self._chain, self._maps, self.table, self._message, action)
 
     def _filtered(self, size: int, rng: np.random.Generator, scale: float) -> Particles:
         """Independent filters of the shared levels; notes their effective sample size."""

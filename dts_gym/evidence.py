@@ -113,6 +113,14 @@ class ActionTable:
         """Packed (..., d (d + 1) / 2) to symmetric (..., d, d)."""
         return packed[..., self._unpack]
 
+    def to_parameters(self, message: Evidence) -> Evidence:
+        """A message in the table's coordinates as one in the parameters': (..., d, d) and (..., d)."""
+        return Evidence(self.inverse.T @ message.G @ self.inverse, message.h @ self.inverse)
+
+    def messages(self, slots: IntArray | list[int] | int) -> Evidence:
+        """Messages of rows in the parameters' coordinates, (k, d, d) and (k, d), or of one row (d, d) and (d,)."""
+        return self.to_parameters(Evidence(self.unpack(self.gamma[slots]), self.beta[slots]))
+
     def evidence(self) -> tuple[Array, Array]:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions, about the parameters themselves."""
         P = len(self.slots)

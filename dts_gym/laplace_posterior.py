@@ -126,10 +126,9 @@ class LaplacePosterior:
 
     def _follow(self, slot: int) -> None:
         """Bring a played action's steps up with its evidence."""
-        d, inverse, first = self.table.dim, self.table.inverse, self._prior.links[0]
+        d, first = self.table.dim, self._prior.links[0]
         assert isinstance(first, ReverseStep)
-        G = inverse.T @ self.table.unpack(self.table.gamma[slot]) @ inverse
-        h = self.table.beta[slot] @ inverse
+        G, h = self.table.messages(slot)
         R = np.eye(d) if first.scale is None else first.scale
         G0, h0 = R.T @ G @ R, (h if first.offset is None else h - G @ first.offset) @ R
         bars = self._alpha_bars[1:, None]

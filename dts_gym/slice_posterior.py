@@ -9,7 +9,7 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.arrays import Array, IntArray, integer
-from dts_gym.cavity import parameter_law
+from dts_gym.cavity import law_without
 from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence
 from dts_gym.priors import Prior
@@ -79,8 +79,7 @@ class SlicePosterior(ActionPosterior):
         if new:
             self.unplayed.remove(action)
         self._changes += 1
-        total, inverse = self.table.total(), self.table.inverse
-        self._message = Evidence(inverse.T @ total.G @ inverse, total.h @ inverse)
+        self._message = self.table.to_parameters(self.table.total())
         if self._evidence.expands:
             self._search.search(self._message, self._changes)
         self._walkers, _ = self._walked(self._walkers, self._scale, self._rng())
@@ -91,12 +90,7 @@ class SlicePosterior(ActionPosterior):
 
     def _without(self, action: int) -> tuple[Array, Array]:
         """Moments of an action's parameters given the other actions' data, by tangents."""
-        inverse, slot = self.table.inverse, self.table.slots.get(action)
-        G, h = self._message
-        if slot is not None:
-            G = G - inverse.T @ self.table.unpack(self.table.gamma[slot]) @ inverse
-            h = h - self.table.beta[slot] @ inverse
-        return parameter_law(self._chain, self._search.maps, 1, Evidence(G, h))
+        return law_without(self._chain, self._search.maps, self.table, self._message, action)
 
     def _target(self, scale: float) -> _Target:
         """The tempered model's likelihood of the innovations."""
