@@ -10,12 +10,12 @@ from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, posterior_for
 from dts_gym.agents.linear import Seed, linear_chain
 from dts_gym.arrays import Array, IntArray, integer
-from dts_gym.branched_posterior import BranchedPosterior
+from dts_gym.branched_posterior import BranchedPosterior, Pool
 from dts_gym.chain_posterior import ChainPosterior, Surrogate
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence, downward, upward
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.priors import as_linear
 from dts_gym.problem import BanditProblem
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.shared_parameter import SharedParameterPosterior
@@ -47,6 +47,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
     pool_size : with a chain by approximation and a branch above 0, draws of the prior that stand for the unplayed
         actions of a round; exact up to that many of them.
+    pool : "fresh", drawn anew each round; or "kept", drawn once and dealt anew each round: with many actions a good
+        deal faster, and as near to the prior as a sample of that size. At branch L only.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         surrogate: Surrogate | None = None,
         expansion: Mode = "map",
         pool_size: int = 10_000,
+        pool: Pool = "fresh",
     ) -> None:
         prior = checked_problem(problem).prior
         self.branch = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
@@ -74,7 +77,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
                 raise ValueError(f"{name} must be one of {choices} or None, got {value!r}")
         if expansion not in get_args(Mode):
             raise ValueError(f"expansion must be one of {get_args(Mode)}, got {expansion!r}")
-        self._exact_chain = isinstance(prior, LinearDiffusionPrior) and approximation is None
+        self._exact_chain = approximation is None and as_linear(prior) is not None
         self.approximation: Approximation | None = (
             None if self._exact_chain else "particles" if approximation is None else approximation
         )
@@ -93,6 +96,11 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         self._surrogate: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
         self._expansion: Mode = expansion
         self._pool_size = integer("pool_size", pool_size, 1)
+        if pool not in get_args(Pool) or (pool == "kept" and self.branch < prior.depth):
+            raise ValueError(
+                f"pool must be one of {get_args(Pool)}, and 'fresh' below branch {prior.depth}, got {pool!r}"
+            )
+        self._pool: Pool = pool
         super().__init__(
             problem,
             seed=seed,
@@ -105,6 +113,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             surrogate=surrogate,
             expansion=expansion,
             pool_size=pool_size,
+            pool=pool,
         )
 
     @property
@@ -153,7 +162,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         if self.branch and not self._exact_chain and self.problem.features == "disjoint":
             K, prior, model = self.problem.num_actions, self.problem.prior, self.reward_model
             settings = self._chain_settings
-            return BranchedPosterior(prior, K, model, branch=self.branch, pool_size=self._pool_size, **settings)
+            settings |= {"pool_size": self._pool_size, "pool": self._pool}
+            return BranchedPosterior(prior, K, model, branch=self.branch, **settings)
         return posterior_for(self.problem, self._make_engine)
 
     @property

@@ -8,7 +8,7 @@ from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_pro
 from dts_gym.arrays import Array, IntArray, covariance, finite_array
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.joint import JointPosterior
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.priors import LinearDiffusionPrior, as_linear
 from dts_gym.problem import BanditProblem
 from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
 
@@ -50,7 +50,7 @@ class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
 
     def _make_posterior(self) -> TwoLevelPosterior:
         prior = disjoint_problem(type(self).__name__, self.problem).prior
-        if isinstance(prior, LinearDiffusionPrior):
+        if as_linear(prior) is not None:
             return _chain_posterior(self, prior.depth)
         return TwoLevelPosterior(fit_gaussian(prior_draws(prior)), self.problem.num_actions, self.noise_std)
 
@@ -170,9 +170,10 @@ def independent_prior(
 def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
     """The problem's prior, which must be a linear chain; or ValueError."""
     prior = checked_problem(problem).prior
-    if not isinstance(prior, LinearDiffusionPrior):
-        raise ValueError(f"problem must have a LinearDiffusionPrior for {agent}, got {type(prior).__name__}")
-    return prior
+    chain = as_linear(prior)
+    if chain is None:
+        raise ValueError(f"problem must have a prior of affine links for {agent}, got {type(prior).__name__}")
+    return chain
 
 
 def _chain_posterior(agent: PosteriorAgent[TwoLevelPosterior], branch: int) -> TwoLevelPosterior:

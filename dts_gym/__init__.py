@@ -18,6 +18,7 @@ from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, reg
 
 if TYPE_CHECKING:
     from dts_gym import agents, checks, datasets, envs
+    from dts_gym.branch_choice import BranchChoice, choose_branch
     from dts_gym.comparing import compare
     from dts_gym.links import AffineLink, Link, MLPLink
     from dts_gym.priors import (
@@ -40,6 +41,7 @@ __all__ = [
     "BanditInstance",
     "BanditProblem",
     "BernoulliReward",
+    "BranchChoice",
     "DiffusionPrior",
     "GaussianReward",
     "LinearDiffusionPrior",
@@ -52,6 +54,7 @@ __all__ = [
     "agent_ids",
     "agents",
     "checks",
+    "choose_branch",
     "compare",
     "datasets",
     "env_ids",
@@ -71,6 +74,7 @@ _HOMES = {
     "BanditInstance": "problem",
     "BanditProblem": "problem",
     "BernoulliReward": "rewards",
+    "BranchChoice": "branch_choice",
     "DiffusionPrior": "priors",
     "GaussianReward": "rewards",
     "LinearDiffusionPrior": "priors",
@@ -80,6 +84,7 @@ _HOMES = {
     "Prior": "priors",
     "RewardModel": "rewards",
     "RunResult": "runner",
+    "choose_branch": "branch_choice",
     "compare": "comparing",
     "load_prior": "priors",
     "random_linear_prior": "priors",

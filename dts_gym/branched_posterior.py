@@ -7,6 +7,7 @@ independent draws of the whole chain.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.special import ndtri_exp
@@ -33,6 +34,8 @@ from dts_gym.tangent_search import TangentSearch
 from dts_gym.tangents import jacobian_surrogates
 from dts_gym.unplayed import UnplayedActions
 
+Pool = Literal["fresh", "kept"]
+
 # Draws that a cloud holds at least; of an action's filter for its moments, and of the prior for an unplayed action's.
 _CLOUD, _MOMENT_PARTICLES, _PRIOR_DRAWS = 32, 512, 8192
 # Draws of the shared part for moments, and particles of each action below each of them.
@@ -53,6 +56,8 @@ class BranchedPosterior:
     surrogate : affine stand-ins for the links in the upward messages: "jacobian", "statistical" or "deck".
     expansion : of rewards that are not Gaussian, as `GLMTable` says.
     pool_size : draws of the prior that stand for the unplayed actions of a round, one each while they suffice.
+    pool : "fresh", these are drawn anew each round; or at branch L "kept", they are drawn once, and every round deals
+        a random part of them to the unplayed actions (an approximation).
 
     Notes
     -----
@@ -64,7 +69,8 @@ class BranchedPosterior:
     random order; it is renewed when used up or when its evidence changes: a round costs one filter, P L link
     evaluations, and now and then others. Between, every played action is filtered every round: P b link evaluations
     each. Unplayed actions are drawn from the prior anew each round, b link evaluations each; where they are more than
-    ``pool_size``, that many draws stand for all, each for several actions that share its mean (an approximation).
+    ``pool_size``, that many draws stand for all, each for several actions that share its mean (an approximation). A
+    kept pool costs a round no link evaluations; it stands for the prior as a sample of its size does.
     """
 
     def __init__(
@@ -78,11 +84,18 @@ class BranchedPosterior:
         surrogate: Surrogate = "jacobian",
         expansion: Mode = "map",
         pool_size: int = 10_000,
+        pool: Pool = "fresh",
     ) -> None:
         self.branch = integer("branch", branch, 1, prior.depth)
         self.num_actions = num_actions
         self.num_particles = integer("num_particles", num_particles, 1)
         self.pool_size = integer("pool_size", pool_size, 1)
+        if pool not in get_args(Pool) or (pool == "kept" and self.branch < prior.depth):
+            raise ValueError(
+                f"pool must be one of {get_args(Pool)}, and 'fresh' below branch {prior.depth}, got {pool!r}"
+            )
+        self.pool: Pool = pool
+        self._kept: tuple[float, Array] | None = None  # scale, draws
         self.table = ActionTable(prior.covariances[0])
         self.unplayed = UnplayedActions(num_actions)
         self.effective_sample_size = 1.0
@@ -271,6 +284,18 @@ class BranchedPosterior:
             value = self._chain.links[ell - 1](value + scale * rng.standard_normal((size, root.shape[1])) @ root.T)
         return np.asarray(value)
 
+    def _pool_values(self, size: int, parent: Array | None, rng: np.random.Generator, scale: float) -> Array:
+        """Draws that stand for the unplayed actions of this round, (size, d)."""
+        if self.pool == "fresh":
+            return self._prior_values(size, parent, rng, scale)
+        if self._kept is None or self._kept[0] != scale:
+            # By a rule that is fixed: a restored posterior has the same.
+            drawn = self._prior_values(self.pool_size, None, np.random.default_rng(_FIXED_SEED), scale)
+            self._kept = scale, drawn
+        # Draws in a row are independent, so a random stretch of them is as good as a random choice, and cheap.
+        start = int(rng.integers(self.pool_size))
+        return np.take(self._kept[1], range(start, start + size), axis=0, mode="wrap")
+
     def thompson(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, *, from_clouds: bool = False
     ) -> IntArray:
@@ -289,7 +314,7 @@ class BranchedPosterior:
         if remaining:
             size = min(remaining, self.pool_size)
             copies = np.full(size, remaining // size) + (np.arange(size) < remaining % size)
-            pool = self._prior_values(size, parent, rng, scale) @ contexts
+            pool = self._pool_values(size, parent, rng, scale) @ contexts
             # The best of each draw's copies, which differ by their own noise.
             top = pool + scale * self._own_std(contexts) * ndtri_exp(rng.standard_exponential(size) / -copies)
             if best < 0 or top.max() > scores[best]:

@@ -25,6 +25,7 @@ from dts_gym.env_options import env_options, options_text, parse_env_settings, s
 from dts_gym.error_problems import PROBLEMS
 from dts_gym.error_report import error_figure, error_table, verdict
 from dts_gym.experiment import Comparison
+from dts_gym.experiments import load_study, study_ids
 from dts_gym.figures import regret_figure
 from dts_gym.posterior_error import OBSERVATIONS, posterior_error
 from dts_gym.records import load_records
@@ -132,12 +133,18 @@ class BenchChains:
     """Measure what a round costs on chains of perceptrons, and with expanded rewards."""
 
 
+@dataclass(frozen=True)
+class Reproduce:
+    """Run an experiment of the paper: table with paired differences, CSV, figure."""
+
+
 # Commands whose options are those of a function, which gives the text to print.
 _FUNCTIONS = {
     "pretrain": "dts_gym.pretrain_command:run_pretrain",
     "calibration": "dts_gym.calibration:run_calibration",
     "bench": "dts_gym.bench:run_bench",
     "bench-chains": "dts_gym.bench_chains:run_chain_bench",
+    "reproduce": "dts_gym.experiments.command:run_reproduce",
 }
 
 
@@ -180,7 +187,7 @@ def _dispatch(arguments: list[str]) -> int:
         return _call(arguments[0], arguments[1:])
     rest, env_arguments = split_env_arguments(arguments)
     command = tyro.cli(
-        Union[Run, Tune, Plot, Pretrain, PosteriorError, Calibration, List, Bench, BenchChains],  # noqa: UP007
+        Union[Run, Tune, Plot, Pretrain, PosteriorError, Calibration, List, Bench, BenchChains, Reproduce],  # noqa: UP007
         prog="dts-gym",
         description="Bayesian contextual bandits with structured priors.",
         args=rest or ["--help"],
@@ -286,6 +293,9 @@ def _list() -> int:
             print(
                 "      " + (", ".join(f"{setting.name}={setting.default!r}" for setting in settings) or "no settings")
             )
+    print("Experiments, for dts-gym reproduce")
+    for study_id in study_ids():
+        print(f"  {study_id}: {load_study(study_id).claim}")
     return 0
 
 

@@ -25,6 +25,7 @@ def compare(
     tune: bool = False,
     grid: Sequence[float] = GRID,
     tuning_seeds: int | Sequence[int] = 5,
+    tuning_settings: Mapping[str, Any] | None = None,
     num_workers: int = 1,
     redraw_prior: bool = False,
     progress: bool = False,
@@ -42,6 +43,7 @@ def compare(
     resume : take the runs that ``out`` holds and do the others.
     tune : first find every agent's best exploration on other seeds, then report each also at that one.
     grid, tuning_seeds : of the tuning, as `dts_gym.tune` takes them.
+    tuning_settings : what of ``env_settings`` is different while tuning, for one the movies that are played.
     num_workers : processes; results are the same for any number, but for the last bits where BLAS uses several
         threads in one process and not in the other (workers have one thread each). Times are not. Workers know the
         agents that importing ``dts_gym`` and the module of ``env_id`` registers.
@@ -71,7 +73,9 @@ def compare(
         if experiment.env_settings.get("instance_seed") is not None:
             raise ValueError("tune must be off where env_settings pin the instance: it would be tuned on and reported")
         tried = checked_seeds("tuning_seeds", tuning_seeds)
-        return tune_and_run(experiment, grid, tried, folder, resume, num_workers=workers, progress=progress)
+        return tune_and_run(
+            experiment, grid, tried, folder, resume, tuning_settings or {}, num_workers=workers, progress=progress
+        )
     if folder is not None:
         prepare_folder(folder, experiment, resume=resume)
     return run_all(experiment, folder, num_workers=workers, progress=progress)

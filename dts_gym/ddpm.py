@@ -67,6 +67,7 @@ class DenoiserLink(Link):
 
     Attributes
     ----------
+    affine : whether the network foretells the same everywhere.
     data_share : g_l, what of ``z_0`` is in the mean of ``z_{l-1}`` given both ``z_0`` and ``z_l``.
 
     Raises
@@ -112,6 +113,7 @@ class DenoiserLink(Link):
         if predictor is not None:
             weight, shift = predictor
             self.predictor = finite_array("predictor[0]", weight, (d, d)), finite_array("predictor[1]", shift, (d,))
+        self.affine = not self.network.last.any()  # a network that has learned nothing: the data look Gaussian
         self._skip = float(np.sqrt(alpha_bar / alpha_bar_before))
         alpha = alpha_bar / alpha_bar_before
         self.data_share = float(np.sqrt(alpha_bar_before)) * (1.0 - alpha) / (1.0 - alpha_bar)

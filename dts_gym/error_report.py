@@ -12,7 +12,7 @@ import numpy as np
 from dts_gym.archives import write_atomically
 from dts_gym.arrays import Array
 from dts_gym.error_problems import METHODS, R_HAT_LIMIT
-from dts_gym.figures import _COLOURS
+from dts_gym.figures import COLOURS
 from dts_gym.posterior_error import CONTROL, ErrorRecord, PosteriorErrors
 from dts_gym.report import Style, layout, plus_minus, standard_error
 
@@ -140,7 +140,7 @@ def error_figure(errors: PosteriorErrors, path: str | os.PathLike[str]) -> None:
     grid = figure.subplots(lines, columns, squeeze=False)
     found = {row.method for row in rows}
     methods = [method.label for method in METHODS if method.label in found]
-    colours = {method: _COLOURS[i % len(_COLOURS)] for i, method in enumerate(methods)}
+    colours = {method: COLOURS[i % len(COLOURS)] for i, method in enumerate(methods)}
     bottom = min(row.noise_floor for row in rows) / 4.0
     for place, axes in enumerate(grid.flat):
         if place < len(problems):

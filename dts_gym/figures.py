@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, told apart with any colour vision, without its yellow, which is faint on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":", "-.")
 _MAX_POINTS = 1000  # more points than pixels only make the file slow to draw
 
@@ -77,6 +77,6 @@ def _looks(comparison: Comparison) -> list[tuple[str, str]]:
     looks = []
     for i, base in enumerate(bases):
         place, turn = order.index(base), bases[:i].count(base)
-        style = _STYLES[(turn + place // len(_COLOURS)) % len(_STYLES)]
-        looks.append((_COLOURS[place % len(_COLOURS)], style))
+        style = _STYLES[(turn + place // len(COLOURS)) % len(_STYLES)]
+        looks.append((COLOURS[place % len(COLOURS)], style))
     return looks

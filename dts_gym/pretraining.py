@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.arrays import Array, IntArray, covariance, factor, finite_array, integer
+from dts_gym.branch_choice import checked_labels, choose_branch, labelled, random_subsets
 from dts_gym.ddpm import DenoiserNetwork
 from dts_gym.deconvolution import clean_moments, matched_shrinkage
 from dts_gym.denoiser_training import Trainer, TrainingSettings, torch_on
@@ -45,7 +46,8 @@ def fit(
     depth: int = 40,
     *,
     noise_cov: Array | None = None,
-    branch: int | None = None,
+    branch: int | Literal["auto"] | None = None,
+    catalogues: Array | None = None,
     schedule: Schedule = "cosine",
     variance: Variance = "matched",
     hidden: int = 64,
@@ -66,7 +68,10 @@ def fit(
     theta : (N, d) parameter vectors of past items, N > d + 1.
     depth : L >= 1, reverse steps.
     noise_cov : (N, d, d) or (d, d), covariance of each vector's error; None: they are exact.
-    branch : levels above it are shared by all actions, 0..L; None: L, for the items are independent draws.
+    branch : levels above it are shared by all actions, 0..L; None: L, for the items are independent draws; "auto": that
+        under which held-out vectors are most probable, see `dts_gym.choose_branch`.
+    catalogues : (N,), with branch "auto": a label for every vector, equal for those that one bandit would have as its
+        actions; None: five random subsets.
     schedule : of noise, see `dts_gym.ddpm.noise_schedule`.
     variance : of the steps: "matched", with what the denoiser does not know (`dts_gym.ddpm`), or "posterior",
         ``beta~_l`` alone; then ``Sigma_1`` is zero.
@@ -81,7 +86,8 @@ def fit(
     Returns
     -------
     DiffusionPrior
-        Of `dts_gym.ddpm.DenoiserLink`; needs no torch.
+        Of `dts_gym.ddpm.DenoiserLink`; needs no torch. Where the held-out loss finds nothing that is not Gaussian, the
+        network stays silent and the chain is linear, so agents take its closed form.
 
     Raises
     ------
@@ -117,11 +123,16 @@ def fit(
     )
     steps, rounds = integer("max_steps", max_steps, 0), integer("noise_rounds", noise_rounds, 0)
     share = _number("held_out", held_out, 0.5)
-    own_branch = L if branch is None else integer("branch", branch, 0, L)
+    own_branch = L if branch is None or branch == "auto" else integer("branch", branch, 0, L)
+    if catalogues is not None and branch != "auto":
+        raise ValueError(f"catalogues must be left out unless branch is 'auto', got branch {branch!r}")
     if variance not in get_args(Variance):
         raise ValueError(f"variance must be one of {get_args(Variance)}, got {variance!r}")
     torch_on(device)
     seen, errors = _checked(theta, noise_cov)
+    if branch == "auto" and errors is not None:
+        raise ValueError("branch must be a number or None with noise_cov: catalogues are compared without errors")
+    labels = None if catalogues is None else checked_labels(catalogues, len(seen))
     mean, cov = clean_moments(seen, errors)
     scale = factor(cov)
     rng = stream(seed, "pretraining")
@@ -146,7 +157,12 @@ def fit(
         scale = _solved(chol.T, scale)  # scale chol^-1
         mean = mean - scale @ drawn_mean
     links, covariances = reverse_chain(network, settings.alpha_bars, unknown, scale=scale, offset=mean)
-    return DiffusionPrior(links, covariances, own_branch)
+    prior = DiffusionPrior(links, covariances, own_branch)
+    if branch != "auto":
+        return prior
+    kept = seen[~inner]
+    parts = random_subsets(kept, seed) if labels is None else labelled(kept, labels[~inner])
+    return prior.with_branch(choose_branch(prior, parts, seed=seed).branch)
 
 
 def _chain(network: DenoiserNetwork, alpha_bars: Array, unknown: Array | None) -> DiffusionPrior:

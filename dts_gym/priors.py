@@ -157,7 +157,7 @@ class DiffusionPrior(Prior):
 
     Notes
     -----
-    A chain of affine links is better off as a `LinearDiffusionPrior`, which collapses into two levels.
+    A chain whose links are all affine counts as linear, see `as_linear`.
 
     Examples
     --------
@@ -302,6 +302,24 @@ def load_prior(path: str | os.PathLike[str]) -> Prior:
         return prior_from_state(settings, arrays)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"path must be a whole prior file, got {os.fspath(path)!r}: {error!r}") from error
+
+
+def as_linear(prior: Prior) -> LinearDiffusionPrior | None:
+    """The prior as a linear chain, of the same law and branch; None if a link is not affine.
+
+    Examples
+    --------
+    >>> chain = as_linear(DiffusionPrior([AffineLink(2 * np.eye(1))], [np.eye(1)] * 2))
+    >>> chain.weights
+    (array([[2.]]),)
+    """
+    if isinstance(prior, LinearDiffusionPrior):
+        return prior
+    if not all(link.affine for link in prior.links):
+        return None
+    zero = np.zeros(prior.dim)
+    weights, offsets = [link.jacobian(zero) for link in prior.links], [link(zero) for link in prior.links]
+    return LinearDiffusionPrior(weights, prior.covariances, offsets, prior.branch)
 
 
 def as_prior(prior: Any) -> Prior:

@@ -91,12 +91,22 @@ def tune_and_run(
     seeds: Sequence[int],
     out: Path | None,
     resume: bool,
+    settings: Mapping[str, Any],
     *,
     num_workers: int,
     progress: bool,
 ) -> Comparison:
-    """Tune an experiment's agents, then run them both as they are and tuned."""
-    trials = make_trials(replace(experiment, seeds=tuple(seeds)), grid)
+    """Tune an experiment's agents, the environment with other ``settings`` if any, then run them as they are and tuned.
+
+    Raises
+    ------
+    ValueError
+        If the environment does not take a setting.
+    """
+    apart = {**experiment.env_settings, **settings}
+    if settings:
+        make_experiment(experiment.env_id, experiment.agents, 1, experiment.num_rounds, apart, "tuning", False)
+    trials = make_trials(replace(experiment, seeds=tuple(seeds), env_settings=apart), grid)
     experiment = replace(experiment, tuning={"grid": list(_checked_grid(grid)), "seeds": list(seeds)})
     if out is not None:
         prepare_folder(out, experiment, resume=resume)

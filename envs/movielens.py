@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
 
 from dts_gym.arrays import Array, integer
+from dts_gym.branch_choice import choose_branch, random_subsets
 from dts_gym.datasets import Factors, cached_factors
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.fitting import fit_linear_chain
+from dts_gym.prior_cache import cached_fit
+from dts_gym.priors import Prior, as_prior
 from dts_gym.problem import BanditInstance, BanditProblem
-from dts_gym.rewards import GaussianReward
+from dts_gym.rewards import BernoulliReward, GaussianReward
 from dts_gym.seeding import stream
+
+Part = Literal["all", "tuning", "report"]
 
 
 class MovieLensBanditEnv(BanditEnv):
@@ -25,9 +32,13 @@ class MovieLensBanditEnv(BanditEnv):
     episode are drawn at reset from the others. Every round a random user comes along. Users' factors have identity
     covariance, so that priors on movies mean the same on every data set.
 
-    The problem's prior is a chain of ``depth`` identity links: its top is at 0, the last link adds the training
-    movies' mean, and their covariance is split evenly over the levels, so that `branch` says which share of it all
-    movies have in common. `past_parameters` are the training movies.
+    The problem's prior is learned from the training movies. "linear" is a chain of ``depth`` identity links: its top
+    is at 0, the last link adds the training movies' mean, and their covariance is split evenly over the levels, so that
+    `branch` says which share of it all movies have in common. "diffusion" is a denoising diffusion model
+    (`dts_gym.pretraining`, extra ``torch``), trained on first use and kept in the cache. `past_parameters` are the
+    training movies.
+
+    The other movies can be parted in two halves, one to tune agents on and one to report: ``part``.
 
     ## Action Space
     ``Discrete(num_actions)``: movies.
@@ -36,9 +47,12 @@ class MovieLensBanditEnv(BanditEnv):
     ``Box(lowest, highest, (rank,), float32)``: a user's factors, bounds over all users.
 
     ## Rewards
-    The centred rating, ``N(user' movie, noise_std^2)`` in stars above the mean of all ratings; ``noise_std`` is that
-    of the factorisation's residuals. ``info`` holds ``expected_reward``, ``optimal_action``, ``regret``,
-    ``cumulative_regret`` (unless ``regret_info=False``).
+    "gaussian": the centred rating, ``N(user' movie, noise_std^2)`` in stars above the mean of all ratings;
+    ``noise_std`` is that of the factorisation's residuals. "bernoulli": whether the user likes the movie, 1 with
+    probability ``sigmoid(user' movie pi / (sqrt(3) noise_std))``: that of a rating above the mean of all ratings, were
+    its noise logistic of the same standard deviation. With means between 3.5 and 4, as MovieLens has them, that is a
+    rating of 4 or more. Movies' parameters are scaled by that factor, users stay as they are. ``info`` holds
+    ``expected_reward``, ``optimal_action``, ``regret``, ``cumulative_regret`` (unless ``regret_info=False``).
 
     ## Episode End
     Truncated after ``horizon`` rounds; never terminated.
@@ -48,11 +62,16 @@ class MovieLensBanditEnv(BanditEnv):
     - ``num_actions=100``: K.
     - ``rank=5``: d, of the factorisation.
     - ``horizon=5000``: rounds of an episode.
-    - ``depth=2``: L, links of the fitted chain.
-    - ``branch=None``: levels above it are shared by all movies, 0..L; None: L - 1, the top level shared.
-    - ``noise_std=None``: standard deviation of the rewards; None: from the residuals.
+    - ``prior="linear"``: or ``"diffusion"``, or a prior of your own, or a file of one.
+    - ``depth=None``: L, links of the learned chain; None: 2 of "linear", 40 of "diffusion".
+    - ``branch=None``: levels above it are shared by all movies, 0..L; "auto": the one under which training movies kept
+      apart are most probable (`dts_gym.choose_branch`); None: "auto" of "diffusion", L - 1 of "linear", the top level
+      shared; of a prior of your own its own branch.
+    - ``reward="gaussian"``: or ``"bernoulli"``.
+    - ``noise_std=None``: standard deviation of the ratings' noise; None: from the residuals.
     - ``min_ratings=20``: movies with fewer ratings are left out.
     - ``train_fraction=0.5``: share of the movies that the prior is fitted to.
+    - ``part="all"``: of the other movies, or ``"tuning"``, ``"report"``, disjoint halves.
     - ``split_seed=0``: of that split.
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
@@ -67,29 +86,40 @@ class MovieLensBanditEnv(BanditEnv):
         num_actions: int = 100,
         rank: int = 5,
         horizon: int = 5000,
-        depth: int = 2,
-        branch: int | None = None,
+        prior: Literal["linear", "diffusion"] | Prior | str | os.PathLike[str] = "linear",
+        depth: int | None = None,
+        branch: int | Literal["auto"] | None = None,
+        reward: Literal["gaussian", "bernoulli"] = "gaussian",
         noise_std: float | None = None,
         min_ratings: int = 20,
         train_fraction: float = 0.5,
+        part: Part = "all",
         split_seed: int = 0,
         instance_seed: int | None = None,
         regret_info: bool = True,
     ) -> None:
-        K, L = integer("num_actions", num_actions, 1), integer("depth", depth, 1)
+        K = integer("num_actions", num_actions, 1)
         factors = cached_factors(data, rank)
-        train, self._held_out = _split(factors, min_ratings, train_fraction, split_seed)
+        train, self._held_out = _split(factors, min_ratings, train_fraction, split_seed, part)
         if len(self._held_out) < K:
+            where = "" if part == "all" else f" in the part {part!r}"
             raise ValueError(
                 f"num_actions must be at most {len(self._held_out)}, the movies of {os.fspath(data)!r} with "
-                f"{min_ratings} ratings or more that the prior is not fitted to, got {K}"
+                f"{min_ratings} ratings or more that the prior is not fitted to{where}, got {K}"
             )
         self._users = factors.user_factors.astype(np.float32)
+        ratings = GaussianReward(factors.noise_std if noise_std is None else noise_std)
+        if reward not in ("gaussian", "bernoulli"):
+            raise ValueError(f"reward must be 'gaussian' or 'bernoulli', got {reward!r}")
+        if reward == "bernoulli":
+            # The logistic law of standard deviation 1 has scale sqrt(3) / pi.
+            scale = math.pi / (math.sqrt(3.0) * ratings.noise_std)
+            train, self._held_out = scale * train, scale * self._held_out
         problem = BanditProblem(
             num_actions=K,
             dim=factors.movie_factors.shape[1],
-            prior=fit_linear_chain(train, L, L - 1 if branch is None else branch),
-            reward_model=GaussianReward(factors.noise_std if noise_std is None else noise_std),
+            prior=_learned(prior, train, depth, branch),
+            reward_model=ratings if reward == "gaussian" else BernoulliReward(),
             horizon=horizon,
             past_parameters=train,
         )
@@ -106,8 +136,32 @@ class MovieLensBanditEnv(BanditEnv):
         return np.asarray(self._users[rng.integers(len(self._users))])
 
 
-def _split(factors: Factors, min_ratings: int, train_fraction: float, split_seed: int) -> tuple[Array, Array]:
-    """Movies' factors of the training and of the held-out part, (N, d) each."""
+def _learned(prior: Any, train: Array, depth: int | None, branch: int | Literal["auto"] | None) -> Prior:
+    """The prior that was asked for, of the training movies (N, d)."""
+    if prior == "diffusion":
+        # A small network: a thousand movies leave nothing for a large one to learn, and a round is as dear as it is.
+        return cached_fit(
+            train, 40 if depth is None else depth, branch="auto" if branch is None else branch, hidden=32, blocks=1
+        )
+    if prior == "linear":
+        L = 2 if depth is None else integer("depth", depth, 1)
+        if branch != "auto":
+            return fit_linear_chain(train, L, L - 1 if branch is None else branch)
+        kept = max(4, round(0.2 * len(train)))  # of movies in random order
+        fitted = fit_linear_chain(train[kept:], L, L)
+        return fit_linear_chain(train, L, choose_branch(fitted, random_subsets(train[:kept])).branch)
+    if depth is not None or branch == "auto":
+        raise ValueError(f"depth and branch 'auto' go with a prior to learn, got {depth!r}, {branch!r} and a prior")
+    given = as_prior(prior)
+    return given if branch is None else given.with_branch(branch)
+
+
+def _split(
+    factors: Factors, min_ratings: int, train_fraction: float, split_seed: int, part: Part
+) -> tuple[Array, Array]:
+    """Movies' factors, of the training part and of the held-out part or a half of it, (N, d) each."""
+    if part not in get_args(Part):
+        raise ValueError(f"part must be one of {get_args(Part)}, got {part!r}")
     least = integer("min_ratings", min_ratings, 1)
     if isinstance(train_fraction, bool) or not isinstance(train_fraction, int | float) or not 0 < train_fraction < 1:
         raise ValueError(f"train_fraction must be a number between 0 and 1, got {train_fraction!r}")
@@ -117,4 +171,6 @@ def _split(factors: Factors, min_ratings: int, train_fraction: float, split_seed
         raise ValueError(f"min_ratings must leave 4 movies or more, got {least}, which leaves {len(movies)}")
     shuffled = movies[stream(seed, "split").permutation(len(movies))]
     num_train = min(max(2, round(train_fraction * len(movies))), len(movies) - 1)
-    return shuffled[:num_train], shuffled[num_train:]
+    train, held_out = shuffled[:num_train], shuffled[num_train:]
+    half = len(held_out) // 2
+    return train, {"all": held_out, "tuning": held_out[:half], "report": held_out[half:]}[part]

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 
-from dts_gym.arrays import integer
+from dts_gym.arrays import Array, integer
 from dts_gym.datasets.shapes import Shape, sample_shape, shape_dim
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import RewardKind, rewards_of
 from dts_gym.envs.shared import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.fitting import fit_linear_chain
+from dts_gym.prior_cache import cached_fit
 from dts_gym.priors import Prior, as_prior
 from dts_gym.problem import BanditInstance, BanditProblem, Features
 from dts_gym.seeding import stream
-
-# Links of the chain that is fitted where no prior is given; the top level is shared.
-_DEPTH = 2
 
 
 class SyntheticBanditEnv(BanditEnv):
@@ -30,7 +29,7 @@ class SyntheticBanditEnv(BanditEnv):
     pays a noisy reward of mean ``x' theta_a``; or features ``phi(x, a)`` of all actions, mean ``phi(x, a)' theta``.
 
     The problem's `past_parameters` are other draws from the shape, to fit priors to. Unless a prior is given, the
-    problem's is a chain of 2 identity links with their mean and covariance, the top level shared by all actions.
+    problem's is a chain of identity links with their mean and covariance, the top level shared by all actions.
 
     ## Action Space
     ``Discrete(num_actions)``.
@@ -56,7 +55,10 @@ class SyntheticBanditEnv(BanditEnv):
     - ``horizon=5000``: rounds of an episode.
     - ``noise_std=1.0``: standard deviation of Gaussian rewards.
     - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
-    - ``prior=None``: a prior of your own or a file of one; None: the chain fitted to the past parameters.
+    - ``prior="linear"``: the chain fitted to the past parameters; or ``"diffusion"``, a denoising diffusion model of
+      them (`dts_gym.pretraining`, extra ``torch``), trained on first use and kept in the cache; or a prior of your own,
+      or a file of one.
+    - ``depth=None``: L, links of the learned chain; None: 2 of "linear", 40 of "diffusion".
     - ``num_past=10_000``: N >= 2, past parameters.
     - ``past_seed=0``: of the past parameters, which stand before the first reset and are apart from all instances.
     - ``instance_seed=None``: pins the instance over resets.
@@ -77,7 +79,8 @@ class SyntheticBanditEnv(BanditEnv):
         horizon: int = 5000,
         noise_std: float = 1.0,
         reward: RewardKind = "gaussian",
-        prior: Prior | str | os.PathLike[str] | None = None,
+        prior: Literal["linear", "diffusion"] | Prior | str | os.PathLike[str] = "linear",
+        depth: int | None = None,
         num_past: int = 10_000,
         past_seed: int = 0,
         instance_seed: int | None = None,
@@ -92,7 +95,7 @@ class SyntheticBanditEnv(BanditEnv):
         problem = BanditProblem(
             num_actions=num_actions,
             dim=d,
-            prior=fit_linear_chain(past, _DEPTH, _DEPTH - 1) if prior is None else as_prior(prior),
+            prior=_learned(prior, past, depth),
             reward_model=rewards_of(reward, noise_std),
             features=features,
             horizon=horizon,
@@ -115,3 +118,15 @@ class SyntheticBanditEnv(BanditEnv):
 
     def _drawn(self, rng: np.random.Generator) -> Observation:
         return draw_features(self.feature_law, self.problem.context_shape, rng)
+
+
+def _learned(prior: Any, past: Array, depth: int | None) -> Prior:
+    """The prior that was asked for, of past parameters (N, d)."""
+    if prior == "diffusion":
+        return cached_fit(past, 40 if depth is None else depth)
+    if prior == "linear":
+        L = 2 if depth is None else integer("depth", depth, 1)
+        return fit_linear_chain(past, L, L - 1)
+    if depth is not None:
+        raise ValueError(f"depth must be left out with a prior of your own, got {depth!r}")
+    return as_prior(prior)

@@ -1,0 +1,54 @@
+"""``dts-gym reproduce``: an experiment from its id to table, CSV and figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+from dts_gym.archives import write_atomically
+from dts_gym.experiments import Profile, load_study
+from dts_gym.experiments.outcome import outcome_csv, outcome_figure, outcome_table
+from dts_gym.experiments.study import run_study
+
+
+def run_reproduce(
+    experiment: tyro.conf.Positional[str],
+    profile: Profile = "quick",
+    data: str | None = None,
+    out: Path | None = None,
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False,
+    workers: int = 1,
+    only: str = "",
+    progress: bool = True,
+) -> str:
+    """Run an experiment of the paper: table with paired differences, CSV, figure.
+
+    Parameters
+    ----------
+    experiment : its id; `dts-gym list` shows them.
+    profile : "quick" for a look, "paper" for the setting that is reported.
+    data : of experiments on a data set, where it lies or its name.
+    out : folder for the runs, outcome.csv, outcome.txt and outcome.png; results/ID-PROFILE unless given.
+    resume : go on with the runs in --out.
+    workers : processes.
+    only : run the cells whose names hold this text alone.
+    progress : show a bar on stderr.
+
+    Returns
+    -------
+    str
+        The table and a verdict a cell.
+    """
+    study = load_study(experiment)
+    folder = Path("results") / f"{experiment}-{profile}" if out is None else out
+    if folder.exists() and any(folder.iterdir()) and not resume:
+        raise ValueError(f"out must be a new or empty folder, or --resume be given, got {str(folder)!r}")
+    outcome = run_study(
+        study, profile, data=data, out=folder, resume=resume, num_workers=workers, only=only, progress=progress
+    )
+    text = f"{study.description}\n\n{outcome_table(outcome)}"
+    for name, content in (("outcome.csv", outcome_csv(outcome)), ("outcome.txt", text)):
+        write_atomically(folder / name, lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
+    outcome_figure(outcome, folder / "outcome.png")
+    return f"{text}\n{folder}: outcome.txt, outcome.csv, outcome.png, and every run"
