@@ -212,3 +212,39 @@ def test_ten_million_actions_cost_what_the_pool_costs():
     assert sum(array.nbytes for array in agent._state().values()) < 1e5
     with pytest.raises(ValueError, match="pool_size must be an integer >= 1, got 0"):
         make_agent("dTS", problem, pool_size=0)
+
+
+def test_a_kept_pool_deals_the_prior_to_unplayed_actions():
+    """How often an unplayed action is chosen, kept against fresh: 4000 choices each, |z| < 4.5."""
+    prior = tanh_prior(2, 2, 2)
+    counts = []
+    for pool in ("fresh", "kept"):
+        posterior = BranchedPosterior(prior, 30, GaussianReward(0.5), branch=2, num_particles=8, pool=pool)
+        feed([posterior], np.random.default_rng(1), 2, 5, 15)
+        rng, x = np.random.default_rng(2), np.array([0.5, -0.8])
+        chosen = np.array([posterior.thompson(x, rng) for _ in range(4000)])
+        counts.append(np.isin(chosen, posterior.table.actions).mean())
+        unplayed = np.setdiff1d(np.arange(30), posterior.table.actions)
+        assert np.isin(unplayed, chosen).all()
+    fresh, kept = counts
+    assert 0.02 < fresh < 0.98
+    assert abs(fresh - kept) < 4.5 * np.sqrt(2 * fresh * (1 - fresh) / 4000)
+
+
+def test_an_agent_with_a_kept_pool_continues_bit_for_bit(tmp_path):
+    problem = BanditProblem(20, 2, tanh_prior(2, 2, 2), GaussianReward(0.5))
+    agent = make_agent("dTS", problem, seed=0, pool="kept", pool_size=100)
+    rng = np.random.default_rng(0)
+    contexts = rng.uniform(-1, 1, (30, 2))
+    for x in contexts[:15]:
+        agent.update(x, agent.act(x), float(rng.standard_normal()))
+    agent.save(tmp_path / "agent")
+    again = type(agent).load(tmp_path / "agent")
+    assert [agent.act(x) for x in contexts] == [again.act(x) for x in contexts]
+
+
+@pytest.mark.parametrize("settings", [{"pool": "stale"}, {"pool": "kept", "branch": 1}])
+def test_pools_that_do_not_fit_are_refused(settings):
+    problem = BanditProblem(5, 2, tanh_prior(2, 2, 2), GaussianReward(0.5))
+    with pytest.raises(ValueError, match=r"pool must be one of \('fresh', 'kept'\), and 'fresh' below branch 2, got "):
+        make_agent("dTS", problem, **settings)

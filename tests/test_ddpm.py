@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dts_gym
+from dts_gym import make_agent
 from dts_gym.ddpm import DenoiserLink, DenoiserNetwork, denoiser_from_state
-from dts_gym.priors import DiffusionPrior, prior_from_state, random_mlp_prior
+from dts_gym.joint import JointPosterior
+from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, prior_from_state, random_mlp_prior
 from dts_gym.problem import BanditProblem
 from dts_gym.reverse_process import noise_schedule, reverse_chain
 from dts_gym.rewards import GaussianReward
@@ -227,3 +229,32 @@ def test_schedules_fall_from_near_one_to_near_nothing(depth, schedule):
     assert 0 < bars[-1] < 0.05
     if schedule == "constant" and depth == 100:
         np.testing.assert_allclose(bars, 0.97 ** np.arange(1, 101))
+
+
+@pytest.mark.parametrize("branch", [0, 2, 3])
+def test_a_silent_network_has_the_closed_form(branch):
+    """Against the dense posterior of the chain's matrices; and no particle is drawn."""
+    d, bars = 2, noise_schedule(3)
+    silent = random_network(d, loudness=0.0)
+    links, covs = reverse_chain(silent, bars, (1 - bars)[:, None, None] * np.eye(d), scale=2 * np.eye(d), offset=[1, 2])
+    prior = DiffusionPrior(links, covs, branch)
+    weights, offsets = [link.jacobian(np.zeros(d)) for link in links], [link(np.zeros(d)) for link in links]
+    truth = JointPosterior(LinearDiffusionPrior(weights, covs, offsets, branch), 4, 0.5)
+    agent = make_agent("dTS", BanditProblem(4, d, prior, GaussianReward(0.5)), seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        x, a, y = rng.uniform(-1, 1, d), int(rng.integers(3)), float(rng.standard_normal())
+        truth.update(x, a, y)
+        agent.update(x, a, y)
+    for found, expected in zip(agent._posterior.moments(), truth.moments(), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert agent.diagnostics == {}
+
+
+def test_a_bias_alone_is_affine_and_a_last_layer_is_not():
+    network = random_network(2)
+    assert not DenoiserLink(network, 1, 0.5, 1.0).affine
+    biased = DenoiserLink(network._replace(last=np.zeros((2, 7))), 1, 0.5, 1.0)
+    assert biased.affine
+    z = np.random.default_rng(0).standard_normal((5, 2))
+    np.testing.assert_allclose(biased(z), z @ biased.jacobian(np.zeros(2)).T + biased(np.zeros(2)), atol=1e-12)

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import dts_gym
-from dts_gym import LinearDiffusionPrior
+from dts_gym import LinearDiffusionPrior, prior_cache, random_linear_prior
 from dts_gym.fitting import fit_linear_chain
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "ml-latest-small"
@@ -245,6 +245,70 @@ def test_movies_are_held_out_and_the_chain_has_the_training_moments(ratings):
     assert np.abs(np.cov(users, rowvar=False) - np.eye(3)).max() < 0.3
 
 
+def test_the_parts_of_movielens_share_no_movie_and_make_up_the_held_out_ones(ratings):
+    parts = {
+        part: gym.make("MovieLensBandit-v0", data=ratings, num_actions=10, rank=3, part=part).unwrapped
+        for part in ("all", "tuning", "report")
+    }
+    movies = {part: {tuple(row) for row in env._held_out} for part, env in parts.items()}
+    assert movies["tuning"] | movies["report"] == movies["all"]
+    assert not movies["tuning"] & movies["report"]
+    past = {tuple(row) for row in parts["all"].problem.past_parameters}
+    assert not past & movies["all"]
+    for env in parts.values():
+        np.testing.assert_array_equal(env.problem.past_parameters, parts["all"].problem.past_parameters)
+
+
+def test_liked_is_a_rating_above_the_mean_under_logistic_noise(ratings):
+    stars, liked = (
+        gym.make("MovieLensBandit-v0", data=ratings, num_actions=10, rank=3, reward=reward).unwrapped
+        for reward in ("gaussian", "bernoulli")
+    )
+    (x, _), (same, _) = stars.reset(seed=3), liked.reset(seed=3)
+    np.testing.assert_array_equal(x, same)
+    *_, info = stars.step(4)
+    *_, info_liked = liked.step(4)
+    # Truth: Pr(x'theta + noise > 0), noise logistic of the ratings' standard deviation, by quadrature of its density.
+    std = stars.problem.reward_model.noise_std
+    noise = np.linspace(-40 * std, 40 * std, 200_001)
+    scale = std * np.sqrt(3) / np.pi
+    density = 1 / (4 * scale * np.cosh(noise / (2 * scale)) ** 2)
+    assert np.trapezoid(noise**2 * density, noise) == pytest.approx(std**2, rel=1e-6)
+    above = np.trapezoid(np.where(info["expected_reward"] + noise > 0, density, 0.0), noise)
+    assert info_liked["expected_reward"] == pytest.approx(above, abs=1e-3)
+    assert info_liked["optimal_action"] == info["optimal_action"]
+
+
+def test_movielens_takes_a_prior_of_ones_own_and_chooses_a_branch(ratings):
+    mine = random_linear_prior(3, 4, branch=2)
+    settings = {"data": ratings, "num_actions": 10, "rank": 3}
+    assert gym.make("MovieLensBandit-v0", prior=mine, **settings).unwrapped.problem.prior is mine
+    assert gym.make("MovieLensBandit-v0", prior=mine, branch=1, **settings).unwrapped.problem.prior.branch == 1
+    chosen = gym.make("MovieLensBandit-v0", branch="auto", depth=3, **settings).unwrapped.problem.prior
+    assert chosen.branch > 0  # six movies kept apart tell no more than that
+
+
+@pytest.mark.parametrize("env_id", ["MovieLensBandit-v0", "SyntheticBandit-v0"])
+def test_a_diffusion_prior_is_learned_on_first_use_and_then_read(ratings, env_id, monkeypatch):
+    """The training itself, which takes torch, has its own tests; here a stand-in for it, with the cache behind it."""
+    pytest.importorskip("safetensors")
+    calls = []
+
+    def fit(theta, depth, **settings):
+        calls.append((len(theta), depth, settings))
+        return random_linear_prior(theta.shape[1], depth, branch=depth)
+
+    monkeypatch.setattr(prior_cache, "fit", fit)
+    settings = {"data": ratings, "rank": 3} if "Lens" in env_id else {"num_past": 50}
+    first, second = (gym.make(env_id, num_actions=10, prior="diffusion", **settings).unwrapped for _ in range(2))
+    assert len(calls) == 1
+    assert calls[0][:2] == (len(first.problem.past_parameters), 40)
+    assert second.problem.prior.depth == 40
+    assert second.problem.prior.branch == 40
+    gym.make(env_id, num_actions=10, prior="diffusion", depth=3, **settings)
+    assert calls[1][1] == 3
+
+
 def test_a_fitted_chain_of_one_dimension_works():
     prior = fit_linear_chain(np.array([[1.0], [2.0], [6.0]]), 2, 2)
     np.testing.assert_allclose(prior.two_level().action_cov, [[7.0]])
@@ -261,6 +325,12 @@ def test_a_fitted_chain_of_one_dimension_works():
         ({"min_ratings": 10**6}, "min_ratings must leave 4 movies or more, got 1000000, which leaves 0"),
         ({"noise_std": -1}, "noise_std must be a positive finite number, got -1"),
         ({"data": "ml-3m"}, "data must be a path"),
+        ({"part": "rest"}, r"part must be one of \('all', 'tuning', 'report'\), got 'rest'"),
+        ({"part": "tuning", "num_actions": 20}, "that the prior is not fitted to in the part 'tuning', got 20"),
+        ({"reward": "poisson"}, "reward must be 'gaussian' or 'bernoulli', got 'poisson'"),
+        ({"prior": 3}, "prior must be a dts_gym Prior or a file of one, got 3"),
+        ({"prior": random_linear_prior(3, 2), "branch": "auto"}, "depth and branch 'auto' go with a prior to learn"),
+        ({"prior": random_linear_prior(3, 2), "depth": 2}, "depth and branch 'auto' go with a prior to learn"),
     ],
 )
 def test_bad_settings_of_movielens_are_refused(ratings, settings, message):

@@ -14,7 +14,7 @@ from dts_gym.energy import energy_score
 from dts_gym.pretrain_command import run_pretrain
 from dts_gym.pretraining import fit
 from dts_gym.prior_report import prior_figure, prior_report
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.priors import LinearDiffusionPrior, as_linear
 from dts_gym.reverse_process import noise_schedule
 
 QUICK = {"depth": 5, "max_steps": 100, "hidden": 16}
@@ -83,6 +83,16 @@ BAD = [
     (lambda: fit(np.empty((50, 0))), "a column at least"),
     (lambda: fit(normal(50), depth=0), "depth must be an integer >= 1, got 0"),
     (lambda: fit(normal(50), branch=41), r"branch must be an integer in 0\.\.40, got 41"),
+    (lambda: fit(normal(50), branch="all"), r"branch must be an integer in 0\.\.40, got 'all'"),
+    (lambda: fit(normal(50), branch="auto", noise_cov=np.eye(2)), "branch must be a number or None with noise_cov"),
+    (
+        lambda: fit(normal(50), catalogues=[0] * 50),
+        "catalogues must be left out unless branch is .auto.",
+    ),
+    (
+        lambda: fit(normal(50), branch="auto", catalogues=[0] * 49),
+        "catalogues must be a label a vector",
+    ),
     (lambda: fit(normal(50), held_out=0.9), "held_out must be a number above 0 and at most 0.5"),
     (lambda: fit(normal(50), learning_rate=-1.0), "learning_rate must be a number above 0"),
     (lambda: fit(normal(50), variance="wide"), "variance must be one of"),
@@ -101,12 +111,14 @@ def test_bad_input_is_refused(call, message):
         call()
 
 
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="torch is not installed")
+
+
+@pytest.mark.usefixtures("torch")
 class TestWithTorch:
     """What needs torch."""
-
-    @pytest.fixture(autouse=True)
-    def torch(self):
-        return pytest.importorskip("torch", reason="torch is not installed")
 
     def test_numpy_gives_the_values_of_torch(self, torch):
         from dts_gym.denoiser_training import Trainer, TrainingSettings
@@ -272,3 +284,26 @@ def test_bad_arguments_of_the_command_are_refused(tmp_path):
         run_pretrain(str(tmp_path / "x.npy"), tmp_path / "none" / "p")
     with pytest.raises(ValueError, match="data must be a path to a zip"):
         run_pretrain("nothing-of-that-name", out)
+
+
+@pytest.mark.usefixtures("torch")
+def test_the_branch_follows_the_catalogues():
+    """Catalogues whose centres differ by far more than their vectors share levels; random subsets share none."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(60), 30)
+    theta = 2.0 * rng.standard_normal((60, 2))[labels] + 0.5 * rng.standard_normal((1800, 2))
+    shared = fit(theta, branch="auto", catalogues=labels, held_out=0.3, **QUICK)
+    assert shared.branch < 5
+    assert fit(theta, branch="auto", held_out=0.3, **QUICK).branch == 5
+
+
+@pytest.mark.usefixtures("torch")
+def test_normal_data_leave_the_network_silent_and_the_chain_linear():
+    prior = fit(normal(400, d=3), depth=5, hidden=16, max_steps=2000)
+    chain = as_linear(prior)
+    assert chain is not None
+    collapsed = chain.with_branch(5).two_level()
+    data = normal(400, d=3)
+    np.testing.assert_allclose(collapsed.mean, data.mean(axis=0), atol=0.02)
+    cov = np.cov(data.T)
+    np.testing.assert_allclose(collapsed.action_cov, cov, atol=0.04 * np.abs(cov).max())

@@ -46,9 +46,9 @@ STUDY = Study(
     claim="dTS is ahead of LinTS with 50 pre-training samples already, more of them and more steps help.",
     description=(
         "100 actions, each drawn from a Swiss roll in the plane, scaled to unit variance; contexts uniform on the "
-        "cube, noise 1, 500 rounds. The prior is a denoising diffusion model pre-trained on other draws. dTS at branch L "
-        "(independent actions, the truth) and at branch 0 (the deck: all levels shared). The quick profile has the "
-        "linear prior, which needs no torch."
+        "cube, noise 1, 500 rounds. The prior is a denoising diffusion model pre-trained on other draws. dTS at "
+        "branch L (independent actions, the truth) and at branch 0 (the deck: all levels shared). The quick profile "
+        "has the linear prior, which needs no torch."
     ),
     reference="dTS",
     cells=_cells,
