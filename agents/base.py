@@ -12,7 +12,7 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.archives import read_archive, write_archive
-from dts_gym.arrays import Array, IntArray, finite_array, integer, positive
+from dts_gym.arrays import Array, IntArray, finite_array, integer, integers, positive
 from dts_gym.problem import BanditProblem, problem_from_state
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.seeding import restore, state_of, stream
@@ -101,7 +101,7 @@ class Agent(ABC):
             self._learn(x, a, y)
             self.num_updates += 1
             return
-        actions = _integers("action", action, len(x), self.problem.num_actions)
+        actions = integers("action", action, len(x), self.problem.num_actions).tolist()
         rewards = finite_array("reward", reward, (len(x),)).tolist()
         checked = [self.reward_model.check(y) for y in rewards]
         # Rewards that are expanded can still be refused by what they add up to: then none of the batch is learned.
@@ -395,14 +395,3 @@ def _scalar(name: str, value: Any) -> Any:
             raise ValueError(f"{name} must be a number, got an array of shape {value.shape}")
         return value[()]
     return value
-
-
-def _integers(name: str, value: Any, count: int, high: int) -> list[int]:
-    """``value`` as ``count`` ints in 0..high-1, or ValueError."""
-    array = np.asarray(value)
-    if array.shape != (count,) or array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be {count} integers, got shape {array.shape} of {array.dtype}")
-    if count and not (array.min() >= 0 and array.max() < high):
-        bad = array[(array < 0) | (array >= high)][0]
-        raise ValueError(f"{name} must be in 0..{high - 1}, got {bad}")
-    return [int(a) for a in array]

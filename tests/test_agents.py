@@ -146,7 +146,10 @@ class Bounded(RewardModel):
     def log_likelihood(self, reward, eta):
         return -((reward - np.tanh(eta)) ** 2)
 
-    def sample(self, rng, eta):
+    def draw_noise(self, rng, shape):
+        return np.zeros(shape)
+
+    def from_noise(self, noise, eta):
         return np.tanh(eta)
 
     def check(self, reward):
