@@ -84,8 +84,8 @@ class DiffusionBanditEnv(BanditEnv):
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
         return BanditInstance(self.problem.prior.sample(rng, self.problem.num_actions), self.problem.reward_model)
 
-    def _draw_context(self, rng: np.random.Generator) -> Observation:
-        return rng.uniform(-1.0, 1.0, self.problem.dim).astype(np.float32)
+    def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
+        return rng.uniform(-1.0, 1.0, (count, self.problem.dim)).astype(np.float32)
 
 
 def chain_of(dim: int | None, depth: int | None, link: str, prior: Any, prior_seed: int) -> Prior:

@@ -102,8 +102,8 @@ class MovieLensBanditEnv(BanditEnv):
         chosen = rng.choice(len(self._held_out), self.problem.num_actions, replace=False)
         return BanditInstance(self._held_out[chosen], self.problem.reward_model)
 
-    def _draw_context(self, rng: np.random.Generator) -> Observation:
-        return np.asarray(self._users[rng.integers(len(self._users))])
+    def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
+        return self._users[rng.integers(len(self._users), size=count)]
 
 
 def _split(factors: Factors, min_ratings: int, train_fraction: float, split_seed: int) -> tuple[Array, Array]:
