@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from abc import ABC, abstractmethod
@@ -152,6 +153,26 @@ class Agent(ABC):
         self._forget()
 
     @final
+    def spawn(self, count: int) -> list[Self]:
+        """``count`` fresh agents of this one's problem and settings, one an instance of a vector environment.
+
+        Their streams are apart from each other and hang on where this agent's stream of `act` stands, which does not
+        move: asked again, the same agents come, and fewer are the first of more.
+
+        Examples
+        --------
+        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
+        >>> agent = make_agent("LinTS", BanditProblem(50, 2, random_linear_prior(2, 1), GaussianReward()), seed=0)
+        >>> [one.act([0.5, 1.0]) for one in agent.spawn(3)] == [one.act([0.5, 1.0]) for one in agent.spawn(3)]
+        True
+        """
+        words = copy.deepcopy(self._rngs["act"]).integers(0, 1 << 32, (integer("count", count, 1), 4))
+        agents = [self._fresh(index) for index in range(count)]
+        for agent, row in zip(agents, words.tolist(), strict=True):
+            agent.reset(np.random.SeedSequence(row))
+        return agents
+
+    @final
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the agent, its problem and its random streams to one .npz without pickle, under exactly ``path``."""
         problem_settings, problem_arrays = self.problem.state()
@@ -206,6 +227,10 @@ class Agent(ABC):
     def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Array]) -> Self:
         """A fresh agent with saved settings."""
         return cls(problem, seed=0, **settings)
+
+    def _fresh(self, index: int) -> Self:
+        """An agent as this one was made, for instance ``index`` of those that `spawn` is asked for."""
+        return self._rebuild(self.problem, self._settings, self._state())
 
     def _believed_rewards(self) -> RewardModel:
         return self.problem.reward_model

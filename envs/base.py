@@ -184,7 +184,9 @@ class BanditEnv(gym.Env[Observation, np.int64]):
 
 def refuse_oversized(num_actions: int, dim: int, num_envs: int = 1) -> None:
     """ValueError if the parameters of all actions of all instances, drawn, would not fit the machine's memory."""
-    needed = 2 * 8 * num_envs * num_actions * dim  # the draw and its noise; of many instances, the draws and their stack
+    needed = (
+        2 * 8 * num_envs * num_actions * dim
+    )  # the draw and its noise; of many instances, the draws and their stack
     memory = _memory_bytes()
     if memory is not None and needed > memory:
         names, sizes = ("", "") if num_envs == 1 else ("num_envs * ", f"{num_envs} x ")

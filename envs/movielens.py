@@ -10,6 +10,7 @@ import numpy as np
 from dts_gym.arrays import Array, integer
 from dts_gym.datasets import Factors, cached_factors
 from dts_gym.envs.base import BanditEnv, Observation
+from dts_gym.envs.vector import vector_maker
 from dts_gym.fitting import fit_linear_chain
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.rewards import GaussianReward
@@ -104,6 +105,9 @@ class MovieLensBanditEnv(BanditEnv):
 
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
         return self._users[rng.integers(len(self._users), size=count)]
+
+
+make_vector = vector_maker(MovieLensBanditEnv)
 
 
 def _split(factors: Factors, min_ratings: int, train_fraction: float, split_seed: int) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import LinkKind, RewardKind, chain_of, rewards_of
+from dts_gym.envs.vector import vector_maker
 from dts_gym.priors import Prior
 from dts_gym.problem import BanditInstance, BanditProblem
 
@@ -87,6 +88,9 @@ class SharedDiffusionBanditEnv(BanditEnv):
 
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
         return draw_features(self.feature_law, self.problem.context_shape, rng, count)
+
+
+make_vector = vector_maker(SharedDiffusionBanditEnv)
 
 
 def checked_feature_law(value: FeatureLaw) -> FeatureLaw:

@@ -12,6 +12,7 @@ from dts_gym.datasets.shapes import Shape, sample_shape, shape_dim
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import RewardKind, rewards_of
 from dts_gym.envs.shared import FeatureLaw, checked_feature_law, draw_features
+from dts_gym.envs.vector import vector_maker
 from dts_gym.fitting import fit_linear_chain
 from dts_gym.priors import Prior, as_prior
 from dts_gym.problem import BanditInstance, BanditProblem, Features
@@ -112,3 +113,6 @@ class SyntheticBanditEnv(BanditEnv):
 
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
         return draw_features(self.feature_law, self.problem.context_shape, rng, count)
+
+
+make_vector = vector_maker(SyntheticBanditEnv)
