@@ -224,7 +224,7 @@ class Agent(ABC):
         return agent
 
     @classmethod
-    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Array]) -> Self:
+    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
         """A fresh agent with saved settings."""
         return cls(problem, seed=0, **settings)
 

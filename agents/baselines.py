@@ -123,7 +123,7 @@ class Oracle(Agent):
         return cls(env.unwrapped.problem, env=env, seed=seed, **settings)
 
     @classmethod
-    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Array]) -> Self:
+    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
         return cls(problem, env=BanditInstance(state["parameters"], problem.reward_model), **settings)
 
     def _fresh(self, index: int) -> Self:

@@ -132,12 +132,18 @@ class BenchChains:
     """Measure what a round costs on chains of perceptrons, and with expanded rewards."""
 
 
+@dataclass(frozen=True)
+class BenchEnvs:
+    """Measure what a step of a vector environment costs, against single ones."""
+
+
 # Commands whose options are those of a function, which gives the text to print.
 _FUNCTIONS = {
     "pretrain": "dts_gym.pretrain_command:run_pretrain",
     "calibration": "dts_gym.calibration:run_calibration",
     "bench": "dts_gym.bench:run_bench",
     "bench-chains": "dts_gym.bench_chains:run_chain_bench",
+    "bench-envs": "dts_gym.bench_envs:run_env_bench",
 }
 
 
@@ -180,7 +186,7 @@ def _dispatch(arguments: list[str]) -> int:
         return _call(arguments[0], arguments[1:])
     rest, env_arguments = split_env_arguments(arguments)
     command = tyro.cli(
-        Union[Run, Tune, Plot, Pretrain, PosteriorError, Calibration, List, Bench, BenchChains],  # noqa: UP007
+        Union[Run, Tune, Plot, Pretrain, PosteriorError, Calibration, List, Bench, BenchChains, BenchEnvs],  # noqa: UP007
         prog="dts-gym",
         description="Bayesian contextual bandits with structured priors.",
         args=rest or ["--help"],

@@ -112,7 +112,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return held[0] if held and all(instance is held[0] for instance in held) else None
 
     @property
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override, misc]
         """The sub-environments' generators, from which their episodes hang."""
         return tuple(self._generator(i) for i in range(self.num_envs))
 
@@ -214,7 +214,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         last = np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(ended).tolist():
             last[i] = self._contexts[self._at, i].copy()
-        infos = {"final_obs": last, "_final_obs": ended.copy()}
+        infos: dict[str, Any] = {"final_obs": last, "_final_obs": ended.copy()}
         infos |= {"final_info": _masked(told, ended), "_final_info": ended.copy()}
         return infos if ended.all() else infos | _masked(told, ~ended)
 
