@@ -103,7 +103,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         Episodes pinned to the seed of the one before have its instance itself.
         """
         # Children of one draw: an agent made with the same seed hangs on the seed itself, so never draws alike.
-        root = np.random.SeedSequence([int(word) for word in rng.integers(0, 1 << 32, 4)])
+        root = np.random.SeedSequence(rng.integers(0, 1 << 32, 4).astype(np.uint32))
         if pinned is None:
             instance = self._draw_instance(stream(root, "instance"))
             self._pinned = None

@@ -84,7 +84,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             1,
             min(
                 _LONGEST_BLOCK,
-                problem.horizon + 1,  # an episode shows one context more than it has rounds
+                problem.horizon,
                 _CONTEXT_BYTES // context_bytes,
                 _PREDICTORS // problem.num_actions,
             ),
@@ -191,11 +191,11 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._rounds += 1
         truncated = self._rounds >= self.problem.horizon
         self._at += 1
+        running, ending = ~truncated, bool(truncated.any())
+        infos = self._final_infos(told, truncated) if ending else _masked(told, running)
         if self._at == self._length:
-            self._new_block(min(2 * self._length, self._longest))
-        ended = bool(truncated.any())
-        infos = self._final_infos(told, truncated) if ended else _masked(told, np.ones(self.num_envs, bool))
-        if ended:
+            self._new_block(min(2 * self._length, self._longest), running)
+        if ending:
             self._begin(truncated, self._law.instance_seed)
         return self._contexts[self._at].copy(), rewards, np.zeros(self.num_envs, bool), truncated, infos
 
@@ -204,16 +204,19 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         regret = self._possible[at] - reached
         self._regret += regret
         return {
-            "expected_reward": reached.copy(),  # Gaussian means are the predictors themselves
-            "optimal_action": self._best[at].copy(),
+            "expected_reward": reached,
+            "optimal_action": self._best[at],
             "regret": regret,
-            "cumulative_regret": self._regret.copy(),
+            "cumulative_regret": self._regret,
         }
 
     def _final_infos(self, told: dict[str, Array | IntArray], ended: BoolArray) -> dict[str, Any]:
         last = np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(ended).tolist():
-            last[i] = self._contexts[self._at, i].copy()
+            if self._at < self._length:
+                last[i] = self._contexts[self._at, i].copy()
+            else:
+                last[i] = self._law.next_contexts(self._episodes[i], 1)[0].copy()
         infos: dict[str, Any] = {"final_obs": last, "_final_obs": ended.copy()}
         infos |= {"final_info": _masked(told, ended), "_final_info": ended.copy()}
         return infos if ended.all() else infos | _masked(told, ~ended)
@@ -226,7 +229,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         for i in range(N):
             self._episodes.append(self._law.begin_episode(self._generator(i), pinned))
             self._parameters[i] = self._episodes[i].instance.parameters
-        self._new_block(min(_FIRST_BLOCK, self._longest))
+        self._new_block(min(_FIRST_BLOCK, self._longest), np.ones(N, bool))
 
     def _begin(self, mask: BoolArray, pinned: int | None) -> None:
         """Begin episodes where masked; the others go on."""
@@ -239,14 +242,14 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._rounds[mask] = 0
         self._regret[mask] = 0.0
 
-    def _new_block(self, length: int) -> None:
-        """Draw the next ``length`` rounds of all sub-environments."""
+    def _new_block(self, length: int, mask: BoolArray) -> None:
+        """Go on to a block of ``length`` rounds; draw those of the masked sub-environments, the others begin anew."""
         shape = length, self.num_envs
         self._at, self._length = 0, length
         self._contexts = np.empty((*shape, *self.problem.context_shape), dtype=np.float32)
         self._noise, self._possible = np.empty(shape), np.empty(shape)
         self._best = np.empty(shape, dtype=np.int64)
-        for i in range(self.num_envs):
+        for i in np.flatnonzero(mask).tolist():
             self._draw_ahead(i, 0)
 
     def _draw_ahead(self, i: int, start: int) -> None:
@@ -291,7 +294,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
 
 def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, NDArray[Any]]:
-    """Infos as Gymnasium's vector environments hold them: zeros where masked out, and the masks."""
+    """Infos as Gymnasium's vector environments hold them, fresh arrays: zeros where masked out, and the masks."""
     infos = {}
     for key, value in values.items():
         infos[key], infos[f"_{key}"] = np.where(mask, value, 0), mask.copy()

@@ -157,7 +157,7 @@ def test_blocks_stay_small_where_contexts_or_actions_are_many():
         return gym.make_vec(env_id, num_envs=num_envs, **settings)._longest
 
     assert longest(D) == 256
-    assert longest(D, horizon=9) == 10
+    assert longest(D, horizon=9) == 9
     assert longest(D, num_actions=2**18) == 4
     assert longest(S, num_actions=2**15, dim=4, num_envs=32) == 4
     assert longest(D, num_actions=2**21) == 1
