@@ -16,7 +16,7 @@ from dts_gym.seeding import stream
 # Rounds before the timed ones: blocks drawn ahead have then reached their length.
 _WARM_ROUNDS = 240
 # Of the timed rounds, those that the slow single environments play too.
-_SINGLES_SHARE = 8
+_SINGLES_SHARE = 4
 
 
 class EnvTiming(NamedTuple):
@@ -42,13 +42,13 @@ SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def run_env_bench(num_envs: int = 256, rounds: int = 512, repeats: int = 5, seed: int = 0) -> str:
+def run_env_bench(num_envs: int = 256, rounds: int = 256, repeats: int = 3, seed: int = 0) -> str:
     """Time a step of vector environments against a loop over as many single ones, made by ``gym.make``.
 
     Parameters
     ----------
     num_envs : N instances.
-    rounds : steps of the vector environment in one timing; the single ones play an eighth of them.
+    rounds : steps of the vector environment in one timing; the single ones play a quarter of them.
     repeats : timings; each times both in turn, and the table has their medians.
     seed : of the environments and the actions.
 

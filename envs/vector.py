@@ -111,8 +111,8 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         held = self.instances
         return held[0] if held and all(instance is held[0] for instance in held) else None
 
-    @property
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override, misc]
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The sub-environments' generators, from which their episodes hang."""
         return tuple(self._generator(i) for i in range(self.num_envs))
 
@@ -121,7 +121,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         """The seeds of `np_random`."""
         return tuple(self._seeds[i] for i in range(self.num_envs) if self._generator(i))
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Draw instances and first contexts.
