@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from abc import ABC, abstractmethod
@@ -12,7 +13,7 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.archives import read_archive, write_archive
-from dts_gym.arrays import Array, IntArray, finite_array, integer, positive
+from dts_gym.arrays import Array, IntArray, finite_array, integer, integers, positive
 from dts_gym.problem import BanditProblem, problem_from_state
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.seeding import restore, state_of, stream
@@ -101,7 +102,7 @@ class Agent(ABC):
             self._learn(x, a, y)
             self.num_updates += 1
             return
-        actions = _integers("action", action, len(x), self.problem.num_actions)
+        actions = integers("action", action, len(x), self.problem.num_actions).tolist()
         rewards = finite_array("reward", reward, (len(x),)).tolist()
         checked = [self.reward_model.check(y) for y in rewards]
         # Rewards that are expanded can still be refused by what they add up to: then none of the batch is learned.
@@ -150,6 +151,26 @@ class Agent(ABC):
         self._rngs = {name: stream(root, name) for name in _STREAMS}
         self.num_updates = 0
         self._forget()
+
+    @final
+    def spawn(self, count: int) -> list[Self]:
+        """``count`` fresh agents of this one's problem and settings, one an instance of a vector environment.
+
+        Their streams are apart from each other and hang on where this agent's stream of `act` stands, which does not
+        move: asked again, the same agents come, and fewer are the first of more.
+
+        Examples
+        --------
+        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
+        >>> agent = make_agent("LinTS", BanditProblem(50, 2, random_linear_prior(2, 1), GaussianReward()), seed=0)
+        >>> [one.act([0.5, 1.0]) for one in agent.spawn(3)] == [one.act([0.5, 1.0]) for one in agent.spawn(3)]
+        True
+        """
+        words = copy.deepcopy(self._rngs["act"]).integers(0, 1 << 32, (integer("count", count, 1), 4))
+        agents = [self._fresh(index) for index in range(count)]
+        for agent, row in zip(agents, words.tolist(), strict=True):
+            agent.reset(np.random.SeedSequence(row))
+        return agents
 
     @final
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -203,9 +224,13 @@ class Agent(ABC):
         return agent
 
     @classmethod
-    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Array]) -> Self:
+    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
         """A fresh agent with saved settings."""
         return cls(problem, seed=0, **settings)
+
+    def _fresh(self, index: int) -> Self:
+        """An agent as this one was made, for instance ``index`` of those that `spawn` is asked for."""
+        return self._rebuild(self.problem, self._settings, self._state())
 
     def _believed_rewards(self) -> RewardModel:
         return self.problem.reward_model
@@ -395,14 +420,3 @@ def _scalar(name: str, value: Any) -> Any:
             raise ValueError(f"{name} must be a number, got an array of shape {value.shape}")
         return value[()]
     return value
-
-
-def _integers(name: str, value: Any, count: int, high: int) -> list[int]:
-    """``value`` as ``count`` ints in 0..high-1, or ValueError."""
-    array = np.asarray(value)
-    if array.shape != (count,) or array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be {count} integers, got shape {array.shape} of {array.dtype}")
-    if count and not (array.min() >= 0 and array.max() < high):
-        bad = array[(array < 0) | (array >= high)][0]
-        raise ValueError(f"{name} must be in 0..{high - 1}, got {bad}")
-    return [int(a) for a in array]

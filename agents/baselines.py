@@ -101,7 +101,8 @@ class Oracle(Agent):
     Parameters
     ----------
     problem : of the environment.
-    env : the environment; its ``unwrapped.instance`` is read at every choice.
+    env : the environment; its ``unwrapped.instance`` is read at every choice. Of a vector environment that is the one
+        that all sub-environments are pinned to; where they are not, `spawn` makes an oracle for each.
     seed : taken as every agent takes it; nothing is random.
 
     Notes
@@ -113,6 +114,7 @@ class Oracle(Agent):
         if not isinstance(env, BanditInstance) and not hasattr(getattr(env, "unwrapped", None), "instance"):
             raise ValueError(f"env must be a bandit environment, whose instance the oracle reads, got {env!r:.200}")
         self._env = env
+        self._index: int | None = None  # which of a vector environment's instances; None: the one that all hold
         super().__init__(problem, seed=seed)
 
     @classmethod
@@ -121,15 +123,30 @@ class Oracle(Agent):
         return cls(env.unwrapped.problem, env=env, seed=seed, **settings)
 
     @classmethod
-    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Array]) -> Self:
+    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
         return cls(problem, env=BanditInstance(state["parameters"], problem.reward_model), **settings)
+
+    def _fresh(self, index: int) -> Self:
+        oracle = type(self)(self.problem, env=self._env)
+        if hasattr(getattr(self._env, "unwrapped", None), "instances"):
+            oracle._index = index
+        return oracle
 
     @property
     def instance(self) -> BanditInstance:
         """The instance played on; ValueError before the environment's first reset."""
-        instance = self._env if isinstance(self._env, BanditInstance) else self._env.unwrapped.instance
+        if isinstance(self._env, BanditInstance):
+            return self._env
+        env = self._env.unwrapped
+        if self._index is None:
+            instance = env.instance
+        else:
+            instance = env.instances[self._index] if self._index < len(env.instances) else None
         if not isinstance(instance, BanditInstance):
-            raise ValueError("env must hold an instance: reset the environment before the oracle acts")
+            raise ValueError(
+                "env must hold the one instance of the oracle: reset it before the oracle acts, and spawn an oracle "
+                "for each of several instances"
+            )
         return instance
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:

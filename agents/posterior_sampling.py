@@ -135,7 +135,7 @@ class MixTS(PosteriorSampler):
         )
 
     @classmethod
-    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Array]) -> Self:
+    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
         mixture = Mixture(*(state[f"prior.{name}"] for name in Mixture._fields))
         return cls(problem, seed=0, mixture=mixture, **settings)
 

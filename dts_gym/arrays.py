@@ -73,6 +73,26 @@ def positive(name: str, value: Any) -> float:
     raise ValueError(f"{name} must be a positive finite number, got {value!r}")
 
 
+def integers(name: str, value: Any, count: int, high: int) -> IntArray:
+    """``value`` as ``count`` integers in ``0..high - 1``, (count,), or ValueError.
+
+    Examples
+    --------
+    >>> integers("action", [2, 0], 2, 3)
+    array([2, 0])
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} must be {count} integers, got {value!r:.200}") from error
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be {count} integers, got shape {array.shape} of {array.dtype}")
+    if count and not (array.min() >= 0 and array.max() < high):
+        bad = array[(array < 0) | (array >= high)][0]
+        raise ValueError(f"{name} must be in 0..{high - 1}, got {bad}")
+    return array.astype(np.int64)
+
+
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """``value`` as an int in ``low..high`` (no upper end if None), or ValueError.
 

@@ -45,7 +45,8 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
 
     Notes
     -----
-    Checked: shapes and types of actions; the same seed, the same actions; `reset` starts anew; a batch has the law of
+    Checked: shapes and types of actions; the same seed, the same actions; `reset` starts anew; spawned agents are fresh
+    and leave this one alone; a batch has the law of
     a loop (chi-square, a false alarm once in a million); saved and loaded agents continue bit for bit; bad input
     raises ValueError and changes nothing; `predict` never learns nor moves `act`.
 
@@ -57,7 +58,15 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
     if env is None:
         env = gym.make("DiffusionBandit-v0", num_actions=12, dim=3)
     _check_names(maker(env, seed=0))
-    for check in (_check_actions, _check_seeds, _check_batches, _check_files, _check_refusals, _check_predict):
+    for check in (
+        _check_actions,
+        _check_seeds,
+        _check_spawn,
+        _check_batches,
+        _check_files,
+        _check_refusals,
+        _check_predict,
+    ):
         env.reset(seed=0)
         check(maker, env)
 
@@ -70,7 +79,7 @@ def _maker(make: str | type[Agent] | AgentMaker) -> AgentMaker:
 
 
 def _check_names(agent: Any) -> None:
-    for name in ("act", "update", "predict", "reset", "save", "load", "num_updates", "problem"):
+    for name in ("act", "update", "predict", "reset", "spawn", "save", "load", "num_updates", "problem"):
         assert hasattr(agent, name), (
             f"an agent must have {name!r} (dts_gym.agents.Agent gives it), {agent!r:.100} has not"
         )
@@ -123,6 +132,17 @@ def _check_seeds(make: AgentMaker, env: Any) -> None:
     first.reset(3)
     assert first.num_updates == 0, f"reset must set num_updates to 0, got {first.num_updates}"
     assert _play(first, env, seed=1) == actions, "a reset agent must play as a fresh one of that seed"
+
+
+def _check_spawn(make: AgentMaker, env: Any) -> None:
+    agent, twin = make(env, seed=10), make(env, seed=10)
+    spawned, again = agent.spawn(2), agent.spawn(3)[:2]
+    assert len(spawned) == 2, f"spawn(2) must give two agents, got {len(spawned)}"
+    for one, other in zip(spawned, again, strict=True):
+        assert one.num_updates == 0, f"a spawned agent must be fresh, got num_updates {one.num_updates}"
+        assert _play(one, env, seed=1) == _play(other, env, seed=1), "spawn must give the same agents when asked again"
+    assert agent.num_updates == 0, "what a spawned agent learns must not reach the agent that it comes from"
+    assert _play(agent, env, seed=1) == _play(twin, env, seed=1), "spawn must leave the agent unchanged"
 
 
 def _check_batches(make: AgentMaker, env: Any) -> None:

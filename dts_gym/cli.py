@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import gymnasium as gym
 import tyro
@@ -134,9 +134,18 @@ class BenchChains:
 
 
 @dataclass(frozen=True)
+class BenchEnvs:
+    """Measure what a step of a vector environment costs, against single ones."""
+
+
+@dataclass(frozen=True)
 class Reproduce:
     """Run an experiment of the paper: table with paired differences, CSV, figure."""
 
+
+_COMMANDS: Any = (
+    Run | Tune | Plot | Pretrain | PosteriorError | Calibration | List | Bench | BenchChains | BenchEnvs | Reproduce
+)
 
 # Commands whose options are those of a function, which gives the text to print.
 _FUNCTIONS = {
@@ -144,6 +153,7 @@ _FUNCTIONS = {
     "calibration": "dts_gym.calibration:run_calibration",
     "bench": "dts_gym.bench:run_bench",
     "bench-chains": "dts_gym.bench_chains:run_chain_bench",
+    "bench-envs": "dts_gym.bench_envs:run_env_bench",
     "reproduce": "dts_gym.experiments.command:run_reproduce",
 }
 
@@ -187,7 +197,7 @@ def _dispatch(arguments: list[str]) -> int:
         return _call(arguments[0], arguments[1:])
     rest, env_arguments = split_env_arguments(arguments)
     command = tyro.cli(
-        Union[Run, Tune, Plot, Pretrain, PosteriorError, Calibration, List, Bench, BenchChains, Reproduce],  # noqa: UP007
+        _COMMANDS,
         prog="dts-gym",
         description="Bayesian contextual bandits with structured priors.",
         args=rest or ["--help"],

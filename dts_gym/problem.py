@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dts_gym.arrays import Array, finite_array, integer
 from dts_gym.priors import Prior, prior_from_state
 from dts_gym.rewards import RewardModel, reward_model
@@ -81,16 +84,21 @@ class BanditInstance:
     ----------
     parameters : (K, d), or (d,) where all actions share one.
     reward_model : law of a reward given ``x' theta``.
+    fixed_context : float32, what every round of the instance shows; None: every round draws anew.
     """
 
     parameters: Array
     reward_model: RewardModel
+    fixed_context: NDArray[np.float32] | None = None
 
     def linear_predictors(self, context: Array) -> Array:
-        """``x' theta`` of every action, (K,), from a context (d,) (or (K, d) for a shared parameter)."""
+        """``x' theta`` of every action, (K,), from a context (d,) (or (K, d) for a shared parameter).
+
+        Of n contexts, (n, d) or (n, K, d), it is (n, K).
+        """
         if self.parameters.ndim == 1:
             return context @ self.parameters
-        return self.parameters @ context
+        return context @ self.parameters.T
 
     def linear_predictor(self, context: Array, action: int) -> float:
         """``x' theta`` of one action, from a context as `linear_predictors` takes it."""

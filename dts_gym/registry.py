@@ -43,7 +43,8 @@ def register_envs() -> None:
     """Put the package's environments into Gymnasium's registry."""
     for env_id, entry_point in _ENVS.items():
         if env_id not in gym.registry:
-            gym.register(id=env_id, entry_point=entry_point)
+            module = entry_point.partition(":")[0]
+            gym.register(id=env_id, entry_point=entry_point, vector_entry_point=f"{module}:make_vector")
 
 
 def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:

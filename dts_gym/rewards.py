@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,18 @@ class RewardModel(ABC):
         """``log P(reward | eta)``, broadcast."""
 
     @abstractmethod
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """What is random about rewards of that shape, whatever ``eta``; n draws of one equal one draw of n."""
+
+    @abstractmethod
+    def from_noise(self, noise: Array, eta: Array) -> Array:
+        """The rewards that noise, as `draw_noise` gives it, makes of ``eta`` of the same shape."""
+
+    @final
     def sample(self, rng: np.random.Generator, eta: Array) -> Array:
         """Rewards, shape of ``eta``; consumes the same amount of ``rng`` whatever ``eta``."""
+        eta = np.asarray(eta, dtype=np.float64)
+        return self.from_noise(self.draw_noise(rng, eta.shape), eta)
 
     @abstractmethod
     def check(self, reward: Any) -> float:
@@ -91,10 +101,13 @@ class GaussianReward(RewardModel):
         z = (np.asarray(reward) - eta) / self.noise_std
         return np.asarray(-0.5 * z * z - math.log(self.noise_std * math.sqrt(2 * math.pi)))
 
-    def sample(self, rng: np.random.Generator, eta: Array) -> Array:
-        """``eta`` plus normal noise."""
-        eta = np.asarray(eta, dtype=np.float64)
-        return eta + self.noise_std * rng.standard_normal(eta.shape)
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Standard normal numbers."""
+        return rng.standard_normal(shape)
+
+    def from_noise(self, noise: Array, eta: Array) -> Array:
+        """``eta + noise_std * noise``."""
+        return eta + self.noise_std * noise
 
     def check(self, reward: Any) -> float:
         """Any finite number."""
@@ -139,9 +152,13 @@ class BernoulliReward(RewardModel):
         """Log probability; ``reward`` must be 0 or 1."""
         return np.asarray(log_expit((2.0 * np.asarray(reward) - 1.0) * eta))
 
-    def sample(self, rng: np.random.Generator, eta: Array) -> Array:
-        """0.0 or 1.0; one uniform number a reward, whatever ``eta``."""
-        return (rng.random(np.shape(eta)) < expit(eta)).astype(np.float64)
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Uniform numbers."""
+        return rng.random(shape)
+
+    def from_noise(self, noise: Array, eta: Array) -> Array:
+        """1.0 where the uniform number is below the mean, else 0.0."""
+        return np.asarray(noise < expit(eta), dtype=np.float64)
 
     def check(self, reward: Any) -> float:
         """0 or 1."""
@@ -190,8 +207,12 @@ class PoissonReward(RewardModel):
         y = np.asarray(reward, dtype=np.float64)
         return np.asarray(y * eta - self.mean(eta) - gammaln(y + 1.0))
 
-    def sample(self, rng: np.random.Generator, eta: Array) -> Array:
-        """Counts as floats; one uniform number a reward, whatever ``eta``.
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Uniform numbers."""
+        return rng.random(shape)
+
+    def from_noise(self, noise: Array, eta: Array) -> Array:
+        """Counts as floats: the quantiles at the uniform numbers.
 
         Notes
         -----
@@ -199,8 +220,7 @@ class PoissonReward(RewardModel):
         it by the quantile's normal expansion to second order, rounded: within 1e-8 in probability.
         """
         mean = self.mean(eta)
-        uniform = rng.random(mean.shape)
-        return _poisson_quantile(uniform.ravel(), mean.ravel()).reshape(mean.shape)
+        return _poisson_quantile(np.ravel(noise), mean.ravel()).reshape(mean.shape)
 
     def check(self, reward: Any) -> float:
         """A non-negative integer, as int or float."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from dts_gym.arrays import Array, IntArray, integer
 
@@ -29,14 +30,14 @@ class Learner(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """One run of n rounds.
+    """One run of n rounds; on a vector environment N runs at once, all arrays then (N, n).
 
     Parameters
     ----------
     regret : (n,) cumulative regret after every round.
     rewards : (n,)
     actions : (n,) int64
-    act_seconds, update_seconds : time spent in the agent.
+    act_seconds, update_seconds : time spent in the agent, or agents.
     """
 
     regret: Array
@@ -47,28 +48,35 @@ class RunResult:
 
     @property
     def microseconds_per_round(self) -> float:
-        """Time of the agent in a round, choosing and learning."""
-        return 1e6 * (self.act_seconds + self.update_seconds) / len(self.regret)
+        """Time of the agent in a round of one instance, choosing and learning."""
+        return 1e6 * (self.act_seconds + self.update_seconds) / self.regret.size
 
 
 def run(
-    env: gym.Env[Any, Any], agent: Learner, num_rounds: int, seed: int | None = None, progress: bool = False
+    env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any],
+    agent: Learner | Sequence[Learner],
+    num_rounds: int,
+    seed: int | None = None,
+    progress: bool = False,
 ) -> RunResult:
-    """Let an agent learn on one instance of an environment.
+    """Let an agent learn on one instance of an environment; on a vector environment, an agent on each.
 
     Parameters
     ----------
     env : with ``regret`` in the info of a step; it is reset first.
-    agent : a fresh one.
+    agent : a fresh one. On a vector environment of N instances it is not played itself but makes N fresh agents by
+        `Agent.spawn`, one an instance; a list of N agents is played as it is. Where ``instance_seed`` pins all N to one
+        instance, one agent plays the N contexts as a batch and learns all N rewards.
     num_rounds : 1..horizon.
-    seed : of the environment's reset, so of instance, contexts and noise; the agent has its own.
+    seed : of the environment's reset, so of instance, contexts and noise; the agent has its own. Instance i of a vector
+        environment has the seed ``seed + i``.
     progress : whether to show a bar on stderr.
 
     Raises
     ------
     ValueError
-        If the agent has already learned or was made for other sizes, ``num_rounds`` is out of range, the
-        environment is a vector environment or keeps its regret to itself.
+        If an agent has already learned or was made for other sizes, the agents are not one an instance, ``num_rounds``
+        is out of range, the environment keeps its regret to itself.
 
     Examples
     --------
@@ -77,7 +85,14 @@ def run(
     >>> result = run(env, dts_gym.make_agent("dTS", env, seed=0), num_rounds=50, seed=0)
     >>> result.regret.shape, bool(np.all(np.diff(result.regret) >= 0))
     ((50,), True)
+    >>> envs = gym.make_vec("DiffusionBandit-v0", num_envs=4, num_actions=10, dim=3)
+    >>> run(envs, dts_gym.make_agent("dTS", envs, seed=0), num_rounds=50, seed=0).regret.shape
+    (4, 50)
     """
+    if isinstance(env, VectorEnv):
+        return _run_vector(env, agent, num_rounds, seed, progress)
+    if isinstance(agent, Sequence):
+        raise ValueError(f"agent must be one agent on a single environment, got {len(agent)}")
     num_rounds = check_run(env, agent, num_rounds, seed)
     regret, rewards, actions = np.empty(num_rounds), np.empty(num_rounds), np.empty(num_rounds, dtype=np.int64)
     act_seconds = update_seconds = 0.0
@@ -99,10 +114,81 @@ def run(
     return RunResult(np.cumsum(regret), rewards, actions, act_seconds, update_seconds)
 
 
+def _run_vector(
+    env: VectorEnv[Any, Any, Any],
+    agent: Learner | Sequence[Learner],
+    num_rounds: int,
+    seed: int | None,
+    progress: bool,
+) -> RunResult:
+    """`run` on a vector environment."""
+    learner: Learner
+    if isinstance(agent, Sequence):
+        learner = _Team(env, agent, num_rounds, seed)
+    else:
+        check_run(env, agent, num_rounds, seed)
+        if getattr(env.unwrapped, "instance_seed", None) is not None:
+            learner = agent
+        elif hasattr(agent, "spawn"):
+            learner = _Team(env, agent.spawn(env.num_envs), num_rounds, seed)
+        else:
+            raise ValueError(f"agent must be a list of {env.num_envs} agents, or have spawn, got {agent!r:.200}")
+    shape = env.num_envs, num_rounds
+    regret, rewards, actions = np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64)
+    act_seconds = update_seconds = 0.0
+    contexts, _ = env.reset(seed=seed)
+    for t in progress_bar(range(num_rounds), progress, num_rounds, "rounds"):
+        start = perf_counter()
+        chosen = learner.act(contexts)
+        act_seconds += perf_counter() - start
+        following, paid, terminated, truncated, info = env.step(chosen)
+        regret[:, t] = _regrets(info, env.num_envs)
+        start = perf_counter()
+        learner.update(contexts, chosen, paid)
+        update_seconds += perf_counter() - start
+        rewards[:, t], actions[:, t] = paid, chosen
+        if (terminated | truncated).any() and t + 1 < num_rounds:
+            raise ValueError(f"num_rounds must be at most the env's episode of {t + 1} rounds, got {num_rounds}")
+        contexts = following
+    return RunResult(np.cumsum(regret, axis=1), rewards, actions, act_seconds, update_seconds)
+
+
+class _Team:
+    """Agents that play an instance each, as one learner of rows."""
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], agents: Sequence[Learner], num_rounds: Any, seed: Any) -> None:
+        if len(agents) != env.num_envs or len({id(agent) for agent in agents}) < env.num_envs:
+            raise ValueError(f"agent must be {env.num_envs} different agents, one an instance, got {len(agents)}")
+        for agent in agents:
+            check_run(env, agent, num_rounds, seed)
+        self._agents = agents
+
+    @property
+    def num_updates(self) -> int:
+        return sum(agent.num_updates for agent in self._agents)
+
+    def act(self, contexts: Any) -> IntArray:
+        return np.array([agent.act(x) for agent, x in zip(self._agents, contexts, strict=True)], dtype=np.int64)
+
+    def update(self, contexts: Any, actions: Any, rewards: Any) -> None:
+        for agent, x, a, y in zip(self._agents, contexts, actions, rewards, strict=True):
+            agent.update(x, a, y)
+
+
+def _regrets(info: dict[str, Any], num_envs: int) -> Array:
+    """(N,) regrets of a step: of an episode that ended with it they are in ``final_info``, if it was reset at once."""
+    regrets, known = np.zeros(num_envs), np.zeros(num_envs, dtype=bool)
+    for part in (info, info.get("final_info", {})):
+        if "regret" in part:
+            regrets = np.where(part["_regret"], part["regret"], regrets)
+            known |= part["_regret"]
+    if not known.all():
+        raise ValueError("env must give 'regret' in the info of a step, got none: is it switched off?")
+    return regrets
+
+
 def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any) -> int:
-    if isinstance(env, gym.vector.VectorEnv):
-        raise ValueError(f"env must be a single environment, got a vector environment of {env.num_envs}")
-    if not isinstance(env, gym.Env):
+    if not isinstance(env, gym.Env | VectorEnv):
         raise ValueError(f"env must be a Gymnasium environment, got {env!r:.200}")
     if seed is not None:
         integer("seed", seed, 0)
@@ -111,7 +197,9 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any) -> int:
             f"agent must be a fresh one, got one with {agent.num_updates} updates: agent.reset(seed) clears it"
         )
     problem = getattr(agent, "problem", None)
-    offered = (getattr(env.action_space, "n", None), env.observation_space.shape)
+    prefix = "single_" if isinstance(env, VectorEnv) else ""
+    actions, contexts = (getattr(env, f"{prefix}{name}_space") for name in ("action", "observation"))
+    offered = (getattr(actions, "n", None), contexts.shape)
     if problem is not None and (problem.num_actions, problem.context_shape) != offered:
         raise ValueError(
             f"agent must be made for this env's {offered[0]} actions and contexts {offered[1]}, got one for "
@@ -120,7 +208,7 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any) -> int:
     return integer("num_rounds", num_rounds, 1, horizon_of(env))
 
 
-def horizon_of(env: gym.Env[Any, Any]) -> int | None:
+def horizon_of(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int | None:
     horizon = getattr(getattr(env.unwrapped, "problem", None), "horizon", None)
     return None if horizon is None else int(horizon)
 

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import integer
+from dts_gym.arrays import Array, integer
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.seeding import stream
 
 Observation = NDArray[np.float32]
+
+
+class Episode(NamedTuple):
+    """An instance, and the random streams of its rounds."""
+
+    instance: BanditInstance
+    contexts: np.random.Generator
+    noise: np.random.Generator
 
 
 class BanditEnv(gym.Env[Observation, np.int64]):
@@ -23,7 +32,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
 
     Subclasses draw the instance and the contexts. The instance, the contexts and the noise have a random stream
     each, and every step draws the same amount of noise whatever the action: agents that play the same seed meet
-    the same instance, contexts and noise.
+    the same instance, contexts and noise. `BanditVectorEnv` holds one and draws many episodes from it.
 
     Parameters
     ----------
@@ -48,7 +57,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         self.regret_info = bool(regret_info)
         self.action_space = gym.spaces.Discrete(problem.num_actions)
         self.observation_space = self._context_space()
-        self._pinned: int | None = None  # the seed of the instance that stands
+        self._pinned: tuple[int, BanditInstance] | None = None  # the seed of the pinned instance that stands
         self._round: int | None = None  # None: a reset is due
 
     def reset(
@@ -71,24 +80,45 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         ValueError
             If an option is unknown.
         """
-        unknown = set(options or {}) - {"instance_seed"}
-        if unknown:
-            raise ValueError(f"options must be among ['instance_seed'], got {sorted(unknown)}")
-        pinned = (options or {}).get("instance_seed", self.instance_seed)
-        if pinned is not None:
-            pinned = integer("instance_seed", pinned, 0)
+        pinned = self.pinned_by(options or {}, ["instance_seed"])
         super().reset(seed=seed)
-        # Children of one draw: an agent made with the same seed hangs on the seed itself, so never draws alike.
-        root = np.random.SeedSequence([int(word) for word in self.np_random.integers(0, 1 << 32, 4)])
-        if pinned is None or pinned != self._pinned:
-            self.instance = self._draw_instance(stream(root if pinned is None else pinned, "instance"))
-            self._pinned = pinned
-        self._contexts = stream(root, "contexts")
-        self._noise = stream(root, "noise")
+        self._episode = self.begin_episode(self.np_random, pinned)
+        self.instance = self._episode.instance
         self._round = 0
         self._cumulative_regret = 0.0
-        self._context = self._draw_context(self._contexts)
+        self._context = self.next_contexts(self._episode, 1)[0]
         return self._context.copy(), {}
+
+    def pinned_by(self, options: Mapping[str, Any], known: Sequence[str]) -> int | None:
+        """The seed that pins the instance under a reset's options; ValueError if one is not ``known``."""
+        unknown = set(options) - set(known)
+        if unknown:
+            raise ValueError(f"options must be among {list(known)}, got {sorted(unknown)}")
+        pinned = options.get("instance_seed", self.instance_seed)
+        return None if pinned is None else integer("instance_seed", pinned, 0)
+
+    def begin_episode(self, rng: np.random.Generator, pinned: int | None) -> Episode:
+        """Draw an episode with ``rng``, which moves on by four numbers; on the instance of a seed where pinned.
+
+        Episodes pinned to the seed of the one before have its instance itself.
+        """
+        # Children of one draw: an agent made with the same seed hangs on the seed itself, so never draws alike.
+        root = np.random.SeedSequence(rng.integers(0, 1 << 32, 4).astype(np.uint32))
+        if pinned is None:
+            instance = self._draw_instance(stream(root, "instance"))
+            self._pinned = None
+        else:
+            if self._pinned is None or self._pinned[0] != pinned:
+                self._pinned = pinned, self._draw_instance(stream(pinned, "instance"))
+            instance = self._pinned[1]
+        return Episode(instance, stream(root, "contexts"), stream(root, "noise"))
+
+    def next_contexts(self, episode: Episode, count: int) -> Observation:
+        """The contexts of an episode's next rounds, (count, ...) float32; the same however they are asked for."""
+        fixed = episode.instance.fixed_context
+        if fixed is not None:
+            return np.broadcast_to(fixed, (count, *fixed.shape))
+        return self._draw_contexts(episode.contexts, count)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play an action on the current context.
@@ -114,25 +144,23 @@ class BanditEnv(gym.Env[Observation, np.int64]):
             raise gym.error.ResetNeeded("reset must come before step: there is no episode, or it has ended")
         a = integer("action", action, 0, self.problem.num_actions - 1)
         context = self._context.astype(np.float64)
-        info: dict[str, Any] = {}
-        if self.regret_info:
-            eta = self.instance.linear_predictors(context)
-            predictor = float(eta[a])
-            info = self._truth(eta, a)
-        else:
-            predictor = self.instance.linear_predictor(context, a)
-        reward = float(self.problem.reward_model.sample(self._noise, np.asarray(predictor)))
+        predictor = self.instance.linear_predictor(context, a)
+        info = self._truth(context, predictor) if self.regret_info else {}
+        reward = float(self.problem.reward_model.sample(self._episode.noise, np.asarray(predictor)))
         self._round += 1
         truncated = self._round >= self.problem.horizon
         if truncated:
             self._round = None
-        self._context = self._draw_context(self._contexts)
+        self._context = self.next_contexts(self._episode, 1)[0]
         return self._context.copy(), reward, False, truncated, info
 
-    def _truth(self, eta: NDArray[np.float64], action: int) -> dict[str, Any]:
-        best = int(eta.argmax())
-        model = self.problem.reward_model
-        reached, possible = (float(mean) for mean in model.mean(eta[[action, best]]))
+    def _truth(self, context: Array, predictor: float) -> dict[str, Any]:
+        assert self.instance is not None
+        best = int(self.instance.linear_predictors(context).argmax())
+        # By the played action's formula: the best action then has a regret of exactly zero.
+        best_predictor = self.instance.linear_predictor(context, best)
+        means = self.problem.reward_model.mean(np.array([predictor, best_predictor]))
+        reached, possible = (float(mean) for mean in means)
         self._cumulative_regret += possible - reached
         return {
             "expected_reward": reached,
@@ -150,18 +178,22 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         """A bandit of the problem's law."""
 
     @abstractmethod
-    def _draw_context(self, rng: np.random.Generator) -> Observation:
-        """A context, float32, in the observation space."""
+    def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
+        """``count`` contexts (count, ...), float32, in the observation space; n draws of one equal one draw of n."""
 
 
-def refuse_oversized(num_actions: int, dim: int) -> None:
-    """ValueError if the parameters of ``num_actions`` actions, drawn, would not fit the machine's memory."""
-    needed = 2 * 8 * num_actions * dim  # the draw and its noise
+def refuse_oversized(num_actions: int, dim: int, num_envs: int = 1) -> None:
+    """ValueError if the parameters of all actions of all instances, drawn, would not fit the machine's memory."""
+    needed = (
+        2 * 8 * num_envs * num_actions * dim
+    )  # the draw and its noise; of many instances, the draws and their stack
     memory = _memory_bytes()
     if memory is not None and needed > memory:
+        names, sizes = ("", "") if num_envs == 1 else ("num_envs * ", f"{num_envs} x ")
         raise ValueError(
-            f"num_actions * dim must fit memory: {num_actions} x {dim} parameters take {needed / 1e9:.1f} GB to draw, "
-            f"this machine has {memory / 1e9:.1f} GB (agents alone do not need the parameters)"
+            f"{names}num_actions * dim must fit memory: {sizes}{num_actions} x {dim} parameters take "
+            f"{needed / 1e9:.1f} GB to draw, this machine has {memory / 1e9:.1f} GB (agents alone do not need the "
+            "parameters)"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from dts_gym.arrays import integer
 from dts_gym.envs.base import BanditEnv, Observation
+from dts_gym.envs.vector import vector_maker
 from dts_gym.priors import Prior, as_prior, random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.rewards import RewardModel, reward_model
@@ -84,8 +85,11 @@ class DiffusionBanditEnv(BanditEnv):
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
         return BanditInstance(self.problem.prior.sample(rng, self.problem.num_actions), self.problem.reward_model)
 
-    def _draw_context(self, rng: np.random.Generator) -> Observation:
-        return rng.uniform(-1.0, 1.0, self.problem.dim).astype(np.float32)
+    def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
+        return rng.uniform(-1.0, 1.0, (count, self.problem.dim)).astype(np.float32)
+
+
+make_vector = vector_maker(DiffusionBanditEnv)
 
 
 def chain_of(dim: int | None, depth: int | None, link: str, prior: Any, prior_seed: int) -> Prior:

@@ -13,6 +13,7 @@ from dts_gym.arrays import Array, integer
 from dts_gym.branch_choice import choose_branch, random_subsets
 from dts_gym.datasets import Factors, cached_factors
 from dts_gym.envs.base import BanditEnv, Observation
+from dts_gym.envs.vector import vector_maker
 from dts_gym.fitting import fit_linear_chain
 from dts_gym.prior_cache import cached_fit
 from dts_gym.priors import Prior, as_prior
@@ -132,8 +133,11 @@ class MovieLensBanditEnv(BanditEnv):
         chosen = rng.choice(len(self._held_out), self.problem.num_actions, replace=False)
         return BanditInstance(self._held_out[chosen], self.problem.reward_model)
 
-    def _draw_context(self, rng: np.random.Generator) -> Observation:
-        return np.asarray(self._users[rng.integers(len(self._users))])
+    def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
+        return self._users[rng.integers(len(self._users), size=count)]
+
+
+make_vector = vector_maker(MovieLensBanditEnv)
 
 
 def _learned(prior: Any, train: Array, depth: int | None, branch: int | Literal["auto"] | None) -> Prior:

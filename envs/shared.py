@@ -10,6 +10,7 @@ import numpy as np
 
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import LinkKind, RewardKind, chain_of, rewards_of
+from dts_gym.envs.vector import vector_maker
 from dts_gym.priors import Prior
 from dts_gym.problem import BanditInstance, BanditProblem
 
@@ -82,14 +83,14 @@ class SharedDiffusionBanditEnv(BanditEnv):
 
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
         theta = self.problem.prior.sample(rng, 1)[0]
-        self._features = self._draw_features(rng) if self.fixed_features else None
-        return BanditInstance(theta, self.problem.reward_model)
+        fixed = self._draw_contexts(rng, 1)[0] if self.fixed_features else None
+        return BanditInstance(theta, self.problem.reward_model, fixed)
 
-    def _draw_context(self, rng: np.random.Generator) -> Observation:
-        return self._draw_features(rng) if self._features is None else self._features
+    def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
+        return draw_features(self.feature_law, self.problem.context_shape, rng, count)
 
-    def _draw_features(self, rng: np.random.Generator) -> Observation:
-        return draw_features(self.feature_law, self.problem.context_shape, rng)
+
+make_vector = vector_maker(SharedDiffusionBanditEnv)
 
 
 def checked_feature_law(value: FeatureLaw) -> FeatureLaw:
@@ -99,10 +100,13 @@ def checked_feature_law(value: FeatureLaw) -> FeatureLaw:
     return value
 
 
-def draw_features(law: FeatureLaw, shape: tuple[int, ...], rng: np.random.Generator) -> Observation:
-    """Vectors along the last axis of ``shape``, uniform on the cube [-1, 1]^d or in the unit ball."""
+def draw_features(law: FeatureLaw, shape: tuple[int, ...], rng: np.random.Generator, count: int) -> Observation:
+    """Vectors along the last axis of (count, *shape), uniform on the cube [-1, 1]^d or in the unit ball."""
     if law == "cube":
-        return rng.uniform(-1.0, 1.0, shape).astype(np.float32)
-    directions = rng.standard_normal(shape)
+        return rng.uniform(-1.0, 1.0, (count, *shape)).astype(np.float32)
+    directions, radii = np.empty((count, *shape)), np.empty((count, *shape[:-1], 1))
+    for row in range(count):  # in turn, as they would be drawn one by one
+        rng.standard_normal(out=directions[row])
+        rng.random(out=radii[row])
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    return (directions * rng.random((*shape[:-1], 1)) ** (1 / shape[-1])).astype(np.float32)
+    return (directions * radii ** (1 / shape[-1])).astype(np.float32)

@@ -13,6 +13,7 @@ from dts_gym.datasets.shapes import Shape, sample_shape, shape_dim
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import RewardKind, rewards_of
 from dts_gym.envs.shared import FeatureLaw, checked_feature_law, draw_features
+from dts_gym.envs.vector import vector_maker
 from dts_gym.fitting import fit_linear_chain
 from dts_gym.prior_cache import cached_fit
 from dts_gym.priors import Prior, as_prior
@@ -110,14 +111,14 @@ class SyntheticBanditEnv(BanditEnv):
         problem = self.problem
         count = problem.num_actions if problem.features == "disjoint" else 1
         theta = sample_shape(self.shape, rng, count, problem.dim)
-        self._fixed: Observation | None = self._drawn(rng) if self.fixed_features else None
-        return BanditInstance(theta if problem.features == "disjoint" else theta[0], problem.reward_model)
+        fixed = self._draw_contexts(rng, 1)[0] if self.fixed_features else None
+        return BanditInstance(theta if problem.features == "disjoint" else theta[0], problem.reward_model, fixed)
 
-    def _draw_context(self, rng: np.random.Generator) -> Observation:
-        return self._drawn(rng) if self._fixed is None else self._fixed
+    def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
+        return draw_features(self.feature_law, self.problem.context_shape, rng, count)
 
-    def _drawn(self, rng: np.random.Generator) -> Observation:
-        return draw_features(self.feature_law, self.problem.context_shape, rng)
+
+make_vector = vector_maker(SyntheticBanditEnv)
 
 
 def _learned(prior: Any, past: Array, depth: int | None) -> Prior:

@@ -146,7 +146,10 @@ class Bounded(RewardModel):
     def log_likelihood(self, reward, eta):
         return -((reward - np.tanh(eta)) ** 2)
 
-    def sample(self, rng, eta):
+    def draw_noise(self, rng, shape):
+        return np.zeros(shape)
+
+    def from_noise(self, noise, eta):
         return np.tanh(eta)
 
     def check(self, reward):
@@ -212,7 +215,7 @@ def test_joint_ts_and_dts_have_one_posterior():
 def test_the_oracle_plays_the_best_action_and_nobody_else_needs_the_instance():
     env = gym.make("DiffusionBandit-v0", num_actions=20)
     oracle = make_agent("Oracle", env)
-    with pytest.raises(ValueError, match="env must hold an instance"):
+    with pytest.raises(ValueError, match="env must hold the one instance"):
         oracle.act(np.zeros(5))
     obs, _ = env.reset(seed=0)
     for _ in range(50):
@@ -252,3 +255,21 @@ def test_a_user_s_agent_can_be_registered_once(monkeypatch):
         dts_gym.register_agent("Mine", Faulty)
     with pytest.raises(ValueError, match="entry_point must be a class or 'module:Class'"):
         dts_gym.register_agent("Other", "nowhere")
+
+
+def test_spawned_agents_draw_apart_and_hang_on_the_seed():
+    def plays(agent):
+        return [agent.act([1.0, 1.0]) for _ in range(30)]
+
+    agent = make_agent("Random", problem(), seed=0)
+    three = [plays(one) for one in agent.spawn(3)]
+    assert len({tuple(played) for played in [*three, plays(make_agent("Random", problem(), seed=0))]}) == 4
+    assert [plays(one) for one in make_agent("Random", problem(), seed=0).spawn(2)] == three[:2]
+    assert [plays(one) for one in make_agent("Random", problem(), seed=1).spawn(2)] != three[:2]
+    greedy = make_agent("LinTS", problem(), seed=0, exploration=0.5)
+    greedy.update([1.0, 2.0], 1, 3.0)
+    (fresh,) = greedy.spawn(1)
+    assert (fresh.exploration, fresh.num_updates, greedy.num_updates) == (0.5, 0, 1)
+    np.testing.assert_array_equal(fresh.moments()[0], make_agent("LinTS", problem()).moments()[0])
+    with pytest.raises(ValueError, match="count must be an integer >= 1, got 0"):
+        agent.spawn(0)

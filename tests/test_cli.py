@@ -169,7 +169,7 @@ def test_help_and_version(capsys):
         main(["--help"])
     assert stop.value.code in (0, None)
     printed = capsys.readouterr().out
-    assert all(command in printed for command in ("run", "tune", "plot", "list", "bench"))
+    assert all(command in printed for command in ("run", "tune", "plot", "list", "bench", "bench-envs"))
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("dts-gym 0")
 

@@ -89,8 +89,6 @@ def test_what_cannot_be_run_is_refused():
         run(small_env(regret_info=False), fresh, 5)
     with pytest.raises(ValueError, match="must be a Gymnasium environment"):
         run(env.unwrapped.problem, fresh, 5)
-    with pytest.raises(ValueError, match="vector environment of 2"):
-        run(gym.vector.SyncVectorEnv([small_env, small_env]), fresh, 5)
     with pytest.raises(ValueError, match="episode of 3 rounds"):
         run(gym.wrappers.TimeLimit(small_env(), 3), make_agent("LinTS", env), 5)
 

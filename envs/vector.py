@@ -1,0 +1,311 @@
+"""Many independent instances of a bandit environment as one: a step is arithmetic on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from dts_gym.arrays import Array, IntArray, integer, integers
+from dts_gym.envs.base import BanditEnv, Episode, Observation, refuse_oversized
+from dts_gym.problem import BanditInstance, BanditProblem
+
+BoolArray = NDArray[np.bool_]
+
+# Rounds drawn ahead: the first block, from which blocks double, and the longest.
+_FIRST_BLOCK, _LONGEST_BLOCK = 16, 256
+# What a block of contexts, and one instance's predictors of all actions in it, may take.
+_CONTEXT_BYTES, _PREDICTORS = 1 << 26, 1 << 20
+
+
+class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
+    """N independent instances of a bandit environment, with the law of N single environments.
+
+    ``gym.make_vec(id, num_envs=N)`` makes one, with the single environment's arguments. Sub-environment i under
+    ``reset(seed=s)`` is the single environment under ``reset(seed=s + i)``, number for number, whatever is played.
+
+    A sub-environment whose episode ends is reset in the same step (``AutoresetMode.SAME_STEP``): the observation is the
+    next episode's first, the last one's is in ``final_obs``, and what the step told is in ``final_info``.
+
+    Parameters
+    ----------
+    law : the single environment that instances, contexts and noise are drawn from; it is not stepped.
+    num_envs : N.
+
+    Attributes
+    ----------
+    problem : BanditProblem
+        Of every instance; agents read it.
+    instance_seed : int or None
+        The seed that pins all instances to one.
+
+    Raises
+    ------
+    ValueError
+        If the parameters of N instances would not fit memory.
+
+    Notes
+    -----
+    Contexts, noise and best actions do not depend on what is played: they are drawn ahead, a block of rounds at a time,
+    from every sub-environment's own streams. A step then looks up the played parameters, O(N d); the best actions cost
+    O(N K d) a round, as matrix products. An episode's beginning costs what it costs a single environment.
+
+    Examples
+    --------
+    >>> import gymnasium as gym, dts_gym
+    >>> envs = gym.make_vec("DiffusionBandit-v0", num_envs=3, num_actions=10)
+    >>> contexts, _ = envs.reset(seed=0)
+    >>> contexts, rewards, _, truncations, infos = envs.step([4, 0, 9])
+    >>> contexts.shape, rewards.shape, infos["regret"].shape
+    ((3, 5), (3,), (3,))
+    """
+
+    def __init__(self, law: BanditEnv, num_envs: int) -> None:
+        self.num_envs = integer("num_envs", num_envs, 1)
+        problem = law.problem
+        refuse_oversized(problem.num_actions, problem.dim, self.num_envs)
+        self.metadata = {**law.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.single_action_space, self.single_observation_space = law.action_space, law.observation_space
+        self.action_space = batch_space(law.action_space, self.num_envs)
+        self.observation_space = batch_space(law.observation_space, self.num_envs)
+        self._law = law
+        self._rows = np.arange(self.num_envs)
+        self._rngs: list[np.random.Generator | None] = [None] * self.num_envs  # None: not seeded yet
+        self._seeds: list[int | None] = [None] * self.num_envs
+        self._episodes: list[Episode] = []  # empty: a reset is due
+        context_bytes = 4 * self.num_envs * int(np.prod(problem.context_shape))
+        self._longest = max(
+            1,
+            min(
+                _LONGEST_BLOCK,
+                problem.horizon,
+                _CONTEXT_BYTES // context_bytes,
+                _PREDICTORS // problem.num_actions,
+            ),
+        )
+
+    @property
+    def problem(self) -> BanditProblem:
+        """What agents may know of every instance."""
+        return self._law.problem
+
+    @property
+    def instance_seed(self) -> int | None:
+        """The seed that pins all instances to one; None: they are independent."""
+        return self._law.instance_seed
+
+    @property
+    def instances(self) -> list[BanditInstance]:
+        """The truths, which only oracles may read; empty before the first reset."""
+        return [episode.instance for episode in self._episodes]
+
+    @property
+    def instance(self) -> BanditInstance | None:
+        """The one truth where all sub-environments hold the same, pinned; else None."""
+        held = self.instances
+        return held[0] if held and all(instance is held[0] for instance in held) else None
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The sub-environments' generators, from which their episodes hang."""
+        return tuple(self._generator(i) for i in range(self.num_envs))
+
+    @property
+    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
+        """The seeds of `np_random`."""
+        return tuple(self._seeds[i] for i in range(self.num_envs) if self._generator(i))
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Draw instances and first contexts.
+
+        Parameters
+        ----------
+        seed : s: sub-environment i takes s + i; or a seed or None for each. None goes on with the streams there are.
+        options : ``{"instance_seed": s}`` pins the instances of these episodes to one; ``{"reset_mask": mask}``, (N,)
+            booleans, resets these sub-environments only.
+
+        Returns
+        -------
+        contexts (N, d), or (N, K, d) with shared features, {}
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown, or a seed or the mask does not fit; nothing is then reset.
+        gymnasium.error.ResetNeeded
+            If the first reset is not of all.
+        """
+        given = dict(options or {})
+        mask = self._checked_mask(given.pop("reset_mask")) if "reset_mask" in given else np.ones(self.num_envs, bool)
+        pinned = self._law.pinned_by(given, ["instance_seed", "reset_mask"])
+        seeds = self._checked_seeds(seed)
+        if not (self._episodes or mask.all()):
+            raise gym.error.ResetNeeded("the first reset must be of all sub-environments, got a mask that leaves some")
+        for i in np.flatnonzero(mask).tolist():
+            if seeds[i] is not None:
+                self._rngs[i], self._seeds[i] = seeding.np_random(seeds[i])
+        if mask.all():
+            self._begin_all(pinned)
+        else:
+            self._begin(mask, pinned)
+        return self._contexts[self._at].copy(), {}
+
+    def step(self, actions: Any) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Play an action in every instance.
+
+        Parameters
+        ----------
+        actions : (N,) ints in 0..K-1.
+
+        Returns
+        -------
+        next contexts, rewards (N,), terminations (N,) all False, truncations (N,), infos
+            ``infos`` holds the single environment's values as arrays (N,), each with its mask ``_key``: where an
+            episode ended they are in ``infos["final_info"]`` instead, and the last context in ``infos["final_obs"]``.
+
+        Raises
+        ------
+        ValueError
+            If an action is out of range or there are not N; all episodes are then where they were.
+        gymnasium.error.ResetNeeded
+            Before the first reset.
+        """
+        if not self._episodes:
+            raise gym.error.ResetNeeded("reset must come before step: there is no episode")
+        a = integers("actions", actions, self.num_envs, self.problem.num_actions)
+        at = self._at
+        if self.problem.features == "disjoint":
+            predictors = np.vecdot(self._parameters[self._rows, a], self._contexts[at].astype(np.float64))
+        else:
+            predictors = np.vecdot(self._contexts[at, self._rows, a].astype(np.float64), self._parameters)
+        rewards = self.problem.reward_model.from_noise(self._noise[at], predictors)
+        told = self._truth(predictors, at) if self._law.regret_info else {}
+        self._rounds += 1
+        truncated = self._rounds >= self.problem.horizon
+        self._at += 1
+        running, ending = ~truncated, bool(truncated.any())
+        infos = self._final_infos(told, truncated) if ending else _masked(told, running)
+        if self._at == self._length:
+            self._new_block(min(2 * self._length, self._longest), running)
+        if ending:
+            self._begin(truncated, self._law.instance_seed)
+        return self._contexts[self._at].copy(), rewards, np.zeros(self.num_envs, bool), truncated, infos
+
+    def _truth(self, predictors: Array, at: int) -> dict[str, Array | IntArray]:
+        reached = self.problem.reward_model.mean(predictors)
+        regret = self._possible[at] - reached
+        self._regret += regret
+        return {
+            "expected_reward": reached,
+            "optimal_action": self._best[at],
+            "regret": regret,
+            "cumulative_regret": self._regret,
+        }
+
+    def _final_infos(self, told: dict[str, Array | IntArray], ended: BoolArray) -> dict[str, Any]:
+        last = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(ended).tolist():
+            if self._at < self._length:
+                last[i] = self._contexts[self._at, i].copy()
+            else:
+                last[i] = self._law.next_contexts(self._episodes[i], 1)[0].copy()
+        infos: dict[str, Any] = {"final_obs": last, "_final_obs": ended.copy()}
+        infos |= {"final_info": _masked(told, ended), "_final_info": ended.copy()}
+        return infos if ended.all() else infos | _masked(told, ~ended)
+
+    def _begin_all(self, pinned: int | None) -> None:
+        K, d, N = self.problem.num_actions, self.problem.dim, self.num_envs
+        self._parameters = np.empty((N, K, d) if self.problem.features == "disjoint" else (N, d))
+        self._rounds, self._regret = np.zeros(N, dtype=np.int64), np.zeros(N)
+        self._episodes = []
+        for i in range(N):
+            self._episodes.append(self._law.begin_episode(self._generator(i), pinned))
+            self._parameters[i] = self._episodes[i].instance.parameters
+        self._new_block(min(_FIRST_BLOCK, self._longest), np.ones(N, bool))
+
+    def _begin(self, mask: BoolArray, pinned: int | None) -> None:
+        """Begin episodes where masked; the others go on."""
+        for i in np.flatnonzero(mask).tolist():
+            before = self._episodes[i].instance
+            self._episodes[i] = self._law.begin_episode(self._generator(i), pinned)
+            if self._episodes[i].instance is not before:
+                self._parameters[i] = self._episodes[i].instance.parameters
+            self._draw_ahead(i, self._at)
+        self._rounds[mask] = 0
+        self._regret[mask] = 0.0
+
+    def _new_block(self, length: int, mask: BoolArray) -> None:
+        """Go on to a block of ``length`` rounds; draw those of the masked sub-environments, the others begin anew."""
+        shape = length, self.num_envs
+        self._at, self._length = 0, length
+        self._contexts = np.empty((*shape, *self.problem.context_shape), dtype=np.float32)
+        self._noise, self._possible = np.empty(shape), np.empty(shape)
+        self._best = np.empty(shape, dtype=np.int64)
+        for i in np.flatnonzero(mask).tolist():
+            self._draw_ahead(i, 0)
+
+    def _draw_ahead(self, i: int, start: int) -> None:
+        """Draw the block's rounds from ``start`` on of sub-environment ``i``, from its streams as they stand."""
+        episode, model, count = self._episodes[i], self.problem.reward_model, self._length - start
+        contexts = self._law.next_contexts(episode, count)
+        self._contexts[start:, i] = contexts
+        self._noise[start:, i] = model.draw_noise(episode.noise, (count,))
+        if self._law.regret_info:
+            x, theta = contexts.astype(np.float64), episode.instance.parameters
+            best = episode.instance.linear_predictors(x).argmax(axis=-1)
+            # By the played action's formula: the best action then has a regret of exactly zero.
+            shared = self.problem.features == "shared"
+            predictors = np.vecdot(x[np.arange(count), best], theta) if shared else np.vecdot(theta[best], x)
+            self._best[start:, i] = best
+            self._possible[start:, i] = model.mean(predictors)
+
+    def _generator(self, i: int) -> np.random.Generator:
+        rng = self._rngs[i]
+        if rng is None:
+            rng, self._seeds[i] = seeding.np_random()
+            self._rngs[i] = rng
+        return rng
+
+    def _checked_seeds(self, seed: Any) -> list[int | None]:
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, int | np.integer):
+            first = integer("seed", seed, 0)
+            return [first + i for i in range(self.num_envs)]
+        if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray) or len(seed) != self.num_envs:
+            raise ValueError(f"seed must be an integer, None or {self.num_envs} of these, got {seed!r:.200}")
+        return [None if one is None else integer("seed", one, 0) for one in seed]
+
+    def _checked_mask(self, value: Any) -> BoolArray:
+        mask = np.asarray(value)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+            raise ValueError(
+                f"options['reset_mask'] must be {self.num_envs} booleans, one or more of them True, got {value!r:.200}"
+            )
+        return mask
+
+
+def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, NDArray[Any]]:
+    """Infos as Gymnasium's vector environments hold them, fresh arrays: zeros where masked out, and the masks."""
+    infos = {}
+    for key, value in values.items():
+        infos[key], infos[f"_{key}"] = np.where(mask, value, 0), mask.copy()
+    return infos
+
+
+def vector_maker(single: Callable[..., BanditEnv]) -> Callable[..., BanditVectorEnv]:
+    """Gymnasium's ``vector_entry_point`` of a single environment's class."""
+
+    def make_vector(num_envs: int = 1, **settings: Any) -> BanditVectorEnv:
+        """N instances, with the single environment's arguments."""
+        return BanditVectorEnv(single(**settings), num_envs)
+
+    return make_vector
