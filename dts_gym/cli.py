@@ -1,4 +1,4 @@
-"""The command line: ``dts-gym list``, ``run``, ``tune``, ``plot``, ``pretrain``, ``posterior-error``, ``bench``."""
+"""The command line: ``dts-gym list``, ``run``, ``tune``, ``plot``, ``pretrain``, ``bench`` and others."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from dts_gym.error_problems import PROBLEMS
 from dts_gym.error_report import error_figure, error_table, verdict
 from dts_gym.experiment import Comparison
 from dts_gym.figures import regret_figure
+from dts_gym.jobs import env_creator
+from dts_gym.pool import Backend
 from dts_gym.posterior_error import OBSERVATIONS, posterior_error
 from dts_gym.records import load_records
 from dts_gym.registry import agent_class, agent_settings
 from dts_gym.report import table
-from dts_gym.sweeps import env_creator
 from dts_gym.tuning import GRID, choose, tune, tuning_table
 
 
@@ -48,8 +49,12 @@ class _Experiment:
     """New folder for records, table and figure; one under results/ unless given."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     """Go on with the runs in --out."""
+    backend: Backend = "processes"
+    """Where runs are done; the results are the same."""
     workers: int = 1
-    """Processes."""
+    """Runs at a time."""
+    ray_address: str | None = None
+    """Of a running Ray cluster, with --backend ray; Ray is started on this machine unless given."""
     data: str | None = None
     """Where the environment's data set lies; short for --env.data."""
     prior: str | None = None
@@ -213,7 +218,9 @@ def _experiment(command: Run | Tune, env_arguments: list[str], arguments: list[s
         "env_settings": settings,
         "out": out,
         "resume": command.resume,
+        "backend": command.backend,
         "num_workers": command.workers,
+        "ray_address": command.ray_address,
         "grid": command.grid,
         "redraw_prior": command.redraw_prior,
         "progress": command.progress,

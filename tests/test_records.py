@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import shlex
+import sys
 
 import numpy as np
 import pytest
@@ -40,7 +42,8 @@ def test_what_is_recorded_is_what_compare_gave(tmp_path):
     saved = json.loads((tmp_path / "new" / "out" / "experiment.json").read_text())
     assert saved["settings"]["env_settings"] == ASKED["env_settings"]
     assert saved["versions"]["numpy"] == np.__version__
-    assert saved["command"]
+    assert saved.keys() == {"format", "settings", "reported", "versions"}
+    assert (tmp_path / "new" / "out" / "log" / "commands.txt").read_text() == shlex.join(sys.argv) + "\n"
 
 
 def interrupted(folder, monkeypatch, after, **asked):

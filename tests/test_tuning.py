@@ -6,10 +6,10 @@ import pytest
 from dts_gym import records
 from dts_gym.comparing import compare
 from dts_gym.experiment import AgentSpec
+from dts_gym.jobs import run_seeds
 from dts_gym.records import load_records
 from dts_gym.registry import make_agent
 from dts_gym.runner import run
-from dts_gym.sweeps import run_seeds
 from dts_gym.tuning import at_exploration, base_label, choose, tune, tuning_table, with_tuned
 
 ENV = "DiffusionBandit-v0"

@@ -1,13 +1,13 @@
-"""Many runs: every agent on every seed, paired, in one process or many, resumed where they were stopped."""
+"""The runs of experiments as jobs of one pool: every agent on every seed, paired, resumed where they were stopped."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import os
-import signal
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +18,21 @@ from gymnasium.envs.registration import load_env_creator
 from dts_gym import records
 from dts_gym.arrays import integer
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds, parse_agent
+from dts_gym.pool import Pool
 from dts_gym.registry import make_agent
 from dts_gym.runner import check_run, horizon_of, progress_bar, run
 from dts_gym.seeding import seed_sequence
 
 # Fixed for ever, as the keys of `dts_gym.seeding`.
 _ROLE_KEYS: dict[Role, int] = {"report": 51, "tuning": 52}
-_Job = tuple[int, int]  # seed, index of the agent
+_Job = tuple[int, int, int]  # index of the task, seed, index of the agent
+
+
+class Task(NamedTuple):
+    """An experiment to run, and the folder of its records, made ready for it; None keeps none."""
+
+    experiment: Experiment
+    out: Path | None
 
 
 class RunSeeds(NamedTuple):
@@ -94,40 +102,43 @@ def make_experiment(
     )
 
 
-def run_all(experiment: Experiment, out: Path | None, *, num_workers: int = 1, progress: bool = False) -> Comparison:
-    """Do every run that ``out``, a folder made ready for the experiment, does not hold yet."""
+def run_all(tasks: Sequence[Task], pool: Pool, *, progress: bool = False) -> list[Comparison]:
+    """Do every run that the folders do not hold yet: one comparison a task, in their order.
+
+    Raises
+    ------
+    OSError
+        If a record cannot be written, or a worker dies; finished runs are kept.
+    """
     # By seed, not by agent: what a stopped experiment holds is then a comparison on fewer seeds.
-    jobs = [(seed, index) for seed in experiment.seeds for index in range(len(experiment.agents))]
-    done = {job: record for job in jobs if (record := _finished(out, experiment, *job)) is not None}
+    jobs = [
+        (number, seed, index)
+        for number, (experiment, _) in enumerate(tasks)
+        for seed in experiment.seeds
+        for index in range(len(experiment.agents))
+    ]
+    done = {job: record for job in jobs if (record := _finished(*tasks[job[0]], *job[1:])) is not None}
     left = [job for job in jobs if job not in done]
-    finished = _results(experiment, out, left, num_workers)
-    what = "runs" if experiment.role == "report" else "tuning"
-    for job, record in progress_bar(finished, progress, len(jobs), what, initial=len(done)):
-        done[job] = record
+    what = "tuning" if tasks and all(task.experiment.role == "tuning" for task in tasks) else "runs"
+    with closing(pool(_run_job, [(job, tasks[job[0]].experiment) for job in left])) as finished:
+        for job, record in progress_bar(finished, progress, len(jobs), what, initial=len(done)):
+            experiment, out = tasks[job[0]]
+            if out is not None:  # here, not by the worker: one that outlives this process writes nothing
+                records.write_record(out, experiment, experiment.agents[job[2]], record)
+            done[job] = record
+    return [_comparison(number, experiment, done) for number, (experiment, _) in enumerate(tasks)]
+
+
+def _comparison(number: int, experiment: Experiment, done: Mapping[_Job, RunRecord]) -> Comparison:
     runs = {
-        spec.label: tuple(done[seed, index] for seed in experiment.seeds)
+        spec.label: tuple(done[number, seed, index] for seed in experiment.seeds)
         for index, spec in enumerate(experiment.agents)
     }
     return Comparison(experiment, runs)
 
 
-def _results(
-    experiment: Experiment, out: Path | None, jobs: Sequence[_Job], num_workers: int
-) -> Iterator[tuple[_Job, RunRecord]]:
-    if num_workers == 1 or len(jobs) < 2:
-        yield from (_run_job(experiment, out, job) for job in jobs)
-        return
-    import joblib
-
-    # Ctrl-C reaches all processes of a terminal: it is for this one to stop the others.
-    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1, **quiet):
-        pool = joblib.Parallel(n_jobs=num_workers, return_as="generator_unordered", batch_size=1)
-        yield from pool(joblib.delayed(_run_job)(experiment, out, job) for job in jobs)
-
-
-def _run_job(experiment: Experiment, out: Path | None, job: _Job) -> tuple[_Job, RunRecord]:
-    seed, index = job
+def _run_job(job: _Job, experiment: Experiment) -> tuple[_Job, RunRecord]:
+    _, seed, index = job
     spec, seeds = experiment.agents[index], run_seeds(seed, experiment.role)
     settings = {**experiment.env_settings, **({"prior_seed": seeds.prior} if experiment.redraw_prior else {})}
     env = gym.make(experiment.env_id, disable_env_checker=True, **settings)
@@ -147,12 +158,10 @@ def _run_job(experiment: Experiment, out: Path | None, job: _Job) -> tuple[_Job,
         act_seconds=result.act_seconds,
         update_seconds=result.update_seconds,
     )
-    if out is not None:
-        records.write_record(out, experiment, spec, record)
     return job, record
 
 
-def _finished(out: Path | None, experiment: Experiment, seed: int, index: int) -> RunRecord | None:
+def _finished(experiment: Experiment, out: Path | None, seed: int, index: int) -> RunRecord | None:
     if out is None:
         return None
     try:
