@@ -1,4 +1,4 @@
-"""The command line: ``dts-gym list``, ``run``, ``tune``, ``plot``, ``pretrain``, ``bench`` and others."""
+"""The command line: ``dts-gym list``, ``run``, ``tune``, ``sweep``, ``plot``, ``pretrain``, ``bench`` and others."""
 
 from __future__ import annotations
 
@@ -83,6 +83,11 @@ class Tune(_Experiment):
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Run a file of experiments: environments x agents x seeds x settings."""
+
+
+@dataclass(frozen=True)
 class Plot:
     """Draw the table and the figure of a folder of records again."""
 
@@ -139,6 +144,7 @@ class BenchChains:
 
 # Commands whose options are those of a function, which gives the text to print.
 _FUNCTIONS = {
+    "sweep": "dts_gym.sweep_command:run_sweep_file",
     "pretrain": "dts_gym.pretrain_command:run_pretrain",
     "calibration": "dts_gym.calibration:run_calibration",
     "bench": "dts_gym.bench:run_bench",
@@ -185,7 +191,7 @@ def _dispatch(arguments: list[str]) -> int:
         return _call(arguments[0], arguments[1:])
     rest, env_arguments = split_env_arguments(arguments)
     command = tyro.cli(
-        Union[Run, Tune, Plot, Pretrain, PosteriorError, Calibration, List, Bench, BenchChains],  # noqa: UP007
+        Union[Run, Tune, Sweep, Plot, Pretrain, PosteriorError, Calibration, List, Bench, BenchChains],  # noqa: UP007
         prog="dts-gym",
         description="Bayesian contextual bandits with structured priors.",
         args=rest or ["--help"],

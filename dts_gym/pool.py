@@ -6,6 +6,9 @@ import contextlib
 import logging
 import os
 import signal
+import threading
+import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -102,6 +105,18 @@ def _serial(function: Callable[..., _R], arguments: Sequence[tuple[Any, ...]]) -
     yield from (one_thread(function, *given) for given in arguments)
 
 
+def _start_worker(parent: int) -> None:
+    # Ctrl-C reaches all processes of a terminal: it is for the parent to stop the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)  # the parent was killed: nobody waits for this job, and loky would stay for minutes
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 class _Processes:
     def __init__(self, num_workers: int) -> None:
         self._num_workers = num_workers
@@ -112,14 +127,19 @@ class _Processes:
             return
         import joblib
 
-        # Ctrl-C reaches all processes of a terminal: it is for this one to stop the others.
-        quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=1, **quiet):
+        start = {"initializer": _start_worker, "initargs": (os.getpid(),)}
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=1, **start):
             pool = joblib.Parallel(n_jobs=self._num_workers, return_as="generator_unordered", batch_size=1)
+            results = pool(joblib.delayed(one_thread)(function, *given) for given in arguments)
             try:
-                yield from pool(joblib.delayed(one_thread)(function, *given) for given in arguments)
+                for result in results:  # noqa: UP028  "yield from" would close it before the filter below
+                    yield result
             except BrokenProcessPool as error:
                 raise ChildProcessError(_DIED) from error
+            finally:
+                with warnings.catch_warnings():  # whoever stops early knows that jobs were under way
+                    warnings.filterwarnings("ignore", ".*have been cancelled")
+                    results.close()
 
 
 @contextlib.contextmanager
