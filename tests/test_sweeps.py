@@ -294,6 +294,27 @@ def test_a_stopped_sweep_is_taken_up(tmp_path, monkeypatch, number):
     assert results(tmp_path / "out") == results(tmp_path / "straight")
 
 
+@pytest.mark.parametrize("number", range(6))
+def test_a_stop_while_folders_are_made_leaves_one_to_resume(tmp_path, monkeypatch, number):
+    count, write = iter(range(number)), records.write_atomically
+
+    def write_some(path, *arguments):
+        if next(count, None) is None:
+            (path.parent / f".{path.name}.0123456789abcdef.part").write_bytes(b"what a kill leaves")
+            raise KeyboardInterrupt
+        write(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_atomically", write_some)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(SMALL, out=tmp_path / "out")
+    assert not finished(tmp_path / "out")
+    run_sweep(SMALL, out=tmp_path / "out", resume=True)
+    run_sweep(SMALL, out=tmp_path / "straight")
+    assert results(tmp_path / "out") == results(tmp_path / "straight")
+    assert not list((tmp_path / "out").rglob(".*.part"))
+
+
 def test_what_is_finished_is_checked_when_resumed(tmp_path):
     out = tmp_path / "out"
     run_sweep(SMALL, out=out)
@@ -382,6 +403,11 @@ def test_what_is_no_mapping_or_no_file_is_refused(tmp_path, capsys):
     assert "must hold keys among" in capsys.readouterr().err
     assert main(["sweep", str(tmp_path / "absent.yaml")]) == 2
     assert "absent.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_examples_are_whole(path):
+    assert all(experiment.agents and experiment.seeds for experiment in load_sweep(path).experiments().values())
 
 
 def test_the_example_runs_and_is_the_one_that_help_shows(tmp_path, monkeypatch, capsys):
