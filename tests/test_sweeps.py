@@ -148,6 +148,8 @@ def test_a_tuned_sweep_tunes_every_cell_by_itself(tmp_path):
         assert cell.labels == alone.labels
         for label in alone.labels:
             np.testing.assert_array_equal(cell.regret(label), alone.regret(label))
+        for label in alone.tuning.labels:
+            np.testing.assert_array_equal(cell.tuning.regret(label), alone.tuning.regret(label))
     with pytest.raises(ValueError, match="tune must be off where env_settings pin"):
         run_sweep(Sweep([{"id": ENV, "instance_seed": 3}], ["LinTS"], rounds=5, tune=True), out=tmp_path / "pinned")
     assert not (tmp_path / "pinned").exists()
