@@ -160,11 +160,11 @@ def run_sweep(
     experiments = sweep.experiments()
     tuning = checked_tuning(experiments.values(), sweep.grid, sweep.tuning_seeds) if sweep.tune else None
     tasks = [Task(experiment, folder and folder / file_name(label)) for label, experiment in experiments.items()]
-    if folder is not None:
-        _prepare(folder, tasks, resume)
     begin = perf_counter()
     with open_pool(backend, num_workers, ray_address) as pool:
         started = perf_counter()
+        if folder is not None:  # here: a cluster that does not answer leaves no folder
+            _prepare(folder, tasks, resume)
         comparisons = run_tasks(tasks, tuning, resume, pool, progress=progress)
         ended = perf_counter()
     cells = dict(zip(experiments, comparisons, strict=True))
