@@ -22,6 +22,11 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     ----------
     path : its folder must exist.
     write : called with the open binary file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, on a full disk for one; it names ``path``.
     """
     path = Path(path)
     part = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"  # with the permissions that any new file has
@@ -31,15 +36,23 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a failed write does not say of what
+            error.filename = os.fspath(path)
         raise
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder."""
+    for rest in folder.glob(".*.part"):
+        rest.unlink()
 
 
 def write_archive(
     path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]
 ) -> None:
-    """Write arrays and settings (JSON) as one .npz under exactly ``path``.
+    """Write arrays and settings (JSON) as one .npz under exactly ``path``; the same content is the same bytes.
 
     Raises
     ------

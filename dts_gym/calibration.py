@@ -21,7 +21,6 @@ computation: the choice of test quantities shapes sensitivity" (2023).
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +30,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from dts_gym.arrays import IntArray, integer
+from dts_gym.pool import open_pool
 from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, Prior, random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditProblem
 from dts_gym.registry import make_agent
@@ -343,16 +343,8 @@ def _parts(
     def arguments(i: int, start: int) -> tuple[CalibrationProblem, int, range, int, int]:
         return problems[i], i, range(start, min(start + _PART, simulations)), draws, seed
 
-    if num_workers == 1:
-        yield from (_part(*arguments(*job)) for job in jobs)
-        return
-    import joblib
-
-    # Ctrl-C reaches all processes of a terminal: it is for this one to stop the others.
-    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1, **quiet):
-        pool = joblib.Parallel(n_jobs=num_workers, return_as="generator_unordered", batch_size=1)
-        yield from pool(joblib.delayed(_part)(*arguments(*job)) for job in jobs)
+    with open_pool(num_workers=num_workers) as pool:
+        yield from pool(_part, [arguments(*job) for job in jobs])
 
 
 def _part(

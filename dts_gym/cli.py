@@ -1,4 +1,4 @@
-"""The command line: ``dts-gym list``, ``run``, ``tune``, ``plot``, ``pretrain``, ``posterior-error``, ``bench``."""
+"""The command line: ``dts-gym list``, ``run``, ``tune``, ``sweep``, ``plot``, ``pretrain``, ``bench`` and others."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ from dts_gym.error_report import error_figure, error_table, verdict
 from dts_gym.experiment import Comparison
 from dts_gym.experiments import load_study, study_ids
 from dts_gym.figures import regret_figure
+from dts_gym.jobs import env_creator
+from dts_gym.pool import Backend
 from dts_gym.posterior_error import OBSERVATIONS, posterior_error
 from dts_gym.records import load_records
 from dts_gym.registry import agent_class, agent_settings
 from dts_gym.report import table
-from dts_gym.sweeps import env_creator
 from dts_gym.tuning import GRID, choose, tune, tuning_table
 
 
@@ -49,8 +50,12 @@ class _Experiment:
     """New folder for records, table and figure; one under results/ unless given."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     """Go on with the runs in --out."""
+    backend: Backend = "processes"
+    """Where runs are done; the results are the same."""
     workers: int = 1
-    """Processes."""
+    """Runs at a time."""
+    ray_address: str | None = None
+    """Of a running Ray cluster, with --backend ray; Ray is started on this machine unless given."""
     data: str | None = None
     """Where the environment's data set lies; short for --env.data."""
     prior: str | None = None
@@ -76,6 +81,11 @@ class Run(_Experiment):
 @dataclass(frozen=True)
 class Tune(_Experiment):
     """Find every agent's best exploration scale."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Run a file of experiments: environments x agents x seeds x settings."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +154,23 @@ class Reproduce:
 
 
 _COMMANDS: Any = (
-    Run | Tune | Plot | Pretrain | PosteriorError | Calibration | List | Bench | BenchChains | BenchEnvs | Reproduce
+    Run
+    | Tune
+    | Sweep
+    | Plot
+    | Pretrain
+    | PosteriorError
+    | Calibration
+    | List
+    | Bench
+    | BenchChains
+    | BenchEnvs
+    | Reproduce
 )
 
 # Commands whose options are those of a function, which gives the text to print.
 _FUNCTIONS = {
+    "sweep": "dts_gym.sweep_command:run_sweep_file",
     "pretrain": "dts_gym.pretrain_command:run_pretrain",
     "calibration": "dts_gym.calibration:run_calibration",
     "bench": "dts_gym.bench:run_bench",
@@ -230,7 +252,9 @@ def _experiment(command: Run | Tune, env_arguments: list[str], arguments: list[s
         "env_settings": settings,
         "out": out,
         "resume": command.resume,
+        "backend": command.backend,
         "num_workers": command.workers,
+        "ray_address": command.ray_address,
         "grid": command.grid,
         "redraw_prior": command.redraw_prior,
         "progress": command.progress,

@@ -6,11 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dts_gym.arrays import integer
 from dts_gym.experiment import AgentSpec, Comparison
-from dts_gym.records import prepare_folder
-from dts_gym.sweeps import checked_folder, checked_seeds, make_experiment, run_all
-from dts_gym.tuning import GRID, tune_and_run
+from dts_gym.jobs import Task, checked_folder, make_experiment
+from dts_gym.pool import Backend, checked_pool, open_pool
+from dts_gym.tuning import GRID, checked_tuning, run_tasks
 
 
 def compare(
@@ -26,7 +25,9 @@ def compare(
     grid: Sequence[float] = GRID,
     tuning_seeds: int | Sequence[int] = 5,
     tuning_settings: Mapping[str, Any] | None = None,
-    num_workers: int = 1,
+    backend: Backend = "processes",
+    num_workers: int | None = 1,
+    ray_address: str | None = None,
     redraw_prior: bool = False,
     progress: bool = False,
 ) -> Comparison:
@@ -44,9 +45,11 @@ def compare(
     tune : first find every agent's best exploration on other seeds, then report each also at that one.
     grid, tuning_seeds : of the tuning, as `dts_gym.tune` takes them.
     tuning_settings : what of ``env_settings`` is different while tuning, for one the movies that are played.
-    num_workers : processes; results are the same for any number, but for the last bits where BLAS uses several
-        threads in one process and not in the other (workers have one thread each). Times are not. Workers know the
+    backend : where runs are done, "serial", "processes" or "ray", as `dts_gym.pool.open_pool` says. Workers know the
         agents that importing ``dts_gym`` and the module of ``env_id`` registers.
+    num_workers : runs at a time; None is as many as there are usable cores. The results are the same for any number,
+        any backend and any order; times are not.
+    ray_address : of a Ray cluster; None is this machine.
     redraw_prior : draw a prior for each seed, where one prior serves all seeds otherwise.
     progress : whether to show a bar on stderr.
 
@@ -59,6 +62,8 @@ def compare(
     ------
     ValueError
         If an id or setting is unknown or out of range, labels or seeds repeat, or ``out`` does not fit.
+    OSError
+        If the folder or a record cannot be written, or a worker dies; finished runs are kept.
 
     Examples
     --------
@@ -66,16 +71,10 @@ def compare(
     >>> result.labels, result.regret("dTS").shape
     (['dTS', 'LinTS (exploration 0.5)'], (2, 20))
     """
+    checked_pool(backend, num_workers, ray_address)
     experiment = make_experiment(env_id, agents, seeds, num_rounds, env_settings, "report", redraw_prior)
     folder = checked_folder(out, resume)
-    workers = integer("num_workers", num_workers, 1)
-    if tune:
-        if experiment.env_settings.get("instance_seed") is not None:
-            raise ValueError("tune must be off where env_settings pin the instance: it would be tuned on and reported")
-        tried = checked_seeds("tuning_seeds", tuning_seeds)
-        return tune_and_run(
-            experiment, grid, tried, folder, resume, tuning_settings or {}, num_workers=workers, progress=progress
-        )
-    if folder is not None:
-        prepare_folder(folder, experiment, resume=resume)
-    return run_all(experiment, folder, num_workers=workers, progress=progress)
+    tuning = checked_tuning([experiment], grid, tuning_seeds, tuning_settings) if tune else None
+    with open_pool(backend, num_workers, ray_address) as pool:
+        (comparison,) = run_tasks([Task(experiment, folder)], tuning, resume, pool, progress=progress)
+    return comparison

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union
 
 import tyro
 
-from dts_gym.sweeps import env_creator
+from dts_gym.jobs import env_creator
 
 
 def split_env_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

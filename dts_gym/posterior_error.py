@@ -12,7 +12,6 @@ import io
 import json
 import os
 import shlex
-import signal
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,10 +26,11 @@ from dts_gym.archives import write_atomically
 from dts_gym.arrays import Array, integer
 from dts_gym.energy import energy_score
 from dts_gym.error_problems import PROBLEMS, ErrorProblem, make_history, true_posterior
+from dts_gym.jobs import checked_seeds
+from dts_gym.pool import open_pool
 from dts_gym.registry import make_agent
 from dts_gym.runner import progress_bar
 from dts_gym.seeding import seed_sequence
-from dts_gym.sweeps import checked_seeds
 
 if TYPE_CHECKING:
     from dts_gym.agents.base import PosteriorAgent
@@ -113,7 +113,7 @@ def posterior_error(
     draws : of each method, at least 50; of the truth twice as many.
     out : a new or empty folder for ``errors.csv`` (a row a record, written as histories are done) and
         ``settings.json``; None keeps none.
-    num_workers : processes; the numbers are the same for any, but for the last bits where BLAS has several threads.
+    num_workers : processes; the numbers are the same for any.
     progress : whether to show a bar on stderr.
 
     Returns
@@ -203,16 +203,8 @@ class _Whitener:
 
 def _results(settings: ErrorSettings, jobs: Sequence[tuple[str, int]], num_workers: int) -> Iterator[list[ErrorRecord]]:
     asked = [(PROBLEMS[name], settings.observations, seed, settings.draws) for name, seed in jobs]
-    if num_workers == 1 or len(jobs) < 2:
-        yield from (history_errors(*arguments) for arguments in asked)
-        return
-    import joblib
-
-    # Ctrl-C reaches all processes of a terminal: it is for this one to stop the others.
-    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1, **quiet):
-        pool = joblib.Parallel(n_jobs=num_workers, return_as="generator_unordered", batch_size=1)
-        yield from pool(joblib.delayed(history_errors)(*arguments) for arguments in asked)
+    with open_pool(num_workers=num_workers) as pool:
+        yield from pool(history_errors, asked)
 
 
 def _place(settings: ErrorSettings, record: ErrorRecord) -> tuple[int, ...]:

@@ -1,14 +1,17 @@
 """Records of an experiment: what was asked, and one file a finished run, so that a kill loses little.
 
-A folder holds ``experiment.json`` (settings, versions, command line) and ``runs/LABEL-seed-S.npz``, one a run. A
-run's file keeps the regret curve and the times, not actions and rewards: tables and figures need neither, they
-would be most of the bytes, and the seeds in the file give them back exactly.
+A folder holds ``experiment.json`` (settings, versions) and ``runs/LABEL-seed-S.npz``, one a run. A run's file keeps
+the regret curve, not actions and rewards: tables and figures need neither, they would be most of the bytes, and the
+seeds in the file give them back exactly. These files are the same byte for byte whenever and wherever the experiment is
+run, by the same versions on the same kind of processor. What differs lies apart, in ``log/``: the command lines and the
+times of each run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -24,13 +27,15 @@ from typing import Any, get_args
 
 import numpy as np
 
-from dts_gym.archives import read_archive, write_archive, write_atomically
+from dts_gym.archives import read_archive, remove_parts, write_archive, write_atomically
 from dts_gym.arrays import finite_array, integer
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
 
-_FORMAT = 1
+_FORMAT = 2
 _EXPERIMENT = "experiment.json"
 _RUNS = "runs"
+_LOG = "log"
+_COMMANDS = "commands.txt"
 TUNING = "tuning"
 
 
@@ -81,18 +86,29 @@ def prepare_folder(out: Path, experiment: Experiment, *, resume: bool) -> None:
     ValueError
         If it holds something and ``resume`` is off, or holds an experiment with other settings.
     """
+    if is_held(out, resume=resume):
+        _check_same(out, experiment)
+    else:
+        write_experiment(out, experiment)  # before all else: a folder without it belongs to something else
+    for folder in (out, out / _RUNS, out / _LOG):
+        folder.mkdir(exist_ok=True)
+        remove_parts(folder)
+    commands = out / _LOG / _COMMANDS
+    text = (commands.read_bytes() if commands.exists() else b"") + shlex.join(sys.argv).encode() + b"\n"
+    write_atomically(commands, lambda file: file.write(text))
+
+
+def is_held(out: Path, *, resume: bool) -> bool:
+    """Whether a folder, made if it is not there, holds something; ValueError unless that is to be resumed."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, got the file {os.fspath(out)!r}")
-    held = sorted(entry.name for entry in out.iterdir() if not entry.name.endswith(".part")) if out.is_dir() else []
+    out.mkdir(parents=True, exist_ok=True)
+    held = sorted(entry.name for entry in out.iterdir() if not entry.name.endswith(".part"))
     if held and not resume:
         raise ValueError(
             f"out must be a new or empty folder unless resumed, got {os.fspath(out)!r}, which holds {held[0]!r}"
         )
-    if held:
-        _check_same(out, experiment)
-    else:
-        (out / _RUNS).mkdir(parents=True, exist_ok=True)
-        write_experiment(out, experiment)
+    return bool(held)
 
 
 def write_experiment(out: Path, experiment: Experiment, reported: tuple[AgentSpec, ...] | None = None) -> None:
@@ -104,18 +120,34 @@ def write_experiment(out: Path, experiment: Experiment, reported: tuple[AgentSpe
         "settings": _settings(experiment),
         "reported": None if reported is None else [_spec_state(spec) for spec in reported],
         "versions": _versions(),
-        "command": shlex.join(sys.argv),
     }
+    write_json(out / _EXPERIMENT, content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write plain data as JSON, whole or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False).encode()
-    write_atomically(out / _EXPERIMENT, lambda file: file.write(text))
+    write_atomically(path, lambda file: file.write(text))
 
 
 def write_record(out: Path, experiment: Experiment, spec: AgentSpec, record: RunRecord) -> None:
-    """Write one run's record."""
+    """Write one run's record.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; those before it are whole.
+    """
     numbers = asdict(record)
     arrays = {"rounds": numbers.pop("rounds"), "regret": numbers.pop("regret")}
+    times = {name: numbers.pop(name) for name in _TIMES}
     settings = {"format": _FORMAT, "identity": identity(experiment, spec, record.seed), **numbers}
-    write_archive(_run_path(out, spec, record.seed), arrays, settings)
+    try:
+        write_json(_times_path(out, spec, record.seed), times)  # first: it is the other file that ends a run
+        write_archive(_run_path(out, spec, record.seed), arrays, settings)
+    except OSError as error:
+        why = f"{error.strerror}; finished runs are kept, resume goes on with the others"
+        raise OSError(error.errno, why, error.filename) from error
 
 
 def read_record(out: Path, experiment: Experiment, spec: AgentSpec, seed: int) -> RunRecord:
@@ -138,12 +170,26 @@ def read_record(out: Path, experiment: Experiment, spec: AgentSpec, seed: int) -
         if not np.array_equal(arrays["rounds"], rounds):
             raise ValueError(f"rounds must be 1..{experiment.num_rounds} as kept, got {arrays['rounds']!r:.100}")
         numbers = {name: settings[name] for name in _NUMBERS}
-        return RunRecord(rounds=rounds, regret=finite_array("regret", arrays["regret"], rounds.shape), **numbers)
+        regret = finite_array("regret", arrays["regret"], rounds.shape)
     except (KeyError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)!r} must be a whole record of a run: {error}") from error
+    return RunRecord(rounds=rounds, regret=regret, **numbers, **_read_times(out, spec, seed))
 
 
-_NUMBERS = ("seed", "env_seed", "agent_seed", "total_reward", "act_seconds", "update_seconds")
+def _read_times(out: Path, spec: AgentSpec, seed: int) -> dict[str, Any]:
+    """A run's times; NaN where results were copied without their log."""
+    path = _times_path(out, spec, seed)
+    try:
+        times = json.loads(path.read_bytes())
+        return {name: float(times[name]) for name in _TIMES}
+    except FileNotFoundError:
+        return dict.fromkeys(_TIMES, math.nan)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{os.fspath(path)!r} must hold the times of a run: {error!r}") from error
+
+
+_NUMBERS = ("seed", "env_seed", "agent_seed", "total_reward")
+_TIMES = ("act_seconds", "update_seconds")
 
 
 def load_records(folder: str | os.PathLike[str]) -> Comparison:
@@ -211,9 +257,6 @@ def _check_same(out: Path, experiment: Experiment) -> None:
         )
     for name, old, new in differences(saved.get("versions"), _versions()):
         warnings.warn(f"resuming records of {name} {old} with {new}: runs may differ", stacklevel=4)
-    (out / _RUNS).mkdir(exist_ok=True)
-    for rest in (out / _RUNS).glob(".*.part"):  # of a writer that was killed
-        rest.unlink()
 
 
 def _read_experiment(out: Path) -> dict[str, Any]:
@@ -260,8 +303,23 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), "dts_gym": dts_gym.__version__, **packages}
 
 
+def file_name(label: str) -> str:
+    """A name for the file of what has a label, another for every label.
+
+    Examples
+    --------
+    >>> file_name("LinTS"), file_name("LinTS (exploration 0.5)")
+    ('LinTS', 'LinTS-exploration-0.5-f6b5a404')
+    """
+    name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", label).strip("-.")[:80]
+    if name != label:  # two labels may come down to one name
+        name += "-" + hashlib.sha256(label.encode()).hexdigest()[:8]
+    return name
+
+
 def _run_path(out: Path, spec: AgentSpec, seed: int) -> Path:
-    name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", spec.label).strip("-.")[:80]
-    if name != spec.label:  # two labels may come down to one name
-        name += "-" + hashlib.sha256(spec.label.encode()).hexdigest()[:8]
-    return out / _RUNS / f"{name}-seed-{seed}.npz"
+    return out / _RUNS / f"{file_name(spec.label)}-seed-{seed}.npz"
+
+
+def _times_path(out: Path, spec: AgentSpec, seed: int) -> Path:
+    return out / _LOG / f"{file_name(spec.label)}-seed-{seed}.json"

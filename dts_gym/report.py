@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,6 +78,28 @@ def table(comparison: Comparison, style: Style = "text") -> str:
     return layout([header, *cells], style)
 
 
+def cells_table(cells: Mapping[str, Comparison]) -> str:
+    """The tables of comparisons by label, as one."""
+    rows = [["environment", "agent", "final regret", "us a round", "seeds"]]
+    for label, comparison in cells.items():
+        for row in summary(comparison):
+            regret = plus_minus(row.regret, row.standard_error)
+            rows.append([label, row.agent, regret, f"{row.microseconds_per_round:.1f}", str(row.seeds)])
+    return layout(rows, "text", left=2)
+
+
+def cells_csv(comparisons: Sequence[Comparison]) -> str:
+    """All digits of comparisons, a column a setting of the environments; no times, which differ from run to run."""
+    settings = list(dict.fromkeys(name for one in comparisons for name in one.experiment.env_settings))
+    columns = ["environment", *(f"env.{name}" for name in settings), "rounds"]
+    rows: list[Sequence[Any]] = [[*columns, "agent", "regret", "standard_error", "seeds"]]
+    for comparison in comparisons:
+        asked = comparison.experiment
+        cell = [asked.env_id, *(asked.env_settings.get(name, "") for name in settings), asked.num_rounds]
+        rows += [[*cell, row.agent, row.regret, row.standard_error, row.seeds] for row in summary(comparison)]
+    return _csv(rows)
+
+
 def plus_minus(mean: float, error: float) -> str:
     """A mean with its standard error, to the error's second digit.
 
@@ -92,8 +114,10 @@ def plus_minus(mean: float, error: float) -> str:
     return f"{mean:.{digits}f} ± {error:.{digits}f}"
 
 
-def layout(rows: Sequence[Sequence[str]], style: Style) -> str:
+def layout(rows: Sequence[Sequence[str]], style: Style, left: int = 1) -> str:
     """Rows of cells, the first one the header, as aligned text or Markdown; ends with a newline.
+
+    The first ``left`` columns are aligned to the left, the others to the right.
 
     Raises
     ------
@@ -101,18 +125,19 @@ def layout(rows: Sequence[Sequence[str]], style: Style) -> str:
         If there is no such style.
     """
     if style == "markdown":
-        rule = ["---", *("---:" for _ in rows[0][1:])]
+        rule = ["---:" if i >= left else "---" for i in range(len(rows[0]))]
         escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
         return "".join(f"| {' | '.join(row)} |\n" for row in [escaped[0], rule, *escaped[1:]])
     if style != "text":
         raise ValueError(f"style must be 'text', 'markdown' or 'csv', got {style!r}")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "".join(_aligned(row, widths) for row in rows)
+    return "".join(_aligned(row, widths, left) for row in rows)
 
 
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-    return "   ".join([row[0].ljust(widths[0]), *cells[1:]]).rstrip() + "\n"
+def _aligned(row: Sequence[str], widths: Sequence[int], left: int) -> str:
+    pairs = enumerate(zip(row, widths, strict=True))
+    cells = [cell.rjust(width) if i >= left else cell.ljust(width) for i, (cell, width) in pairs]
+    return "   ".join(cells).rstrip() + "\n"
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> str:

@@ -1,205 +1,266 @@
-"""Many runs: every agent on every seed, paired, in one process or many, resumed where they were stopped."""
+"""Sweeps: environments x agents x seeds x settings, as data; one table of them all, resumed where they were stopped.
+
+A sweep is a list of experiments, one a cell: an environment at one point of the grid of its settings. All runs of all
+cells are jobs of one pool. The sweep's folder holds ``sweep.json`` (its cells), ``summary.csv`` (the table, without
+times) and a folder a cell, as `dts_gym.compare` writes it.
+"""
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import json
 import os
-import signal
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from time import perf_counter
+from typing import Any
 
-import gymnasium as gym
-import numpy as np
-from gymnasium.envs.registration import load_env_creator
+from dts_gym.archives import remove_parts, write_atomically
+from dts_gym.experiment import AgentSpec, Comparison, Experiment, parse_agent
+from dts_gym.jobs import Task, checked_folder, make_experiment
+from dts_gym.pool import Backend, checked_pool, open_pool
+from dts_gym.records import describe, differences, file_name, is_held, write_json
+from dts_gym.report import cells_csv, cells_table
+from dts_gym.tuning import GRID, checked_tuning, run_tasks
 
-from dts_gym import records
-from dts_gym.arrays import integer
-from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds, parse_agent
-from dts_gym.registry import make_agent
-from dts_gym.runner import check_run, horizon_of, progress_bar, run
-from dts_gym.seeding import seed_sequence
-
-# Fixed for ever, as the keys of `dts_gym.seeding`.
-_ROLE_KEYS: dict[Role, int] = {"report": 51, "tuning": 52}
-_Job = tuple[int, int]  # seed, index of the agent
+_FORMAT = 1
+_CELLS = "sweep.json"
+SUMMARY = "summary.csv"
 
 
-class RunSeeds(NamedTuple):
-    """Seeds of one run: of the environment's reset, of the agent, and of the prior where it is redrawn."""
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep runs: every agent on every seed in every cell.
 
-    env: int
-    agent: int
-    prior: int
-
-
-def run_seeds(seed: int, role: Role = "report") -> RunSeeds:
-    """The seeds of run ``seed``, the same for every agent.
-
-    Reported runs have even seeds and tuning runs odd ones: no agent is reported on what it was tuned on.
+    Parameters
+    ----------
+    environments : mappings of ``id`` and the settings of ``gym.make``. A list is a grid: a cell for each of its values,
+        times those of the other lists. A setting that is itself a list is written as a list of one list.
+    agents : as `dts_gym.compare` takes them, or mappings of ``id`` and settings, where a list is a grid.
+    seeds, redraw_prior : as `dts_gym.compare`.
+    rounds : of every run, at most the horizon, which None takes.
+    tune, grid, tuning_seeds : as `dts_gym.compare`, in every cell by itself.
+    out : the folder that `load_sweep`'s file names, for the command line.
 
     Examples
     --------
-    >>> run_seeds(0).env % 2, run_seeds(0, "tuning").env % 2
-    (0, 1)
+    >>> sweep = Sweep([{"id": "DiffusionBandit-v0", "num_actions": [10, 20], "dim": 3}], ["dTS"], rounds=50)
+    >>> list(sweep.experiments())
+    ['DiffusionBandit-v0 (num_actions 10)', 'DiffusionBandit-v0 (num_actions 20)']
     """
-    root = np.random.SeedSequence(seed, spawn_key=(_ROLE_KEYS[role],))
-    odd = int(role == "tuning")
-    draws = (int(seed_sequence(root, key).generate_state(1, np.uint64)[0]) for key in ("instance", "agent", "prior"))
-    return RunSeeds(*((draw >> 2) * 2 + odd for draw in draws))
+
+    environments: Sequence[Mapping[str, Any]]
+    agents: Sequence[str | Mapping[str, Any] | AgentSpec]
+    seeds: int | Sequence[int] = 10
+    rounds: int | None = None
+    redraw_prior: bool = False
+    tune: bool = False
+    grid: Sequence[float] = GRID
+    tuning_seeds: int | Sequence[int] = 5
+    out: str | None = None
+
+    def experiments(self) -> dict[str, Experiment]:
+        """The experiment of every cell by its label: the environment's id and the settings in which its cells differ.
+
+        Raises
+        ------
+        ValueError
+            As `dts_gym.compare`, or if two cells are the same.
+        """
+        agents = [spec for agent in _list("agents", self.agents) for spec in _agent_specs(agent)]
+        cells = [cell for settings in _list("environments", self.environments) for cell in _environments(settings)]
+        return {
+            label: make_experiment(env_id, agents, self.seeds, self.rounds, settings, "report", self.redraw_prior)
+            for label, (env_id, settings) in zip(_labels(cells), cells, strict=True)
+        }
 
 
-def make_experiment(
-    env_id: str,
-    agents: Sequence[str | AgentSpec],
-    seeds: int | Sequence[int],
-    num_rounds: int | None,
-    env_settings: Mapping[str, Any] | None,
-    role: Role,
-    redraw_prior: bool,
-) -> Experiment:
-    """A checked experiment: every agent has played one round of its environment.
+@dataclass(frozen=True, eq=False)
+class SweepResult:
+    """What came out of a sweep.
+
+    Parameters
+    ----------
+    cells : label -> comparison.
+    start_seconds, seconds : that the backend took to start, and then the runs.
+    """
+
+    cells: Mapping[str, Comparison]
+    start_seconds: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return cells_table(self.cells)
+
+
+def load_sweep(path: str | os.PathLike[str]) -> Sweep:
+    """Read a sweep from a YAML file, whose keys are the parameters of `Sweep`.
 
     Raises
     ------
+    OSError
+        If the file cannot be read.
     ValueError
-        As `compare`.
+        If it is no YAML, or has a key that is unknown, missing or there twice.
     """
-    if isinstance(agents, str):
-        raise ValueError(f"agents must be a list of ids, got {agents!r}")
-    specs = tuple(agent if isinstance(agent, AgentSpec) else parse_agent(agent) for agent in agents)
-    labels = [spec.label for spec in specs]
-    if not specs or len(set(labels)) < len(labels):
-        raise ValueError(f"agents must be at least one, with different labels, got {labels}")
-    settings = dict(env_settings or {})
-    _check_env_settings(env_id, settings, redraw_prior)
-    env = gym.make(env_id, disable_env_checker=True, **settings)
-    try:
-        rounds = horizon_of(env) if num_rounds is None else num_rounds
-        for spec in specs:
-            check_run(env, agent := make_agent(spec.id, env, seed=0, **spec.settings), rounds, None)
-            run(env, agent, 1, seed=0)  # what would stop the first run stops here, before a folder is made
-    finally:
-        env.close()
-    return Experiment(
-        env_id=env_id,
-        env_settings=settings,
-        agents=specs,
-        seeds=checked_seeds("seeds", seeds),
-        num_rounds=integer("num_rounds", rounds, 1),
-        role=role,
-        redraw_prior=redraw_prior,
-    )
+    content = _read_yaml(Path(path))
+    known = [field.name for field in fields(Sweep)]
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{os.fspath(path)!r} must hold keys among {known}, got {content!r:.100}")
+    for key in content:
+        if key not in known:
+            raise ValueError(f"{os.fspath(path)!r} must hold keys among {known}, got {key!r}")
+    for key in ("environments", "agents"):
+        if key not in content:
+            raise ValueError(f"{os.fspath(path)!r} must say {key}, got {list(content)} only")
+    for key in ("tune", "redraw_prior"):
+        if not isinstance(content.get(key, False), bool):
+            raise ValueError(f"{key} must be true or false, got {content[key]!r}")
+    for key in ("grid", "tuning_seeds"):
+        if key in content and not content.get("tune"):
+            raise ValueError(f"{key} must go with tune: true, got it without")
+    if not isinstance(content.get("out", ""), str):
+        raise ValueError(f"out must be the name of a folder, got {content['out']!r}")
+    return Sweep(**content)
 
 
-def run_all(experiment: Experiment, out: Path | None, *, num_workers: int = 1, progress: bool = False) -> Comparison:
-    """Do every run that ``out``, a folder made ready for the experiment, does not hold yet."""
-    # By seed, not by agent: what a stopped experiment holds is then a comparison on fewer seeds.
-    jobs = [(seed, index) for seed in experiment.seeds for index in range(len(experiment.agents))]
-    done = {job: record for job in jobs if (record := _finished(out, experiment, *job)) is not None}
-    left = [job for job in jobs if job not in done]
-    finished = _results(experiment, out, left, num_workers)
-    what = "runs" if experiment.role == "report" else "tuning"
-    for job, record in progress_bar(finished, progress, len(jobs), what, initial=len(done)):
-        done[job] = record
-    runs = {
-        spec.label: tuple(done[seed, index] for seed in experiment.seeds)
-        for index, spec in enumerate(experiment.agents)
+def run_sweep(
+    sweep: Sweep,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    backend: Backend = "processes",
+    num_workers: int | None = 1,
+    ray_address: str | None = None,
+    progress: bool = False,
+) -> SweepResult:
+    """Run a sweep.
+
+    Parameters
+    ----------
+    out : a new or empty folder; None keeps no records.
+    resume : take the runs that ``out`` holds, each read and checked, and do the others; damaged ones are done again,
+        with a warning.
+    backend, num_workers, ray_address, progress : as `dts_gym.compare`.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `dts_gym.compare`, or if ``out`` is of another sweep.
+
+    Examples
+    --------
+    >>> sweep = Sweep([{"id": "DiffusionBandit-v0", "num_actions": [10, 20]}], ["dTS", "LinTS"], seeds=2, rounds=30)
+    >>> {label: comparison.labels for label, comparison in run_sweep(sweep).cells.items()}
+    {'DiffusionBandit-v0 (num_actions 10)': ['dTS', 'LinTS'], 'DiffusionBandit-v0 (num_actions 20)': ['dTS', 'LinTS']}
+    """
+    checked_pool(backend, num_workers, ray_address)
+    folder = checked_folder(out, resume)
+    experiments = sweep.experiments()
+    tuning = checked_tuning(list(experiments.values()), sweep.grid, sweep.tuning_seeds) if sweep.tune else None
+    tasks = [Task(experiment, folder and folder / file_name(label)) for label, experiment in experiments.items()]
+    begin = perf_counter()
+    with open_pool(backend, num_workers, ray_address) as pool:
+        started = perf_counter()
+        if folder is not None:  # here: a cluster that does not answer leaves no folder
+            _prepare(folder, tasks, resume)
+        comparisons = run_tasks(tasks, tuning, resume, pool, progress=progress)
+        ended = perf_counter()
+    cells = dict(zip(experiments, comparisons, strict=True))
+    if folder is not None:
+        text = cells_csv(comparisons).encode()
+        write_atomically(folder / SUMMARY, lambda file: file.write(text))
+    return SweepResult(cells, started - begin, ended - started)
+
+
+def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> None:
+    """Make a sweep's folder ready, or check that it is this sweep's; the cells' own are `run_tasks`' to make."""
+    cells = {
+        os.path.basename(task.out or ""): {
+            "env_id": task.experiment.env_id,
+            "env_settings": describe("env_settings", task.experiment.env_settings),
+        }
+        for task in tasks
     }
-    return Comparison(experiment, runs)
+    asked = json.loads(json.dumps({"format": _FORMAT, "cells": cells}))
+    path = folder / _CELLS
+    if is_held(folder, resume=resume):
+        try:
+            held = json.loads(path.read_bytes())
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"out must be the folder of a sweep, got {os.fspath(folder)!r} without {_CELLS}"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)!r} must be written by dts_gym: {error}") from error
+        for name, old, new in differences(held, asked):
+            raise ValueError(
+                f"out must hold the same sweep to be resumed, got {os.fspath(folder)!r} with {name} = {old!r}, "
+                f"asked for {new!r}"
+            )
+    else:
+        write_json(path, asked)
+    remove_parts(folder)
 
 
-def _results(
-    experiment: Experiment, out: Path | None, jobs: Sequence[_Job], num_workers: int
-) -> Iterator[tuple[_Job, RunRecord]]:
-    if num_workers == 1 or len(jobs) < 2:
-        yield from (_run_job(experiment, out, job) for job in jobs)
-        return
-    import joblib
+def _read_yaml(path: Path) -> Any:
+    import yaml
 
-    # Ctrl-C reaches all processes of a terminal: it is for this one to stop the others.
-    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1, **quiet):
-        pool = joblib.Parallel(n_jobs=num_workers, return_as="generator_unordered", batch_size=1)
-        yield from pool(joblib.delayed(_run_job)(experiment, out, job) for job in jobs)
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # a key twice is an error in YAML, which PyYAML lets pass
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key in keys:
+                if isinstance(key, Hashable) and keys.count(key) > 1:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} twice", node.start_mark)
+            return super().construct_mapping(node, deep)
 
-
-def _run_job(experiment: Experiment, out: Path | None, job: _Job) -> tuple[_Job, RunRecord]:
-    seed, index = job
-    spec, seeds = experiment.agents[index], run_seeds(seed, experiment.role)
-    settings = {**experiment.env_settings, **({"prior_seed": seeds.prior} if experiment.redraw_prior else {})}
-    env = gym.make(experiment.env_id, disable_env_checker=True, **settings)
     try:
-        agent = make_agent(spec.id, env, seed=seeds.agent, **spec.settings)
-        result = run(env, agent, experiment.num_rounds, seed=seeds.env)
-    finally:
-        env.close()
-    rounds = kept_rounds(experiment.num_rounds)
-    record = RunRecord(
-        seed=seed,
-        env_seed=seeds.env,
-        agent_seed=seeds.agent,
-        rounds=rounds,
-        regret=result.regret[rounds - 1],
-        total_reward=float(result.rewards.sum()),
-        act_seconds=result.act_seconds,
-        update_seconds=result.update_seconds,
-    )
-    if out is not None:
-        records.write_record(out, experiment, spec, record)
-    return job, record
+        return yaml.load(path.read_bytes(), Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{os.fspath(path)!r} must be YAML: {error}") from error
 
 
-def _finished(out: Path | None, experiment: Experiment, seed: int, index: int) -> RunRecord | None:
-    if out is None:
-        return None
-    try:
-        return records.read_record(out, experiment, experiment.agents[index], seed)
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        warnings.warn(f"running again: {error}", stacklevel=2)
-        return None
+def _list(name: str, value: Any) -> list[Any]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Sequence) or not value:
+        raise ValueError(f"{name} must be a list of at least one, got {value!r:.200}")
+    return list(value)
 
 
-def env_creator(env_id: str) -> Any:
-    """The class or function behind an environment's id; Gymnasium's error for an unknown one."""
-    if not isinstance(env_id, str):
-        raise ValueError(f"env_id must be the id of an environment, got {env_id!r:.200}")
-    module, _, name = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    entry_point = gym.spec(name).entry_point
-    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+def _environments(entry: Any) -> list[tuple[str, dict[str, Any]]]:
+    return [(cell.pop("id"), cell) for cell in _grid("environments", entry)]
 
 
-def _check_env_settings(env_id: str, settings: Mapping[str, Any], redraw_prior: bool) -> None:
-    parameters = inspect.signature(env_creator(env_id)).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for name in settings:
-        if name not in parameters:
-            raise ValueError(f"env_settings must be among {sorted(parameters)} for {env_id}, got {name!r}")
-    if redraw_prior and "prior_seed" not in parameters:
-        raise ValueError(f"redraw_prior needs an environment with a prior_seed, {env_id} has none")
-    if redraw_prior and (taken := {"prior", "prior_seed"} & {k for k, v in settings.items() if v is not None}):
-        raise ValueError(f"redraw_prior must be off where env_settings say which prior, got {sorted(taken)} there")
+def _agent_specs(agent: Any) -> list[AgentSpec]:
+    if isinstance(agent, AgentSpec):
+        return [agent]
+    if isinstance(agent, str):
+        return [parse_agent(agent)]
+    points = _grid("agents", agent)
+    if len(points) > 1 and "label" in agent:
+        raise ValueError(f"label must be left out where settings are lists, got {agent['label']!r}")
+    return [AgentSpec(point.pop("id"), label=str(point.pop("label", "")), settings=point) for point in points]
 
 
-def checked_seeds(name: str, seeds: Any) -> tuple[int, ...]:
-    """``seeds`` as different integers >= 0, 0..n-1 for a number n; or ValueError."""
-    if isinstance(seeds, int | np.integer):
-        return tuple(range(integer(name, seeds, 1)))
-    listed = tuple(integer(name, seed, 0) for seed in seeds)
-    if not listed or len(set(listed)) < len(listed):
-        raise ValueError(f"{name} must be a number or different integers >= 0, got {seeds!r:.200}")
-    return listed
+def _grid(name: str, entry: Any) -> list[dict[str, Any]]:
+    """Every point of the grid that lists among settings span."""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("id"), str):
+        raise ValueError(f"{name} must each have an id, got {entry!r:.200}")
+    for key, value in entry.items():
+        if not isinstance(key, str) or value == []:
+            raise ValueError(f"{name} must have named settings with at least one value, got {key!r}: {value!r:.200}")
+    axes = [value if isinstance(value, list) else [value] for value in entry.values()]
+    return [dict(zip(entry, point, strict=True)) for point in product(*axes)]
 
 
-def checked_folder(out: str | os.PathLike[str] | None, resume: bool) -> Path | None:
-    """``out`` as a path; ValueError if there is nothing to resume."""
-    if out is None and resume:
-        raise ValueError("out must be the folder of the records to resume, got None")
-    return None if out is None else Path(out)
+def _labels(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """A label a cell, of the settings in which the cells of one environment differ."""
+    labels = []
+    for env_id, settings in cells:
+        alike = [other for other_id, other in cells if other_id == env_id]
+        differing = {k: v for k, v in settings.items() if any(k not in other or other[k] != v for other in alike)}
+        labels.append(f"{env_id} ({', '.join(f'{k} {v}' for k, v in differing.items())})" if differing else env_id)
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"environments must be different ones, got {label!r} twice")
+    return labels

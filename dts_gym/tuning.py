@@ -10,15 +10,15 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dts_gym.arrays import Array, positive
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, label_of
+from dts_gym.jobs import Task, checked_folder, checked_seeds, make_experiment, run_all
+from dts_gym.pool import Backend, Pool, checked_pool, open_pool
 from dts_gym.records import TUNING, prepare_folder, write_experiment
 from dts_gym.registry import agent_class
 from dts_gym.report import Style, layout, plus_minus, standard_error
-from dts_gym.sweeps import checked_folder, checked_seeds, make_experiment, run_all
 
 GRID = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
 
@@ -52,7 +52,9 @@ def tune(
     env_settings: Mapping[str, Any] | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    num_workers: int = 1,
+    backend: Backend = "processes",
+    num_workers: int | None = 1,
+    ray_address: str | None = None,
     redraw_prior: bool = False,
     progress: bool = False,
 ) -> TuningResult:
@@ -62,7 +64,8 @@ def tune(
     ----------
     grid : values tried for every agent that explores by a scale; the others (Random, for one) are left out.
     seeds : runs an agent and value. Seed s here shares no stream with seed s of `compare`.
-    env_id, agents, num_rounds, env_settings, out, resume, num_workers, redraw_prior, progress : as `compare`.
+    env_id, agents, num_rounds, env_settings, out, resume, redraw_prior, progress : as `compare`.
+    backend, num_workers, ray_address : as `compare`.
 
     Raises
     ------
@@ -75,6 +78,7 @@ def tune(
     >>> list(result.best), list(result.regret["LinTS"])
     (['LinTS'], [1.0, 0.1])
     """
+    checked_pool(backend, num_workers, ray_address)
     listed = checked_seeds("seeds", seeds)
     folder = checked_folder(out, resume)
     trials = make_trials(
@@ -82,41 +86,77 @@ def tune(
     )
     if folder is not None:
         prepare_folder(folder, trials, resume=resume)
-    return choose(run_all(trials, folder, num_workers=num_workers, progress=progress))
+    with open_pool(backend, num_workers, ray_address) as pool:
+        (tried,) = run_all([Task(trials, folder)], pool, progress=progress)
+    return choose(tried)
 
 
-def tune_and_run(
-    experiment: Experiment,
+class Tuning(NamedTuple):
+    """What tuning tries: exploration scales, and runs of each; with what settings of the environment instead."""
+
+    grid: tuple[float, ...]
+    seeds: tuple[int, ...]
+    settings: Mapping[str, Any]
+
+
+def checked_tuning(
+    experiments: Sequence[Experiment],
     grid: Sequence[float],
-    seeds: Sequence[int],
-    out: Path | None,
-    resume: bool,
-    settings: Mapping[str, Any],
-    *,
-    num_workers: int,
-    progress: bool,
-) -> Comparison:
-    """Tune an experiment's agents, the environment with other ``settings`` if any, then run them as they are and tuned.
+    seeds: int | Sequence[int],
+    settings: Mapping[str, Any] | None = None,
+) -> Tuning:
+    """The tuning to come before experiments; ValueError if it makes no sense or a setting is unknown."""
+    if any(experiment.env_settings.get("instance_seed") is not None for experiment in experiments):
+        raise ValueError("tune must be off where env_settings pin the instance: it would be tuned on and reported")
+    tuning = Tuning(_checked_grid(grid), checked_seeds("tuning_seeds", seeds), dict(settings or {}))
+    for experiment in experiments if tuning.settings else ():
+        apart = _apart(experiment, tuning)
+        make_experiment(apart.env_id, apart.agents, 1, apart.num_rounds, apart.env_settings, "tuning", False)
+    return tuning
 
-    Raises
-    ------
-    ValueError
-        If the environment does not take a setting.
+
+def _apart(experiment: Experiment, tuning: Tuning) -> Experiment:
+    """The experiment on the seeds and with the settings of its tuning."""
+    return replace(experiment, seeds=tuning.seeds, env_settings={**experiment.env_settings, **tuning.settings})
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    tuning: Tuning | None,
+    resume: bool,
+    pool: Pool,
+    *,
+    progress: bool,
+) -> list[Comparison]:
+    """Run experiments in folders made ready for them; with ``tuning``, agents as they are and tuned.
+
+    All of the tuning comes before all that is reported, each a single batch of jobs.
     """
-    apart = {**experiment.env_settings, **settings}
-    if settings:
-        make_experiment(experiment.env_id, experiment.agents, 1, experiment.num_rounds, apart, "tuning", False)
-    trials = make_trials(replace(experiment, seeds=tuple(seeds), env_settings=apart), grid)
-    experiment = replace(experiment, tuning={"grid": list(_checked_grid(grid)), "seeds": list(seeds)})
-    if out is not None:
-        prepare_folder(out, experiment, resume=resume)
-        prepare_folder(out / TUNING, trials, resume=resume)
-    tried = run_all(trials, out and out / TUNING, num_workers=num_workers, progress=progress)
-    reported = with_tuned(experiment.agents, choose(tried).best)
-    if out is not None:
-        write_experiment(out, experiment, reported)
-    final = run_all(replace(experiment, agents=reported), out, num_workers=num_workers, progress=progress)
-    return replace(final, tuning=tried)
+    if tuning is None:
+        for experiment, out in tasks:
+            if out is not None:
+                prepare_folder(out, experiment, resume=resume)
+        return run_all(tasks, pool, progress=progress)
+    noted = {"grid": list(tuning.grid), "seeds": list(tuning.seeds)}
+    tasks = [Task(replace(task.experiment, tuning=noted), task.out) for task in tasks]
+    trials = [
+        Task(make_trials(_apart(experiment, tuning), tuning.grid), out and out / TUNING) for experiment, out in tasks
+    ]
+    for task in (*tasks, *trials):
+        if task.out is not None:
+            prepare_folder(task.out, task.experiment, resume=resume)
+    tried = run_all(trials, pool, progress=progress)
+    reported = [_reported(task, trial) for task, trial in zip(tasks, tried, strict=True)]
+    final = run_all(reported, pool, progress=progress)
+    return [replace(comparison, tuning=trial) for comparison, trial in zip(final, tried, strict=True)]
+
+
+def _reported(task: Task, tried: Comparison) -> Task:
+    """An experiment with its tuned agents, noted in its folder."""
+    agents = with_tuned(task.experiment.agents, choose(tried).best)
+    if task.out is not None:
+        write_experiment(task.out, task.experiment, agents)
+    return Task(replace(task.experiment, agents=agents), task.out)
 
 
 def make_trials(experiment: Experiment, grid: Sequence[float]) -> Experiment:

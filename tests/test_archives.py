@@ -1,6 +1,7 @@
 """Archives: what is written comes back, and a damaged file is told from a good one."""
 
 import contextlib
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +18,17 @@ def test_what_is_written_comes_back_under_exactly_the_given_name(tmp_path):
     assert set(back) == set(arrays)
     np.testing.assert_array_equal(back["a"], arrays["a"])
     assert [p.name for p in tmp_path.iterdir()] == ["agent.bin"]
+
+
+def test_the_same_content_is_the_same_bytes_at_any_time(tmp_path, monkeypatch):
+    def written(name):
+        write_archive(tmp_path / name, {"a": np.arange(5.0)}, {"x": 1})
+        return (tmp_path / name).read_bytes()
+
+    now = written("now")
+    later = time.localtime(time.time() + 1e6)
+    monkeypatch.setattr(time, "localtime", lambda *_: later)
+    assert written("later") == now
 
 
 def test_every_damage_is_a_value_error_or_harmless(tmp_path):

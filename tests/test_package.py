@@ -9,7 +9,20 @@ import pytest
 
 import dts_gym
 
-HEAVY = ("torch", "matplotlib", "pandas", "scipy.stats", "tyro", "tqdm", "joblib", "pooch", "stable_baselines3", "ray")
+HEAVY = (
+    "torch",
+    "matplotlib",
+    "pandas",
+    "scipy.stats",
+    "tyro",
+    "tqdm",
+    "joblib",
+    "pooch",
+    "stable_baselines3",
+    "ray",
+    "yaml",
+    "threadpoolctl",
+)
 
 
 @pytest.mark.parametrize(

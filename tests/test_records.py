@@ -4,6 +4,9 @@ import csv
 import io
 import json
 import os
+import shlex
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -40,7 +43,8 @@ def test_what_is_recorded_is_what_compare_gave(tmp_path):
     saved = json.loads((tmp_path / "new" / "out" / "experiment.json").read_text())
     assert saved["settings"]["env_settings"] == ASKED["env_settings"]
     assert saved["versions"]["numpy"] == np.__version__
-    assert saved["command"]
+    assert saved.keys() == {"format", "settings", "reported", "versions"}
+    assert (tmp_path / "new" / "out" / "log" / "commands.txt").read_text() == shlex.join(sys.argv) + "\n"
 
 
 def interrupted(folder, monkeypatch, after, **asked):
@@ -103,6 +107,21 @@ def test_damaged_and_foreign_records_are_run_again_and_never_drawn(tmp_path):
     foreign.write_bytes((out / "runs" / "dTS-seed-0.npz").read_bytes())
     with pytest.raises(ValueError, match="must be a record of this experiment, got seed 0, not 2"):
         load_records(out)
+
+
+def test_results_without_their_log_have_no_times_and_damaged_times_are_named(tmp_path):
+    straight = compare(ENV, AGENTS, **ASKED, out=tmp_path)
+    times = tmp_path / "log" / "dTS-seed-1.json"
+    whole = times.read_bytes()
+    for damage in (b"", b"{}", b'{"act_seconds": "x", "update_seconds": 1}', whole[:-3]):
+        times.write_bytes(damage)
+        with pytest.raises(ValueError, match=r"dTS-seed-1\.json' must hold the times of a run"):
+            load_records(tmp_path)
+    shutil.rmtree(tmp_path / "log")
+    loaded = load_records(tmp_path)
+    assert_same(straight, loaded)
+    assert np.isnan(loaded.microseconds_per_round("dTS")).all()
+    assert not np.isnan(straight.microseconds_per_round("dTS")).any()
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path):

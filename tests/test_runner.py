@@ -7,9 +7,9 @@ import pytest
 import dts_gym
 from dts_gym.comparing import compare
 from dts_gym.experiment import AgentSpec, parse_agent
+from dts_gym.jobs import run_seeds
 from dts_gym.registry import make_agent
 from dts_gym.runner import run
-from dts_gym.sweeps import run_seeds
 
 SMALL = {"num_actions": 8, "dim": 3, "horizon": 60}
 

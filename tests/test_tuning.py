@@ -6,10 +6,10 @@ import pytest
 from dts_gym import records
 from dts_gym.comparing import compare
 from dts_gym.experiment import AgentSpec
+from dts_gym.jobs import run_seeds
 from dts_gym.records import load_records
 from dts_gym.registry import make_agent
 from dts_gym.runner import run
-from dts_gym.sweeps import run_seeds
 from dts_gym.tuning import at_exploration, base_label, choose, tune, tuning_table, with_tuned
 
 ENV = "DiffusionBandit-v0"
@@ -156,3 +156,15 @@ def test_a_pinned_instance_cannot_be_tuned_on_and_reported(tmp_path):
     with pytest.raises(ValueError, match="pin the instance"):
         compare(ENV, ["LinTS"], **asked, tune=True, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_tuning_can_have_settings_of_its_own():
+    env = {"num_actions": 4, "dim": 2, "horizon": 30}
+    found = compare(
+        "DiffusionBandit-v0", ["LinTS"], seeds=2, env_settings=env, tune=True, grid=(0.5,), tuning_seeds=1,
+        tuning_settings={"num_actions": 7},
+    )  # fmt: skip
+    assert found.experiment.env_settings["num_actions"] == 4
+    assert found.tuning.experiment.env_settings == env | {"num_actions": 7}
+    with pytest.raises((ValueError, TypeError), match="movies"):
+        compare("DiffusionBandit-v0", ["LinTS"], env_settings=env, tune=True, tuning_settings={"movies": 7})

@@ -10,6 +10,7 @@ from dts_gym.archives import write_atomically
 from dts_gym.experiments import Profile, load_study
 from dts_gym.experiments.outcome import outcome_csv, outcome_figure, outcome_table
 from dts_gym.experiments.study import run_study
+from dts_gym.pool import Backend
 
 
 def run_reproduce(
@@ -18,7 +19,9 @@ def run_reproduce(
     data: str | None = None,
     out: Path | None = None,
     resume: tyro.conf.FlagCreatePairsOff[bool] = False,
+    backend: Backend = "processes",
     workers: int = 1,
+    ray_address: str | None = None,
     only: str = "",
     progress: bool = True,
 ) -> str:
@@ -31,7 +34,9 @@ def run_reproduce(
     data : of experiments on a data set, where it lies or its name.
     out : folder for the runs, outcome.csv, outcome.txt and outcome.png; results/ID-PROFILE unless given.
     resume : go on with the runs in --out.
-    workers : processes.
+    backend : where runs are done: "serial", "processes" or "ray".
+    workers : runs at a time.
+    ray_address : of a Ray cluster; this machine unless given.
     only : run the cells whose names hold this text alone.
     progress : show a bar on stderr.
 
@@ -45,7 +50,16 @@ def run_reproduce(
     if folder.exists() and any(folder.iterdir()) and not resume:
         raise ValueError(f"out must be a new or empty folder, or --resume be given, got {str(folder)!r}")
     outcome = run_study(
-        study, profile, data=data, out=folder, resume=resume, num_workers=workers, only=only, progress=progress
+        study,
+        profile,
+        data=data,
+        out=folder,
+        resume=resume,
+        backend=backend,
+        num_workers=workers,
+        ray_address=ray_address,
+        only=only,
+        progress=progress,
     )
     text = f"{study.description}\n\n{outcome_table(outcome)}"
     for name, content in (("outcome.csv", outcome_csv(outcome)), ("outcome.txt", text)):

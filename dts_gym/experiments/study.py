@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from dts_gym.comparing import compare
 from dts_gym.experiment import Comparison
+from dts_gym.pool import Backend
 
 Profile = Literal["quick", "paper"]
 
@@ -82,7 +83,9 @@ def run_study(
     data: str | None = None,
     out: Path | None = None,
     resume: bool = False,
-    num_workers: int = 1,
+    backend: Backend = "processes",
+    num_workers: int | None = 1,
+    ray_address: str | None = None,
     only: str = "",
     progress: bool = False,
 ) -> Outcome:
@@ -93,7 +96,7 @@ def run_study(
     profile : "quick", small, for a look and for tests; or "paper", the setting that is reported.
     data : a data set, of an experiment that takes one; None: the environment's default.
     out : a folder, a sub-folder a cell; None keeps nothing.
-    resume, num_workers, progress : as `dts_gym.compare` takes them.
+    resume, backend, num_workers, ray_address, progress : as `dts_gym.compare` takes them.
     only : cells whose names hold this text.
 
     Raises
@@ -123,7 +126,9 @@ def run_study(
                 grid=cell.grid or (1.0,),
                 tuning_seeds=cell.tuning_seeds,
                 tuning_settings=cell.tuning_settings,
+                backend=backend,
                 num_workers=num_workers,
+                ray_address=ray_address,
                 redraw_prior=cell.redraw_prior,
                 progress=progress,
             )

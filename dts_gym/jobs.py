@@ -1,0 +1,214 @@
+"""The runs of experiments as jobs of one pool: every agent on every seed, paired, resumed where they were stopped."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import load_env_creator
+
+from dts_gym import records
+from dts_gym.arrays import integer
+from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds, parse_agent
+from dts_gym.pool import Pool
+from dts_gym.registry import make_agent
+from dts_gym.runner import check_run, horizon_of, progress_bar, run
+from dts_gym.seeding import seed_sequence
+
+# Fixed for ever, as the keys of `dts_gym.seeding`.
+_ROLE_KEYS: dict[Role, int] = {"report": 51, "tuning": 52}
+_Job = tuple[int, int, int]  # index of the task, seed, index of the agent
+
+
+class Task(NamedTuple):
+    """An experiment to run, and the folder of its records, made ready for it; None keeps none."""
+
+    experiment: Experiment
+    out: Path | None
+
+
+class RunSeeds(NamedTuple):
+    """Seeds of one run: of the environment's reset, of the agent, and of the prior where it is redrawn."""
+
+    env: int
+    agent: int
+    prior: int
+
+
+def run_seeds(seed: int, role: Role = "report") -> RunSeeds:
+    """The seeds of run ``seed``, the same for every agent.
+
+    Reported runs have even seeds and tuning runs odd ones: no agent is reported on what it was tuned on.
+
+    Examples
+    --------
+    >>> run_seeds(0).env % 2, run_seeds(0, "tuning").env % 2
+    (0, 1)
+    """
+    root = np.random.SeedSequence(seed, spawn_key=(_ROLE_KEYS[role],))
+    odd = int(role == "tuning")
+    draws = (int(seed_sequence(root, key).generate_state(1, np.uint64)[0]) for key in ("instance", "agent", "prior"))
+    return RunSeeds(*((draw >> 2) * 2 + odd for draw in draws))
+
+
+def make_experiment(
+    env_id: str,
+    agents: Sequence[str | AgentSpec],
+    seeds: int | Sequence[int],
+    num_rounds: int | None,
+    env_settings: Mapping[str, Any] | None,
+    role: Role,
+    redraw_prior: bool,
+) -> Experiment:
+    """A checked experiment: every agent has played one round of its environment.
+
+    Raises
+    ------
+    ValueError
+        As `compare`.
+    """
+    if isinstance(agents, str):
+        raise ValueError(f"agents must be a list of ids, got {agents!r}")
+    specs = tuple(agent if isinstance(agent, AgentSpec) else parse_agent(agent) for agent in agents)
+    labels = [spec.label for spec in specs]
+    if not specs or len(set(labels)) < len(labels):
+        raise ValueError(f"agents must be at least one, with different labels, got {labels}")
+    settings = dict(env_settings or {})
+    _check_env_settings(env_id, settings, redraw_prior)
+    env = gym.make(env_id, disable_env_checker=True, **settings)
+    try:
+        rounds = horizon_of(env) if num_rounds is None else num_rounds
+        for spec in specs:
+            check_run(env, agent := make_agent(spec.id, env, seed=0, **spec.settings), rounds, None)
+            run(env, agent, 1, seed=0)  # what would stop the first run stops here, before a folder is made
+    finally:
+        env.close()
+    return Experiment(
+        env_id=env_id,
+        env_settings=settings,
+        agents=specs,
+        seeds=checked_seeds("seeds", seeds),
+        num_rounds=integer("num_rounds", rounds, 1),
+        role=role,
+        redraw_prior=redraw_prior,
+    )
+
+
+def run_all(tasks: Sequence[Task], pool: Pool, *, progress: bool = False) -> list[Comparison]:
+    """Do every run that the folders do not hold yet: one comparison a task, in their order.
+
+    Raises
+    ------
+    OSError
+        If a record cannot be written, or a worker dies; finished runs are kept.
+    """
+    # By seed, not by agent: what a stopped experiment holds is then a comparison on fewer seeds.
+    jobs = [
+        (number, seed, index)
+        for number, (experiment, _) in enumerate(tasks)
+        for seed in experiment.seeds
+        for index in range(len(experiment.agents))
+    ]
+    done = {job: record for job in jobs if (record := _finished(*tasks[job[0]], *job[1:])) is not None}
+    left = [job for job in jobs if job not in done]
+    what = "tuning" if tasks and all(task.experiment.role == "tuning" for task in tasks) else "runs"
+    with closing(pool(_run_job, [(job, tasks[job[0]].experiment) for job in left])) as finished:
+        for job, record in progress_bar(finished, progress, len(jobs), what, initial=len(done)):
+            experiment, out = tasks[job[0]]
+            if out is not None:  # here, not by the worker: one that outlives this process writes nothing
+                records.write_record(out, experiment, experiment.agents[job[2]], record)
+            done[job] = record
+    return [_comparison(number, experiment, done) for number, (experiment, _) in enumerate(tasks)]
+
+
+def _comparison(number: int, experiment: Experiment, done: Mapping[_Job, RunRecord]) -> Comparison:
+    runs = {
+        spec.label: tuple(done[number, seed, index] for seed in experiment.seeds)
+        for index, spec in enumerate(experiment.agents)
+    }
+    return Comparison(experiment, runs)
+
+
+def _run_job(job: _Job, experiment: Experiment) -> tuple[_Job, RunRecord]:
+    _, seed, index = job
+    spec, seeds = experiment.agents[index], run_seeds(seed, experiment.role)
+    settings = {**experiment.env_settings, **({"prior_seed": seeds.prior} if experiment.redraw_prior else {})}
+    env = gym.make(experiment.env_id, disable_env_checker=True, **settings)
+    try:
+        agent = make_agent(spec.id, env, seed=seeds.agent, **spec.settings)
+        result = run(env, agent, experiment.num_rounds, seed=seeds.env)
+    finally:
+        env.close()
+    rounds = kept_rounds(experiment.num_rounds)
+    record = RunRecord(
+        seed=seed,
+        env_seed=seeds.env,
+        agent_seed=seeds.agent,
+        rounds=rounds,
+        regret=result.regret[rounds - 1],
+        total_reward=float(result.rewards.sum()),
+        act_seconds=result.act_seconds,
+        update_seconds=result.update_seconds,
+    )
+    return job, record
+
+
+def _finished(experiment: Experiment, out: Path | None, seed: int, index: int) -> RunRecord | None:
+    if out is None:
+        return None
+    try:
+        return records.read_record(out, experiment, experiment.agents[index], seed)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        warnings.warn(f"running again: {error}", stacklevel=2)
+        return None
+
+
+def env_creator(env_id: str) -> Any:
+    """The class or function behind an environment's id; Gymnasium's error for an unknown one."""
+    if not isinstance(env_id, str):
+        raise ValueError(f"env_id must be the id of an environment, got {env_id!r:.200}")
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    entry_point = gym.spec(name).entry_point
+    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+
+
+def _check_env_settings(env_id: str, settings: Mapping[str, Any], redraw_prior: bool) -> None:
+    parameters = inspect.signature(env_creator(env_id)).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for name in settings:
+        if name not in parameters:
+            raise ValueError(f"env_settings must be among {sorted(parameters)} for {env_id}, got {name!r}")
+    if redraw_prior and "prior_seed" not in parameters:
+        raise ValueError(f"redraw_prior needs an environment with a prior_seed, {env_id} has none")
+    if redraw_prior and (taken := {"prior", "prior_seed"} & {k for k, v in settings.items() if v is not None}):
+        raise ValueError(f"redraw_prior must be off where env_settings say which prior, got {sorted(taken)} there")
+
+
+def checked_seeds(name: str, seeds: Any) -> tuple[int, ...]:
+    """``seeds`` as different integers >= 0, 0..n-1 for a number n; or ValueError."""
+    if isinstance(seeds, int | np.integer):
+        return tuple(range(integer(name, seeds, 1)))
+    listed = tuple(integer(name, seed, 0) for seed in seeds)
+    if not listed or len(set(listed)) < len(listed):
+        raise ValueError(f"{name} must be a number or different integers >= 0, got {seeds!r:.200}")
+    return listed
+
+
+def checked_folder(out: str | os.PathLike[str] | None, resume: bool) -> Path | None:
+    """``out`` as a path; ValueError if there is nothing to resume."""
+    if out is None and resume:
+        raise ValueError("out must be the folder of the records to resume, got None")
+    return None if out is None else Path(out)
