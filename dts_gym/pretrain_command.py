@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.datasets.factorisation import cached_factors
 from dts_gym.pretraining import fit
 from dts_gym.prior_report import prior_figure, prior_report
+from dts_gym.priors import as_linear
 from dts_gym.reverse_process import Schedule
 from dts_gym.seeding import stream
 
@@ -19,7 +21,7 @@ def run_pretrain(
     data: str,
     out: Path,
     depth: int = 40,
-    branch: int | None = None,
+    branch: int | Literal["auto"] | None = None,
     noise_cov: Path | None = None,
     errors: bool = False,
     rank: int = 5,
@@ -39,7 +41,8 @@ def run_pretrain(
     data : a .npy or .csv file of vectors, one a row, or MovieLens: a release's name, a zip, a folder or a ratings file.
     out : the .safetensors file to write.
     depth : links of the chain.
-    branch : levels above it are shared by all actions; the depth unless given, actions are independent.
+    branch : levels above it are shared by all actions; the depth unless given, actions are independent; "auto": that
+        under which random subsets of held-out vectors are most probable.
     noise_cov : a .npy file with the covariance of the vectors' errors, (N, d, d) or (d, d).
     errors : of MovieLens, learn the factors without their errors, of variance noise_std^2 / ratings.
     rank : of MovieLens, factors a movie.
@@ -79,7 +82,11 @@ def run_pretrain(
         progress=progress,
     )
     prior.save(out)
-    lines = [f"{out}: a prior of depth {depth} from {len(used)} vectors in {prior.dim} dimensions"]
+    lines = [
+        f"{out}: a prior of depth {depth}, branch {prior.branch}, from {len(used)} vectors in {prior.dim} dimensions"
+    ]
+    if as_linear(prior) is not None:
+        lines.append("held-out vectors show nothing that is not normal: the chain is linear")
     if num_test > prior.dim + 20:
         lines.append(str(prior_report(prior, theta[kept], noise_cov=_rows(covs, kept, len(theta)), seed=seed)))
         if covs is not None:
