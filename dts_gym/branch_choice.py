@@ -25,7 +25,7 @@ from dts_gym.surrogates import as_chain
 from dts_gym.two_level import TwoLevelPrior
 
 _PAIRS, _MOST = 4000, 11  # pairs of actions behind each covariance; branches tried unless told
-_SUBSETS = 5
+_SUBSETS, _ERRORS = 5, 2.0
 
 
 class BranchChoice(NamedTuple):
@@ -33,11 +33,12 @@ class BranchChoice(NamedTuple):
 
     Attributes
     ----------
-    branch : of the most evidence; of equal ones the highest, for independent actions assume least.
+    branch : the highest whose evidence is at most two standard errors below the most: of branches that the catalogues
+        do not tell apart the one that shares least, which assumes least and costs least.
     branches : (B,), those tried, ascending.
-    log_evidence : (B,), of all catalogues together, less that of ``branch``: 0 at most; minus infinity where the
-        branch makes it impossible.
-    standard_error : (B,), of ``log_evidence`` over catalogues; NaN for a single one.
+    log_evidence : (B,), of all catalogues together, less the most: 0 at most; minus infinity where the branch makes it
+        impossible.
+    standard_error : (B,), of ``log_evidence`` over catalogues; NaN for a single one, which then counts as exact.
     """
 
     branch: int
@@ -82,7 +83,7 @@ def choose_branch(
     --------
     >>> from dts_gym import random_linear_prior
     >>> prior, rng = random_linear_prior(3, 2), np.random.default_rng(0)
-    >>> choose_branch(prior, [prior.with_branch(1).sample(rng, 50) for _ in range(8)]).branch
+    >>> choose_branch(prior, [prior.with_branch(1).sample(rng, 50) for _ in range(40)]).branch
     1
     """
     listed = [finite_array(f"catalogues[{i}]", part, (None, prior.dim)) for i, part in enumerate(catalogues)]
@@ -103,7 +104,9 @@ def choose_branch(
     with np.errstate(invalid="ignore"):
         less = evidence - evidence[best]
         error = less.std(axis=1, ddof=1) * np.sqrt(len(listed)) if len(listed) > 1 else np.full(len(tried), np.nan)
-    return BranchChoice(int(tried[best]), tried, less.sum(axis=1), error)
+    close = less.sum(axis=1) >= -_ERRORS * np.nan_to_num(error)
+    chosen = int(np.flatnonzero(close & np.isfinite(total))[-1]) if np.isfinite(total[best]) else best
+    return BranchChoice(int(tried[chosen]), tried, less.sum(axis=1), error)
 
 
 def random_subsets(theta: Array, seed: int = 0, num_subsets: int = _SUBSETS) -> list[Array]:

@@ -62,6 +62,18 @@ def test_exchangeable_vectors_are_independent_actions():
     assert found.log_evidence[0] < -10
 
 
+def test_of_branches_not_told_apart_the_highest_is_chosen():
+    """A top level of a hundredth of the spread is next to nothing to share; chance says where the most evidence is."""
+    chain = LinearDiffusionPrior([np.eye(2)] * 2, [0.5 * np.eye(2), 0.49 * np.eye(2), 0.01 * np.eye(2)])
+    highest = []
+    for seed in range(20):
+        theta = chain.with_branch(2).sample(np.random.default_rng(seed), 100)
+        found = choose_branch(chain, random_subsets(theta))
+        assert found.branch == 2
+        highest.append(found.log_evidence[2] == 0)
+    assert 0 < sum(highest) < 20  # so that the largest alone would not do
+
+
 def test_a_branch_that_makes_a_catalogue_impossible_is_not_chosen():
     singular = LinearDiffusionPrior([np.eye(2)], [np.zeros((2, 2)), np.eye(2)])
     found = choose_branch(singular, [np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])])
