@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dts_gym.experiments.study import Cell, Profile, Study
 
-_GRID = (1.0, 0.6, 0.35)
-_SIZES, _DEPTHS = (10, 50, 100, 1000, 10_000), (2, 5, 10, 20, 40, 100)
+_GRID = (1.0, 0.5)
+_SIZES, _DEPTHS = (10, 50, 200, 1000, 10_000), (2, 5, 10, 20, 100)
 _DEPTH, _SIZE = 40, 10_000  # where the other is varied
 
 
 def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
-    """Curves over the number of draws at depth 40, and over the depth with 10 000 draws."""
+    """Curves over the number of draws at depth 40, and over other depths with 10 000 draws."""
     if profile == "quick":
         return (_cell(50, 5, True, "draws"),)
     return (
@@ -35,7 +35,7 @@ def _cell(size: int, depth: int, quick: bool, varied: str) -> Cell:
         seeds=2 if quick else 10,
         num_rounds=50 if quick else 500,
         grid=(1.0, 0.5) if quick else _GRID,
-        tuning_seeds=2 if quick else 3,
+        tuning_seeds=2,
         panel=f"{_DEPTH} steps" if varied == "draws" else f"{_SIZE} draws",
         x=float(size if varied == "draws" else depth),
     )
