@@ -74,6 +74,8 @@ def compare(
     checked_pool(backend, num_workers, ray_address)
     experiment = make_experiment(env_id, agents, seeds, num_rounds, env_settings, "report", redraw_prior)
     folder = checked_folder(out, resume)
+    if tuning_settings and not tune:
+        raise ValueError(f"tuning_settings must be left out without tune, got {tuning_settings!r}")
     tuning = checked_tuning([experiment], grid, tuning_seeds, tuning_settings) if tune else None
     with open_pool(backend, num_workers, ray_address) as pool:
         (comparison,) = run_tasks([Task(experiment, folder)], tuning, resume, pool, progress=progress)

@@ -85,7 +85,7 @@ def run_pretrain(
     lines = [
         f"{out}: a prior of depth {depth}, branch {prior.branch}, from {len(used)} vectors in {prior.dim} dimensions"
     ]
-    if as_linear(prior) is not None:
+    if as_linear(prior) is not None and max_steps > 0:
         lines.append("held-out vectors show nothing that is not normal: the chain is linear")
     if num_test > prior.dim + 20:
         lines.append(str(prior_report(prior, theta[kept], noise_cov=_rows(covs, kept, len(theta)), seed=seed)))

@@ -71,7 +71,7 @@ def fit(
     branch : levels above it are shared by all actions, 0..L; None: L, for the items are independent draws; "auto": that
         under which held-out vectors are most probable, see `dts_gym.choose_branch`.
     catalogues : (N,), with branch "auto": a label for every vector, equal for those that one bandit would have as its
-        actions; None: five random subsets.
+        actions; catalogues are then held out whole. None: five random subsets of the held-out vectors.
     schedule : of noise, see `dts_gym.ddpm.noise_schedule`.
     variance : of the steps: "matched", with what the denoiser does not know (`dts_gym.ddpm`), or "posterior",
         ``beta~_l`` alone; then ``Sigma_1`` is zero.
@@ -99,7 +99,8 @@ def fit(
 
     Notes
     -----
-    The held-out vectors also help to take the layers' covariances. Equal rows go to the same side of the split, so
+    The held-out vectors also help to take the layers' covariances, and the mean and covariance of all: what branch
+    "auto" makes of them leans, by little, to independent actions. Equal rows go to the same side of the split, so
     duplicates count by their number and do not feign a gain. Deterministic on one machine and device with one number
     of threads. Weights are averaged over the last thousand or so steps. About ``max_steps`` times a few milliseconds;
     errors multiply that by three or four.
@@ -136,7 +137,10 @@ def fit(
     mean, cov = clean_moments(seen, errors)
     scale = factor(cov)
     rng = stream(seed, "pretraining")
-    inner = _split(seen, share, rng)
+    inner = _split(seen if labels is None else labels, share, rng)
+    parts: list[Array] = []
+    if branch == "auto":  # before the training: it may be refused
+        parts = _held_out_catalogues(seen[~inner], None if labels is None else labels[~inner], seed)
     trainer = Trainer(settings, len(scale), int(rng.integers(1 << 62)))
     clean = z = _solved(scale, seen - mean)
     if errors is not None:
@@ -160,8 +164,6 @@ def fit(
     prior = DiffusionPrior(links, covariances, own_branch)
     if branch != "auto":
         return prior
-    kept = seen[~inner]
-    parts = random_subsets(kept, seed) if labels is None else labelled(kept, labels[~inner])
     return prior.with_branch(choose_branch(prior, parts, seed=seed).branch)
 
 
@@ -212,9 +214,18 @@ def _posterior_draws(prior: DiffusionPrior, z: Array, noise_cov: Array, rng: np.
     return np.concatenate(found)
 
 
-def _split(theta: Array, held_out: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Whether each row is trained on; equal rows go together."""
-    _, group = np.unique(theta, axis=0, return_inverse=True)
+def _held_out_catalogues(theta: Array, labels: NDArray[Any] | None, seed: int) -> list[Array]:
+    """Catalogues of the vectors held out, to choose a branch by; or ValueError."""
+    if labels is not None:
+        return labelled(theta, labels)
+    if len(theta) < 4:
+        raise ValueError(f"theta must leave 4 held-out vectors for branch 'auto', got {len(theta)}: more, or a branch")
+    return random_subsets(theta, seed)
+
+
+def _split(rows: NDArray[Any], held_out: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Whether each row is trained on; equal rows, or those of one label, go together."""
+    _, group = np.unique(rows, axis=0, return_inverse=True)
     order: IntArray = rng.permutation(int(group.max()) + 1)
     count = min(max(1, round(held_out * len(order))), len(order) - 1)
     return ~np.isin(group.reshape(-1), order[:count])

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import warnings
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from dts_gym.arrays import Array, finite_array
+from dts_gym.arrays import Array, finite_array, integer
 from dts_gym.datasets.download import cache_folder
 from dts_gym.pretraining import fit
 from dts_gym.priors import Prior, load_prior
@@ -37,10 +38,15 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> Prior:
     ValueError, ImportError
         As `fit`; ImportError also where safetensors is not installed.
     """
-    vectors = finite_array("theta", theta, (None, None))
+    vectors, L = finite_array("theta", theta, (None, None)), integer("depth", depth, 1)
+    import_module("safetensors")  # before the training, not after it
+    branch = settings.get("branch")
+    if branch is not None and branch != "auto":  # one training serves all branches that are given
+        branch = integer("branch", branch, 0, L)
+        return cached_fit(vectors, L, **{**settings, "branch": None}).with_branch(branch)
     quiet = {"progress", "device"}  # of no matter for the result
-    named = {"format": _FORMAT, "depth": depth, **{k: v for k, v in settings.items() if k not in quiet}}
-    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
+    named = {"format": _FORMAT, "depth": L, **{k: v for k, v in settings.items() if k not in quiet}}
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=lambda number: number.item()).encode())
     digest.update(repr(vectors.shape).encode() + np.ascontiguousarray(vectors).tobytes())
     path = cache_folder() / "priors" / f"{digest.hexdigest()[:32]}.safetensors"
     if path.exists():
@@ -48,7 +54,7 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> Prior:
             return load_prior(path)
         except ValueError as error:
             warnings.warn(f"the cached prior is made anew: {error}", stacklevel=2)
-    prior = fit(vectors, depth, **settings)
+    prior = fit(vectors, L, **settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     prior.save(os.fspath(path))
     return prior

@@ -108,10 +108,14 @@ def checked_tuning(
     """The tuning to come before experiments; ValueError if it makes no sense or a setting is unknown."""
     if any(experiment.env_settings.get("instance_seed") is not None for experiment in experiments):
         raise ValueError("tune must be off where env_settings pin the instance: it would be tuned on and reported")
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ValueError(f"tuning_settings must be a mapping of names to values, got {settings!r}")
     tuning = Tuning(_checked_grid(grid), checked_seeds("tuning_seeds", seeds), dict(settings or {}))
     for experiment in experiments if tuning.settings else ():
         apart = _apart(experiment, tuning)
-        make_experiment(apart.env_id, apart.agents, 1, apart.num_rounds, apart.env_settings, "tuning", False)
+        make_experiment(
+            apart.env_id, apart.agents, 1, apart.num_rounds, apart.env_settings, "tuning", apart.redraw_prior
+        )
     return tuning
 
 
@@ -137,7 +141,9 @@ def run_tasks(
             if out is not None:
                 prepare_folder(out, experiment, resume=resume)
         return run_all(tasks, pool, progress=progress)
-    noted = {"grid": list(tuning.grid), "seeds": list(tuning.seeds)}
+    noted: dict[str, Any] = {"grid": list(tuning.grid), "seeds": list(tuning.seeds)}
+    if tuning.settings:
+        noted["settings"] = dict(tuning.settings)
     tasks = [Task(replace(task.experiment, tuning=noted), task.out) for task in tasks]
     trials = [
         Task(make_trials(_apart(experiment, tuning), tuning.grid), out and out / TUNING) for experiment, out in tasks

@@ -152,6 +152,11 @@ def _learned(prior: Any, train: Array, depth: int | None, branch: int | Literal[
         if branch != "auto":
             return fit_linear_chain(train, L, L - 1 if branch is None else branch)
         kept = max(4, round(0.2 * len(train)))  # of movies in random order
+        if len(train) - kept < train.shape[1] + 2:
+            raise ValueError(
+                f"branch must be a number with so few movies: 'auto' takes {train.shape[1] + 2 + kept} training movies "
+                f"at rank {train.shape[1]}, got {len(train)}"
+            )
         fitted = fit_linear_chain(train[kept:], L, L)
         return fit_linear_chain(train, L, choose_branch(fitted, random_subsets(train[:kept])).branch)
     if depth is not None or branch == "auto":

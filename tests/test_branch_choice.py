@@ -74,6 +74,15 @@ def test_of_branches_not_told_apart_the_highest_is_chosen():
     assert 0 < sum(highest) < 20  # so that the largest alone would not do
 
 
+def test_units_do_not_matter():
+    chain = LinearDiffusionPrior([np.eye(2)] * 2, [np.eye(2)] * 3)
+    units = np.diag([1.0, 1e-9])
+    small = LinearDiffusionPrior([np.eye(2)] * 2, [units @ units] * 3)
+    catalogues = [chain.with_branch(1).sample(np.random.default_rng(i), 30) for i in range(5)]
+    found, scaled = choose_branch(chain, catalogues), choose_branch(small, [theta @ units for theta in catalogues])
+    np.testing.assert_allclose(scaled.log_evidence, found.log_evidence, rtol=1e-9, atol=1e-9)
+
+
 def test_a_branch_that_makes_a_catalogue_impossible_is_not_chosen():
     singular = LinearDiffusionPrior([np.eye(2)], [np.zeros((2, 2)), np.eye(2)])
     found = choose_branch(singular, [np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])])
@@ -110,17 +119,24 @@ def test_the_tried_branches_are_few_and_hold_the_ends():
         ({"catalogues": [np.full((3, 2), np.nan)]}, r"catalogues\[0\] must be finite"),
         ({"branches": [3]}, "branches must be an integer in 0..2, got 3"),
         ({"branches": []}, "branches must hold one at least"),
+        ({"prior": np.eye(2)}, "prior must be a dts_gym Prior"),
+        (
+            {"prior": LinearDiffusionPrior([np.eye(2)], [np.diag([1.0, 0.0])] * 2)},
+            "catalogues must be possible under a branch",
+        ),
     ],
 )
 def test_bad_input_is_refused(arguments, message):
     prior = random_linear_prior(2, 2)
     with pytest.raises(ValueError, match=message):
-        choose_branch(prior, **{"catalogues": [np.eye(2)], **arguments})
+        choose_branch(**{"prior": prior, "catalogues": [np.eye(2)], **arguments})
 
 
 def test_labels_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"catalogues must be a label a vector, shape \(3,\), got shape \(2,\)"):
         checked_labels(["a", "b"], 3)
+    with pytest.raises(ValueError, match="catalogues must be labels that are all integers or all words, got object"):
+        checked_labels([None, 1, 1], 3)
     with pytest.raises(ValueError, match="catalogues must hold a label that two held-out vectors have, got 3 labels"):
         labelled(np.eye(3), checked_labels(["a", "b", "c"], 3))
 

@@ -214,21 +214,31 @@ def test_ten_million_actions_cost_what_the_pool_costs():
         make_agent("dTS", problem, pool_size=0)
 
 
-def test_a_kept_pool_deals_the_prior_to_unplayed_actions():
-    """How often an unplayed action is chosen, kept against fresh: 4000 choices each, |z| < 4.5."""
-    prior = tanh_prior(2, 2, 2)
-    counts = []
-    for pool in ("fresh", "kept"):
-        posterior = BranchedPosterior(prior, 30, GaussianReward(0.5), branch=2, num_particles=8, pool=pool)
-        feed([posterior], np.random.default_rng(1), 2, 5, 15)
-        rng, x = np.random.default_rng(2), np.array([0.5, -0.8])
-        chosen = np.array([posterior.thompson(x, rng) for _ in range(4000)])
-        counts.append(np.isin(chosen, posterior.table.actions).mean())
-        unplayed = np.setdiff1d(np.arange(30), posterior.table.actions)
-        assert np.isin(unplayed, chosen).all()
-    fresh, kept = counts
-    assert 0.02 < fresh < 0.98
-    assert abs(fresh - kept) < 4.5 * np.sqrt(2 * fresh * (1 - fresh) / 4000)
+def test_a_kept_pool_is_a_sample_of_the_prior_and_every_round_deals_another_part():
+    """5000 kept draws against 200 000 of the chain: means and second moments with |z| < 4.5; each dealt as often."""
+    prior, N, scale = tanh_prior(2, 2, 2), 5000, 0.7
+    posterior = BranchedPosterior(prior, 5000, GaussianReward(0.5), branch=2, pool="kept", pool_size=N)
+    rng = np.random.default_rng(0)
+    whole = posterior._pool_values(N, None, rng, scale)
+    tempered = DiffusionPrior(prior.links, [scale**2 * cov for cov in prior.covariances], 2)
+    truth = prior.links[0](tempered.sample_chain(rng, 200_000)[1])  # f_1(psi_1)
+    for power in (1, 2):
+        off = (whole**power).mean(axis=0) - (truth**power).mean(axis=0)
+        error = np.sqrt((truth**power).var(axis=0) * (1 / N + 1 / len(truth)))
+        assert (np.abs(off) < 4.5 * error).all()
+    assert len(np.unique(whole, axis=0)) == N  # distinct members
+    order = np.lexsort(whole.T)
+    again = posterior._pool_values(N, None, rng, scale)
+    np.testing.assert_array_equal(again[np.lexsort(again.T)], whole[order])  # drawn once
+    assert not np.array_equal(again, whole)  # dealt anew
+    # Each of 300 deals of 1000 holds a member with probability 1/5; neighbours go together, so members are 5 stretches.
+    firsts = {tuple(row): i for i, row in enumerate(whole)}
+    counts = np.zeros(N)
+    for _ in range(300):
+        counts[[firsts[tuple(row)] for row in posterior._pool_values(1000, None, rng, scale)]] += 1
+    assert np.abs(counts - 60).max() < 4.5 * np.sqrt(300 * 0.2 * 0.8)
+    other = posterior._pool_values(N, None, rng, 2 * scale)
+    assert not set(map(tuple, other)) & set(firsts)  # of another scale
 
 
 def test_an_agent_with_a_kept_pool_continues_bit_for_bit(tmp_path):

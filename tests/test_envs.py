@@ -286,6 +286,8 @@ def test_movielens_takes_a_prior_of_ones_own_and_chooses_a_branch(ratings):
     assert gym.make("MovieLensBandit-v0", prior=mine, branch=1, **settings).unwrapped.problem.prior.branch == 1
     chosen = gym.make("MovieLensBandit-v0", branch="auto", depth=3, **settings).unwrapped.problem.prior
     assert chosen.branch > 0  # six movies kept apart tell no more than that
+    with pytest.raises(ValueError, match="branch must be a number with so few movies: 'auto' takes 9 training movies"):
+        gym.make("MovieLensBandit-v0", branch="auto", train_fraction=0.1, **settings)
 
 
 @pytest.mark.parametrize("env_id", ["MovieLensBandit-v0", "SyntheticBandit-v0"])

@@ -112,5 +112,7 @@ def test_what_does_not_fit_is_refused():
         load_study("swiss")
     with pytest.raises(ValueError, match="data must be left out of swiss-roll"):
         run_study(load_study("swiss-roll"), data="ml-1m")
+    with pytest.raises(ValueError, match=r"profile must be one of \('quick', 'paper'\), got 'papr'"):
+        run_study(load_study("swiss-roll"), "papr")
     with pytest.raises(ValueError, match="only must be part of the name of a cell"):
         run_study(load_study("swiss-roll"), only="rank")

@@ -45,6 +45,15 @@ def test_other_vectors_or_settings_are_another_prior(fits):
         assert len(fits) == before + 1
 
 
+def test_one_training_serves_all_branches_and_numbers_of_numpy(fits):
+    theta = np.random.default_rng(0).standard_normal((20, 2))
+    assert [cached_fit(theta, 3, branch=branch).branch for branch in (0, 2, np.int64(3))] == [0, 2, 3]
+    cached_fit(theta, np.int64(3), branch=None)
+    assert len(fits) == 1
+    cached_fit(theta, 3, branch="auto", hidden=np.int64(8))
+    assert fits[1][2] == {"branch": "auto", "hidden": 8}
+
+
 def test_a_damaged_file_is_made_anew(fits, tmp_path):
     theta = np.random.default_rng(0).standard_normal((20, 2))
     cached_fit(theta, 3)

@@ -166,5 +166,9 @@ def test_tuning_can_have_settings_of_its_own():
     )  # fmt: skip
     assert found.experiment.env_settings["num_actions"] == 4
     assert found.tuning.experiment.env_settings == env | {"num_actions": 7}
+    with pytest.raises(ValueError, match="tuning_settings must be left out without tune, got "):
+        compare("DiffusionBandit-v0", ["LinTS"], env_settings=env, tuning_settings={"num_actions": 7})
+    with pytest.raises(ValueError, match=r"tuning_settings must be a mapping of names to values, got \[7\]"):
+        compare("DiffusionBandit-v0", ["LinTS"], env_settings=env, tune=True, tuning_settings=[7])
     with pytest.raises((ValueError, TypeError), match="movies"):
         compare("DiffusionBandit-v0", ["LinTS"], env_settings=env, tune=True, tuning_settings={"movies": 7})

@@ -32,7 +32,8 @@ def run_reproduce(
     experiment : its id; `dts-gym list` shows them.
     profile : "quick" for a look, "paper" for the setting that is reported.
     data : of experiments on a data set, where it lies or its name.
-    out : folder for the runs, outcome.csv, outcome.txt and outcome.png; results/ID-PROFILE unless given.
+    out : folder for the runs, outcome.csv, outcome.txt and outcome.png (outcome-ONLY.* with --only); results/ID-PROFILE
+        unless given.
     resume : go on with the runs in --out.
     backend : where runs are done: "serial", "processes" or "ray".
     workers : runs at a time.
@@ -47,7 +48,7 @@ def run_reproduce(
     """
     study = load_study(experiment)
     folder = Path("results") / f"{experiment}-{profile}" if out is None else out
-    if folder.exists() and any(folder.iterdir()) and not resume:
+    if folder.exists() and not resume and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"out must be a new or empty folder, or --resume be given, got {str(folder)!r}")
     outcome = run_study(
         study,
@@ -62,7 +63,8 @@ def run_reproduce(
         progress=progress,
     )
     text = f"{study.description}\n\n{outcome_table(outcome)}"
-    for name, content in (("outcome.csv", outcome_csv(outcome)), ("outcome.txt", text)):
-        write_atomically(folder / name, lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
-    outcome_figure(outcome, folder / "outcome.png")
-    return f"{text}\n{folder}: outcome.txt, outcome.csv, outcome.png, and every run"
+    name = f"outcome-{only}" if only else "outcome"
+    for suffix, content in ((".csv", outcome_csv(outcome)), (".txt", text)):
+        write_atomically(folder / f"{name}{suffix}", lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
+    outcome_figure(outcome, folder / f"{name}.png")
+    return f"{text}\n{folder}: {name}.txt, {name}.csv, {name}.png, and every run"

@@ -29,6 +29,8 @@ def _cell(rank: int, K: int, reward: str, data: str | None, quick: bool, least: 
         "train_fraction": 0.4,
         "horizon": 100 if quick else 2000,
         "part": "report",
+        # A kept pool, below, needs independent actions.
+        **({} if K <= 100 else {"branch": 40}),
         **({} if data is None else {"data": data}),
     }
     agents: tuple[str, ...] = _GAUSSIAN if reward == "gaussian" else _BERNOULLI
@@ -57,8 +59,8 @@ STUDY = Study(
     description=(
         "Movies with 5 ratings or more (a last cell: every movie) are parted at random: 40 % to learn the "
         "prior from, a denoising diffusion model of 40 steps whose branch is chosen by held-out evidence; half of the "
-        "others to tune exploration on, the other half to report. 2000 rounds, a random user each. "
-        "The quick profile has the linear prior, which needs no torch."
+        "others to tune exploration on, the other half to report. 2000 rounds, a random user each. One split and one "
+        "prior serve all runs: intervals are given these. The quick profile has the linear prior, which needs no torch."
     ),
     reference="dTS",
     cells=_cells,

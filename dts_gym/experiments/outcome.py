@@ -107,7 +107,8 @@ def verdicts(lines: Sequence[Line]) -> list[tuple[str, Scale, str]]:
     """For every cell and kind of scale: whether the reference is first, tied or behind.
 
     "first": every other agent has more regret, its interval above 0. "behind NAMES": the intervals of these are below
-    0. Else "tied for first with NAMES": those whose interval holds 0.
+    0. Else "tied for first with NAMES": those whose interval holds 0. Each interval by itself: with five agents a
+    reference that is first is called behind by chance in up to one of eight.
     """
     found = []
     for cell, kind in dict.fromkeys((line.cell, line.scale) for line in lines):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dts_gym.comparing import compare
 from dts_gym.experiment import Comparison
@@ -102,8 +102,10 @@ def run_study(
     Raises
     ------
     ValueError
-        If data are named for an experiment that takes none, or no cell is left.
+        If there is no such profile, data are named for an experiment that takes none, or no cell is left.
     """
+    if profile not in get_args(Profile):
+        raise ValueError(f"profile must be one of {get_args(Profile)}, got {profile!r}")
     if data is not None and not study.takes_data:
         raise ValueError(f"data must be left out of {study.id}, which has no data set, got {data!r}")
     every = study.cells(profile, data)

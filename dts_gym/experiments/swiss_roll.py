@@ -47,8 +47,9 @@ STUDY = Study(
     description=(
         "100 actions, each drawn from a Swiss roll in the plane, scaled to unit variance; contexts uniform on the "
         "cube, noise 1, 500 rounds. The prior is a denoising diffusion model pre-trained on other draws. dTS at "
-        "branch L (independent actions, the truth) and at branch 0 (the deck: all levels shared). The quick profile "
-        "has the linear prior, which needs no torch."
+        "branch L (independent actions, the truth) and at branch 0 (the deck: all levels shared). One set of draws "
+        "serves all runs: intervals are given that prior. The quick profile has the linear prior, whose top level is "
+        "shared, and needs no torch."
     ),
     reference="dTS",
     cells=_cells,
