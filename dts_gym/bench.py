@@ -18,6 +18,8 @@ from dts_gym.seeding import stream
 
 _AGENTS = ("dTS", "LinTS", "LinUCB")
 _MOST_PLAYED = 4000
+# Rewards in a batch, and the size at which batches are timed.
+_BATCH = 256
 
 
 class Setting(NamedTuple):
@@ -63,8 +65,12 @@ def run_bench(rounds: int = 5000, repeats: int = 300, seed: int = 0) -> str:
         A table. Times are medians; compare them within the table only, never between runs or machines.
     """
     count, times = integer("rounds", rounds, 1), integer("repeats", repeats, 1)
-    timings = [measure(setting, count, times, integer("seed", seed, 0)) for setting in SETTINGS]
-    return bench_table(timings)
+    root = integer("seed", seed, 0)
+    timings = [measure(setting, count, times, root) for setting in SETTINGS]
+    setting = Setting(10_000, 20)
+    loop, batch = measure_batch(setting, max(3, times // 20), root)
+    line = f"update of {_BATCH} rewards at K=10^4, d=20, all played: one batch over one by one {batch / loop:.3f}"
+    return f"{bench_table(timings)}\n{line} ({batch:.0f} us)\n{machine()}"
 
 
 def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
@@ -102,6 +108,29 @@ def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
     return Timing(
         setting, played, {name: median[name] for name in _AGENTS}, median.get("einsum"), median["pass"], state_bytes
     )
+
+
+def measure_batch(setting: Setting, repeats: int, seed: int) -> tuple[float, float]:
+    """Median microseconds of dTS for an update of 256 rewards, all actions played: in a loop, and as one batch."""
+    K, d, L = setting
+    problem = BanditProblem(K, d, _chain(d, L, seed), GaussianReward(1.0))
+    looped, batched = (make_agent("dTS", problem, seed=seed) for _ in range(2))
+    rng = stream(seed, "history")
+    contexts, rewards = rng.uniform(-1, 1, (K, d)), rng.standard_normal(K)
+    for agent in (looped, batched):
+        agent.update(contexts, np.arange(K), rewards)
+    seconds = np.empty((repeats, 2))
+    for i in range(repeats):
+        contexts, actions = rng.uniform(-1, 1, (_BATCH, d)), rng.integers(K, size=_BATCH)
+        rewards = rng.standard_normal(_BATCH)
+        start = time.perf_counter()
+        for x, action, y in zip(contexts, actions.tolist(), rewards.tolist(), strict=True):
+            looped.update(x, action, y)
+        between = time.perf_counter()
+        batched.update(contexts, actions, rewards)
+        seconds[i] = between - start, time.perf_counter() - between
+    loop, batch = np.median(seconds, axis=0) * 1e6
+    return float(loop), float(batch)
 
 
 def _chain(dim: int, depth: int, seed: int) -> LinearDiffusionPrior:
@@ -153,6 +182,11 @@ def bench_table(timings: list[Timing]) -> str:
         if base is not None and other in by_setting:
             ratio = by_setting[other].agents["dTS"] / base.agents["dTS"]
             lines.append(f"dTS at {text}, d=20, equal played: {ratio:.2f}")
-    threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
-    lines.append(f"{os.cpu_count()} cores, OPENBLAS_NUM_THREADS {threads}; medians of one run")
     return "\n".join(lines)
+
+
+def machine() -> str:
+    """What the times were taken on, as the last line of a table."""
+    threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores, load {load:.1f}, OPENBLAS_NUM_THREADS {threads}; medians of one run"
