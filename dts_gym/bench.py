@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, integer
+from dts_gym.arrays import Array, integer, positive
+from dts_gym.bench_peers import peer_figure, peer_table, peer_versions, time_peers
 from dts_gym.priors import LinearDiffusionPrior, random_linear_prior
 from dts_gym.problem import BanditProblem
 from dts_gym.registry import make_agent
@@ -50,7 +52,14 @@ class Timing(NamedTuple):
     state_bytes: int
 
 
-def run_bench(rounds: int = 5000, repeats: int = 300, seed: int = 0) -> str:
+def run_bench(
+    rounds: int = 5000,
+    repeats: int = 300,
+    seed: int = 0,
+    peers: bool = False,
+    budget: float = 3.0,
+    figure: Path | None = None,
+) -> str:
     """Time a round (act + update) of dTS, LinTS and LinUCB against one BLAS pass over the played covariances.
 
     Parameters
@@ -58,6 +67,9 @@ def run_bench(rounds: int = 5000, repeats: int = 300, seed: int = 0) -> str:
     rounds : updates before the timing; the first min(K, 4000) of them play an action each.
     repeats : rounds timed; every round times each agent and the pass in turn.
     seed : of the problems and agents.
+    peers : instead, LinTS and LinUCB against the public libraries that are installed (extra ``peers``).
+    budget : with ``peers``, CPU seconds that a library may spend on the rounds of one row; at least one is played.
+    figure : with ``peers``, a PNG to write.
 
     Returns
     -------
@@ -66,6 +78,13 @@ def run_bench(rounds: int = 5000, repeats: int = 300, seed: int = 0) -> str:
     """
     count, times = integer("rounds", rounds, 1), integer("repeats", repeats, 1)
     root = integer("seed", seed, 0)
+    if peers:
+        found = list(time_peers(positive("budget", budget), root))
+        if figure is not None:
+            peer_figure(found, figure)
+        return f"{peer_table(found)}\n{peer_versions()}\n{machine()}"
+    if figure is not None:
+        raise ValueError(f"figure must be left out without peers, got {figure}")
     timings = [measure(setting, count, times, root) for setting in SETTINGS]
     setting = Setting(10_000, 20)
     loop, batch = measure_batch(setting, max(3, times // 20), root)

@@ -254,7 +254,7 @@ class ActionTable:
         u : (d,) or (n, d).
         m : as ``u``, or None.
         """
-        quadratic = self._quadratic_query(u)
+        quadratic = self.quadratic_query(u)
         if m is None:
             return None, self.gamma @ quadratic
         bilinear = self._bilinear_query(u, m)
@@ -268,12 +268,12 @@ class ActionTable:
             np.dot(self.gamma[rows], quadratic, out=out[1, rows])
         return out[0], out[1]
 
-    def _quadratic_query(self, u: Array) -> Array:
+    def quadratic_query(self, u: Array) -> Array:
         """(d,) or (n, d) to (packed,) or (packed, n): ``gamma @ query`` is ``u' Gamma u``."""
         return (u.take(self.rows, axis=-1) * u.take(self.cols, axis=-1) * self._quad_weights).T
 
     def _bilinear_query(self, u: Array, m: Array) -> Array:
-        """As `_quadratic_query`, of ``u' Gamma m``."""
+        """As `quadratic_query`, of ``u' Gamma m``."""
         first = u.take(self.rows, axis=-1) * m.take(self.cols, axis=-1)
         first += u.take(self.cols, axis=-1) * m.take(self.rows, axis=-1)
         first *= self._cross_weights
