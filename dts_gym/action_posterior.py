@@ -17,9 +17,9 @@ from dts_gym.arrays import Array, IntArray
 from dts_gym.evidence import ActionTable
 from dts_gym.unplayed import UnplayedActions
 
-# Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first: for
-# one context, and for a batch, whose overhead is shared.
-_PRUNED_FROM, _BATCH_PRUNED_FROM = 1 << 19, 1 << 14
+# Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first, also
+# for a single context: below, its overhead is more than the reading that it saves.
+_PRUNED_FROM = 1 << 19
 # Contenders are scored this many at a time, so that what they gather stays in a core's cache.
 _GATHERED = 1 << 10
 # A batch is worked off in parts, each array of a part holding at most about this many numbers: 32 MB.
@@ -134,7 +134,8 @@ class ActionPosterior(ABC):
 
     def _is_pruned(self, contexts: Array) -> bool:
         """Whether pruning pays, where nothing is shared."""
-        return len(self.table) * self.table.packed_dim > (_PRUNED_FROM if contexts.ndim == 1 else _BATCH_PRUNED_FROM)
+        size = len(self.table) * self.table.packed_dim
+        return size > (_PRUNED_FROM if contexts.ndim == 1 else 0)
 
     def _thompson_pruned(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
         """`thompson` where nothing is shared: its law, and for one context its very draws."""

@@ -74,7 +74,8 @@ def run_bench(
     Returns
     -------
     str
-        A table. Times are medians; compare them within the table only, never between runs or machines.
+        A table. Times are medians of the process's own CPU time, so that waiting on a busy machine does not count (all
+        threads do: set ``OPENBLAS_NUM_THREADS=1``). Compare them within the table only, never between runs or machines.
     """
     count, times = integer("rounds", rounds, 1), integer("repeats", repeats, 1)
     root = integer("seed", seed, 0)
@@ -119,9 +120,9 @@ def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
     for _ in range(repeats):
         x, action, y = rng.uniform(-1, 1, d), int(rng.integers(played)), float(rng.standard_normal())
         for name, job in jobs.items():
-            start = time.perf_counter()
+            start = time.process_time()
             job(x, action, y)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     median = {name: float(np.median(part)) * 1e6 for name, part in seconds.items()}
     state_bytes = sum(array.nbytes for array in agents["dTS"]._state().values())
     return Timing(
@@ -142,12 +143,12 @@ def measure_batch(setting: Setting, repeats: int, seed: int) -> tuple[float, flo
     for i in range(repeats):
         contexts, actions = rng.uniform(-1, 1, (_BATCH, d)), rng.integers(K, size=_BATCH)
         rewards = rng.standard_normal(_BATCH)
-        start = time.perf_counter()
+        start = time.process_time()
         for x, action, y in zip(contexts, actions.tolist(), rewards.tolist(), strict=True):
             looped.update(x, action, y)
-        between = time.perf_counter()
+        between = time.process_time()
         batched.update(contexts, actions, rewards)
-        seconds[i] = between - start, time.perf_counter() - between
+        seconds[i] = between - start, time.process_time() - between
     loop, batch = np.median(seconds, axis=0) * 1e6
     return float(loop), float(batch)
 

@@ -11,8 +11,7 @@ from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
 @pytest.fixture
 def pruned(monkeypatch):
     def switch(on):
-        for name in ("_PRUNED_FROM", "_BATCH_PRUNED_FROM"):
-            monkeypatch.setattr(action_posterior, name, -1 if on else 1 << 60)
+        monkeypatch.setattr(action_posterior, "_PRUNED_FROM", 0 if on else 1 << 60)
 
     switch(True)
     return switch
@@ -23,7 +22,7 @@ def played_posterior(rng, K, d, played, rewards, rank=None, noise_std=1.0):
     root = rng.standard_normal((d, d if rank is None else rank))
     prior = TwoLevelPrior(rng.standard_normal(d), np.zeros((d, d)), root @ root.T)
     posterior = TwoLevelPosterior(prior, K, noise_std)
-    actions = np.concatenate([rng.permutation(K)[:played], np.zeros(0, dtype=int)])
+    actions = rng.permutation(K)[:played]
     actions = np.concatenate([actions, rng.choice(actions[: max(1, played // 4)], rewards)])
     theta = prior.mean + rng.standard_normal((K, root.shape[1])) @ root.T
     contexts = rng.standard_normal((len(actions), d))
