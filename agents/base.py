@@ -7,7 +7,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Protocol, Self, TypeVar, final
+from typing import Any, Generic, Protocol, Self, TypeVar, final, runtime_checkable
 
 import numpy as np
 
@@ -83,6 +83,9 @@ class Agent(ABC):
     def update(self, context: Any, action: Any, reward: Any) -> None:
         """Learn from rewards; everything is checked before anything changes.
 
+        A batch teaches what its rows teach one by one, in their order, to rounding; where the posterior has a closed
+        form for Gaussian rewards (`TwoLevelPosterior`) in one pass of array operations, else in a loop.
+
         Parameters
         ----------
         context : as `act` takes it.
@@ -102,14 +105,13 @@ class Agent(ABC):
             self._learn(x, a, y)
             self.num_updates += 1
             return
-        actions = integers("action", action, len(x), self.problem.num_actions).tolist()
-        rewards = finite_array("reward", reward, (len(x),)).tolist()
-        checked = [self.reward_model.check(y) for y in rewards]
+        actions = integers("action", action, len(x), self.problem.num_actions)
+        rewards = finite_array("reward", reward, (len(x),))
+        checked = np.array([self.reward_model.check(y) for y in rewards.tolist()])
         # Rewards that are expanded can still be refused by what they add up to: then none of the batch is learned.
         before = None if isinstance(self.reward_model, GaussianReward) else self._state()
         try:
-            for row, a, y in zip(x, actions, checked, strict=True):
-                self._learn(row, a, y)
+            self._learn_all(x, actions, checked)
         except ValueError:
             if before is not None:
                 self._forget()
@@ -265,6 +267,11 @@ class Agent(ABC):
     def _learn(self, context: Array, action: int, reward: float) -> None:
         """Take in one checked observation."""
 
+    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        """Take in n checked observations: as one by one, in their order."""
+        for context, action, reward in zip(contexts, actions.tolist(), rewards.tolist(), strict=True):
+            self._learn(context, action, reward)
+
     @abstractmethod
     def _forget(self) -> None:
         """Go back to the prior."""
@@ -301,6 +308,14 @@ class Posterior(Protocol):
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `state` gave."""
+
+
+@runtime_checkable
+class BatchPosterior(Protocol):
+    """A posterior that takes in n rewards in one pass."""
+
+    def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        """Condition on n rewards: (n, d), (n,) and (n,)."""
 
 
 class ConfidencePosterior(Posterior, Protocol):
@@ -387,6 +402,12 @@ class PosteriorAgent(Agent, Generic[P]):
 
     def _learn(self, context: Array, action: int, reward: float) -> None:
         self._posterior.update(context, action, reward)
+
+    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        if isinstance(self._posterior, BatchPosterior):
+            self._posterior.update_all(contexts, actions, rewards)
+        else:
+            super()._learn_all(contexts, actions, rewards)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.greedy(contexts)

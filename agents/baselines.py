@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from dts_gym.agents.base import Agent, posterior_for
+from dts_gym.agents.base import Agent, BatchPosterior, posterior_for
 from dts_gym.agents.linear import Seed, independent_prior
 from dts_gym.arrays import Array, IntArray
 from dts_gym.problem import BanditInstance, BanditProblem
@@ -55,6 +55,12 @@ class EpsilonGreedy(Agent):
 
     def _learn(self, context: Array, action: int, reward: float) -> None:
         self._posterior.update(context, action, reward)
+
+    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        if isinstance(self._posterior, BatchPosterior):
+            self._posterior.update_all(contexts, actions, rewards)
+        else:
+            super()._learn_all(contexts, actions, rewards)
 
     def _forget(self) -> None:
         # The means of ridge regression: with the noise scale that the rewards have, 1 where they are not Gaussian.

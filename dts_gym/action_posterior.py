@@ -17,6 +17,11 @@ from dts_gym.arrays import Array, IntArray
 from dts_gym.evidence import ActionTable
 from dts_gym.unplayed import UnplayedActions
 
+# Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first, also
+# for a single context: below, its overhead is more than the reading that it saves.
+_PRUNED_FROM = 1 << 19
+# Contenders are scored this many at a time, so that what they gather stays in a core's cache.
+_GATHERED = 1 << 10
 # A batch is worked off in parts, each array of a part holding at most about this many numbers: 32 MB.
 _BATCH_SCORES = 1 << 22
 
@@ -109,20 +114,97 @@ class ActionPosterior(ABC):
         if parts := self._parts(contexts):
             return np.concatenate([self.thompson(part, rng, scale) for part in parts])
         m = self._draw_shared(contexts.shape[:-1], rng, scale)
+        if m is None and self._is_pruned(contexts):
+            return self._thompson_pruned(contexts, rng, scale)
         mean, variance, mean0, variance0 = self._score_moments(contexts, m)
         scores = rng.standard_normal(mean.shape)
         scores *= np.sqrt(variance, out=variance)
         if scale != 1.0:
             scores *= scale
         scores += mean
+        return self._pick(scores, self._best_unplayed(mean0, scale * np.sqrt(variance0), rng), rng)
+
+    def _best_unplayed(self, mean: Array, std: Array, rng: np.random.Generator) -> Array:
+        """A draw of the best unplayed action's score, a context each; their scores are i.i.d. given the shared part."""
         remaining = len(self.unplayed)
-        if remaining:
-            # The maximum of `remaining` i.i.d. normals, by the quantile of U^(1 / remaining).
-            top = ndtri_exp(rng.standard_exponential(mean0.shape) / -remaining)
-            top = mean0 + (scale * np.sqrt(variance0)) * top
-        else:
-            top = np.full(mean0.shape, -np.inf)
-        return self._pick(scores, top, rng)
+        if not remaining:
+            return np.full(mean.shape, -np.inf)
+        # The maximum of `remaining` i.i.d. normals, by the quantile of U^(1 / remaining).
+        return np.asarray(mean + std * ndtri_exp(rng.standard_exponential(mean.shape) / -remaining))
+
+    def _is_pruned(self, contexts: Array) -> bool:
+        """Whether pruning pays, where nothing is shared."""
+        size = len(self.table) * self.table.packed_dim
+        return size > (_PRUNED_FROM if contexts.ndim == 1 else 0)
+
+    def _thompson_pruned(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
+        """`thompson` where nothing is shared: its law, and for one context its very draws."""
+        u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
+        norms = np.sqrt((u * u).sum(axis=1))
+        noise = rng.standard_normal((len(u), len(self.table)))
+        top = self._best_unplayed(np.zeros(len(u)), scale * norms, rng)
+        best, rows, slots = self._contenders(u, norms, noise, scale, top)
+        chosen = np.zeros(len(u), dtype=np.int64)
+        chosen[rows] = self.table.actions[slots]
+        beaten = top > best
+        if beaten.any():
+            chosen[beaten] = self.unplayed.draw(rng, int(np.count_nonzero(beaten)))
+        return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
+
+    def _contenders(
+        self, u: Array, norms: Array, noise: Array | float, scale: float, floor: Array
+    ) -> tuple[Array, IntArray, IntArray]:
+        """The best of ``mean + scale std noise`` over the played actions, where nothing is shared.
+
+        Exact, without looking at most of the matrices: ``std^2 = u'u - u' Gamma u`` is at most ``u'u``, so where the
+        noise is not negative a score is at most ``mean + scale |u| noise``, else at most the mean. Only actions whose
+        bound reaches the score of the best bound's action, or ``floor``, are scored.
+
+        Parameters
+        ----------
+        u : (n, d) contexts in the table's coordinates, what the actions' own noise reaches of them.
+        norms : (n,), ``|u|``.
+        noise : (n, P), or a number for all.
+        floor : (n,) scores that others have already.
+
+        Returns
+        -------
+        (n,), (t,), (t,)
+            The best scores (``-inf`` where ``floor`` beats every bound); the contexts and the table's rows that reach
+            them, sorted by context.
+        """
+        table, P = self.table, len(self.table)
+        mean = u @ table.beta.T  # (n, P)
+        bounds = np.maximum(noise, 0.0) * (scale * norms)[:, None] + mean
+        squares = norms * norms
+        query = np.ascontiguousarray(table.quadratic_query(u).T)  # (n, packed)
+
+        def score(rows: IntArray, slots: IntArray) -> Array:
+            forms = np.einsum("ij,ij->i", table.gamma[slots], query[rows])
+            std = np.sqrt((squares[rows] - forms).clip(0.0))
+            return np.asarray(
+                mean[rows, slots] + scale * std * (noise[rows, slots] if isinstance(noise, np.ndarray) else noise)
+            )
+
+        every = np.arange(len(u))
+        lower = np.maximum(score(every, bounds.argmax(axis=1)), floor)
+        # Less a trifle: a tie that is reached exactly must not be lost to rounding.
+        pairs = np.flatnonzero(bounds >= (lower - 1e-12 * (scale * norms + np.abs(lower)))[:, None])
+        if 4 * pairs.size > bounds.size:
+            spread = np.sqrt((squares[:, None] - query @ table.gamma.T).clip(0.0))
+            dense = mean + scale * spread * noise
+            best = dense.max(axis=1)
+            rows, slots = np.divmod(np.flatnonzero(dense == best[:, None]), P)
+            return best, rows, slots
+        rows, slots = np.divmod(pairs, P)
+        parts = range(0, pairs.size, _GATHERED)
+        scores = np.concatenate(
+            [np.empty(0), *(score(rows[i : i + _GATHERED], slots[i : i + _GATHERED]) for i in parts)]
+        )
+        best = np.full(len(u), -np.inf)
+        np.maximum.at(best, rows, scores)
+        reached = scores == best[rows]
+        return best, rows[reached], slots[reached]
 
     def _parts(self, contexts: Array) -> list[Array]:
         """The batch in parts of bounded memory; none where it needs no parting."""
@@ -137,10 +219,14 @@ class ActionPosterior(ABC):
         Takes and returns what `thompson` does. The standard deviation is the marginal one, of the shared part
         too: O(P d^2) a context more than `thompson` where something is shared.
         """
+        root = self._shared_moments(scale)[1]
+        if not root.size and self._is_pruned(contexts):
+            if parts := self._parts(contexts):
+                return np.concatenate([self.upper_confidence(part, rng, scale) for part in parts])
+            return self._upper_confidence_pruned(contexts, rng, scale)
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
         mean, variance, mean0, variance0 = self._score_moments(contexts, self._mean_rows(contexts, scale))
-        root = self._shared_moments(scale)[1]
         extra = np.zeros(len(mean) + 1)
         if root.size:
             x = contexts @ self.table.basis
@@ -153,6 +239,20 @@ class ActionPosterior(ABC):
         tied = self.table.actions[bounds == best]
         chosen = int(rng.integers(len(tied) + (len(self.unplayed) if top == best else 0)))
         return np.asarray(tied[chosen] if chosen < len(tied) else self.unplayed.draw_one(rng))
+
+    def _upper_confidence_pruned(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
+        """`upper_confidence` where nothing is shared."""
+        u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
+        norms = np.sqrt((u * u).sum(axis=1))
+        top = scale * norms if len(self.unplayed) else np.full(len(u), -np.inf)
+        best, rows, slots = self._contenders(u, norms, 1.0, scale, top)
+        ends = np.searchsorted(rows, np.arange(len(u) + 1))
+        chosen = np.empty(len(u), dtype=np.int64)
+        for i in range(len(u)):
+            tied = slots[ends[i] : ends[i + 1]] if best[i] >= top[i] else slots[:0]
+            index = int(rng.integers(len(tied) + (len(self.unplayed) if top[i] >= best[i] else 0)))
+            chosen[i] = self.table.actions[tied[index]] if index < len(tied) else self.unplayed.draw_one(rng)
+        return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
 
     def greedy(self, contexts: Array) -> IntArray:
         """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, integer
+from dts_gym.arrays import Array, integer, positive
+from dts_gym.bench_peers import peer_figure, peer_table, peer_versions, time_peers
 from dts_gym.priors import LinearDiffusionPrior, random_linear_prior
 from dts_gym.problem import BanditProblem
 from dts_gym.registry import make_agent
@@ -18,6 +20,8 @@ from dts_gym.seeding import stream
 
 _AGENTS = ("dTS", "LinTS", "LinUCB")
 _MOST_PLAYED = 4000
+# Rewards in a batch, and the size at which batches are timed.
+_BATCH = 256
 
 
 class Setting(NamedTuple):
@@ -48,7 +52,14 @@ class Timing(NamedTuple):
     state_bytes: int
 
 
-def run_bench(rounds: int = 5000, repeats: int = 300, seed: int = 0) -> str:
+def run_bench(
+    rounds: int = 5000,
+    repeats: int = 300,
+    seed: int = 0,
+    peers: bool = False,
+    budget: float = 3.0,
+    figure: Path | None = None,
+) -> str:
     """Time a round (act + update) of dTS, LinTS and LinUCB against one BLAS pass over the played covariances.
 
     Parameters
@@ -56,15 +67,30 @@ def run_bench(rounds: int = 5000, repeats: int = 300, seed: int = 0) -> str:
     rounds : updates before the timing; the first min(K, 4000) of them play an action each.
     repeats : rounds timed; every round times each agent and the pass in turn.
     seed : of the problems and agents.
+    peers : instead, LinTS and LinUCB against the public libraries that are installed (extra ``peers``).
+    budget : with ``peers``, CPU seconds that a library may spend on the rounds of one row; at least one is played.
+    figure : with ``peers``, a PNG to write.
 
     Returns
     -------
     str
-        A table. Times are medians; compare them within the table only, never between runs or machines.
+        A table. Times are medians of the process's own CPU time, so that waiting on a busy machine does not count (all
+        threads do: set ``OPENBLAS_NUM_THREADS=1``). Compare them within the table only, never between runs or machines.
     """
     count, times = integer("rounds", rounds, 1), integer("repeats", repeats, 1)
-    timings = [measure(setting, count, times, integer("seed", seed, 0)) for setting in SETTINGS]
-    return bench_table(timings)
+    root = integer("seed", seed, 0)
+    if peers:
+        found = list(time_peers(positive("budget", budget), root))
+        if figure is not None:
+            peer_figure(found, figure)
+        return f"{peer_table(found)}\n{peer_versions()}\n{machine()}"
+    if figure is not None:
+        raise ValueError(f"figure must be left out without peers, got {figure}")
+    timings = [measure(setting, count, times, root) for setting in SETTINGS]
+    setting = Setting(10_000, 20)
+    loop, batch = measure_batch(setting, max(3, times // 20), root)
+    line = f"update of {_BATCH} rewards at K=10^4, d=20, all played: one batch over one by one {batch / loop:.3f}"
+    return f"{bench_table(timings)}\n{line} ({batch:.0f} us)\n{machine()}"
 
 
 def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
@@ -94,14 +120,37 @@ def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
     for _ in range(repeats):
         x, action, y = rng.uniform(-1, 1, d), int(rng.integers(played)), float(rng.standard_normal())
         for name, job in jobs.items():
-            start = time.perf_counter()
+            start = time.process_time()
             job(x, action, y)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     median = {name: float(np.median(part)) * 1e6 for name, part in seconds.items()}
     state_bytes = sum(array.nbytes for array in agents["dTS"]._state().values())
     return Timing(
         setting, played, {name: median[name] for name in _AGENTS}, median.get("einsum"), median["pass"], state_bytes
     )
+
+
+def measure_batch(setting: Setting, repeats: int, seed: int) -> tuple[float, float]:
+    """Median microseconds of dTS for an update of 256 rewards, all actions played: in a loop, and as one batch."""
+    K, d, L = setting
+    problem = BanditProblem(K, d, _chain(d, L, seed), GaussianReward(1.0))
+    looped, batched = (make_agent("dTS", problem, seed=seed) for _ in range(2))
+    rng = stream(seed, "history")
+    contexts, rewards = rng.uniform(-1, 1, (K, d)), rng.standard_normal(K)
+    for agent in (looped, batched):
+        agent.update(contexts, np.arange(K), rewards)
+    seconds = np.empty((repeats, 2))
+    for i in range(repeats):
+        contexts, actions = rng.uniform(-1, 1, (_BATCH, d)), rng.integers(K, size=_BATCH)
+        rewards = rng.standard_normal(_BATCH)
+        start = time.process_time()
+        for x, action, y in zip(contexts, actions.tolist(), rewards.tolist(), strict=True):
+            looped.update(x, action, y)
+        between = time.process_time()
+        batched.update(contexts, actions, rewards)
+        seconds[i] = between - start, time.process_time() - between
+    loop, batch = np.median(seconds, axis=0) * 1e6
+    return float(loop), float(batch)
 
 
 def _chain(dim: int, depth: int, seed: int) -> LinearDiffusionPrior:
@@ -153,6 +202,11 @@ def bench_table(timings: list[Timing]) -> str:
         if base is not None and other in by_setting:
             ratio = by_setting[other].agents["dTS"] / base.agents["dTS"]
             lines.append(f"dTS at {text}, d=20, equal played: {ratio:.2f}")
-    threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
-    lines.append(f"{os.cpu_count()} cores, OPENBLAS_NUM_THREADS {threads}; medians of one run")
     return "\n".join(lines)
+
+
+def machine() -> str:
+    """What the times were taken on, as the last line of a table."""
+    threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores, load {load:.1f}, OPENBLAS_NUM_THREADS {threads}; medians of one run"

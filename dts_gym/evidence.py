@@ -25,6 +25,8 @@ from dts_gym.messages import Evidence
 _KNOWN = 4.0 * float(np.finfo(np.float64).eps)
 # Numbers of a block that stays in a core's cache from one use to the next: 1 MB.
 _CACHED = 1 << 17
+# A layer of fewer observations than this is worked off one by one.
+_FEW = 3
 # The table's columns, one row an action.
 _COLUMNS = ("actions", "gamma", "beta", "G", "h", "gamma_carry", "beta_carry")
 
@@ -38,6 +40,14 @@ class Increment(NamedTuple):
     v: Array  # (d,)
     variance: float
     residual: float
+
+
+class Increments(NamedTuple):
+    """What n observations add, each as an `Increment`."""
+
+    v: Array  # (n, d)
+    variance: Array  # (n,)
+    residual: Array  # (n,)
 
 
 class ActionTable:
@@ -134,9 +144,7 @@ class ActionTable:
         Increment
             What the observation adds to the action's message, in the table's coordinates.
         """
-        slot = self.slots.get(action)
-        if slot is None:
-            slot = self._append(action)
+        slot = self._slot_of(action)
         x = context @ self.basis
         u = x * self.reached
         v = x - self._gamma[slot].take(self._unpack) @ u  # (d,)
@@ -153,6 +161,59 @@ class ActionTable:
         self._h[slot] += scaled * target
         return Increment(v, total, residual)
 
+    def observe_all(self, actions: IntArray, contexts: Array, targets: Array, variance: float) -> Increments:
+        """`observe` n times, (n,), (n, d) and (n,), in array operations; the same to rounding.
+
+        Notes
+        -----
+        Exact. O(n d^2). Worked off in layers: layer j holds the (j + 1)-th observation of each action, so that the
+        actions of a layer are distinct, and each action's observations are taken in their order. Given the shared part
+        what n observations add are n independent scalar observations of it.
+        """
+        n, d = contexts.shape
+        out = Increments(np.empty((n, d)), np.empty(n), np.empty(n))
+        slots = self._slots_of(actions)
+        order = np.argsort(slots, kind="stable")
+        starts = np.flatnonzero(np.diff(slots[order], prepend=-1))
+        turn = np.empty(n, dtype=np.intp)  # how many observations of the same action come before
+        turn[order] = np.arange(n) - np.repeat(starts, np.diff(starts, append=n))
+        by_turn = np.argsort(turn, kind="stable")
+        part = max(_FEW, _CACHED // (d * d))
+        for layer in np.split(by_turn, np.cumsum(np.bincount(turn))[:-1]):
+            if len(layer) < _FEW:
+                for i in layer.tolist():
+                    increment = self.observe(int(actions[i]), contexts[i], float(targets[i]), variance)
+                    out.v[i], out.variance[i], out.residual[i] = increment
+                continue
+            for start in range(0, len(layer), part):
+                rows = layer[start : start + part]
+                increments = self._observe_distinct(slots[rows], contexts[rows], targets[rows], variance)
+                out.v[rows], out.variance[rows], out.residual[rows] = increments
+        return out
+
+    def _observe_distinct(self, slots: IntArray, contexts: Array, targets: Array, variance: float) -> Increments:
+        """`observe`, line by line, of rows that are all different: (k,), (k, d) and (k,)."""
+        x = contexts @ self.basis
+        u = x * self.reached
+        gamma, beta = self._gamma[slots], self._beta[slots]
+        v = x - (gamma[:, self._unpack] @ u[:, :, None])[:, :, 0]  # (k, d)
+        spread = np.einsum("ij,ij->i", u, v)
+        known = spread <= _KNOWN * self.dim * np.einsum("ij,ij->i", u, u)
+        if known.any():
+            v[known] -= v[known] * self.reached
+            spread[known] = 0.0
+        total = variance + spread
+        residual = targets - np.einsum("ij,ij->i", beta, u)
+        gamma_carry, beta_carry = self._gamma_carry[slots], self._beta_carry[slots]
+        _add(gamma, gamma_carry, v[:, self.rows] * (v / total[:, None])[:, self.cols])
+        _add(beta, beta_carry, v * (residual / total)[:, None])
+        self._gamma[slots], self._gamma_carry[slots] = gamma, gamma_carry
+        self._beta[slots], self._beta_carry[slots] = beta, beta_carry
+        scaled = contexts / variance
+        self._G[slots] += contexts[:, self.rows] * scaled[:, self.cols]
+        self._h[slots] += scaled * targets[:, None]
+        return Increments(v, total, residual)
+
     def replace(self, action: int, G: Array, h: Array) -> Evidence:
         """Replace an action's evidence about its parameters, as a refitted one does: O(d^3).
 
@@ -161,9 +222,7 @@ class ActionTable:
         Evidence
             By how much its message changes, (d, d) and (d,), in the table's coordinates.
         """
-        slot = self.slots.get(action)
-        if slot is None:
-            slot = self._append(action)
+        slot = self._slot_of(action)
         gamma, beta = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
         change = Evidence(gamma - self.unpack(self._gamma[slot]), beta - self._beta[slot])
         self._gamma[slot], self._beta[slot] = gamma[self.rows, self.cols], beta
@@ -195,7 +254,7 @@ class ActionTable:
         u : (d,) or (n, d).
         m : as ``u``, or None.
         """
-        quadratic = self._quadratic_query(u)
+        quadratic = self.quadratic_query(u)
         if m is None:
             return None, self.gamma @ quadratic
         bilinear = self._bilinear_query(u, m)
@@ -209,12 +268,12 @@ class ActionTable:
             np.dot(self.gamma[rows], quadratic, out=out[1, rows])
         return out[0], out[1]
 
-    def _quadratic_query(self, u: Array) -> Array:
+    def quadratic_query(self, u: Array) -> Array:
         """(d,) or (n, d) to (packed,) or (packed, n): ``gamma @ query`` is ``u' Gamma u``."""
         return (u.take(self.rows, axis=-1) * u.take(self.cols, axis=-1) * self._quad_weights).T
 
     def _bilinear_query(self, u: Array, m: Array) -> Array:
-        """As `_quadratic_query`, of ``u' Gamma m``."""
+        """As `quadratic_query`, of ``u' Gamma m``."""
         first = u.take(self.rows, axis=-1) * m.take(self.cols, axis=-1)
         first += u.take(self.cols, axis=-1) * m.take(self.rows, axis=-1)
         first *= self._cross_weights
@@ -242,18 +301,32 @@ class ActionTable:
             getattr(self, f"_{name}")[:] = state[name]
         self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
 
-    def _append(self, action: int) -> int:
-        slot = len(self.slots)
-        if slot == len(self._actions):
-            kept = self.state()
-            self._allocate(max(16, 2 * slot))
-            for name, array in kept.items():
-                getattr(self, f"_{name}")[:slot] = array
-        self._actions[slot] = action
-        for name in _COLUMNS[1:]:
-            getattr(self, f"_{name}")[slot] = 0.0
-        self.slots[action] = slot
+    def _slot_of(self, action: int) -> int:
+        slot = self.slots.get(action)
+        if slot is None:
+            self._append([action])
+            slot = self.slots[action]
         return slot
+
+    def _slots_of(self, actions: IntArray) -> IntArray:
+        """(n,) rows of the actions; those without one get theirs in the order in which they come."""
+        numbers = actions.tolist()
+        self._append([action for action in dict.fromkeys(numbers) if action not in self.slots])
+        return np.array([self.slots[action] for action in numbers], dtype=np.int64)
+
+    def _append(self, actions: list[int]) -> None:
+        """Add empty rows for actions that have none."""
+        begin = len(self.slots)
+        end = begin + len(actions)
+        if end > len(self._actions):
+            kept = self.state()
+            self._allocate(max(16, 2 * begin, end))
+            for name, array in kept.items():
+                getattr(self, f"_{name}")[:begin] = array
+        self._actions[begin:end] = actions
+        for name in _COLUMNS[1:]:
+            getattr(self, f"_{name}")[begin:end] = 0.0
+        self.slots.update(zip(actions, range(begin, end), strict=True))
 
 
 def _add(total: Array, carry: Array, increment: Array) -> None:

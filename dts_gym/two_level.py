@@ -14,7 +14,7 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.arrays import Array, IntArray, factor
-from dts_gym.messages import learn
+from dts_gym.messages import learn, learn_all
 
 
 class TwoLevelPrior(NamedTuple):
@@ -99,6 +99,18 @@ class TwoLevelPosterior(ActionPosterior):
         v, variance, residual = self.table.observe(action, context, target, self.noise_std**2)
         if self._root.size:
             learn(self._mean, self._root, v @ self._root, residual - float(v @ self._mean), variance)
+
+    def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        """Condition on n rewards, (n, d), (n,) and (n,), in one pass: `update` one by one, to rounding.
+
+        O(n d^2), in array operations: see `ActionTable.observe_all` and `learn_all`.
+        """
+        for action in dict.fromkeys(actions.tolist()):
+            self._mark_played(action)
+        targets = rewards - contexts @ self._center
+        v, variance, residual = self.table.observe_all(actions, contexts, targets, self.noise_std**2)
+        if self._root.size:
+            learn_all(self._mean, self._root, v @ self._root, residual - v @ self._mean, variance)
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         if not self._root.size:

@@ -1,0 +1,72 @@
+"""An agent alone at very many actions: microseconds a round as rounds are played, and peak memory.
+
+python examples/large_k.py [ROUNDS] [NUM_ACTIONS] [AGENT ...]
+
+No environment holds the parameters: an action's are drawn when it is first played, so a billion actions cost nothing.
+Each agent runs in a process of its own, and each block tells its CPU time a round, of which the agent's alone is timed.
+"""
+
+import multiprocessing
+import resource
+import sys
+import time
+
+import numpy as np
+
+import dts_gym
+
+DIM, BLOCKS = 20, 10
+
+
+def chain() -> dts_gym.LinearDiffusionPrior:
+    """Two links, scaled so that the prior's spread does not grow."""
+    plain = dts_gym.random_linear_prior(DIM, 2, seed=0)
+    weights = [W / max(float(np.linalg.norm(W, 2)), 1.0) for W in plain.weights]
+    return dts_gym.LinearDiffusionPrior(weights, plain.covariances)
+
+
+def play(agent_id: str, num_actions: int, rounds: int) -> None:
+    """Play and print a line a block."""
+    prior, rng = chain(), np.random.default_rng(0)
+    problem = dts_gym.BanditProblem(num_actions, DIM, prior, dts_gym.GaussianReward(1.0))
+    agent = dts_gym.make_agent(agent_id, problem, seed=0)
+    # The chain's own two levels: what all actions share, and each action's own noise around it.
+    mean, shared, own = prior.two_level()
+    center = rng.multivariate_normal(mean, shared, method="eigh")
+    root = np.linalg.cholesky(own)
+    theta: dict[int, np.ndarray] = {}
+    print(f"{agent_id}, K={num_actions}, d={DIM}\n{'rounds':>8} {'us a round':>11} {'played':>7} {'mean reward':>12}")
+    for block in np.array_split(np.arange(rounds), min(BLOCKS, rounds)):
+        seconds, total = 0.0, 0.0
+        for _ in block:
+            context, noise = rng.uniform(-1, 1, DIM), rng.standard_normal()
+            start = time.process_time()
+            action = agent.act(context)
+            seconds += time.process_time() - start
+            if action not in theta:
+                theta[action] = center + root @ rng.standard_normal(DIM)
+            reward = float(context @ theta[action] + noise)
+            start = time.process_time()
+            agent.update(context, action, reward)
+            seconds += time.process_time() - start
+            total += reward
+        done = int(block[-1]) + 1
+        print(f"{done:>8} {seconds / len(block) * 1e6:>11.1f} {len(theta):>7} {total / len(block):>12.3f}", flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory of the process: {peak:.0f} MB", flush=True)
+
+
+def main(rounds: str = "20000", num_actions: str = "1000000", *agents: str) -> None:
+    """Play each agent in a fresh process."""
+    for agent_id in agents or ("dTS", "LinTS"):
+        process = multiprocessing.get_context("spawn").Process(
+            target=play, args=(agent_id, int(num_actions), int(rounds))
+        )
+        process.start()
+        process.join()
+        if process.exitcode:
+            sys.exit(process.exitcode)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

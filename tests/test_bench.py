@@ -1,0 +1,102 @@
+"""The bench prints what it promises; its times are not tested."""
+
+import importlib.util
+import math
+import re
+
+import numpy as np
+import pytest
+
+from dts_gym import bench, bench_peers
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(bench, "SETTINGS", (bench.Setting(100, 5), bench.Setting(300, 4, 3)))
+    monkeypatch.setattr(bench_peers, "_ROUNDS", {1: 2, bench_peers.BATCH: 1})
+    measure = bench.measure_batch
+    monkeypatch.setattr(bench, "measure_batch", lambda _, repeats, seed: measure(bench.Setting(300, 4), repeats, seed))
+
+
+def test_the_table_has_every_setting_and_the_ratio_of_batches(small):
+    lines = bench.run_bench(rounds=400, repeats=3).splitlines()
+    rows = [line.split() for line in lines if re.match(r" +\d+ +\d+ +\d+ ", line)]
+    assert [row[:4] for row in rows] == [["100", "5", "2", "100"], ["300", "4", "3", "300"]]
+    assert all(float(value) > 0 for row in rows for value in row[4:])
+    assert re.search(r"256 rewards .* one batch over one by one 0?\d*\.\d{3}", "\n".join(lines))
+    assert "cores, load" in lines[-1]
+
+
+def test_peers_that_are_not_installed_are_refused(small, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="peers must be installed"):
+        bench.run_bench(peers=True)
+
+
+class Slow:
+    """A library that sleeps, and counts what it is asked."""
+
+    made = ()
+
+    def __init__(self, method, num_actions, dim):
+        self.method, self.asked, self.learned = method, [], []
+        Slow.made = (*Slow.made, self)
+
+    def act(self, contexts):
+        self.asked.append(len(contexts))
+        return np.linalg.svd(np.ones((300, 300)))[1].argmax()
+
+    def update(self, contexts, actions, rewards):
+        self.learned.append((len(contexts), len(actions), len(rewards)))
+
+
+def test_peers_are_timed_in_both_ways(small, monkeypatch, tmp_path):
+    Slow.made = ()
+    peers = (("slow", "numpy", Slow, bench_peers.METHODS, True), ("single", "numpy", Slow, ("LinTS",), False))
+    monkeypatch.setattr(bench_peers, "_PEERS", peers)
+    sizes = ((40, 2, 20), (30, 3, 30))
+    timings = list(bench_peers.time_peers(1.0, 0, sizes))
+    assert [t[:5] for t in timings] == [
+        (*size, n, method) for size in sizes for method in ("LinTS", "LinUCB") for n in (1, 256)
+    ]
+    for timing in timings:
+        others = {"slow", "single"} if timing.method == "LinTS" and timing.batch == 1 else {"slow"}
+        assert set(timing.seconds) == {"dts_gym"} | others
+        assert all(value > 0 for value in timing.seconds.values())
+        assert bench_peers.best_ratio(timing.seconds) == pytest.approx(
+            min(timing.seconds[name] for name in others) / timing.seconds["dts_gym"]
+        )
+    first, single = Slow.made[:2]
+    assert first.learned == [(20, 20, 20), *[(1, 1, 1)] * 2, (256, 256, 256)]
+    assert first.asked == [1, 1, 256]
+    assert single.asked == [1, 1]
+    table = bench_peers.peer_table(timings)
+    assert len(table.splitlines()) == 1 + len(timings) + 1
+    assert f"{bench_peers.best_ratio(timings[0].seconds):.1f}" in table
+    bench_peers.peer_figure(timings, tmp_path / "peers.png")
+    assert (tmp_path / "peers.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("peer", bench_peers._PEERS, ids=lambda peer: peer[0])
+def test_each_library_acts_and_learns(peer):
+    """Where it is installed: a played action of large rewards is found by the library's own agent."""
+    name, package, make, methods, _ = peer
+    pytest.importorskip(package)
+    rng = np.random.default_rng(0)
+    for method in methods:
+        learner = make(method, 6, 3)
+        contexts = np.tile([1.0, 0.0, 0.0], (600, 1))
+        actions = np.arange(600) % 6
+        learner.update(contexts, actions, np.where(actions == 4, 1.0, -1.0) + 0.01 * rng.standard_normal(600))
+        chosen = np.asarray(learner.act(contexts[:32]))
+        assert chosen.shape == (32,)
+        assert (chosen == 4).all(), (name, method, chosen)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("rounds", 0), ("repeats", 0), ("seed", -1), ("budget", 0.0), ("budget", math.nan), ("figure", "x.png")],
+)
+def test_bad_settings_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be "):
+        bench.run_bench(**{name: value}, peers=name == "budget")
