@@ -108,7 +108,7 @@ class _ContextualBandits:
 class _Ours:
     def __init__(self, method: str, num_actions: int, dim: int) -> None:
         problem = BanditProblem(num_actions, dim, random_linear_prior(dim, 1, seed=0), GaussianReward(1.0))
-        self.agent = make_agent(method, problem, seed=0)
+        self.agent: Any = make_agent(method, problem, seed=0)
 
     def act(self, contexts: Array) -> Any:
         return self.agent.act(contexts if len(contexts) > 1 else contexts[0])
