@@ -174,7 +174,8 @@ def test_a_batch_of_draws_has_the_law_of_single_draws(name, features):
     agent, rng = make_agent(agent_id, problem, seed=0, **settings), np.random.default_rng(0)
     lead = (3, 2) if features == "disjoint" else (2,)
     before = agent.sample_parameters(400).reshape(400, -1)
-    agent.update(rng.uniform(-1, 1, (30, *problem.context_shape)), np.arange(30) % 2, np.ones(30))  # one is unplayed
+    contexts, actions = rng.uniform(-1, 1, (30, *problem.context_shape)), np.arange(30) % 2  # the third is unplayed
+    agent.update(contexts, actions, actions * (contexts.reshape(30, -1)[:, 0] > 0).astype(float))
     assert agent.sample_parameters().shape == lead
     batch = agent.sample_parameters(400)
     assert batch.shape == (400, *lead)
