@@ -108,13 +108,13 @@ PROBLEMS = {
 
 # The six problems of Kveton et al., which need torch, and one more shape.
 PLANAR: tuple[Shape, ...] = ("cross", "rays", "triangles", "swirl", "H", "corners")
-PRETRAINED = {
+PRETRAINED: dict[str, ErrorProblem] = {
     shape: ErrorProblem(
         shape, "denoiser", "gaussian", (LAPLACE_DPS, DECK, LINEARISED, *PARTICLES), depth=100, shape=shape
     )
     for shape in (*PLANAR, "swiss-roll")
 }
-ALL_PROBLEMS = {**PROBLEMS, **PRETRAINED}
+ALL_PROBLEMS = PROBLEMS | PRETRAINED
 GROUPS: dict[str, tuple[str, ...]] = {"planar": PLANAR}
 
 
@@ -200,7 +200,8 @@ def true_posterior(
     rewards: exact, independent draws of the dense posterior. Elsewhere Markov chains of ten draws each, thinned until
     R-hat is below 1.03 or the longest thinning is reached: near independent draws.
     """
-    bandit, X, actions, rewards = history.problem, *(part[:length] for part in history[1:])
+    bandit, actions = history.problem, history.actions[:length]
+    X, rewards = history.contexts[:length], history.rewards[:length]
     K, model = bandit.num_actions, bandit.reward_model
     if bandit.features == "shared":
         if pool is None or not isinstance(model, GaussianReward):

@@ -202,7 +202,8 @@ def history_errors(
             score = energy_score(sample, truth.draws, _numbered(root, "split", n))
             errors = whitener.errors(sample)
             trust = truth.sampler, truth.r_hat, truth.effective_draws, truth.trusted
-            records.append(ErrorRecord(problem.name, n, label, seed, *errors, *score, *trust))
+            numbers = *errors, score.distance, score.noise_floor, score.z_score
+            records.append(ErrorRecord(problem.name, n, label, seed, *numbers, *trust))
         start = n
     return records
 
