@@ -371,10 +371,10 @@ def test_the_command_keeps_what_it_prints(tmp_path, capsys):
 def test_what_is_done_is_kept_when_stopped(tmp_path, monkeypatch, capsys):
     whole = posterior_error.history_errors
 
-    def stopped(problem, observations, seed, draws):
+    def stopped(problem, observations, seed, draws, pool):
         if seed == 1:
             raise KeyboardInterrupt
-        return whole(problem, observations, seed, draws)
+        return whole(problem, observations, seed, draws, pool)
 
     monkeypatch.setattr(posterior_error, "history_errors", stopped)
     arguments = ["--problems", "linear", "--observations", "1", "--seeds", "2", "--draws", "50", "--no-progress"]
