@@ -297,8 +297,8 @@ class Posterior(Protocol):
     def greedy(self, contexts: Array) -> IntArray:
         """Actions of the largest posterior mean."""
 
-    def sample_parameters(self, rng: np.random.Generator, scale: float) -> Array:
-        """One posterior draw, (K, d)."""
+    def sample_parameters(self, rng: np.random.Generator, scale: float, size: int | None = None) -> Array:
+        """Posterior draws, one (K, d) or ``size`` of them (size, K, d)."""
 
     def moments(self, scale: float) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d)."""
@@ -369,12 +369,20 @@ class PosteriorAgent(Agent, Generic[P]):
         assert isinstance(self.reward_model, GaussianReward)
         return self.reward_model.noise_std
 
-    def sample_parameters(self) -> Array:
-        """One posterior draw of all actions' parameters, (K, d), or (d,) of the one that they share: for small K.
+    def sample_parameters(self, size: int | None = None) -> Array:
+        """Posterior draws of all actions' parameters, (K, d), or (d,) of the one that they share: for small K.
 
+        Parameters
+        ----------
+        size : n independent draws, (n, K, d) or (n, d), where a chain of many levels is not much dearer than for one;
+            None: one draw, without the leading axis.
+
+        Notes
+        -----
         As exact as the agent; its stream is its own.
         """
-        return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration)
+        count = None if size is None else integer("size", size, 1)
+        return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration, count)
 
     def moments(self) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d), action-major; (d,) and (d, d) of a shared parameter.

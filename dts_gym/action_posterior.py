@@ -283,17 +283,21 @@ class ActionPosterior(ABC):
         actions[beaten] = self.unplayed.draw(rng, int(np.count_nonzero(beaten)))
         return actions
 
-    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
-        """One posterior draw of all actions' parameters, (K, d): O(K d^2 + P d^3), for small K."""
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d), for small K.
+
+        O(P d^3), O(K d^2) a draw, and the draw of ``m``.
+        """
         K, d, reached = self.num_actions, self.table.dim, self.table.reached
-        m = self._draw_shared((), rng, scale)
-        center = np.zeros(d) if m is None else m
-        theta = center + scale * reached * rng.standard_normal((K, d))  # in the table's coordinates
+        lead = () if size is None else (size,)
+        m = self._draw_shared(lead, rng, scale)
+        center = np.zeros((*lead, 1, d)) if m is None else m[..., None, :]
+        theta = center + scale * reached * rng.standard_normal((*lead, K, d))  # in the table's coordinates
         gamma = self.table.unpack(self.table.gamma)  # (P, d, d)
         values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
-        noise = scale * np.sqrt(values.clip(0.0)) * rng.standard_normal(values.shape)
-        own = (self.table.beta - gamma @ center) * reached + (vectors @ noise[..., None])[..., 0]
-        theta[self.table.actions] = center + own
+        noise = scale * np.sqrt(values.clip(0.0)) * rng.standard_normal((*lead, *values.shape))  # (..., P, d)
+        pull = (self.table.beta - (gamma @ center[..., None])[..., 0]) * reached
+        theta[..., self.table.actions, :] = center + pull + (vectors @ noise[..., None])[..., 0]
         return np.asarray(theta @ self.table.basis.T + self._center)
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:

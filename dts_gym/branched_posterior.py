@@ -398,8 +398,10 @@ class BranchedPosterior:
         self._known[scale] = mean, cov, value0.mean(axis=0), np.atleast_2d(np.cov(value0.T, bias=True))
         return self._known[scale]
 
-    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
-        """One posterior draw of all actions' parameters, (K, d): for small K."""
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d): for small K."""
+        if size is not None:
+            return np.stack([self.sample_parameters(rng, scale) for _ in range(size)])
         values, parent = self._values(rng, scale, from_clouds=False)
         table, K, d = self.table, self.num_actions, self.table.dim
         f = self._prior_values(K, parent, rng, scale)

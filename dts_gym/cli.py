@@ -100,10 +100,11 @@ class Plot:
 
 @dataclass(frozen=True)
 class PosteriorError:
-    """Hold posterior draws of dTS against the truth: a table, a verdict, a figure, records."""
+    """Hold posterior draws against the truth: a table, a verdict, a figure, records."""
 
     problems: tuple[str, ...] = tuple(PROBLEMS)
-    """Laws of histories: linear, mlp, bernoulli, poisson, mlp-bernoulli."""
+    """Laws of histories: linear, mlp, bernoulli, poisson, mlp-bernoulli; with torch also cross, rays, triangles, swirl,
+    H, corners (or planar, all six) and swiss-roll, to which a prior is fitted first."""
     observations: tuple[int, ...] = OBSERVATIONS
     """Numbers of observations at which draws are looked at."""
     seeds: int = 5

@@ -1,12 +1,13 @@
 """Histories on which posterior draws are held against the truth, and the truth itself.
 
 A history is an instance drawn from a prior, with contexts, actions and rewards. Its true posterior is the dense one
-where the model is linear and Gaussian, elsewhere that of Markov chains under the rewards' own likelihood; neither uses
-the agents' code.
+where the model is linear and Gaussian, for priors pre-trained on a shape that of a pool of their draws, elsewhere that
+of Markov chains under the rewards' own likelihood; none of them uses the agents' code.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -14,7 +15,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dts_gym.arrays import Array, IntArray
+from dts_gym.datasets.shapes import Shape, sample_shape
+from dts_gym.features import draw_features
 from dts_gym.joint import JointPosterior
+from dts_gym.pretraining import fit
+from dts_gym.prior_pool import PriorPool, draw_pool, sample_pool
 from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, Prior, random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditProblem
 from dts_gym.rewards import GaussianReward, reward_model
@@ -27,14 +32,18 @@ R_HAT_LIMIT = 1.05
 # is below this. With so few draws a chain R-hat tells of dependent draws, not only of chains apart: with independent
 # ones and 150 chains the worst of ten coordinates is about 1.015. The fewest chains of the control, a third of all.
 _KEPT, _BURN_IN, _THIN, _MOST_THIN, _INDEPENDENT, _FEWEST = 10, 60, 15, 240, 1.03, 50
+# Draws of a shape that a prior learns from; chains of its pool for each draw of a method. After 1000 observations the
+# effective sample size is 1 to 10 % of the pool, 3 to 30 times the truth's draws.
+_PAST, _POOL = 10_000, 600
 
 
 @dataclass(frozen=True)
 class Method:
-    """Settings of dTS, and their name in the table."""
+    """An agent with settings, and their name in the table."""
 
     label: str
     settings: Mapping[str, Any]
+    agent: str = "dTS"
 
 
 CLOSED_FORM = Method("closed form", {})
@@ -43,7 +52,8 @@ MLE = Method("mle", {"expansion": "mle"})
 DECK = Method("deck", {"approximation": "deck"})
 LINEARISED = Method("linearised", {"approximation": "linearised"})  # the law, and the draws, of one particle
 PARTICLES = tuple(Method(f"{P} particles", {"approximation": "particles", "num_particles": P}) for P in (8, 32))
-METHODS = (CLOSED_FORM, ONLINE, MLE, DECK, LINEARISED, *PARTICLES)
+LAPLACE_DPS = Method("LaplaceDPS", {}, "LaplaceDPS")
+METHODS = (CLOSED_FORM, ONLINE, MLE, DECK, LINEARISED, *PARTICLES, LAPLACE_DPS)
 
 
 @dataclass(frozen=True)
@@ -53,28 +63,33 @@ class ErrorProblem:
     Parameters
     ----------
     name : part of the random streams.
-    link : of the chain: weights uniform on [-1, 1], redrawn with every history.
+    link : of the chain: weights uniform on [-1, 1], redrawn with every history; or "denoiser", of a prior that is
+        pre-trained on a shape once for all histories.
     reward : family; Gaussian rewards have standard deviation 1.
-    methods : of dTS.
+    methods : agents.
     num_actions, dim, depth : K, d, L.
-    scale : standard deviation of the noise of every level.
+    scale : standard deviation of the noise of every level, of links that are drawn.
+    shape : of denoisers, what they learn. All actions then share one parameter, with features uniform in the unit ball.
     """
 
     name: str
-    link: Literal["linear", "mlp"]
+    link: Literal["linear", "mlp", "denoiser"]
     reward: str
     methods: tuple[Method, ...]
     num_actions: int = 5
     dim: int = 2
     depth: int = 2
     scale: float = 1.0
+    shape: Shape | None = None
 
     def prior(self, seed: np.random.SeedSequence) -> Prior:
-        """The chain of one history."""
+        """The chain of one history, with links that are drawn."""
         covariances = [self.scale**2 * np.eye(self.dim)] * (self.depth + 1)
         if self.link == "linear":
             chain = random_linear_prior(self.dim, self.depth, seed=seed)
             return LinearDiffusionPrior(chain.weights, covariances)
+        if self.link == "denoiser":
+            raise ValueError(f"link of {self.name!r} must be drawn, got a denoiser: see pretrained_pool")
         return DiffusionPrior(random_mlp_prior(self.dim, self.depth, seed=seed).links, covariances)
 
 
@@ -91,9 +106,20 @@ PROBLEMS = {
     )
 }
 
+# The six problems of Kveton et al., which need torch, and one more shape.
+PLANAR: tuple[Shape, ...] = ("cross", "rays", "triangles", "swirl", "H", "corners")
+PRETRAINED: dict[str, ErrorProblem] = {
+    shape: ErrorProblem(
+        shape, "denoiser", "gaussian", (LAPLACE_DPS, DECK, LINEARISED, *PARTICLES), depth=100, shape=shape
+    )
+    for shape in (*PLANAR, "swiss-roll")
+}
+ALL_PROBLEMS = PROBLEMS | PRETRAINED
+GROUPS: dict[str, tuple[str, ...]] = {"planar": PLANAR}
+
 
 class History(NamedTuple):
-    """A prior, and what was seen of an instance of it: (n, d), (n,) and (n,)."""
+    """A prior, and what was seen of an instance of it: (n, d), or (n, K, d) of a shared parameter, (n,) and (n,)."""
 
     problem: BanditProblem
     contexts: Array
@@ -102,40 +128,93 @@ class History(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """Draws of the true posterior, (m, K d) and (n, K d), independent of each other, and the worst R-hat."""
+    """Draws of the true posterior and how far to trust them.
+
+    Attributes
+    ----------
+    draws, control : (m, D) and (n, D), D = K d, or d of a shared parameter; independent of each other.
+    sampler : "dense", "chains" or "pool".
+    r_hat : the worst of Markov chains, else 1.
+    effective_draws : the effective sample size of a pool's weights, else infinite.
+    """
 
     draws: Array
     control: Array
-    r_hat: float
+    sampler: str
+    r_hat: float = 1.0
+    effective_draws: float = math.inf
+
+    @property
+    def trusted(self) -> bool:
+        """Whether chains have converged, or a pool's own error is below that of the draws."""
+        return self.r_hat <= R_HAT_LIMIT and self.effective_draws >= len(self.draws)
 
 
-def make_history(problem: ErrorProblem, length: int, seed: np.random.SeedSequence) -> History:
-    """A history of ``length`` observations; a shorter one is its beginning. Contexts are uniform on [-1, 1]^d."""
+def pretrained_pool(problem: ErrorProblem, draws: int, *, progress: bool = False) -> PriorPool:
+    """The prior of a problem with a shape, learned from 10 000 draws of it, and a pool for ``draws`` of a posterior.
+
+    Notes
+    -----
+    The schedule is that of Kveton et al., 0.97 a step. Half a minute for the network (with torch, else ImportError),
+    as much for a pool of 300 000, both always the same.
+    """
+    if problem.shape is None:
+        raise ValueError(f"problem must have a shape, got {problem.name!r}, which has none")
+    theta = sample_shape(problem.shape, stream(0, "past-parameters"), _PAST, problem.dim)
+    prior = fit(theta, problem.depth, schedule="constant", progress=progress)
+    return draw_pool(prior, _POOL * draws, stream(0, "prior"))
+
+
+def make_history(
+    problem: ErrorProblem, length: int, seed: np.random.SeedSequence, prior: Prior | None = None
+) -> History:
+    """A history of ``length`` observations; a shorter one is its beginning. Contexts are uniform on [-1, 1]^d.
+
+    ``prior`` is the pre-trained one of a problem with a shape, None for the others.
+    """
     K, d = problem.num_actions, problem.dim
-    bandit = BanditProblem(K, d, problem.prior(seed_sequence(seed, "prior")), reward_model(problem.reward))
+    model = reward_model(problem.reward)
+    if prior is not None:
+        shared = BanditProblem(K, d, prior, model, features="shared")
+        parameter = prior.sample(stream(seed, "instance"), 1)[0]
+        features = draw_features("ball", (K, d), stream(seed, "contexts"), length).astype(np.float64)
+        actions = stream(seed, "history").integers(K, size=length)
+        predictors = features[np.arange(length), actions] @ parameter
+        return History(shared, features, actions, model.sample(stream(seed, "noise"), predictors))
+    bandit = BanditProblem(K, d, problem.prior(seed_sequence(seed, "prior")), model)
     theta = bandit.prior.sample(stream(seed, "instance"), K)
     contexts = stream(seed, "contexts").uniform(-1.0, 1.0, (length, d))
     actions = stream(seed, "history").integers(K, size=length)
     predictors = (contexts * theta[actions]).sum(axis=1)
-    return History(bandit, contexts, actions, bandit.reward_model.sample(stream(seed, "noise"), predictors))
+    return History(bandit, contexts, actions, model.sample(stream(seed, "noise"), predictors))
 
 
-def true_posterior(history: History, length: int, draws: int, rng: np.random.Generator) -> Truth:
+def true_posterior(
+    history: History, length: int, draws: int, rng: np.random.Generator, pool: PriorPool | None = None
+) -> Truth:
     """Draws of the posterior after the first ``length`` observations, ``2 draws`` and ``draws`` of them.
 
     Notes
     -----
-    Linear chains with Gaussian rewards: exact, independent draws of the dense posterior. Elsewhere Markov chains of ten
-    draws each, thinned until R-hat is below 1.03 or the longest thinning is reached: near independent draws.
+    Of a shared parameter with Gaussian rewards: draws of the prior's ``pool``, reweighted. Linear chains with Gaussian
+    rewards: exact, independent draws of the dense posterior. Elsewhere Markov chains of ten draws each, thinned until
+    R-hat is below 1.03 or the longest thinning is reached: near independent draws.
     """
-    bandit, X, actions, rewards = history.problem, *(part[:length] for part in history[1:])
+    bandit, actions = history.problem, history.actions[:length]
+    X, rewards = history.contexts[:length], history.rewards[:length]
     K, model = bandit.num_actions, bandit.reward_model
+    if bandit.features == "shared":
+        if pool is None or not isinstance(model, GaussianReward):
+            raise ValueError(f"history must have a pool and Gaussian rewards where features are shared, got {model!r}")
+        played = X[np.arange(length), actions]
+        theta, effective = sample_pool(pool, played, rewards, model.noise_std, 3 * draws, rng)
+        return Truth(theta[: 2 * draws], theta[2 * draws :], "pool", effective_draws=effective)
     if isinstance(bandit.prior, LinearDiffusionPrior) and isinstance(model, GaussianReward):
         dense = JointPosterior(bandit.prior, K, model.noise_std)
         for x, a, y in zip(X, actions.tolist(), rewards.tolist(), strict=True):
             dense.update(x, a, y)
-        sample = np.array([dense.sample_parameters(rng).ravel() for _ in range(3 * draws)])
-        return Truth(sample[: 2 * draws], sample[2 * draws :], 1.0)
+        sample = dense.sample_parameters(rng, size=3 * draws).reshape(3 * draws, -1)
+        return Truth(sample[: 2 * draws], sample[2 * draws :], "dense")
     own = max(-(-draws // _KEPT), _FEWEST)  # chains of the control; the truth has twice as many
     thin = _THIN
     while True:
@@ -148,4 +227,4 @@ def true_posterior(history: History, length: int, draws: int, rng: np.random.Gen
         thin *= 2
     D = K * bandit.dim
     first, second = (part.reshape(-1, D) for part in (found.values[:, own:], found.values[:, :own]))  # share no chain
-    return Truth(first[: 2 * draws], second[:draws], r_hat)
+    return Truth(first[: 2 * draws], second[:draws], "chains", r_hat)

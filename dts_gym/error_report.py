@@ -11,7 +11,7 @@ import numpy as np
 
 from dts_gym.archives import write_atomically
 from dts_gym.arrays import Array
-from dts_gym.error_problems import METHODS, R_HAT_LIMIT
+from dts_gym.error_problems import METHODS
 from dts_gym.figures import COLOURS
 from dts_gym.posterior_error import CONTROL, ErrorRecord, PosteriorErrors
 from dts_gym.report import Style, layout, plus_minus, standard_error
@@ -36,10 +36,11 @@ class ErrorSummary:
     mean_error, covariance_error, energy : of `ErrorRecord`, as (mean, standard error).
     noise_floor : root mean square of ``energy`` under draws of the truth.
     z_score : of ``energy``: the histories' scores, summed, over the root of their number.
-    r_hat : the worst.
+    sampler : of the truth.
+    r_hat, effective_draws : the worst.
     mean_excess, covariance_excess : what the errors have beyond chance: roots of mean squares less the control's.
     grade : "floor" where ``z_score`` does not tell the draws from the truth's, "close" where it does but neither
-        excess is above a quarter, else "off"; "no truth" where Markov chains have not converged.
+        excess is above a quarter, else "off"; "no truth" where one of the truths is not to be trusted.
     """
 
     problem: str
@@ -51,7 +52,9 @@ class ErrorSummary:
     energy: tuple[float, float]
     noise_floor: float
     z_score: float
+    sampler: str
     r_hat: float
+    effective_draws: float
     mean_excess: float
     covariance_excess: float
     grade: Grade
@@ -73,7 +76,7 @@ def error_table(errors: PosteriorErrors, style: Style = "text") -> str:
     errors : of `posterior_error`.
     style : "text" or "markdown".
     """
-    header = ("problem", "n", "method", "mean error", "cov. error", "energy distance", "floor", "z", "R-hat", "grade")
+    header = ("problem", "n", "method", "mean error", "cov. error", "energy distance", "floor", "z", "truth", "grade")
     rows = [
         (
             row.problem,
@@ -84,7 +87,7 @@ def error_table(errors: PosteriorErrors, style: Style = "text") -> str:
             plus_minus(*row.energy) if row.histories > 1 else f"{row.energy[0]:.4f}",
             f"{row.noise_floor:.4f}",
             f"{row.z_score:.1f}",
-            f"{row.r_hat:.3f}" + ("!" if row.grade == "no truth" else ""),
+            _truth(row) + ("!" if row.grade == "no truth" else ""),
             row.grade,
         )
         for row in summarise(errors)
@@ -181,11 +184,10 @@ def _panel(axes: Axes, rows: list[ErrorSummary], colours: dict[str, str], bottom
 def _summary(records: list[ErrorRecord], control: list[ErrorRecord]) -> ErrorSummary:
     H, first = len(records), records[0]
     z = sum(record.z_score for record in records) / math.sqrt(H)
-    r_hat = max(record.r_hat for record in records)
     mean_excess = _excess([r.mean_error for r in records], [r.mean_error for r in control])
     covariance_excess = _excess([r.covariance_error for r in records], [r.covariance_error for r in control])
     grade: Grade = "close" if max(mean_excess, covariance_excess) <= _CLOSE else "off"
-    if r_hat > R_HAT_LIMIT:
+    if not all(record.trusted for record in records):
         grade = "no truth"
     elif z < _APART:
         grade = "floor"
@@ -199,11 +201,20 @@ def _summary(records: list[ErrorRecord], control: list[ErrorRecord]) -> ErrorSum
         energy=_mean([record.energy for record in records]),
         noise_floor=math.sqrt(sum(record.noise_floor**2 for record in records)) / H,
         z_score=z,
-        r_hat=r_hat,
+        sampler=first.sampler,
+        r_hat=max(record.r_hat for record in records),
+        effective_draws=min(record.effective_draws for record in records),
         mean_excess=mean_excess,
         covariance_excess=covariance_excess,
         grade=grade,
     )
+
+
+def _truth(row: ErrorSummary) -> str:
+    """The truth's sampler with what tells how far to trust it."""
+    if row.sampler == "chains":
+        return f"chains, R-hat {row.r_hat:.3f}"
+    return f"pool, ESS {row.effective_draws:.0f}" if row.sampler == "pool" else row.sampler
 
 
 def _mean(values: list[float]) -> tuple[float, float]:

@@ -64,10 +64,11 @@ class JointPosterior:
         """``x' E[theta_a]`` of all actions: (K,) or (n, K)."""
         return np.asarray(contexts @ self._mean.reshape(self.num_actions, self.dim).T)
 
-    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
-        """One posterior draw of all actions' parameters, (K, d)."""
-        noise = scale * rng.standard_normal(self._root.shape[1])
-        return (self._mean + self._root @ noise).reshape(self.num_actions, self.dim)
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d)."""
+        lead = () if size is None else (size,)
+        noise = scale * rng.standard_normal((*lead, self._root.shape[1]))
+        return np.asarray((self._mean + noise @ self._root.T).reshape(*lead, self.num_actions, self.dim))
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d), action-major."""

@@ -209,17 +209,17 @@ class LaplacePosterior:
             self._known[scale] = mean, off.swapaxes(1, 2) @ off / _MOMENT_DRAWS, others.mean(axis=0), cov0
         return self._known[scale]
 
-    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
-        """One posterior draw of all actions' parameters, (K, d): for small K."""
-        P, d = len(self.table), self.table.dim
-        played, others = self._draws(1, self.num_actions - P, rng, scale)
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d): for small K."""
+        K, P, d, n = self.num_actions, len(self.table), self.table.dim, 1 if size is None else size
+        played, others = self._draws(n, n * (K - P), rng, scale)
         noise = rng.standard_normal((len(others), self._roots[0].shape[1]))
-        theta = np.empty((self.num_actions, d))
-        new = np.ones(self.num_actions, dtype=bool)
+        theta = np.empty((n, K, d))
+        new = np.ones(K, dtype=bool)
         new[self.table.actions] = False
-        theta[self.table.actions] = played[:, 0]
-        theta[new] = others + scale * noise @ self._roots[0].T
-        return theta
+        theta[:, self.table.actions] = played.swapaxes(0, 1)
+        theta[:, new] = (others + scale * noise @ self._roots[0].T).reshape(n, K - P, d)
+        return theta[0] if size is None else theta
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K, by Monte Carlo."""

@@ -149,8 +149,10 @@ class MixturePosterior:
         root = table.basis @ (vectors * np.sqrt(values.clip(0.0))[:, None, :])
         return self.prior.means[c] + (table.beta[slots] * reached) @ table.basis.T, root
 
-    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
-        """One posterior draw of all actions' parameters, (K, d): for small K."""
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d): for small K."""
+        if size is not None:
+            return np.stack([self.sample_parameters(rng, scale) for _ in range(size)])
         K, d = self.num_actions, self.prior.means.shape[1]
         components = np.searchsorted(self.prior.weights.cumsum()[:-1], rng.random(K), side="right")
         components[self.tables[0].actions] = self._components(rng)

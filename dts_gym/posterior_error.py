@@ -24,10 +24,20 @@ import numpy as np
 import dts_gym
 from dts_gym.archives import write_atomically
 from dts_gym.arrays import Array, integer
+from dts_gym.denoiser_training import torch_on
 from dts_gym.energy import energy_score
-from dts_gym.error_problems import PROBLEMS, ErrorProblem, make_history, true_posterior
+from dts_gym.error_problems import (
+    ALL_PROBLEMS,
+    GROUPS,
+    PROBLEMS,
+    ErrorProblem,
+    make_history,
+    pretrained_pool,
+    true_posterior,
+)
 from dts_gym.jobs import checked_seeds
 from dts_gym.pool import open_pool
+from dts_gym.prior_pool import PriorPool
 from dts_gym.registry import make_agent
 from dts_gym.runner import progress_bar
 from dts_gym.seeding import seed_sequence
@@ -46,7 +56,7 @@ class ErrorSettings:
 
     Parameters
     ----------
-    problems : names in `PROBLEMS`.
+    problems : names in `ALL_PROBLEMS`.
     observations : numbers of observations, ascending.
     seeds : one history each, of every problem.
     draws : of a method's posterior; the truth has twice as many.
@@ -70,7 +80,11 @@ class ErrorRecord:
         covariance), over the root of the dimension K d.
     covariance_error : Frobenius norm of the whitened covariance less the identity, over the root of the dimension.
     energy, noise_floor, z_score : of `dts_gym.energy.energy_score`.
-    r_hat : the worst of the truth's Markov chains, 1 where its draws are independent.
+    sampler : of the truth: "dense" (independent draws of the dense posterior), "chains" (Markov chains) or "pool"
+        (many draws of the prior, reweighted).
+    r_hat : the worst of the truth's Markov chains, else 1.
+    effective_draws : the effective sample size of the truth's pool, else infinite.
+    trusted : whether the truth is one.
     """
 
     problem: str
@@ -82,7 +96,10 @@ class ErrorRecord:
     energy: float
     noise_floor: float
     z_score: float
+    sampler: str
     r_hat: float
+    effective_draws: float
+    trusted: bool
 
 
 @dataclass(frozen=True)
@@ -103,11 +120,13 @@ def posterior_error(
     num_workers: int = 1,
     progress: bool = False,
 ) -> PosteriorErrors:
-    """Hold the draws of every method of dTS against the true posterior.
+    """Hold posterior draws of every method against the true posterior.
 
     Parameters
     ----------
-    problems : names, of "linear", "mlp", "bernoulli", "poisson", "mlp-bernoulli".
+    problems : names, of "linear", "mlp", "bernoulli", "poisson", "mlp-bernoulli"; and of shapes, to which a prior is
+        pre-trained first (with torch): "cross", "rays", "triangles", "swirl", "H", "corners" (all six: "planar") and
+        "swiss-roll".
     observations : numbers of observations at which an agent's draws are looked at while it learns a history.
     seeds : how many histories a problem, or their seeds.
     draws : of each method, at least 50; of the truth twice as many.
@@ -122,13 +141,16 @@ def posterior_error(
 
     Notes
     -----
-    A truth whose chains have an R-hat above 1.05 is no truth: its records say so by their ``r_hat``, and the table
-    and the verdict pass no judgement on them.
+    A truth whose chains have an R-hat above 1.05 is no truth, nor is one whose pool has an effective sample size below
+    its draws: its records say so by ``trusted``, and the table and the verdict pass no judgement on them. Shapes: the
+    truth is that of the pre-trained prior, whatever it has learned of the shape.
 
     Raises
     ------
     ValueError
         If a problem is unknown, a number is out of range or given twice, or ``out`` holds something.
+    ImportError
+        If a problem is a shape and torch is not installed.
 
     Examples
     --------
@@ -137,41 +159,51 @@ def posterior_error(
     ['truth', 'closed form', 'deck', 'linearised', '32 particles']
     """
     settings = ErrorSettings(
-        problems=_different("problems", problems, _known),
+        problems=_different("problems", _ungrouped(problems), _known),
         observations=tuple(sorted(_different("observations", observations, lambda n: integer("observations", n, 1)))),
         seeds=checked_seeds("seeds", seeds),
         draws=integer("draws", draws, 50),
     )
-    workers, folder = integer("num_workers", num_workers, 1), _new_folder(out, settings)
-    jobs = [(name, seed) for name in settings.problems for seed in settings.seeds]
+    workers = integer("num_workers", num_workers, 1)
+    if any(ALL_PROBLEMS[name].shape for name in settings.problems):
+        torch_on("cpu")
+    folder = _new_folder(out, settings)
+    total = len(settings.problems) * len(settings.seeds)
     found: list[ErrorRecord] = []
-    for records in progress_bar(_results(settings, jobs, workers), progress, len(jobs), "histories"):
+    for records in progress_bar(_results(settings, workers), progress, total, "histories"):
         found = sorted([*found, *records], key=lambda record: _place(settings, record))
         if folder is not None:
             write_records(folder / "errors.csv", found)
     return PosteriorErrors(settings, tuple(found))
 
 
-def history_errors(problem: ErrorProblem, observations: Sequence[int], seed: int, draws: int) -> list[ErrorRecord]:
-    """The records of one history, ``observations`` ascending: the work of `posterior_error`, for any problem."""
+def history_errors(
+    problem: ErrorProblem, observations: Sequence[int], seed: int, draws: int, pool: PriorPool | None = None
+) -> list[ErrorRecord]:
+    """The records of one history, ``observations`` ascending: the work of `posterior_error`, for any problem.
+
+    ``pool`` is of `pretrained_pool` for a problem with a shape, None for the others.
+    """
     root = np.random.SeedSequence(seed, spawn_key=(_KEY, zlib.crc32(problem.name.encode())))
-    history = make_history(problem, observations[-1], root)
+    history = make_history(problem, observations[-1], root, None if pool is None else pool.prior)
     agents: dict[str, PosteriorAgent[Any]] = {
-        method.label: make_agent("dTS", history.problem, seed=seed_sequence(root, "agent"), **method.settings)  # type: ignore[misc]
+        method.label: make_agent(method.agent, history.problem, seed=seed_sequence(root, "agent"), **method.settings)  # type: ignore[misc]
         for method in problem.methods
     }
     records, start = [], 0
     for n in observations:
-        truth = true_posterior(history, n, draws, _numbered(root, "parameters", n))
+        truth = true_posterior(history, n, draws, _numbered(root, "parameters", n), pool)
         compared = {CONTROL: truth.control}
         for label, agent in agents.items():
             agent.update(*(part[start:n] for part in history[1:]))
-            compared[label] = np.array([agent.sample_parameters().ravel() for _ in range(draws)])
+            compared[label] = agent.sample_parameters(draws).reshape(draws, -1)
         whitener = _Whitener(truth.draws)
         for label, sample in compared.items():
             score = energy_score(sample, truth.draws, _numbered(root, "split", n))
             errors = whitener.errors(sample)
-            records.append(ErrorRecord(problem.name, n, label, seed, *errors, *score, truth.r_hat))
+            trust = truth.sampler, truth.r_hat, truth.effective_draws, truth.trusted
+            numbers = *errors, score.distance, score.noise_floor, score.z_score
+            records.append(ErrorRecord(problem.name, n, label, seed, *numbers, *trust))
         start = n
     return records
 
@@ -201,14 +233,23 @@ class _Whitener:
         return float(np.linalg.norm(white.mean(axis=0))) / D**0.5, float(np.linalg.norm(excess)) / D**0.5
 
 
-def _results(settings: ErrorSettings, jobs: Sequence[tuple[str, int]], num_workers: int) -> Iterator[list[ErrorRecord]]:
-    asked = [(PROBLEMS[name], settings.observations, seed, settings.draws) for name, seed in jobs]
-    with open_pool(num_workers=num_workers) as pool:
-        yield from pool(history_errors, asked)
+def _results(settings: ErrorSettings, num_workers: int) -> Iterator[list[ErrorRecord]]:
+    """Histories as they are done: of problems whose priors are drawn together, then shape by shape.
+
+    Priors are learned here, not in the workers: once, and with the same threads whatever their number.
+    """
+    problems = [ALL_PROBLEMS[name] for name in settings.problems]
+    drawn = [problem for problem in problems if problem.shape is None]
+    with open_pool(num_workers=num_workers) as work:
+        for group in ([drawn] if drawn else []) + [[problem] for problem in problems if problem.shape is not None]:
+            pool = None if group[0].shape is None else pretrained_pool(group[0], settings.draws)
+            rest = settings.draws, pool
+            asked = [(problem, settings.observations, seed, *rest) for problem in group for seed in settings.seeds]
+            yield from work(history_errors, asked)
 
 
 def _place(settings: ErrorSettings, record: ErrorRecord) -> tuple[int, ...]:
-    methods = [CONTROL, *(method.label for method in PROBLEMS[record.problem].methods)]
+    methods = [CONTROL, *(method.label for method in ALL_PROBLEMS[record.problem].methods)]
     return (
         settings.problems.index(record.problem),
         record.observations,
@@ -224,9 +265,14 @@ def _numbered(seed: np.random.SeedSequence, purpose: str, number: int) -> np.ran
 
 
 def _known(name: Any) -> str:
-    if name not in PROBLEMS:
-        raise ValueError(f"problems must be among {', '.join(PROBLEMS)}, got {name!r}")
+    if name not in ALL_PROBLEMS:
+        raise ValueError(f"problems must be among {', '.join([*ALL_PROBLEMS, *GROUPS])}, got {name!r}")
     return str(name)
+
+
+def _ungrouped(names: Any) -> Any:
+    """Names of groups as those of their problems."""
+    return names if isinstance(names, str) else [part for name in names for part in GROUPS.get(name, (name,))]
 
 
 def _different(name: str, values: Any, check: Any) -> tuple[Any, ...]:
@@ -251,7 +297,7 @@ def _new_folder(out: str | os.PathLike[str] | None, settings: ErrorSettings) -> 
     path.mkdir(parents=True, exist_ok=True)
     content = {
         "settings": asdict(settings),
-        "problems": [asdict(PROBLEMS[name]) for name in settings.problems],
+        "problems": [asdict(ALL_PROBLEMS[name]) for name in settings.problems],
         "version": dts_gym.__version__,
         "command": shlex.join(sys.argv),
     }

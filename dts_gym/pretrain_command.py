@@ -1,15 +1,16 @@
-"""``dts-gym pretrain``: a prior file from a file of parameter vectors or from MovieLens ratings."""
+"""``dts-gym pretrain``: a prior file from a file of parameter vectors, from a shape or from MovieLens ratings."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 
 from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.datasets.factorisation import cached_factors
+from dts_gym.datasets.shapes import Shape, sample_shape
 from dts_gym.pretraining import fit
 from dts_gym.prior_report import prior_figure, prior_report
 from dts_gym.priors import as_linear
@@ -26,6 +27,8 @@ def run_pretrain(
     errors: bool = False,
     rank: int = 5,
     min_ratings: int = 20,
+    size: int = 10_000,
+    dim: int | None = None,
     test: float = 0.2,
     figure: Path | None = None,
     schedule: Schedule = "cosine",
@@ -38,7 +41,9 @@ def run_pretrain(
 
     Parameters
     ----------
-    data : a .npy or .csv file of vectors, one a row, or MovieLens: a release's name, a zip, a folder or a ratings file.
+    data : a .npy or .csv file of vectors, one a row; or a shape's name, as SyntheticBandit-v0 takes it, for draws of
+        the shape: by default the past parameters of that environment; or MovieLens: a release's name, a zip, a folder
+        or a ratings file.
     out : the .safetensors file to write.
     depth : links of the chain.
     branch : levels above it are shared by all actions; the depth unless given, actions are independent; "auto": that
@@ -47,6 +52,8 @@ def run_pretrain(
     errors : of MovieLens, learn the factors without their errors, of variance noise_std^2 / ratings.
     rank : of MovieLens, factors a movie.
     min_ratings : of MovieLens, movies with fewer ratings are left out.
+    size : of a shape, how many vectors are drawn.
+    dim : of a shape, at least 2; its own unless given.
     test : share of the vectors that are kept from training for the report; 0 for none.
     figure : a PNG to draw, of the prior beside these vectors.
     schedule : of noise.
@@ -64,7 +71,12 @@ def run_pretrain(
         raise ValueError(f"test must be a share in [0, 1), got {test}")
     if not out.parent.is_dir():
         raise ValueError(f"out must be a file in a folder that exists, got {str(out)!r}")
-    theta, covs = _vectors(data, rank, min_ratings, errors, progress)
+    if data in get_args(Shape):
+        # As `SyntheticBanditEnv` draws its past parameters: what TunedTS and MixTS fit is what this learns from.
+        rng = stream(seed, "past-parameters")
+        theta, covs = sample_shape(cast(Shape, data), rng, integer("size", size, 1), dim), None
+    else:
+        theta, covs = _vectors(data, rank, min_ratings, errors, progress)
     if noise_cov is not None:
         covs = _npy(noise_cov)
     order = stream(seed, "split").permutation(len(theta))

@@ -18,8 +18,8 @@ class Engine(Protocol):
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
 
-    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
-        """One posterior draw, (1, d)."""
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws, one (1, d) or ``size`` of them (size, 1, d)."""
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (1, d) and covariance (d, d)."""
@@ -72,9 +72,9 @@ class SharedParameterPosterior:
         """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
         return np.asarray((contexts @ self.moments()[0]).argmax(axis=-1))
 
-    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0) -> Array:
-        """One posterior draw, (d,)."""
-        return np.asarray(self.engine.sample_parameters(rng, scale)[0])
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws, one (d,) or ``size`` of them (size, d)."""
+        return np.asarray(self.engine.sample_parameters(rng, scale, size)[..., 0, :])
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (d,) and covariance (d, d)."""

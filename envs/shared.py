@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -11,10 +10,9 @@ import numpy as np
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import LinkKind, RewardKind, chain_of, rewards_of
 from dts_gym.envs.vector import vector_maker
+from dts_gym.features import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.priors import Prior
 from dts_gym.problem import BanditInstance, BanditProblem
-
-FeatureLaw = Literal["cube", "ball"]
 
 
 class SharedDiffusionBanditEnv(BanditEnv):
@@ -91,22 +89,3 @@ class SharedDiffusionBanditEnv(BanditEnv):
 
 
 make_vector = vector_maker(SharedDiffusionBanditEnv)
-
-
-def checked_feature_law(value: FeatureLaw) -> FeatureLaw:
-    """``value``, which must be the name of a law of features, or ValueError."""
-    if value not in get_args(FeatureLaw):
-        raise ValueError(f"feature_law must be one of {get_args(FeatureLaw)}, got {value!r}")
-    return value
-
-
-def draw_features(law: FeatureLaw, shape: tuple[int, ...], rng: np.random.Generator, count: int) -> Observation:
-    """Vectors along the last axis of (count, *shape), uniform on the cube [-1, 1]^d or in the unit ball."""
-    if law == "cube":
-        return rng.uniform(-1.0, 1.0, (count, *shape)).astype(np.float32)
-    directions, radii = np.empty((count, *shape)), np.empty((count, *shape[:-1], 1))
-    for row in range(count):  # in turn, as they would be drawn one by one
-        rng.standard_normal(out=directions[row])
-        rng.random(out=radii[row])
-    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    return (directions * radii ** (1 / shape[-1])).astype(np.float32)

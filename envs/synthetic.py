@@ -12,8 +12,8 @@ from dts_gym.arrays import Array, integer
 from dts_gym.datasets.shapes import Shape, sample_shape, shape_dim
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import RewardKind, rewards_of
-from dts_gym.envs.shared import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.envs.vector import vector_maker
+from dts_gym.features import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.fitting import fit_linear_chain
 from dts_gym.prior_cache import cached_fit
 from dts_gym.priors import Prior, as_prior

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from dts_gym import action_posterior
+from dts_gym import BanditProblem, BernoulliReward, DiffusionPrior, GaussianReward, action_posterior, make_agent
+from dts_gym.ddpm import DenoiserNetwork
+from dts_gym.energy import energy_score
 from dts_gym.joint import JointPosterior
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.priors import LinearDiffusionPrior, random_linear_prior, random_mlp_prior
+from dts_gym.reverse_process import noise_schedule, reverse_chain
 from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
 
 DRAWS = 5_000
@@ -139,3 +142,45 @@ def test_a_single_action_is_always_chosen(played):
     for chosen in (posterior.thompson(x, rng), posterior.upper_confidence(x, rng), posterior.greedy(x)):
         assert chosen.tolist() == [0] * 20
     assert int(posterior.thompson(x[0], rng)) == 0
+
+
+def ddpm():
+    network = DenoiserNetwork(*(np.ones(shape) for shape in ((4, 2), (1, 4, 4), (1, 4, 4), (2, 4), (2,), (3, 2, 4))))
+    return DiffusionPrior(*reverse_chain(network, noise_schedule(3)))
+
+
+BATCHES = {
+    "closed form": ("dTS", random_linear_prior(2, 2), {}),
+    "independent": ("LinTS", random_linear_prior(2, 2), {}),
+    "joint": ("JointTS", random_linear_prior(2, 2), {}),
+    "expanded": ("GLM-TS", random_linear_prior(2, 2), {}),
+    "particles": ("dTS", random_mlp_prior(2, 2), {"num_particles": 4}),
+    "branched": ("dTS", random_mlp_prior(2, 2), {"num_particles": 4, "branch": 1}),
+    "slice": ("dTS", random_mlp_prior(2, 2), {"approximation": "slice"}),
+    "mixture": ("MixTS", random_linear_prior(2, 2), {"num_components": 2}),
+    "laplace": ("LaplaceDPS", ddpm(), {}),
+}
+
+
+@pytest.mark.parametrize("features", ["disjoint", "shared"])
+@pytest.mark.parametrize("name", BATCHES)
+def test_a_batch_of_draws_has_the_law_of_single_draws(name, features):
+    """Energy distance of 400 draws at once to 800 one by one, z < 4.5; of a batch before the data it is far out."""
+    agent_id, prior, settings = BATCHES[name]
+    if features == "shared" and name == "joint":
+        pytest.skip("JointTS is of a parameter an action")
+    model = BernoulliReward() if name == "expanded" else GaussianReward(0.5)
+    problem = BanditProblem(3, 2, prior, model, features=features)
+    agent, rng = make_agent(agent_id, problem, seed=0, **settings), np.random.default_rng(0)
+    lead = (3, 2) if features == "disjoint" else (2,)
+    before = agent.sample_parameters(400).reshape(400, -1)
+    contexts, actions = rng.uniform(-1, 1, (30, *problem.context_shape)), np.arange(30) % 2  # the third is unplayed
+    agent.update(contexts, actions, actions * (contexts.reshape(30, -1)[:, 0] > 0).astype(float))
+    assert agent.sample_parameters().shape == lead
+    batch = agent.sample_parameters(400)
+    assert batch.shape == (400, *lead)
+    singly = np.array([agent.sample_parameters().ravel() for _ in range(800)])
+    assert energy_score(batch.reshape(400, -1), singly, rng).z_score < 4.5
+    assert energy_score(before, singly, rng).z_score > 6
+    with pytest.raises(ValueError, match="size must be an integer >= 1, got 0"):
+        agent.sample_parameters(0)

@@ -34,9 +34,9 @@ def test_the_picture_holds_every_curve(tmp_path, agents, seeds):
     picture = image.imread(path)
     assert picture.shape[0] >= 600
     assert picture.shape[1] >= 1000
-    for colour in figures._COLOURS[:agents]:
+    for colour in figures.COLOURS[:agents]:
         assert pixels_of(picture, colour) > 300
-    for colour in figures._COLOURS[agents:-1]:  # the last is black, as text is
+    for colour in figures.COLOURS[agents:-1]:  # the last is black, as text is
         assert pixels_of(picture, colour) == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["regret.png"]
 

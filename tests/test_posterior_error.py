@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import functools
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,10 +13,18 @@ from matplotlib.colors import to_rgb
 
 from dts_gym import error_problems, make_agent, posterior_error, slice_sampling
 from dts_gym.cli import main
+from dts_gym.ddpm import DenoiserNetwork
 from dts_gym.energy import energy_score
-from dts_gym.error_problems import PROBLEMS, make_history, true_posterior
+from dts_gym.error_problems import (
+    PLANAR,
+    PRETRAINED,
+    PROBLEMS,
+    make_history,
+    pretrained_pool,
+    true_posterior,
+)
 from dts_gym.error_report import error_table, summarise, verdict
-from dts_gym.figures import _COLOURS
+from dts_gym.figures import COLOURS
 from dts_gym.joint import JointPosterior
 from dts_gym.links import MLPLink
 from dts_gym.posterior_error import (
@@ -24,7 +34,9 @@ from dts_gym.posterior_error import (
     PosteriorErrors,
     history_errors,
 )
+from dts_gym.prior_pool import draw_pool
 from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, random_linear_prior
+from dts_gym.reverse_process import noise_schedule, reverse_chain
 from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward
 from dts_gym.slice_sampling import slice_sample_rewards
 
@@ -157,7 +169,90 @@ def test_the_closed_form_is_at_the_floor_and_the_deck_is_not():
     deck = [r for r in records if r.method == "deck" and r.observations == 10]
     assert sum(r.z_score for r in deck) / np.sqrt(3) > 10
     assert all(r.energy > 10 * r.noise_floor for r in deck)
-    assert all(r.r_hat == 1.0 for r in records)
+    assert all((r.sampler, r.r_hat, r.effective_draws, r.trusted) == ("dense", 1.0, np.inf, True) for r in records)
+
+
+def ddpm_pool(size, depth=8):
+    """Of a denoising diffusion prior whose data are N(0, I), with the exact denoiser: a posterior is in closed form."""
+    shapes = ((2, 2), (1, 2, 2), (1, 2, 2), (2, 2), (2,), (depth, 2, 2))
+    network, bars = DenoiserNetwork(*(np.zeros(shape) for shape in shapes)), noise_schedule(depth)
+    prior = DiffusionPrior(*reverse_chain(network, bars, (1 - bars)[:, None, None] * np.eye(2)), branch=depth)
+    return draw_pool(prior, size, np.random.default_rng(0))
+
+
+def test_the_truth_of_a_shared_parameter_is_conjugate():
+    """Of N(0, I) data: the posterior's precision is I + X'X. Five moments of 8000 draws, |z| < 4.5; a pool that is too
+    small for its draws is no truth."""
+    pool = ddpm_pool(200_000)
+    history = make_history(PRETRAINED["cross"], 50, np.random.SeedSequence(1), pool.prior)
+    assert np.linalg.norm(history.contexts, axis=2).max() <= 1 < np.sqrt(2) * np.abs(history.contexts).max()
+    X, y = history.contexts[np.arange(20), history.actions[:20]], history.rewards[:20]
+    cov = np.linalg.inv(np.eye(2) + X.T @ X)
+    truth = true_posterior(history, 20, 4000, np.random.default_rng(0), pool)
+    assert (truth.sampler, truth.r_hat, truth.trusted) == ("pool", 1.0, True)
+    assert truth.draws.shape == (8000, 2)
+    assert not set(truth.draws[:, 0]) & set(truth.control[:, 0])
+    for sample in (truth.draws, truth.control):
+        white = np.linalg.solve(np.linalg.cholesky(cov), (sample - cov @ X.T @ y).T).T
+        z = np.array([*white.mean(axis=0), *(np.square(white).mean(axis=0) - 1) / 2**0.5, white.prod(axis=1).mean()])
+        assert np.abs(z).max() / np.sqrt(1 / len(sample) + 1 / truth.effective_draws) < 4.5
+    few = true_posterior(history, 20, 4000, np.random.default_rng(0), ddpm_pool(3000))
+    assert few.effective_draws < 3000
+    assert not few.trusted
+    with pytest.raises(ValueError, match="must have a pool"):
+        true_posterior(history, 20, 50, np.random.default_rng(0))
+
+
+def test_laplace_dps_is_a_method_of_shapes_and_off():
+    """Exact denoisers of normal data: statistical surrogates are the links, so that one particle is exact; three
+    histories, their z-scores' sum below 4.5 sqrt(3). LaplaceDPS counts the evidence on every level."""
+    pool = ddpm_pool(240_000)
+    records = [r for seed in range(3) for r in history_errors(PRETRAINED["cross"], (5, 30), seed, 400, pool)]
+    assert [r.method for r in records[:6]] == [
+        CONTROL, "LaplaceDPS", "deck", "linearised", "8 particles", "32 particles",
+    ]  # fmt: skip
+    z = {
+        (m, n): sum(r.z_score for r in records if (r.method, r.observations) == (m, n)) / np.sqrt(3)
+        for m in {r.method for r in records}
+        for n in (5, 30)
+    }
+    for method in (CONTROL, "linearised", "8 particles", "32 particles"):
+        assert max(z[method, 5], z[method, 30]) < 4.5
+    assert (z["LaplaceDPS", 5] + z["LaplaceDPS", 30]) / np.sqrt(2) > 6
+    assert all(r.sampler == "pool" and r.trusted for r in records)
+    again = history_errors(PRETRAINED["cross"], (5, 30), 2, 400, pool)
+    assert records[-len(again) :] == again
+
+
+def test_shapes_are_asked_for_by_name_and_need_torch(tmp_path, monkeypatch):
+    assert not set(PROBLEMS) & set(PRETRAINED)
+    assert set(PLANAR) == {"cross", "rays", "triangles", "swirl", "H", "corners"}
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"pip install 'dts-gym\[torch\]'"):
+        posterior_error.posterior_error(["linear", "planar"], out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ValueError, match="problem must have a shape, got 'linear'"):
+        pretrained_pool(PROBLEMS["linear"], 50)
+    with pytest.raises(ValueError, match="link of 'cross' must be drawn"):
+        make_history(PRETRAINED["cross"], 5, np.random.SeedSequence(0))
+
+
+def test_a_prior_is_learned_once_a_shape(monkeypatch):
+    """The same records from one process and from two."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    learned = []
+
+    def fit(theta, depth, **settings):
+        learned.append((theta.shape, depth, settings["schedule"]))
+        return fully(theta, 6, **settings)
+
+    fully = functools.partial(error_problems.fit, max_steps=100, hidden=8)
+    monkeypatch.setattr(error_problems, "fit", fit)
+    asked = dict(problems=["rays", "linear"], observations=[3], seeds=2, draws=50)
+    one, two = (posterior_error.posterior_error(**asked, num_workers=workers) for workers in (1, 2))
+    assert one.records == two.records
+    assert [record.problem for record in one.records] == ["rays"] * 12 + ["linear"] * 10
+    assert learned == [((10_000, 2), 100, "constant")] * 2
 
 
 def test_linearised_is_one_particle():
@@ -195,14 +290,15 @@ def test_a_truth_of_independent_parts_that_says_when_it_is_none(monkeypatch):
 
 
 def made_up(errors, histories=4):
-    """Records of the control and one method, from (mean error, covariance error, z, R-hat)."""
+    """Records of the control and one method, from (mean error, covariance error, z, R-hat) of Markov chains."""
     records = []
     for n, (mean, cov, z, r_hat) in errors.items():
         for method, numbers in (
             (CONTROL, (0.1, 0.2, 0.001, 0.004, 0.0)),
             ("deck", (mean, cov, 0.01 * z, 0.004, z)),
         ):
-            records += [ErrorRecord("linear", n, method, seed, *numbers, r_hat) for seed in range(histories)]
+            truth = "chains", r_hat, np.inf, r_hat < 1.05
+            records += [ErrorRecord("linear", n, method, seed, *numbers, *truth) for seed in range(histories)]
     return PosteriorErrors(ErrorSettings(("linear",), tuple(errors), tuple(range(histories)), 100), tuple(records))
 
 
@@ -216,7 +312,7 @@ def test_grades_follow_from_the_numbers():
     assert rows[10].mean_excess == pytest.approx(np.sqrt(0.03))
     assert "deck: floor at n = 1; close at n = 10; off at n = 100 (0.57); no truth at n = 1000" in verdict(errors)
     assert "linear: none" in verdict(errors)
-    assert "1.100!" in error_table(errors)
+    assert "chains, R-hat 1.100!" in error_table(errors)
     assert "linear: deck" in verdict(made_up(few))
 
 
@@ -227,6 +323,7 @@ def test_grades_follow_from_the_numbers():
         ({"problems": "linear"}, "problems must be a list, got 'linear'"),
         ({"problems": []}, "problems must be at least one"),
         ({"problems": ["mlp", "mlp"]}, "none of them twice"),
+        ({"problems": ["planar", "cross"]}, "none of them twice"),
         ({"observations": [10, 0]}, "observations must be an integer >= 1, got 0"),
         ({"observations": [10, 10]}, "observations must be at least one, none of them twice"),
         ({"seeds": 0}, "seeds must be an integer >= 1, got 0"),
@@ -252,7 +349,7 @@ def test_the_command_keeps_what_it_prints(tmp_path, capsys):
     ]  # fmt: skip
     with open(out / "errors.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    texts = {"problem": str, "observations": int, "method": str, "seed": int}
+    texts = {"problem": str, "observations": int, "method": str, "seed": int, "sampler": str, "trusted": "True".__eq__}
     records = tuple(ErrorRecord(**{k: texts.get(k, float)(v) for k, v in row.items()}) for row in rows)
     errors = PosteriorErrors(ErrorSettings(("poisson", "linear"), (2, 10), (0, 1), 50), records)
     assert (out / "table.txt").read_text() == f"{error_table(errors)}\n{verdict(errors)}"
@@ -265,7 +362,7 @@ def test_the_command_keeps_what_it_prints(tmp_path, capsys):
     assert settings["settings"]["draws"] == 50
     assert settings["problems"][0]["scale"] == 0.5
     picture = image.imread(out / "posterior-error.png")[..., :3]
-    for colour in (*_COLOURS[:6], "0.85"):  # five methods of Poisson, one more of the linear problem, the floor
+    for colour in (*COLOURS[:6], "0.85"):  # five methods of Poisson, one more of the linear problem, the floor
         assert (np.abs(picture - np.array(to_rgb(colour))).max(axis=-1) < 0.02).sum() > 50
     assert main(["posterior-error", *SMALL, "--out", str(out)]) == 2
     assert "out must be a new or empty folder" in capsys.readouterr().err
@@ -274,10 +371,10 @@ def test_the_command_keeps_what_it_prints(tmp_path, capsys):
 def test_what_is_done_is_kept_when_stopped(tmp_path, monkeypatch, capsys):
     whole = posterior_error.history_errors
 
-    def stopped(problem, observations, seed, draws):
+    def stopped(problem, observations, seed, draws, pool):
         if seed == 1:
             raise KeyboardInterrupt
-        return whole(problem, observations, seed, draws)
+        return whole(problem, observations, seed, draws, pool)
 
     monkeypatch.setattr(posterior_error, "history_errors", stopped)
     arguments = ["--problems", "linear", "--observations", "1", "--seeds", "2", "--draws", "50", "--no-progress"]

@@ -3,10 +3,11 @@
 import subprocess
 import sys
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
-from dts_gym import load_prior
+from dts_gym import load_prior, pretrain_command
 from dts_gym.datasets.shapes import sample_shape
 from dts_gym.ddpm import DenoiserLink
 from dts_gym.deconvolution import clean_moments, matched_shrinkage
@@ -271,6 +272,29 @@ def test_a_bad_csv_file_is_refused(content, message, tmp_path):
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         run_pretrain(str(tmp_path / "x.csv"), tmp_path / "p.safetensors", progress=False)
+
+
+def test_the_command_learns_the_past_of_a_shape(tmp_path, monkeypatch):
+    """The vectors are those that the environment of that shape shows as its past, in some order."""
+    seen = []
+
+    def no_fit(theta, *_, **__):
+        seen.append(theta)
+        return LinearDiffusionPrior([np.eye(theta.shape[1])], [np.eye(theta.shape[1])] * 2)
+
+    monkeypatch.setattr(pretrain_command, "fit", no_fit)
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    for options, settings in (
+        ({}, {}),
+        ({"size": 30, "dim": 3, "seed": 7}, {"num_past": 30, "dim": 3, "past_seed": 7}),
+    ):
+        run_pretrain("cross", tmp_path / "p.safetensors", test=0.0, **options)
+        past = gym.make("SyntheticBandit-v0", shape="cross", **settings).unwrapped.problem.past_parameters
+        np.testing.assert_array_equal(np.sort(seen[-1], axis=0), np.sort(past, axis=0))
+    assert seen[0].shape == (10_000, 2)
+    for options, message in (({"size": 0}, "size must be an integer >= 1, got 0"), ({"dim": 1}, "dim must be an")):
+        with pytest.raises(ValueError, match=message):
+            run_pretrain("cross", tmp_path / "p.safetensors", **options)
 
 
 def test_bad_arguments_of_the_command_are_refused(tmp_path):

@@ -1,0 +1,29 @@
+"""Laws of contexts and features."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+FeatureLaw = Literal["cube", "ball"]
+
+
+def checked_feature_law(value: FeatureLaw) -> FeatureLaw:
+    """``value``, which must be the name of a law of features, or ValueError."""
+    if value not in get_args(FeatureLaw):
+        raise ValueError(f"feature_law must be one of {get_args(FeatureLaw)}, got {value!r}")
+    return value
+
+
+def draw_features(law: FeatureLaw, shape: tuple[int, ...], rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+    """Vectors along the last axis of (count, *shape), uniform on the cube [-1, 1]^d or in the unit ball."""
+    if law == "cube":
+        return rng.uniform(-1.0, 1.0, (count, *shape)).astype(np.float32)
+    directions, radii = np.empty((count, *shape)), np.empty((count, *shape[:-1], 1))
+    for row in range(count):  # in turn, as they would be drawn one by one
+        rng.standard_normal(out=directions[row])
+        rng.random(out=radii[row])
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    return (directions * radii ** (1 / shape[-1])).astype(np.float32)

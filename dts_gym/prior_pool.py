@@ -1,0 +1,120 @@
+"""A pool of draws of a prior's chain, which rewards reweight: the posterior of one parameter vector, as a truth.
+
+Given ``f_1(psi_1)``, theta is ``N(f_1(psi_1), Sigma_1)``: many draws of the chain down to ``psi_1`` make the prior a
+mixture of as many normal laws, and under Gaussian rewards its posterior is another such mixture, in closed form.
+Nothing of this is the agents': no messages, no surrogates, no guided particles.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dts_gym.arrays import Array, factor, finite_array, integer, positive
+from dts_gym.links import finite_value
+from dts_gym.priors import Prior
+
+_CHUNK = 20_000  # chains that come down together
+
+
+class PriorPool(NamedTuple):
+    """Draws of a prior's chain.
+
+    Attributes
+    ----------
+    prior : of which they are.
+    means : (M, d), ``f_1(psi_1)``, the means of theta given the chain.
+    """
+
+    prior: Prior
+    means: Array
+
+
+class PoolPosterior(NamedTuple):
+    """Draws of a pool's posterior, and how far to trust them.
+
+    Attributes
+    ----------
+    draws : (n, d), independent given the pool.
+    effective_draws : the effective sample size of the pool's weights: what the pool adds to the error of a mean is
+        that of so many independent draws.
+    """
+
+    draws: Array
+    effective_draws: float
+
+
+def draw_pool(prior: Prior, size: int, rng: np.random.Generator) -> PriorPool:
+    """``size`` independent draws of a chain of one link or more, O(size L) evaluations of a link.
+
+    Examples
+    --------
+    >>> from dts_gym.priors import random_linear_prior
+    >>> draw_pool(random_linear_prior(2, 3), 100, np.random.default_rng(0)).means.shape
+    (100, 2)
+    """
+    if not prior.depth:
+        raise ValueError("prior must have a link or more, got none")
+    M = integer("size", size, 2)
+    chain = prior.with_branch(prior.depth)
+    parts = []
+    for start in range(0, M, _CHUNK):
+        psi = chain.sample_chain(rng, min(_CHUNK, M - start))[1]
+        parts.append(finite_value(prior.links[0], psi, "links[0]"))
+    return PriorPool(prior, np.concatenate(parts))
+
+
+def sample_pool(
+    pool: PriorPool, contexts: Array, rewards: Array, noise_std: float, draws: int, rng: np.random.Generator
+) -> PoolPosterior:
+    """Draws of theta from the posterior under Gaussian rewards of mean ``x' theta``.
+
+    Parameters
+    ----------
+    pool : of `draw_pool`.
+    contexts, rewards : (n, d) and (n,), n >= 0.
+    noise_std : of the rewards.
+    draws : how many.
+    rng : of the draws.
+
+    Returns
+    -------
+    PoolPosterior
+
+    Notes
+    -----
+    Consistent in the size of the pool, which the rewards reweight by their exact marginal likelihood given
+    ``f_1(psi_1)``; the step from there to theta is exact, also for a singular ``Sigma_1``. So the weights need not
+    find theta itself, only the neighbourhood that ``Sigma_1`` reaches. O(M d^2).
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, a value not finite or a number out of its range.
+
+    Examples
+    --------
+    >>> from dts_gym.priors import random_linear_prior
+    >>> rng = np.random.default_rng(0)
+    >>> pool = draw_pool(random_linear_prior(2, 3), 1000, rng)
+    >>> found = sample_pool(pool, np.eye(2), np.ones(2), 1.0, 50, rng)
+    >>> found.draws.shape, 50 < found.effective_draws <= 1000
+    ((50, 2), True)
+    """
+    f, root = pool.means, factor(pool.prior.covariances[0])  # (M, d), (d, r)
+    X = finite_array("contexts", contexts, (None, pool.prior.dim))
+    y = finite_array("rewards", rewards, (len(X),))
+    variance, n = positive("noise_std", noise_std) ** 2, integer("draws", draws, 1)
+    G, h = X.T @ X / variance, X.T @ y / variance
+    # Around f, theta = f + root e with e standard normal; its posterior given f is N(f + C r, C), r = h - G f.
+    chol = np.linalg.cholesky(np.eye(root.shape[1]) + root.T @ G @ root)
+    whitened = np.linalg.solve(chol, root.T)  # (r, d): C = whitened' whitened
+    r = h - f @ G
+    reach = r @ whitened.T  # (M, r)
+    log_weights = 0.5 * np.vecdot(reach, reach) + f @ h - 0.5 * np.vecdot(f @ G, f)
+    weights = np.exp(log_weights - log_weights.max())
+    weights /= weights.sum()
+    chosen = rng.choice(len(f), size=n, p=weights)
+    theta = f[chosen] + (reach[chosen] + rng.standard_normal((n, root.shape[1]))) @ whitened
+    return PoolPosterior(theta, float(1.0 / np.vecdot(weights, weights)))
