@@ -50,7 +50,13 @@ def options_env():
 
 def start(*arguments):
     command = [sys.executable, "-m", "dts_gym.cli", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # What a shell runs in the background ignores SIGINT, and so would its children: these are to hear it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, start_new_session=True, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_for_records(folder, number):
