@@ -67,9 +67,13 @@ def test_peers_are_timed_in_both_ways(small, monkeypatch, tmp_path):
             min(timing.seconds[name] for name in others) / timing.seconds["dts_gym"]
         )
     first, single = Slow.made[:2]
-    assert first.learned == [(20, 20, 20), *[(1, 1, 1)] * 2, (256, 256, 256)]
-    assert first.asked == [1, 1, 256]
-    assert single.asked == [1, 1]
+    # How many rounds the budget lasts for depends on the machine; what comes in them does not.
+    ones, batches = first.asked.count(1), first.asked.count(256)
+    assert ones >= 1
+    assert batches >= 1
+    assert first.asked == [1] * ones + [256] * batches
+    assert first.learned == [(20, 20, 20), *[(1, 1, 1)] * ones, *[(256, 256, 256)] * batches]
+    assert set(single.asked) == {1}
     table = bench_peers.peer_table(timings)
     assert len(table.splitlines()) == 1 + len(timings) + 1
     assert f"{bench_peers.best_ratio(timings[0].seconds):.1f}" in table
