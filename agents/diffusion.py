@@ -10,7 +10,7 @@ from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, posterior_for
 from dts_gym.agents.linear import Seed, linear_chain
 from dts_gym.arrays import Array, IntArray, integer
-from dts_gym.branched_posterior import BranchedPosterior, Pool
+from dts_gym.branched_posterior import BranchedPosterior, Pool, checked_pool
 from dts_gym.chain_posterior import ChainPosterior, Surrogate
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
@@ -96,11 +96,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         self._surrogate: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
         self._expansion: Mode = expansion
         self._pool_size = integer("pool_size", pool_size, 1)
-        if pool not in get_args(Pool) or (pool == "kept" and self.branch < prior.depth):
-            raise ValueError(
-                f"pool must be one of {get_args(Pool)}, and 'fresh' below branch {prior.depth}, got {pool!r}"
-            )
-        self._pool: Pool = pool
+        self._pool = checked_pool(pool, self.branch, prior.depth)
         super().__init__(
             problem,
             seed=seed,

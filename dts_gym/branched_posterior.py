@@ -43,6 +43,13 @@ _SHARED_DRAWS, _OWN_PARTICLES = 128, 16
 _FIXED_SEED = 20231116
 
 
+def checked_pool(pool: Pool, branch: int, depth: int) -> Pool:
+    """``pool``, which must be a kind of pool that the branch allows, or ValueError."""
+    if pool not in get_args(Pool) or (pool == "kept" and branch < depth):
+        raise ValueError(f"pool must be one of {get_args(Pool)}, and 'fresh' below branch {depth}, got {pool!r}")
+    return pool
+
+
 class BranchedPosterior:
     """Posterior of actions with chains of their own below the branch, and the actions that it picks.
 
@@ -90,11 +97,7 @@ class BranchedPosterior:
         self.num_actions = num_actions
         self.num_particles = integer("num_particles", num_particles, 1)
         self.pool_size = integer("pool_size", pool_size, 1)
-        if pool not in get_args(Pool) or (pool == "kept" and self.branch < prior.depth):
-            raise ValueError(
-                f"pool must be one of {get_args(Pool)}, and 'fresh' below branch {prior.depth}, got {pool!r}"
-            )
-        self.pool: Pool = pool
+        self.pool = checked_pool(pool, self.branch, prior.depth)
         self._kept: tuple[float, Array] | None = None  # scale, draws
         self.table = ActionTable(prior.covariances[0])
         self.unplayed = UnplayedActions(num_actions)

@@ -64,7 +64,8 @@ def run_reproduce(
     )
     text = f"{study.description}\n\n{outcome_table(outcome)}"
     name = f"outcome-{only}" if only else "outcome"
-    for suffix, content in ((".csv", outcome_csv(outcome)), (".txt", text)):
-        write_atomically(folder / f"{name}{suffix}", lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
+    numbers = outcome_csv(outcome)
+    write_atomically(folder / f"{name}.csv", lambda file: file.write(numbers.encode()))
+    write_atomically(folder / f"{name}.txt", lambda file: file.write(text.encode()))
     outcome_figure(outcome, folder / f"{name}.png")
     return f"{text}\n{folder}: {name}.txt, {name}.csv, {name}.png, and every run"
