@@ -11,6 +11,7 @@ import numpy as np
 from dts_gym.arrays import integer
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
+from dts_gym.misspecification import misspecified_prior
 from dts_gym.priors import Prior, as_prior, random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.rewards import RewardModel, reward_model
@@ -50,6 +51,8 @@ class DiffusionBanditEnv(BanditEnv):
     - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
     - ``prior=None``: a prior of your own, or a file of one; None draws one from ``prior_seed``.
     - ``prior_seed=0``: of the drawn prior's weights; the prior stands before the first reset.
+    - ``prior_error=0.0``: v; above 0 agents are told a linear chain whose weights and covariances are off by entries
+      uniform on ``[v, v + 0.5]``, drawn from ``prior_seed``.
     - ``branch=None``: levels above it are shared by all actions, 0..L; None: the prior's own (0 if drawn).
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
@@ -69,6 +72,7 @@ class DiffusionBanditEnv(BanditEnv):
         reward: RewardKind = "gaussian",
         prior: Prior | str | os.PathLike[str] | None = None,
         prior_seed: int = 0,
+        prior_error: float = 0.0,
         branch: int | None = None,
         instance_seed: int | None = None,
         regret_info: bool = True,
@@ -76,14 +80,16 @@ class DiffusionBanditEnv(BanditEnv):
         chain = chain_of(dim, depth, link, prior, prior_seed)
         if branch is not None:
             chain = chain.with_branch(branch)
-        problem = BanditProblem(num_actions, chain.dim, chain, rewards_of(reward, noise_std), horizon=horizon)
+        self._law = chain
+        told = misspecified_prior(chain, prior_error, seed=prior_seed)
+        problem = BanditProblem(num_actions, chain.dim, told, rewards_of(reward, noise_std), horizon=horizon)
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:
         return gym.spaces.Box(-1.0, 1.0, (self.problem.dim,), np.float32)
 
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
-        return BanditInstance(self.problem.prior.sample(rng, self.problem.num_actions), self.problem.reward_model)
+        return BanditInstance(self._law.sample(rng, self.problem.num_actions), self.problem.reward_model)
 
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
         return rng.uniform(-1.0, 1.0, (count, self.problem.dim)).astype(np.float32)
