@@ -115,6 +115,8 @@ class PosteriorError:
     """Draws of a method's posterior; the truth has twice as many."""
     out: Path | None = None
     """New folder for records, table and figure; one under results/ unless given."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with the histories in --out."""
     workers: int = 1
     """Processes."""
     progress: bool = True
@@ -287,6 +289,8 @@ def _plot(command: Plot) -> int:
 
 
 def _posterior_error(command: PosteriorError) -> int:
+    if command.resume and command.out is None:
+        raise ValueError("--resume needs --out, the folder of the records to go on with")
     out = command.out or _fresh_folder("posterior-error")
     errors = posterior_error(
         command.problems,
@@ -294,6 +298,7 @@ def _posterior_error(command: PosteriorError) -> int:
         seeds=command.seeds,
         draws=command.draws,
         out=out,
+        resume=command.resume,
         num_workers=command.workers,
         progress=command.progress,
     )

@@ -130,24 +130,25 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], size: float =
     """
     if not ends:
         return
-    figure, (low, high) = axes.get_figure(root=True), axes.get_ylim()
+    figure = axes.get_figure(root=True)
     assert figure is not None
     points = axes.get_position().height * figure.get_size_inches()[1] * 72
-    gap = 1.3 * size / points * (high - low)
-    ordered = sorted(ends)
+    gap = 1.3 * size / points
+    to_fraction = axes.transData - axes.transAxes  # of the axes' height, whatever its scale
+    right = axes.get_xlim()[1]
+    ordered = sorted((float(to_fraction.transform((right, y))[1]), text, colour) for y, text, colour in ends)
     steps = gap * np.arange(len(ordered))
     places = isotonic_regression(np.array([y for y, _, _ in ordered]) - steps).x + steps
     for place, (_, text, colour) in zip(places, ordered, strict=True):
         axes.annotate(
             text,
             (1.0, float(place)),
-            xycoords=("axes fraction", "data"),
+            xycoords="axes fraction",
             xytext=(5, 0),
             textcoords="offset points",
             color=colour,
             fontsize=size,
             va="center",
-            annotation_clip=False,
         )
 
 

@@ -81,11 +81,19 @@ def test_names_stand_in_the_order_of_their_curves_and_do_not_overlap():
     ends = [(50.0, "a", "#000000"), (50.5, "b", "#000000"), (10.0, "c", "#000000"), (51.0, "d", "#000000")]
     figures.label_ends(axes, ends, 9.0)
     place = {text.get_text(): text.xy[1] for text in axes.texts}
-    assert place["c"] == 10.0  # alone: beside its own end
-    height = 9.0 / (axes.get_position().height * 4 * 72) * 100  # of a letter, in data units
+    assert place["c"] == pytest.approx(0.1)  # alone: beside its own end
+    height = 9.0 / (axes.get_position().height * 4 * 72)  # of a letter, in the axes' heights
     assert place["b"] - place["a"] > height
     assert place["d"] - place["b"] > height
-    assert np.mean([place["a"], place["b"], place["d"]]) == pytest.approx(50.5)
+    assert np.mean([place["a"], place["b"], place["d"]]) == pytest.approx(0.505)
+
+
+def test_names_stand_beside_ends_on_a_log_scale():
+    axes = Figure(figsize=(8, 4)).add_subplot()
+    axes.set_yscale("log")
+    axes.set_ylim(1, 10_000)
+    figures.label_ends(axes, [(100.0, "a", "#000000")])
+    assert axes.texts[0].xy[1] == pytest.approx(0.5)
 
 
 def test_an_agent_looks_the_same_in_every_figure():

@@ -17,6 +17,8 @@ _STUDIES = {
     "misspecification": "misspecification",
     "swiss-roll": "swiss_roll",
     "movielens": "movielens",
+    "cost": "cost",
+    "posterior-error": "posterior_error",
 }
 
 
