@@ -51,7 +51,8 @@ class SyntheticBanditEnv(BanditEnv):
     - ``num_actions=100``: K.
     - ``dim=None``: d >= 2; None: the shape's own, 3 of the Swiss roll, else 2.
     - ``features="disjoint"``: parameters for every action, or ``"shared"``, one vector for all.
-    - ``feature_law="cube"``: contexts, or features, uniform on the cube [-1, 1]^d, or on the unit ``"ball"``.
+    - ``feature_law="cube"``: contexts, or features, uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its
+      ``"sphere"``.
     - ``fixed_features=False``: draw them once an instance, not anew each round.
     - ``horizon=5000``: rounds of an episode.
     - ``noise_std=1.0``: standard deviation of Gaussian rewards.
