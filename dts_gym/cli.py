@@ -161,6 +161,11 @@ class Reproduce:
     """Run an experiment of the paper, or all: table, verdicts on the deck's claims, CSV, figure."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """Put all that reproduce found on one HTML page."""
+
+
 _COMMANDS: Any = (
     Run
     | Tune
@@ -174,6 +179,7 @@ _COMMANDS: Any = (
     | BenchChains
     | BenchEnvs
     | Reproduce
+    | Report
 )
 
 # Commands whose options are those of a function, which gives the text to print.
@@ -185,6 +191,7 @@ _FUNCTIONS = {
     "bench-chains": "dts_gym.bench_chains:run_chain_bench",
     "bench-envs": "dts_gym.bench_envs:run_env_bench",
     "reproduce": "dts_gym.experiments.command:run_reproduce",
+    "report": "dts_gym.experiments.page:run_report",
 }
 
 

@@ -183,6 +183,22 @@ def test_all_experiments_in_one_command_whatever_the_backend(tmp_path, capsys, m
     assert described["settings"]["actions-10"]["seeds"] == 2
 
 
+def test_all_goes_on_where_one_experiment_cannot_be_had(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dts_gym.experiments.command.study_ids", lambda: ["movielens", "swiss-roll"])
+
+    def without_network(study, ask, conduct):
+        if study.id == "movielens":
+            raise OSError("ml-1m could not be downloaded")
+        return run_cells(study, ask, conduct)
+
+    monkeypatch.setattr("dts_gym.experiments.cells.run_cells", without_network)
+    assert main(["reproduce", "all", "--out", str(tmp_path / "out"), "--no-progress"]) == 2
+    printed = capsys.readouterr()
+    assert "swiss-roll: dTS is ahead of LinTS" in printed.out
+    assert "1 experiments were run, these could not be: movielens (ml-1m could not be downloaded)" in printed.err
+    assert (tmp_path / "out" / "swiss-roll" / "outcome.csv").exists()
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"experiment must be one of .*, got 'swiss'"):
         load_study("swiss")

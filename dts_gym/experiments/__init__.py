@@ -19,6 +19,8 @@ _STUDIES = {
     "movielens": "movielens",
     "cost": "cost",
     "posterior-error": "posterior_error",
+    "bound": "bound",
+    "posterior-2d": "planar",
 }
 
 

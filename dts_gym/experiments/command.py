@@ -9,7 +9,17 @@ import tyro
 
 from dts_gym.archives import write_atomically
 from dts_gym.experiments import load_study, study_ids
-from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study, Verdict, csv_text, verdict_rows
+from dts_gym.experiments.study import (
+    FORMAT,
+    Ask,
+    Conduct,
+    Findings,
+    Profile,
+    Study,
+    Verdict,
+    csv_text,
+    verdict_rows,
+)
 from dts_gym.pool import Backend
 from dts_gym.records import is_held, versions, write_json
 from dts_gym.report import layout
@@ -50,23 +60,40 @@ def run_reproduce(
     Returns
     -------
     str
-        The table and the verdicts; of "all" the verdicts.
+        The table and the verdicts; of "all" the number of verdicts, which are printed as experiments end.
+
+    Raises
+    ------
+    OSError, ImportError
+        Where data cannot be had or an extra is missing; with "all" the other experiments are run all the same.
     """
     everything = experiment == ALL
     if everything and only:
         raise ValueError(f"only must be left out with {ALL!r}, got {only!r}")
     studies = [load_study(name) for name in (study_ids() if everything else (experiment,))]
     root = Path("results") / profile if out is None else out
-    texts = []
+    failed: list[str] = []
+    count = 0
     for study in studies:
         folder = root if out is not None and not everything else root / study.id
         is_held(folder, resume=resume)
         ask = Ask(profile, data if study.takes_data else None if everything else data, seeds, only)
         conduct = Conduct(folder, resume, backend, workers, ray_address, progress)
-        findings = study.run(ask, conduct)
+        try:
+            findings = study.run(ask, conduct)
+        except (OSError, ImportError) as error:
+            if not everything:
+                raise
+            failed.append(f"{study.id} ({error})")
+            continue
         text = write_findings(folder, study, ask, findings)
-        texts.append(verdict_text(study, findings.verdicts) if everything else text)
-    return "\n".join(texts)
+        if not everything:
+            return text
+        print(verdict_text(study, findings.verdicts), flush=True)
+        count += len(findings.verdicts)
+    if failed:
+        raise OSError(f"{len(studies) - len(failed)} experiments were run, these could not be: {'; '.join(failed)}")
+    return f"{len(studies)} experiments, {count} verdicts; dts-gym report {root} makes a page of them"
 
 
 def write_findings(folder: Path, study: Study, ask: Ask, findings: Findings) -> str:
@@ -86,6 +113,7 @@ def write_findings(folder: Path, study: Study, ask: Ask, findings: Findings) -> 
     words += ["--only", ask.only] if ask.only else []
     words += [] if ask.data is None else ["--data", "PATH"]
     described = {
+        "format": FORMAT,
         "id": study.id,
         "claim": study.claim,
         "description": study.description,
@@ -93,6 +121,8 @@ def write_findings(folder: Path, study: Study, ask: Ask, findings: Findings) -> 
         "ask": {name: value for name, value in asdict(ask).items() if name != "data"},
         "versions": versions(),
         "settings": study.settings(ask),
+        "table": findings.rows,
+        "notes": findings.notes,
     }
     write_json(folder / f"study{part}.json", described)
     return f"{text}\n{folder}: {', '.join(texts)}, outcome{part}.png, study{part}.json, and every run"

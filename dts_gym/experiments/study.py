@@ -16,6 +16,7 @@ from dts_gym.arrays import integer
 from dts_gym.pool import Backend
 from dts_gym.report import Style, layout
 
+FORMAT = 1  # of study.json
 Profile = Literal["quick", "paper"]
 Answer = Literal["holds", "does not hold", "undecided"]
 
