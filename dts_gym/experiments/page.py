@@ -32,6 +32,7 @@ code { background: var(--soft); padding: .1rem .3rem; } summary { cursor: pointe
 .mark { display: inline-block; padding: 0 .5rem; border-radius: .75rem; white-space: nowrap; font-weight: 600; }
 .yes { background: #d5efe6; color: #00543c; } .no { background: #fbe0cd; color: #7c3600; }
 .open { background: #e8eaee; color: #3c434d; }
+@media (max-width: 40rem) { .claim { display: none; } .wide img { width: 46rem; max-width: none; } }
 """.strip()
 
 
@@ -108,8 +109,9 @@ def report_page(sections: Sequence[Section]) -> str:
         counts = [sum(verdict.answer == answer for verdict in section.verdicts) for answer in _MARKS]
         link = f'<a href="#s{place}">{escape(section.described["id"])}</a>'
         marks = "".join(f'<td class="number">{count}</td>' for count in counts)
-        rows.append(f"<tr><td>{link}</td><td>{escape(section.described['claim'])}</td>{marks}</tr>")
-    head = "".join(f"<th>{name}</th>" for name in ("experiment", "claim", *_MARKS))
+        claim = escape(section.described["claim"])
+        rows.append(f'<tr><td>{link}</td><td class="claim">{claim}</td>{marks}</tr>')
+    head = '<th>experiment</th><th class="claim">claim</th>' + "".join(f"<th>{name}</th>" for name in _MARKS)
     body.append(f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>')
     body += [_section(place, section) for place, section in enumerate(sections)]
     return (
@@ -128,7 +130,8 @@ def _section(place: int, section: Section) -> str:
     ]
     parts += [f"<p>{escape(described['description'])}</p>", f"<p><code>{escape(described['command'])}</code></p>"]
     image = base64.b64encode(section.figure).decode()
-    parts.append(f'<img alt="Figure of {escape(described["id"])}" src="data:image/png;base64,{image}">')
+    alt = f"Figure of {escape(described['id'])}"
+    parts.append(f'<div class="wide"><img alt="{alt}" src="data:image/png;base64,{image}"></div>')
     for claim in dict.fromkeys(verdict.claim for verdict in section.verdicts):
         own = [verdict for verdict in section.verdicts if verdict.claim == claim]
         parts.append(f"<h3>{escape(claim)}</h3>")
