@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import tyro
@@ -120,7 +120,8 @@ def write_findings(folder: Path, study: Study, ask: Ask, findings: Findings) -> 
         "command": " ".join(words),
         "ask": {name: value for name, value in asdict(ask).items() if name != "data"},
         "versions": versions(),
-        "settings": study.settings(ask),
+        # Where data lie is of no matter: their name stays.
+        "settings": study.settings(replace(ask, data=None if ask.data is None else Path(ask.data).name)),
         "table": findings.rows,
         "notes": findings.notes,
     }
