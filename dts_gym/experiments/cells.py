@@ -52,14 +52,14 @@ class Claim:
     text : as the deck states it.
     better : label of the agent that has less.
     worse : labels of those that have more; in a cell that lacks one it is left out.
-    cells : part of the names of the cells that it is about.
+    cells : names of those that it is about; none: all.
     causes : why it fails at 1, or tuned, where it does and that was found.
     """
 
     text: str
     better: str
     worse: tuple[str, ...]
-    cells: str = ""
+    cells: tuple[str, ...] = ()
     causes: Mapping[Scale, str] = field(default_factory=dict)
 
 

@@ -54,7 +54,7 @@ def run_reproduce(
     workers : runs at a time.
     ray_address : of a Ray cluster; this machine unless given.
     seeds : runs an agent, in place of the profile's number.
-    only : run the parts whose names hold this text alone.
+    only : run the part of this name alone, or those whose names hold this text.
     progress : show a bar on stderr.
 
     Returns

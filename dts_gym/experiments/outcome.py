@@ -113,7 +113,7 @@ def claim_verdicts(outcome: Outcome) -> list[Verdict]:
     found = []
     for claim in outcome.study.claims:
         for cell, comparison in zip(outcome.cells, outcome.comparisons, strict=True):
-            if claim.cells not in cell.name:
+            if claim.cells and cell.name not in claim.cells:
                 continue
             for kind in scales(cell):
                 less = final_regret_of(comparison, claim.better, kind)

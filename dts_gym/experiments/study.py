@@ -108,7 +108,7 @@ class Ask:
     profile : "quick", small, for a look and for tests; or "paper", the setting that is reported.
     data : a data set, of an experiment that takes one; None: the environment's default.
     seeds : runs, in place of the profile's; None: the profile's.
-    only : of its parts, those whose names hold this text.
+    only : of its parts, the one of this name, else those whose names hold this text.
     """
 
     profile: Profile = "quick"
@@ -166,8 +166,15 @@ class Study(ABC):
 
 
 def chosen(names: Sequence[str], only: str) -> list[int]:
-    """Places of the names that hold a text; ValueError if none does."""
-    found = [place for place, name in enumerate(names) if only in name]
+    """Places of the names that hold a text, of that name alone if there is one; ValueError if none does.
+
+    Examples
+    --------
+    >>> chosen(["a-1", "a-10", "b-1"], "a-1"), chosen(["a-1", "a-10", "b-1"], "a")
+    ([0], [0, 1])
+    """
+    found = [place for place, name in enumerate(names) if name == only]
+    found = found or [place for place, name in enumerate(names) if only in name]
     if not found:
         raise ValueError(f"only must be part of one of {list(names)}, got {only!r}")
     return found

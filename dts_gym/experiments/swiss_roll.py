@@ -67,10 +67,10 @@ STUDY = CellStudy(
             "With 50 pre-training draws dTS is already ahead of LinTS.",
             "dTS",
             ("LinTS", "TunedTS", "dTS (branch 0)"),
-            cells="draws-50",
+            cells=("draws-50",),
         ),
         Claim(
-            "With 10 000 draws and 40 steps dTS is ahead of LinTS.", "dTS", ("LinTS", "TunedTS"), cells="draws-10000"
+            "With 10 000 draws and 40 steps dTS is ahead of LinTS.", "dTS", ("LinTS", "TunedTS"), cells=("draws-10000",)
         ),
     ),
     picture="x",
