@@ -89,12 +89,11 @@ class ActionPosterior(ABC):
         variance0 = np.asarray((u * u).sum(axis=-1))
         mean = table.beta @ u.T
         mean0 = np.zeros_like(variance0)
-        through, variance = table.forms(u, m)
-        if m is not None and through is not None:
+        along, variance = table.forms(u, m)
+        if m is not None and along is not None:
+            mean += along
+            mean += ((x - u) * m).sum(axis=-1)
             mean0 = np.asarray((x * m).sum(axis=-1))
-            mean -= through
-            mean += mean0
-        np.subtract(variance0, variance, out=variance)
         np.maximum(variance, 0.0, out=variance)
         return mean, variance, mean0, variance0
 
@@ -156,7 +155,7 @@ class ActionPosterior(ABC):
     ) -> tuple[Array, IntArray, IntArray]:
         """The best of ``mean + scale std noise`` over the played actions, where nothing is shared.
 
-        Exact, without looking at most of the matrices: ``std^2 = u'u - u' Gamma u`` is at most ``u'u``, so where the
+        Exact, without looking at most of the matrices: ``std^2 = u' T u`` is at most ``u'u``, so where the
         noise is not negative a score is at most ``mean + scale |u| noise``, else at most the mean. Only actions whose
         bound reaches the score of the best bound's action, or ``floor``, are scored.
 
@@ -176,12 +175,10 @@ class ActionPosterior(ABC):
         table, P = self.table, len(self.table)
         mean = u @ table.beta.T  # (n, P)
         bounds = np.maximum(noise, 0.0) * (scale * norms)[:, None] + mean
-        squares = norms * norms
         query = np.ascontiguousarray(table.quadratic_query(u).T)  # (n, packed)
 
         def score(rows: IntArray, slots: IntArray) -> Array:
-            forms = np.einsum("ij,ij->i", table.gamma[slots], query[rows])
-            std = np.sqrt((squares[rows] - forms).clip(0.0))
+            std = np.sqrt(np.einsum("ij,ij->i", table.cov[slots], query[rows]).clip(0.0))
             return np.asarray(
                 mean[rows, slots] + scale * std * (noise[rows, slots] if isinstance(noise, np.ndarray) else noise)
             )
@@ -191,7 +188,7 @@ class ActionPosterior(ABC):
         # Less a trifle: a tie that is reached exactly must not be lost to rounding.
         pairs = np.flatnonzero(bounds >= (lower - 1e-12 * (scale * norms + np.abs(lower)))[:, None])
         if 4 * pairs.size > bounds.size:
-            spread = np.sqrt((squares[:, None] - query @ table.gamma.T).clip(0.0))
+            spread = np.sqrt((query @ table.cov.T).clip(0.0))
             dense = mean + scale * spread * noise
             best = dense.max(axis=1)
             rows, slots = np.divmod(np.flatnonzero(dense == best[:, None]), P)
@@ -230,7 +227,8 @@ class ActionPosterior(ABC):
         extra = np.zeros(len(mean) + 1)
         if root.size:
             x = contexts @ self.table.basis
-            v = np.vstack([x - self.table.gamma @ self.table.product_query(x * self.table.reached), x])  # (P + 1, d)
+            u = x * self.table.reached
+            v = np.vstack([x - u + self.table.cov @ self.table.product_query(u), x])  # (P + 1, d)
             reach = v @ root  # (P + 1, r)
             extra = (reach * reach).sum(axis=1)
         bounds = mean + np.sqrt(scale**2 * variance + extra[:-1])
@@ -293,7 +291,7 @@ class ActionPosterior(ABC):
         m = self._draw_shared(lead, rng, scale)
         center = np.zeros((*lead, 1, d)) if m is None else m[..., None, :]
         theta = center + scale * reached * rng.standard_normal((*lead, K, d))  # in the table's coordinates
-        gamma = self.table.unpack(self.table.gamma)  # (P, d, d)
+        gamma = self.table.gamma()  # (P, d, d)
         values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
         noise = scale * np.sqrt(values.clip(0.0)) * rng.standard_normal((*lead, *values.shape))  # (..., P, d)
         pull = (self.table.beta - (gamma @ center[..., None])[..., 0]) * reached
@@ -304,7 +302,7 @@ class ActionPosterior(ABC):
         """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K."""
         K, d, basis, reached = self.num_actions, self.table.dim, self.table.basis, self.table.reached
         gamma, beta = np.zeros((K, d, d)), np.zeros((K, d))
-        gamma[self.table.actions] = self.table.unpack(self.table.gamma)
+        gamma[self.table.actions] = self.table.gamma()
         beta[self.table.actions] = self.table.beta
         response = np.eye(d) - reached[:, None] * gamma  # (K, d, d): how theta_a follows m
         shared_mean, root = self._shared_moments(scale)

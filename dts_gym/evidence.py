@@ -9,12 +9,16 @@ are kept in coordinates in which ``S`` is a diagonal of ones and zeros, ``S = ba
 ``S`` is nearly singular or singular, the large entries of ``Gamma`` do not round off the small. And their sums are
 compensated (Kahan). Computing a row anew from ``(G, h)`` now and then would not do: in directions that no context
 has had, the rounding of ``G`` is as large as ``eps |G S|``.
+
+What is stored is not ``Gamma`` but ``T = diag(reached) - Gamma``, the action's covariance given the shared part (and,
+where ``S`` reaches a part only, minus the rest of ``Gamma``): the variance of a score is then ``u' T u``, in which no
+digits cancel, however much of ``S`` is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +32,7 @@ _CACHED = 1 << 17
 # A layer of fewer observations than this is worked off one by one.
 _FEW = 3
 # The table's columns, one row an action.
-_COLUMNS = ("actions", "gamma", "beta", "G", "h", "gamma_carry", "beta_carry")
+_COLUMNS = ("actions", "cov", "beta", "G", "h", "cov_carry", "beta_carry")
 
 
 class Increment(NamedTuple):
@@ -85,6 +89,7 @@ class ActionTable:
         unpack = np.empty((d, d), dtype=np.intp)
         unpack[self.rows, self.cols] = unpack[self.cols, self.rows] = np.arange(self.packed_dim)
         self._unpack = unpack
+        self._origin = np.diag(self.reached)[self.rows, self.cols]  # of T, before any data
         # A packed matrix times these weights is the full quadratic form: off-diagonals count twice.
         self._quad_weights = np.where(self.rows == self.cols, 1.0, 2.0)
         self._cross_weights = np.where(self.rows == self.cols, 0.5, 1.0)
@@ -94,11 +99,11 @@ class ActionTable:
 
     def _allocate(self, capacity: int) -> None:
         self._actions = np.empty(capacity, dtype=np.int64)
-        self._gamma = np.empty((capacity, self.packed_dim))
+        self._cov = np.empty((capacity, self.packed_dim))
         self._beta = np.empty((capacity, self.dim))
         self._G = np.empty((capacity, self.packed_dim))
         self._h = np.empty((capacity, self.dim))
-        self._gamma_carry = np.empty((capacity, self.packed_dim))
+        self._cov_carry = np.empty((capacity, self.packed_dim))
         self._beta_carry = np.empty((capacity, self.dim))
 
     def __len__(self) -> int:
@@ -110,14 +115,23 @@ class ActionTable:
         return self._actions[: len(self.slots)]
 
     @property
-    def gamma(self) -> Array:
-        """(P, d (d + 1) / 2) packed messages' precisions, in the table's coordinates."""
-        return self._gamma[: len(self.slots)]
+    def cov(self) -> Array:
+        """(P, d (d + 1) / 2) packed ``T = diag(reached) - Gamma``, in the table's coordinates."""
+        return self._cov[: len(self.slots)]
 
     @property
     def beta(self) -> Array:
         """(P, d) messages' natural means, in the table's coordinates."""
         return self._beta[: len(self.slots)]
+
+    def gamma(self, slots: IntArray | list[int] | int | None = None) -> Array:
+        """``Gamma`` of rows (None: of all), (k, d, d), or of one (d, d), in the table's coordinates; a copy."""
+        rows: Any = slice(len(self.slots)) if slots is None else slots
+        return self.unpack(self._packed_gamma(rows))
+
+    def _packed_gamma(self, rows: Any) -> Array:
+        # The first difference is exact where little has been learned; the carry then has the digits of what has.
+        return np.asarray((self._origin - self._cov[rows]) - self._cov_carry[rows])
 
     def unpack(self, packed: Array) -> Array:
         """Packed (..., d (d + 1) / 2) to symmetric (..., d, d)."""
@@ -129,7 +143,7 @@ class ActionTable:
 
     def messages(self, slots: IntArray | list[int] | int) -> Evidence:
         """Messages of rows in the parameters' coordinates, (k, d, d) and (k, d), or of one row (d, d) and (d,)."""
-        return self.to_parameters(Evidence(self.unpack(self.gamma[slots]), self.beta[slots]))
+        return self.to_parameters(Evidence(self.gamma(slots), self.beta[slots]))
 
     def evidence(self) -> tuple[Array, Array]:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions, about the parameters themselves."""
@@ -147,14 +161,14 @@ class ActionTable:
         slot = self._slot_of(action)
         x = context @ self.basis
         u = x * self.reached
-        v = x - self._gamma[slot].take(self._unpack) @ u  # (d,)
+        v = x - u + self._cov[slot].take(self._unpack) @ u  # (d,)
         spread = float(u @ v)
         if spread <= _KNOWN * self.dim * float(u @ u):
             # Nothing but rounding is left of the action's own part: only what S does not reach can be learned.
             v, spread = v - v * self.reached, 0.0
         total = variance + spread
         residual = target - float(self._beta[slot] @ u)
-        _add(self._gamma[slot], self._gamma_carry[slot], v.take(self.rows) * (v / total).take(self.cols))
+        _add(self._cov[slot], self._cov_carry[slot], v.take(self.rows) * (v / -total).take(self.cols))
         _add(self._beta[slot], self._beta_carry[slot], v * (residual / total))
         scaled = context / variance
         self._G[slot] += context.take(self.rows) * scaled.take(self.cols)
@@ -195,8 +209,8 @@ class ActionTable:
         """`observe`, line by line, of rows that are all different: (k,), (k, d) and (k,)."""
         x = contexts @ self.basis
         u = x * self.reached
-        gamma, beta = self._gamma[slots], self._beta[slots]
-        v = x - (gamma[:, self._unpack] @ u[:, :, None])[:, :, 0]  # (k, d)
+        T, beta = self._cov[slots], self._beta[slots]
+        v = x - u + (T[:, self._unpack] @ u[:, :, None])[:, :, 0]  # (k, d)
         spread = np.einsum("ij,ij->i", u, v)
         known = spread <= _KNOWN * self.dim * np.einsum("ij,ij->i", u, u)
         if known.any():
@@ -204,10 +218,10 @@ class ActionTable:
             spread[known] = 0.0
         total = variance + spread
         residual = targets - np.einsum("ij,ij->i", beta, u)
-        gamma_carry, beta_carry = self._gamma_carry[slots], self._beta_carry[slots]
-        _add(gamma, gamma_carry, v[:, self.rows] * (v / total[:, None])[:, self.cols])
+        cov_carry, beta_carry = self._cov_carry[slots], self._beta_carry[slots]
+        _add(T, cov_carry, v[:, self.rows] * (v / -total[:, None])[:, self.cols])
         _add(beta, beta_carry, v * (residual / total)[:, None])
-        self._gamma[slots], self._gamma_carry[slots] = gamma, gamma_carry
+        self._cov[slots], self._cov_carry[slots] = T, cov_carry
         self._beta[slots], self._beta_carry[slots] = beta, beta_carry
         scaled = contexts / variance
         self._G[slots] += contexts[:, self.rows] * scaled[:, self.cols]
@@ -224,10 +238,11 @@ class ActionTable:
         """
         slot = self._slot_of(action)
         gamma, beta = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
-        change = Evidence(gamma - self.unpack(self._gamma[slot]), beta - self._beta[slot])
-        self._gamma[slot], self._beta[slot] = gamma[self.rows, self.cols], beta
+        change = Evidence(gamma - self.gamma(slot), beta - self._beta[slot])
+        self._cov[slot], self._cov_carry[slot] = self._origin, 0.0
+        _add(self._cov[slot], self._cov_carry[slot], -gamma[self.rows, self.cols])
+        self._beta[slot], self._beta_carry[slot] = beta, 0.0
         self._G[slot], self._h[slot] = G[self.rows, self.cols], h
-        self._gamma_carry[slot] = self._beta_carry[slot] = 0.0
         return change
 
     def _through_own_noise(self, G: Array, h: Array) -> Evidence:
@@ -244,10 +259,11 @@ class ActionTable:
 
     def total(self) -> Evidence:
         """The sum of all messages, (d, d) and (d,), in the table's coordinates: O(P d^2)."""
-        return Evidence(self.unpack(self.gamma.sum(axis=0)), self.beta.sum(axis=0))
+        gamma = self._packed_gamma(slice(len(self.slots)))
+        return Evidence(self.unpack(gamma.sum(axis=0)), self.beta.sum(axis=0))
 
     def forms(self, u: Array, m: Array | None) -> tuple[Array | None, Array]:
-        """``u' Gamma m`` (None without ``m``) and ``u' Gamma u`` of every played action: (P,) or (P, n).
+        """``u' T m`` (None without ``m``) and ``u' T u`` of every played action: (P,) or (P, n).
 
         Parameters
         ----------
@@ -256,31 +272,31 @@ class ActionTable:
         """
         quadratic = self.quadratic_query(u)
         if m is None:
-            return None, self.gamma @ quadratic
+            return None, self.cov @ quadratic
         bilinear = self._bilinear_query(u, m)
         if u.ndim == 2:
-            return self.gamma @ bilinear, self.gamma @ quadratic
+            return self.cov @ bilinear, self.cov @ quadratic
         # One reading of the matrices serves both forms: a block stays in the cache for the second.
         out = np.empty((2, len(self.slots)))
         for start in range(0, len(self.slots), self._block):
             rows = slice(start, start + self._block)
-            np.dot(self.gamma[rows], bilinear, out=out[0, rows])
-            np.dot(self.gamma[rows], quadratic, out=out[1, rows])
+            np.dot(self.cov[rows], bilinear, out=out[0, rows])
+            np.dot(self.cov[rows], quadratic, out=out[1, rows])
         return out[0], out[1]
 
     def quadratic_query(self, u: Array) -> Array:
-        """(d,) or (n, d) to (packed,) or (packed, n): ``gamma @ query`` is ``u' Gamma u``."""
+        """(d,) or (n, d) to (packed,) or (packed, n): ``T @ query`` is ``u' T u``."""
         return (u.take(self.rows, axis=-1) * u.take(self.cols, axis=-1) * self._quad_weights).T
 
     def _bilinear_query(self, u: Array, m: Array) -> Array:
-        """As `quadratic_query`, of ``u' Gamma m``."""
+        """As `quadratic_query`, of ``u' T m``."""
         first = u.take(self.rows, axis=-1) * m.take(self.cols, axis=-1)
         first += u.take(self.cols, axis=-1) * m.take(self.rows, axis=-1)
         first *= self._cross_weights
         return first.T
 
     def product_query(self, u: Array) -> Array:
-        """(d,) to (packed, d): ``gamma @ query`` is ``Gamma u``."""
+        """(d,) to (packed, d): ``T @ query`` is ``T u``."""
         query = np.zeros((self.packed_dim, self.dim))
         index = np.arange(self.packed_dim)
         np.add.at(query, (index, self.rows), u[self.cols])
@@ -325,7 +341,7 @@ class ActionTable:
                 getattr(self, f"_{name}")[:begin] = array
         self._actions[begin:end] = actions
         for name in _COLUMNS[1:]:
-            getattr(self, f"_{name}")[begin:end] = 0.0
+            getattr(self, f"_{name}")[begin:end] = self._origin if name == "cov" else 0.0
         self.slots.update(zip(actions, range(begin, end), strict=True))
 
 

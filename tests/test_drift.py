@@ -65,7 +65,7 @@ def test_a_million_updates_of_one_action_do_not_drift(updates, d):
 
     table, gamma, beta = posterior.table, *message(G, h, S)
     inverse = table.inverse
-    got_gamma = inverse.T @ table.unpack(table.gamma[0]) @ inverse
+    got_gamma = inverse.T @ table.gamma(0) @ inverse
     assert np.abs(got_gamma - gamma).max() < 3e-14 * np.abs(gamma).max()
     assert np.abs(table.beta[0] @ inverse - beta).max() < 3e-13 * np.abs(beta).max()
     got_G, got_h = (part[0] for part in table.evidence())
@@ -113,7 +113,7 @@ def test_rounding_stays_small_for_precise_rewards_and_for_nearly_singular_noise(
     context_map = one_line(d) if lines else None
     G, h = feed(lambda x, y: table.observe(7, x, y, noise_std**2), theta, 20_000, noise_std, rng, context_map)
     gamma, beta = message(G, h, S)
-    T = np.diag(table.reached) - table.unpack(table.gamma[0]) * np.outer(table.reached, table.reached)
+    T = np.diag(table.reached) - table.gamma(0) * np.outer(table.reached, table.reached)
     assert np.abs(table.basis @ T @ table.basis.T - (S - S @ gamma @ S)).max() < 1e-9
     assert np.abs(table.basis @ (table.reached * table.beta[0]) - S @ beta).max() < 1e-9
 
@@ -209,7 +209,7 @@ def test_layers_count_as_known_what_single_observations_do(smallest):
         )
     gamma, beta = message(G / np.longdouble(noise_std) ** 2, h / np.longdouble(noise_std) ** 2, S)
     for slot in range(K):
-        T = np.diag(table.reached) - table.unpack(table.gamma[slot]) * np.outer(table.reached, table.reached)
+        T = np.diag(table.reached) - table.gamma(slot) * np.outer(table.reached, table.reached)
         assert np.abs(table.basis @ T @ table.basis.T - (S - S @ gamma @ S)).max() < 1e-9
         assert np.abs(table.basis @ (table.reached * table.beta[slot]) - S @ beta).max() < 1e-9
 
