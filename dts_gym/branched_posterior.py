@@ -333,7 +333,7 @@ class BranchedPosterior:
         """How the played actions' ``x' theta`` follow ``f_1``, (P, d) in the table's coordinates."""
         x = context @ self.table.basis
         u = x * self.table.reached
-        return np.asarray(x - u + self.table.cov @ self.table.product_query(u))
+        return np.asarray(x - u + self.table.products(u))
 
     def _score_moments(self, context: Array, values: Array) -> tuple[Array, Array]:
         """Mean and variance (at exploration 1) of the played actions' ``x' theta`` given their ``f_1``: (P,), (P,)."""
