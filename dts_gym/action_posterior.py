@@ -41,10 +41,10 @@ class ActionPosterior(ABC):
     ``scale`` below is the exploration scale. Inside, ``m`` is in the table's coordinates. The choice of an action costs
     one pass over the played actions' packed matrices, and a draw of ``m``.
 
-    In float32 the pass reads half the bytes. With ``g = (d (d + 1) / 2 + 3) 2^-24`` a score's mean given ``m`` is off by
-    at most ``g |u|'|T||m|`` and its variance by ``g |u|'|T||u|``: as ``|T_ij| <= (T_ii T_jj)^1/2``, little beside its
-    standard deviation however well the action is known, unless ``m`` is huge in units of an action's own deviation, or
-    more is known along the context than along the axes.
+    In float32 the pass reads half the bytes. With ``g = (d (d + 1) / 2 + 3) 2^-24`` a score's mean given ``m`` is off
+    by at most ``g |u|'|T||m|`` and its variance by ``g |u|'|T||u|``: as ``|T_ij| <= (T_ii T_jj)^1/2``, little beside
+    its standard deviation however well the action is known, unless ``m`` is huge in units of an action's own deviation,
+    or more is known along the context than along the axes.
     """
 
     def __init__(self, center: Array, action_cov: Array, num_actions: int, dtype: Dtype = "float64") -> None:

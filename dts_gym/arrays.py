@@ -73,6 +73,14 @@ def positive(name: str, value: Any) -> float:
     raise ValueError(f"{name} must be a positive finite number, got {value!r}")
 
 
+def nonnegative(name: str, value: Any, count: int | None) -> Array:
+    """``value`` as ``count`` (None: any number of) finite numbers >= 0, (count,), or ValueError."""
+    array = finite_array(name, value, (count,))
+    if (array < 0).any():
+        raise ValueError(f"{name} must not be negative, got {array[array < 0][0]} among its values")
+    return array
+
+
 def integers(name: str, value: Any, count: int, high: int) -> IntArray:
     """``value`` as ``count`` integers in ``0..high - 1``, (count,), or ValueError.
 

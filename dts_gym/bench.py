@@ -105,7 +105,7 @@ def run_bench(
 def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
     """Time one setting."""
     K, d, L = setting
-    problem = BanditProblem(K, d, _chain(d, L, seed), GaussianReward(1.0))
+    problem = BanditProblem(K, d, even_chain(d, L, seed), GaussianReward(1.0))
     agents = {name: make_agent(name, problem, seed=seed) for name in _AGENTS}
     rng = stream(seed, "history")
     played = min(K, _MOST_PLAYED, rounds)
@@ -142,7 +142,7 @@ def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
 def measure_batch(setting: Setting, repeats: int, seed: int) -> tuple[float, float]:
     """Median microseconds of dTS for an update of 256 rewards, all actions played: in a loop, and as one batch."""
     K, d, L = setting
-    problem = BanditProblem(K, d, _chain(d, L, seed), GaussianReward(1.0))
+    problem = BanditProblem(K, d, even_chain(d, L, seed), GaussianReward(1.0))
     looped, batched = (make_agent("dTS", problem, seed=seed) for _ in range(2))
     rng = stream(seed, "history")
     contexts, rewards = rng.uniform(-1, 1, (K, d)), rng.standard_normal(K)
@@ -165,7 +165,7 @@ def measure_batch(setting: Setting, repeats: int, seed: int) -> tuple[float, flo
 def measure_dtypes(setting: Setting, played: int, batch: int, stretches: int, seed: int) -> tuple[float, float]:
     """Median microseconds of dTS for a round of ``batch`` contexts, with float64 and with float32 matrices."""
     K, d, L = setting
-    problem = BanditProblem(K, d, _chain(d, L, seed), GaussianReward(1.0))
+    problem = BanditProblem(K, d, even_chain(d, L, seed), GaussianReward(1.0))
     agents = [make_agent("dTS", problem, seed=seed, dtype=dtype) for dtype in ("float64", "float32")]
     rng = stream(seed, "history")
     contexts, rewards = rng.uniform(-1, 1, (min(played, K), d)), rng.standard_normal(min(played, K))
@@ -188,7 +188,7 @@ def measure_dtypes(setting: Setting, played: int, batch: int, stretches: int, se
     return wide, narrow
 
 
-def _chain(dim: int, depth: int, seed: int) -> LinearDiffusionPrior:
+def even_chain(dim: int, depth: int, seed: int) -> LinearDiffusionPrior:
     """A chain whose spread does not grow with its depth."""
     chain = random_linear_prior(dim, depth, seed=seed)
     weights = [W / max(float(np.linalg.norm(W, 2)), 1.0) for W in chain.weights]

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import tyro
@@ -34,6 +34,8 @@ from dts_gym.records import load_records
 from dts_gym.registry import agent_class, agent_settings
 from dts_gym.report import table
 from dts_gym.tuning import GRID, choose, tune, tuning_table
+
+Listed = Literal["everything", "environments", "agents", "experiments"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class PosteriorError:
     """Draws of a method's posterior; the truth has twice as many."""
     out: Path | None = None
     """New folder for records, table and figure; one under results/ unless given."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with the histories in --out."""
     workers: int = 1
     """Processes."""
     progress: bool = True
@@ -121,7 +125,10 @@ class PosteriorError:
 
 @dataclass(frozen=True)
 class List:
-    """Show the environments with their options, and the agents."""
+    """Show the environments with their options, the agents, the experiments."""
+
+    what: tyro.conf.Positional[Listed] = "everything"
+    """What of them to show."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,12 @@ class BenchEnvs:
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Run an experiment of the paper: table with paired differences, CSV, figure."""
+    """Run an experiment of the paper, or all: table, verdicts on the deck's claims, CSV, figure."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Put all that reproduce found on one HTML page."""
 
 
 _COMMANDS: Any = (
@@ -167,6 +179,7 @@ _COMMANDS: Any = (
     | BenchChains
     | BenchEnvs
     | Reproduce
+    | Report
 )
 
 # Commands whose options are those of a function, which gives the text to print.
@@ -178,6 +191,7 @@ _FUNCTIONS = {
     "bench-chains": "dts_gym.bench_chains:run_chain_bench",
     "bench-envs": "dts_gym.bench_envs:run_env_bench",
     "reproduce": "dts_gym.experiments.command:run_reproduce",
+    "report": "dts_gym.experiments.page:run_report",
 }
 
 
@@ -231,7 +245,7 @@ def _dispatch(arguments: list[str]) -> int:
         raise ValueError(f"{env_arguments[0]} goes with run and tune only")
     if isinstance(command, PosteriorError):
         return _posterior_error(command)
-    return _plot(command) if isinstance(command, Plot) else _list()
+    return _plot(command) if isinstance(command, Plot) else _list(command.what)
 
 
 def _experiment(command: Run | Tune, env_arguments: list[str], arguments: list[str]) -> int:
@@ -282,6 +296,8 @@ def _plot(command: Plot) -> int:
 
 
 def _posterior_error(command: PosteriorError) -> int:
+    if command.resume and command.out is None:
+        raise ValueError("--resume needs --out, the folder of the records to go on with")
     out = command.out or _fresh_folder("posterior-error")
     errors = posterior_error(
         command.problems,
@@ -289,6 +305,7 @@ def _posterior_error(command: PosteriorError) -> int:
         seeds=command.seeds,
         draws=command.draws,
         out=out,
+        resume=command.resume,
         num_workers=command.workers,
         progress=command.progress,
     )
@@ -314,23 +331,24 @@ def _show(comparison: Comparison, folder: Path, figure: Path) -> None:
     print(f"records: {folder}")
 
 
-def _list() -> int:
-    print("Environments")
-    for env_id in dts_gym.env_ids():
-        print(f"  {env_id}: {_first_line(env_creator, env_id)}")
-        with contextlib.suppress(ImportError):
-            print(options_text(env_id))
-    print("Agents")
-    for agent_id in dts_gym.agent_ids():
-        print(f"  {agent_id}: {_first_line(agent_class, agent_id)}")
-        with contextlib.suppress(ImportError):
-            settings = agent_settings(agent_id).values()
-            print(
-                "      " + (", ".join(f"{setting.name}={setting.default!r}" for setting in settings) or "no settings")
-            )
-    print("Experiments, for dts-gym reproduce")
-    for study_id in study_ids():
-        print(f"  {study_id}: {load_study(study_id).claim}")
+def _list(what: Listed) -> int:
+    if what in ("everything", "environments"):
+        print("Environments")
+        for env_id in dts_gym.env_ids():
+            print(f"  {env_id}: {_first_line(env_creator, env_id)}")
+            with contextlib.suppress(ImportError):
+                print(options_text(env_id))
+    if what in ("everything", "agents"):
+        print("Agents")
+        for agent_id in dts_gym.agent_ids():
+            print(f"  {agent_id}: {_first_line(agent_class, agent_id)}")
+            with contextlib.suppress(ImportError):
+                settings = agent_settings(agent_id).values()
+                print("      " + (", ".join(f"{each.name}={each.default!r}" for each in settings) or "no settings"))
+    if what in ("everything", "experiments"):
+        print("Experiments, for dts-gym reproduce")
+        for study_id in study_ids():
+            print(f"  {study_id}: {load_study(study_id).claim}")
     return 0
 
 

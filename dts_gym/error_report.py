@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -76,6 +77,11 @@ def error_table(errors: PosteriorErrors, style: Style = "text") -> str:
     errors : of `posterior_error`.
     style : "text" or "markdown".
     """
+    return layout(error_rows(errors), style)
+
+
+def error_rows(errors: PosteriorErrors) -> list[Sequence[str]]:
+    """Rows of the table, the first one the header."""
     header = ("problem", "n", "method", "mean error", "cov. error", "energy distance", "floor", "z", "truth", "grade")
     rows = [
         (
@@ -92,7 +98,7 @@ def error_table(errors: PosteriorErrors, style: Style = "text") -> str:
         )
         for row in summarise(errors)
     ]
-    return layout([header, *rows], style)
+    return [header, *rows]
 
 
 def verdict(errors: PosteriorErrors) -> str:

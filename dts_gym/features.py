@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-FeatureLaw = Literal["cube", "ball"]
+FeatureLaw = Literal["cube", "ball", "sphere"]
 
 
 def checked_feature_law(value: FeatureLaw) -> FeatureLaw:
@@ -18,12 +18,18 @@ def checked_feature_law(value: FeatureLaw) -> FeatureLaw:
 
 
 def draw_features(law: FeatureLaw, shape: tuple[int, ...], rng: np.random.Generator, count: int) -> NDArray[np.float32]:
-    """Vectors along the last axis of (count, *shape), uniform on the cube [-1, 1]^d or in the unit ball."""
+    """Vectors along the last axis of (count, *shape), uniform on the cube [-1, 1]^d, in the unit ball or on its sphere.
+
+    Norms on the sphere are 1 to the rounding of float32.
+    """
     if law == "cube":
         return rng.uniform(-1.0, 1.0, (count, *shape)).astype(np.float32)
     directions, radii = np.empty((count, *shape)), np.empty((count, *shape[:-1], 1))
     for row in range(count):  # in turn, as they would be drawn one by one
         rng.standard_normal(out=directions[row])
-        rng.random(out=radii[row])
+        if law == "ball":
+            rng.random(out=radii[row])
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    return (directions * radii ** (1 / shape[-1])).astype(np.float32)
+    if law == "ball":
+        directions *= radii ** (1 / shape[-1])
+    return directions.astype(np.float32)

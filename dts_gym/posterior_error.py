@@ -11,17 +11,15 @@ import csv
 import io
 import json
 import os
-import shlex
-import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
-import dts_gym
 from dts_gym.archives import write_atomically
 from dts_gym.arrays import Array, integer
 from dts_gym.denoiser_training import torch_on
@@ -38,6 +36,7 @@ from dts_gym.error_problems import (
 from dts_gym.jobs import checked_seeds
 from dts_gym.pool import open_pool
 from dts_gym.prior_pool import PriorPool
+from dts_gym.records import differences, is_held, versions, write_json
 from dts_gym.registry import make_agent
 from dts_gym.runner import progress_bar
 from dts_gym.seeding import seed_sequence
@@ -117,6 +116,7 @@ def posterior_error(
     seeds: int | Sequence[int] = 5,
     draws: int = 500,
     out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     num_workers: int = 1,
     progress: bool = False,
 ) -> PosteriorErrors:
@@ -132,6 +132,7 @@ def posterior_error(
     draws : of each method, at least 50; of the truth twice as many.
     out : a new or empty folder for ``errors.csv`` (a row a record, written as histories are done) and
         ``settings.json``; None keeps none.
+    resume : take the histories that ``out`` holds and do the others.
     num_workers : processes; the numbers are the same for any.
     progress : whether to show a bar on stderr.
 
@@ -148,7 +149,8 @@ def posterior_error(
     Raises
     ------
     ValueError
-        If a problem is unknown, a number is out of range or given twice, or ``out`` holds something.
+        If a problem is unknown, a number is out of range or given twice, or ``out`` holds something that is not to be
+        resumed, or other settings.
     ImportError
         If a problem is a shape and torch is not installed.
 
@@ -167,10 +169,11 @@ def posterior_error(
     workers = integer("num_workers", num_workers, 1)
     if any(ALL_PROBLEMS[name].shape for name in settings.problems):
         torch_on("cpu")
-    folder = _new_folder(out, settings)
-    total = len(settings.problems) * len(settings.seeds)
-    found: list[ErrorRecord] = []
-    for records in progress_bar(_results(settings, workers), progress, total, "histories"):
+    folder = _made_folder(out, settings, resume)
+    found = [] if folder is None else _whole_histories(folder, settings)
+    done = {(record.problem, record.seed) for record in found}
+    total = len(settings.problems) * len(settings.seeds) - len(done)
+    for records in progress_bar(_results(settings, workers, done), progress, total, "histories"):
         found = sorted([*found, *records], key=lambda record: _place(settings, record))
         if folder is not None:
             write_records(folder / "errors.csv", found)
@@ -233,8 +236,8 @@ class _Whitener:
         return float(np.linalg.norm(white.mean(axis=0))) / D**0.5, float(np.linalg.norm(excess)) / D**0.5
 
 
-def _results(settings: ErrorSettings, num_workers: int) -> Iterator[list[ErrorRecord]]:
-    """Histories as they are done: of problems whose priors are drawn together, then shape by shape.
+def _results(settings: ErrorSettings, num_workers: int, done: set[tuple[str, int]]) -> Iterator[list[ErrorRecord]]:
+    """Histories as they are done, but for those that are: of priors drawn together, then shape by shape.
 
     Priors are learned here, not in the workers: once, and with the same threads whatever their number.
     """
@@ -242,9 +245,11 @@ def _results(settings: ErrorSettings, num_workers: int) -> Iterator[list[ErrorRe
     drawn = [problem for problem in problems if problem.shape is None]
     with open_pool(num_workers=num_workers) as work:
         for group in ([drawn] if drawn else []) + [[problem] for problem in problems if problem.shape is not None]:
+            left = [(each, seed) for each in group for seed in settings.seeds if (each.name, seed) not in done]
+            if not left:
+                continue
             pool = None if group[0].shape is None else pretrained_pool(group[0], settings.draws)
-            rest = settings.draws, pool
-            asked = [(problem, settings.observations, seed, *rest) for problem in group for seed in settings.seeds]
+            asked = [(each, settings.observations, seed, settings.draws, pool) for each, seed in left]
             yield from work(history_errors, asked)
 
 
@@ -284,23 +289,40 @@ def _different(name: str, values: Any, check: Any) -> tuple[Any, ...]:
     return checked
 
 
-def _new_folder(out: str | os.PathLike[str] | None, settings: ErrorSettings) -> Path | None:
-    """Make the folder, with the settings in it; ValueError where it holds something."""
+def _made_folder(out: str | os.PathLike[str] | None, settings: ErrorSettings, resume: bool) -> Path | None:
+    """Make the folder, with the settings in it; ValueError where it holds something else."""
     if out is None:
         return None
     path = Path(out)
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"out must be a folder, got the file {os.fspath(path)!r}")
-    held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-    if held:
-        raise ValueError(f"out must be a new or empty folder, got {os.fspath(path)!r}, which holds {held[0]!r}")
-    path.mkdir(parents=True, exist_ok=True)
     content = {
         "settings": asdict(settings),
         "problems": [asdict(ALL_PROBLEMS[name]) for name in settings.problems],
-        "version": dts_gym.__version__,
-        "command": shlex.join(sys.argv),
+        "versions": versions(),
     }
-    text = json.dumps(content, indent=2).encode()
-    write_atomically(path / "settings.json", lambda file: file.write(text))
+    if is_held(path, resume=resume):
+        try:
+            saved = json.loads((path / "settings.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"out must hold settings.json to be resumed, got {os.fspath(path)!r}: {error}") from error
+        for name, old, new in differences(saved, json.loads(json.dumps(content))):
+            raise ValueError(f"out must hold the same settings to be resumed, got {name} = {old!r}, asked for {new!r}")
+    write_json(path / "settings.json", content)
     return path
+
+
+def _whole_histories(folder: Path, settings: ErrorSettings) -> list[ErrorRecord]:
+    """Records that a folder holds, of histories with all of theirs."""
+    path = folder / "errors.csv"
+    if not path.exists():
+        return []
+    kinds = get_type_hints(ErrorRecord)
+    read: dict[type, Callable[[str], Any]] = {int: int, float: float, str: str, bool: lambda text: text == "True"}
+    with path.open(newline="") as file:
+        found = [ErrorRecord(**{k: read[kinds[k]](v) for k, v in row.items()}) for row in csv.DictReader(file)]
+    counts = Counter((record.problem, record.seed) for record in found)
+
+    def is_whole(record: ErrorRecord) -> bool:
+        methods = len(ALL_PROBLEMS[record.problem].methods) + 1  # and the control
+        return counts[record.problem, record.seed] == methods * len(settings.observations)
+
+    return [record for record in found if is_whole(record)]

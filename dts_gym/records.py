@@ -119,7 +119,7 @@ def write_experiment(out: Path, experiment: Experiment, reported: tuple[AgentSpe
         "format": _FORMAT,
         "settings": _settings(experiment),
         "reported": None if reported is None else [_spec_state(spec) for spec in reported],
-        "versions": _versions(),
+        "versions": versions(),
     }
     write_json(out / _EXPERIMENT, content)
 
@@ -255,7 +255,7 @@ def _check_same(out: Path, experiment: Experiment) -> None:
             f"out must hold the same experiment to be resumed, got {os.fspath(out)!r} with {name} = {old!r}, "
             f"asked for {new!r}"
         )
-    for name, old, new in differences(saved.get("versions"), _versions()):
+    for name, old, new in differences(saved.get("versions"), versions()):
         warnings.warn(f"resuming records of {name} {old} with {new}: runs may differ", stacklevel=4)
 
 
@@ -296,7 +296,8 @@ def _spec_state(spec: AgentSpec) -> dict[str, Any]:
     return {"id": spec.id, "settings": describe("settings", spec.settings), "label": spec.label}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python, this package and those that results depend on."""
     import dts_gym  # here, as the package imports this module
 
     packages = {name: version(name) for name in ("numpy", "scipy", "gymnasium")}

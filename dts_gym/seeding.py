@@ -32,6 +32,7 @@ _KEYS = {
     "split": 25,
     "factors": 26,
     "subsets": 27,
+    "misspecification": 28,
     "history": 31,
     "check": 41,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
@@ -11,6 +12,8 @@ import numpy as np
 from dts_gym.arrays import integer
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
+from dts_gym.features import FeatureLaw, checked_feature_law, draw_features
+from dts_gym.misspecification import misspecified_prior
 from dts_gym.priors import Prior, as_prior, random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.rewards import RewardModel, reward_model
@@ -30,7 +33,7 @@ class DiffusionBanditEnv(BanditEnv):
     ``Discrete(num_actions)``.
 
     ## Observation Space
-    ``Box(-1, 1, (dim,), float32)``: contexts are uniform on the cube.
+    ``Box(-1, 1, (dim,), float32)``: contexts by the feature law.
 
     ## Rewards
     ``N(x' theta_a, noise_std^2)``; or Bernoulli of mean ``1 / (1 + exp(-x' theta_a))``, or Poisson of mean
@@ -50,6 +53,12 @@ class DiffusionBanditEnv(BanditEnv):
     - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
     - ``prior=None``: a prior of your own, or a file of one; None draws one from ``prior_seed``.
     - ``prior_seed=0``: of the drawn prior's weights; the prior stands before the first reset.
+    - ``stds=None``: of the drawn prior, ``sigma_1 .. sigma_{L+1}`` with ``Sigma_l = sigma_l^2 I``, or one for all; None
+      is 1.
+    - ``weight_norm=None``: scale every weight of the drawn linear prior to this spectral norm; None leaves them.
+    - ``feature_law="cube"``: contexts uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its ``"sphere"``.
+    - ``prior_error=0.0``: v; above 0 agents are told a linear chain whose weights and covariances are off by entries
+      uniform on ``[v, v + 0.5]``, drawn from ``prior_seed``.
     - ``branch=None``: levels above it are shared by all actions, 0..L; None: the prior's own (0 if drawn).
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
@@ -69,38 +78,61 @@ class DiffusionBanditEnv(BanditEnv):
         reward: RewardKind = "gaussian",
         prior: Prior | str | os.PathLike[str] | None = None,
         prior_seed: int = 0,
+        stds: float | Sequence[float] | None = None,
+        weight_norm: float | None = None,
+        feature_law: FeatureLaw = "cube",
+        prior_error: float = 0.0,
         branch: int | None = None,
         instance_seed: int | None = None,
         regret_info: bool = True,
     ) -> None:
-        chain = chain_of(dim, depth, link, prior, prior_seed)
+        chain = chain_of(dim, depth, link, prior, prior_seed, stds, weight_norm)
+        self.feature_law = checked_feature_law(feature_law)
         if branch is not None:
             chain = chain.with_branch(branch)
-        problem = BanditProblem(num_actions, chain.dim, chain, rewards_of(reward, noise_std), horizon=horizon)
+        self._law = chain
+        told = misspecified_prior(chain, prior_error, seed=prior_seed)
+        problem = BanditProblem(num_actions, chain.dim, told, rewards_of(reward, noise_std), horizon=horizon)
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:
         return gym.spaces.Box(-1.0, 1.0, (self.problem.dim,), np.float32)
 
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
-        return BanditInstance(self.problem.prior.sample(rng, self.problem.num_actions), self.problem.reward_model)
+        return BanditInstance(self._law.sample(rng, self.problem.num_actions), self.problem.reward_model)
 
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
-        return rng.uniform(-1.0, 1.0, (count, self.problem.dim)).astype(np.float32)
+        return draw_features(self.feature_law, self.problem.context_shape, rng, count)
 
 
 make_vector = vector_maker(DiffusionBanditEnv)
 
 
-def chain_of(dim: int | None, depth: int | None, link: str, prior: Any, prior_seed: int) -> Prior:
+def chain_of(
+    dim: int | None,
+    depth: int | None,
+    link: str,
+    prior: Any,
+    prior_seed: int,
+    stds: float | Sequence[float] | None = None,
+    weight_norm: float | None = None,
+) -> Prior:
     """The given prior, or that of a file, whose sizes must be those asked for; or one drawn."""
     if link not in get_args(LinkKind):
         raise ValueError(f"link must be one of {get_args(LinkKind)}, got {link!r}")
     if prior is None:
         seed = integer("prior_seed", prior_seed, 0)
-        draw = random_linear_prior if link == "linear" else random_mlp_prior
-        return draw(5 if dim is None else dim, 2 if depth is None else depth, seed=seed)
+        sizes = 5 if dim is None else dim, 2 if depth is None else depth
+        sigmas = 1.0 if stds is None else stds
+        if link == "linear":
+            return random_linear_prior(*sizes, stds=sigmas, weight_norm=weight_norm, seed=seed)
+        if weight_norm is not None:
+            raise ValueError(f"weight_norm must be left out with link {link!r}, got {weight_norm!r}")
+        return random_mlp_prior(*sizes, stds=sigmas, seed=seed)
     given = as_prior(prior)
+    for name, value in (("stds", stds), ("weight_norm", weight_norm)):
+        if value is not None:
+            raise ValueError(f"{name} must be left out with a prior of your own, got {value!r}")
     for name, asked, has in (("dim", dim, given.dim), ("depth", depth, given.depth)):
         if asked is not None and asked != has:
             raise ValueError(f"{name} must be the given prior's, {has}, or left out, got {asked}")

@@ -45,7 +45,7 @@ class SharedDiffusionBanditEnv(BanditEnv):
     - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
     - ``prior=None``: a prior of your own, or a file of one; None draws one from ``prior_seed``.
     - ``prior_seed=0``: of the drawn prior's weights; the prior stands before the first reset.
-    - ``feature_law="cube"``: features uniform on the cube [-1, 1]^d, or on the unit ``"ball"``.
+    - ``feature_law="cube"``: features uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its ``"sphere"``.
     - ``fixed_features=False``: draw the features once an instance, not anew each round.
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth.

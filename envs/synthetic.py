@@ -18,6 +18,7 @@ from dts_gym.fitting import fit_linear_chain
 from dts_gym.prior_cache import cached_fit
 from dts_gym.priors import Prior, as_prior
 from dts_gym.problem import BanditInstance, BanditProblem, Features
+from dts_gym.reverse_process import Schedule
 from dts_gym.seeding import stream
 
 
@@ -51,7 +52,8 @@ class SyntheticBanditEnv(BanditEnv):
     - ``num_actions=100``: K.
     - ``dim=None``: d >= 2; None: the shape's own, 3 of the Swiss roll, else 2.
     - ``features="disjoint"``: parameters for every action, or ``"shared"``, one vector for all.
-    - ``feature_law="cube"``: contexts, or features, uniform on the cube [-1, 1]^d, or on the unit ``"ball"``.
+    - ``feature_law="cube"``: contexts, or features, uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its
+      ``"sphere"``.
     - ``fixed_features=False``: draw them once an instance, not anew each round.
     - ``horizon=5000``: rounds of an episode.
     - ``noise_std=1.0``: standard deviation of Gaussian rewards.
@@ -60,6 +62,7 @@ class SyntheticBanditEnv(BanditEnv):
       them (`dts_gym.pretraining`, extra ``torch``), trained on first use and kept in the cache; or a prior of your own,
       or a file of one.
     - ``depth=None``: L, links of the learned chain; None: 2 of "linear", 40 of "diffusion".
+    - ``schedule=None``: of the noise of "diffusion", "cosine" (None) or "constant", 0.97 a step.
     - ``num_past=10_000``: N >= 2, past parameters.
     - ``past_seed=0``: of the past parameters, which stand before the first reset and are apart from all instances.
     - ``instance_seed=None``: pins the instance over resets.
@@ -82,6 +85,7 @@ class SyntheticBanditEnv(BanditEnv):
         reward: RewardKind = "gaussian",
         prior: Literal["linear", "diffusion"] | Prior | str | os.PathLike[str] = "linear",
         depth: int | None = None,
+        schedule: Schedule | None = None,
         num_past: int = 10_000,
         past_seed: int = 0,
         instance_seed: int | None = None,
@@ -96,7 +100,7 @@ class SyntheticBanditEnv(BanditEnv):
         problem = BanditProblem(
             num_actions=num_actions,
             dim=d,
-            prior=_learned(prior, past, depth),
+            prior=_learned(prior, past, depth, schedule),
             reward_model=rewards_of(reward, noise_std),
             features=features,
             horizon=horizon,
@@ -121,10 +125,12 @@ class SyntheticBanditEnv(BanditEnv):
 make_vector = vector_maker(SyntheticBanditEnv)
 
 
-def _learned(prior: Any, past: Array, depth: int | None) -> Prior:
+def _learned(prior: Any, past: Array, depth: int | None, schedule: Schedule | None) -> Prior:
     """The prior that was asked for, of past parameters (N, d)."""
     if prior == "diffusion":
-        return cached_fit(past, 40 if depth is None else depth)
+        return cached_fit(past, 40 if depth is None else depth, **({} if schedule is None else {"schedule": schedule}))
+    if schedule is not None:
+        raise ValueError(f"schedule must be left out but with the prior 'diffusion', got {schedule!r}")
     if prior == "linear":
         L = 2 if depth is None else integer("depth", depth, 1)
         return fit_linear_chain(past, L, L - 1)

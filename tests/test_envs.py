@@ -190,6 +190,12 @@ def test_steps_outside_an_episode_are_refused(env):
         ({"prior_seed": -1}, "prior_seed must be an integer >= 0, got -1"),
         ({"branch": 3}, "branch must be an integer in 0..2, got 3"),
         ({"instance_seed": 0.5}, "instance_seed must be an integer >= 0, got 0.5"),
+        ({"stds": [1.0, 2.0]}, r"stds must have shape \(3,\), got shape \(2,\)"),
+        ({"stds": -1.0}, "stds must not be negative, got -1.0"),
+        ({"weight_norm": 0}, "weight_norm must be a positive finite number, got 0"),
+        ({"weight_norm": 1.0, "link": "mlp"}, "weight_norm must be left out with link 'mlp', got 1.0"),
+        ({"stds": 1.0, "prior": LinearDiffusionPrior([], [np.eye(2)])}, "stds must be left out with a prior"),
+        ({"feature_law": "simplex"}, "feature_law must be one of .*, got 'simplex'"),
         ({"num_actions": 10**12}, r"num_actions \* dim must fit memory: 1000000000000 x 5 parameters take 80000.0 GB"),
     ],
 )
@@ -223,6 +229,32 @@ def test_the_default_prior_is_the_papers_and_one_a_seed():
         assert np.abs(W).max() <= 1
         assert (W[:, active:] == 0).all()
         assert (W[:, :active] != 0).all()
+
+
+def test_the_setting_of_the_bound():
+    # Unit contexts, Sigma_l = sigma_l^2 I, weights of spectral norm 1; the priors are drawn for each seed.
+    settings = {"weight_norm": 1.0, "stds": [0.5, 1.0, 2.0], "feature_law": "sphere", "num_actions": 10}
+    env = gym.make("DiffusionBandit-v0", dim=4, **settings).unwrapped
+    prior = env.problem.prior
+    for W, plain in zip(prior.weights, random_linear_prior(4, 2, seed=0).weights, strict=True):
+        assert np.linalg.eigvalsh(W.T @ W)[-1] == pytest.approx(1.0, rel=1e-12)
+        np.testing.assert_allclose(W * np.abs(plain).max() / np.abs(W).max(), plain, rtol=1e-12)
+    np.testing.assert_array_equal(prior.covariances, [std**2 * np.eye(4) for std in settings["stds"]])
+    context, _ = env.reset(seed=0)
+    contexts = np.array([context, *(env.step(0)[0] for _ in range(2_000))], dtype=np.float64)
+    np.testing.assert_allclose(np.linalg.norm(contexts, axis=1), 1.0, atol=2e-7)
+    # Uniform on the sphere: mean 0 and covariance I / d; a coordinate's square has variance 2 (d - 1) / (d^2 (d + 2)).
+    n, d = contexts.shape
+    assert np.abs(contexts.mean(axis=0)).max() < 4.5 * np.sqrt(1 / d / n)
+    assert np.abs((contexts**2).mean(axis=0) - 1 / d).max() < 4.5 * np.sqrt(2 * (d - 1) / (d**2 * (d + 2)) / n)
+    two = dts_gym.compare(
+        "DiffusionBandit-v0", ["dTS", "MarginalLinTS"], seeds=2, num_rounds=5, env_settings=settings, redraw_prior=True
+    )
+    assert two.regret("dTS").shape == (2, 5)
+    # One number for all levels, perceptrons too.
+    for link in ("linear", "mlp"):
+        covariances = gym.make("DiffusionBandit-v0", link=link, stds=0.1).unwrapped.problem.prior.covariances
+        np.testing.assert_array_equal(covariances, [0.1**2 * np.eye(5)] * 3)
 
 
 def test_movies_are_held_out_and_the_chain_has_the_training_moments(ratings):

@@ -1,15 +1,17 @@
 """Experiments as data: quick profiles end to end, and what is read off them against a computation by hand."""
 
 import csv
+import json
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from dts_gym.cli import main
-from dts_gym.experiments import load_study, study_ids
-from dts_gym.experiments.outcome import Line, lines_of, outcome_csv, outcome_table, paired_interval, verdicts
-from dts_gym.experiments.study import run_study
+from dts_gym.experiments import Ask, Conduct, load_study, study_ids
+from dts_gym.experiments.cells import CellStudy, run_cells
+from dts_gym.experiments.outcome import Line, claim_verdicts, findings_of, lines_of, paired_interval, verdicts
+from dts_gym.experiments.study import judge
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +21,15 @@ def cache(monkeypatch, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swiss():
-    return run_study(load_study("swiss-roll"))
+    return run_cells(load_study("swiss-roll"), Ask(), Conduct())
 
 
 def test_every_paper_cell_names_an_environment_and_its_own_folder():
     for study_id in study_ids():
         study = load_study(study_id)
+        assert study.id == study_id
+        if not isinstance(study, CellStudy):
+            continue
         for profile in ("quick", "paper"):
             cells = study.cells(profile, None)
             assert len({cell.name for cell in cells}) == len(cells)
@@ -79,15 +84,15 @@ def test_the_command_writes_what_it_says_and_resumes(tmp_path, capsys, swiss):
     command = ["reproduce", "swiss-roll", "--out", str(out), "--no-progress"]
     assert main(command) == 0
     text = capsys.readouterr().out
-    assert outcome_table(swiss) in text  # the same numbers in another process' folder
-    assert (out / "outcome.csv").read_text() == outcome_csv(swiss)
+    assert findings_of(swiss).table() in text  # the same numbers in another process' folder
+    assert (out / "outcome.csv").read_text() == findings_of(swiss).numbers
     rows = list(csv.DictReader((out / "outcome.csv").open()))
     assert {row["agent"] for row in rows} == {"dTS", "dTS (branch 0)", "LinTS", "TunedTS"}
     assert (out / "outcome.png").read_bytes()[:4] == b"\x89PNG"
     assert main(command) == 2
-    assert "out must be a new or empty folder, or --resume be given" in capsys.readouterr().err
+    assert "out must be a new or empty folder unless resumed" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
-    assert (out / "outcome.csv").read_text() == outcome_csv(swiss)
+    assert (out / "outcome.csv").read_text() == findings_of(swiss).numbers
 
 
 def test_movielens_tunes_on_other_movies_than_it_reports(tmp_path):
@@ -96,7 +101,7 @@ def test_movielens_tunes_on_other_movies_than_it_reports(tmp_path):
     stars = np.clip(3 + 0.4 * true + 0.3 * rng.standard_normal(true.shape), 0.5, 5)
     rows = [f"{u}\t{m}\t{stars[u, m]:.2f}\t0\n" for u in range(60) for m in range(120) if rng.random() < 0.7]
     (tmp_path / "u.data").write_text("".join(rows))
-    outcome = run_study(load_study("movielens"), data=str(tmp_path), only="gaussian")
+    outcome = run_cells(load_study("movielens"), Ask(data=str(tmp_path), only="gaussian"), Conduct())
     (comparison,) = outcome.comparisons
     assert comparison.experiment.env_settings["part"] == "report"
     assert comparison.tuning.experiment.env_settings == comparison.experiment.env_settings | {"part": "tuning"}
@@ -107,12 +112,99 @@ def test_movielens_tunes_on_other_movies_than_it_reports(tmp_path):
     assert not (reported[:, None] == tuned[None]).all(axis=2).any()
 
 
+def test_a_claim_is_judged_by_the_interval_of_its_paired_differences(swiss):
+    (comparison,) = swiss.comparisons
+    found = claim_verdicts(swiss)
+    text = "With 50 pre-training draws dTS is already ahead of LinTS."
+    own = [verdict for verdict in found if verdict.claim == text]
+    assert [verdict.contrast for verdict in own[:3]] == [
+        f"regret of {name} less dTS's" for name in ("LinTS", "TunedTS", "dTS (branch 0)")
+    ]
+    assert len(own) == 6  # at 1 and tuned
+    difference = comparison.final_regret("LinTS") - comparison.final_regret("dTS")
+    assert own[0].value == pytest.approx(difference.mean())
+    assert len(found) == 6  # the other claims are about cells that the quick profile lacks
+
+
+@pytest.mark.parametrize(
+    ("interval", "answer", "cause"),
+    [
+        ((0.1, 1, 2), "holds", ""),
+        ((-2, -1, -0.1), "does not hold", "why"),
+        ((-1, 1, 3), "undecided", ""),
+        ((np.nan, 1, np.nan), "undecided", ""),
+    ],
+)
+def test_a_verdict_follows_its_interval(interval, answer, cause):
+    verdict = judge("claim", "where", "contrast", interval, "why")
+    assert (verdict.answer, verdict.cause) == (answer, cause)
+
+
+def test_cells_told_another_prior_have_the_same_instances(tmp_path):
+    """Agents that look at no prior have the same regret in all cells of the misspecification study; dTS has not."""
+    study = load_study("misspecification")
+    outcome = run_cells(study, Ask(seeds=2), Conduct(out=tmp_path / "runs"))
+    first, *others = outcome.comparisons
+    assert [cell.x for cell in outcome.cells] == [0.0, 0.5, 1.0, 1.5]
+    for other in others:
+        np.testing.assert_array_equal(other.regret("LinTS"), first.regret("LinTS"))
+        assert (other.final_regret("dTS") != first.final_regret("dTS")).all()
+    costs = [v for v in claim_verdicts(outcome) if v.claim == "A prior that is off costs dTS regret."]
+    assert [v.where for v in costs] == ["at 1", "tuned"] * 3
+    assert costs[0].value == pytest.approx(np.mean(others[0].final_regret("dTS") - first.final_regret("dTS")))
+
+
+def test_the_gap_is_a_difference_of_differences(tmp_path):
+    outcome = run_cells(load_study("gap-vs-K"), Ask(seeds=2), Conduct())
+    few, many = outcome.comparisons[0], outcome.comparisons[-1]
+    gaps = [each.final_regret("LinTS") - each.final_regret("dTS") for each in (few, many)]
+    verdict = next(v for v in claim_verdicts(outcome) if v.contrast.startswith("(LinTS less dTS) at K=500"))
+    assert verdict.value == pytest.approx((gaps[1] - gaps[0]).mean())
+    findings_of(outcome).draw(tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_all_experiments_in_one_command_whatever_the_backend(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dts_gym.experiments.command.study_ids", lambda: ["scaling", "swiss-roll"])
+    command = ["reproduce", "all", "--seeds", "2", "--no-progress"]
+    for backend in ("serial", "processes"):
+        assert main([*command, "--out", str(tmp_path / backend), "--backend", backend]) == 0
+        text = capsys.readouterr().out
+        assert "swiss-roll: dTS is ahead of LinTS" in text
+        assert "Regret of dTS grows with K" in text
+    for name in ("outcome.csv", "verdicts.csv", "outcome.txt", "study.json"):
+        for study_id in ("swiss-roll", "scaling"):
+            first, second = ((tmp_path / backend / study_id / name).read_bytes() for backend in ("serial", "processes"))
+            assert first == second, name
+    verdict_rows = list(csv.DictReader((tmp_path / "serial" / "scaling" / "verdicts.csv").open()))
+    assert {row["answer"] for row in verdict_rows} <= {"holds", "does not hold", "undecided"}
+    described = json.loads((tmp_path / "serial" / "scaling" / "study.json").read_text())
+    assert described["command"] == "dts-gym reproduce scaling --profile quick --seeds 2"
+    assert described["settings"]["actions-10"]["seeds"] == 2
+
+
+def test_all_goes_on_where_one_experiment_cannot_be_had(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dts_gym.experiments.command.study_ids", lambda: ["movielens", "swiss-roll"])
+
+    def without_network(study, ask, conduct):
+        if study.id == "movielens":
+            raise OSError("ml-1m could not be downloaded")
+        return run_cells(study, ask, conduct)
+
+    monkeypatch.setattr("dts_gym.experiments.cells.run_cells", without_network)
+    assert main(["reproduce", "all", "--out", str(tmp_path / "out"), "--no-progress"]) == 2
+    printed = capsys.readouterr()
+    assert "swiss-roll: dTS is ahead of LinTS" in printed.out
+    assert "1 experiments were run, these could not be: movielens (ml-1m could not be downloaded)" in printed.err
+    assert (tmp_path / "out" / "swiss-roll" / "outcome.csv").exists()
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"experiment must be one of .*, got 'swiss'"):
         load_study("swiss")
     with pytest.raises(ValueError, match="data must be left out of swiss-roll"):
-        run_study(load_study("swiss-roll"), data="ml-1m")
+        load_study("swiss-roll").run(Ask(data="ml-1m"))
     with pytest.raises(ValueError, match=r"profile must be one of \('quick', 'paper'\), got 'papr'"):
-        run_study(load_study("swiss-roll"), "papr")
-    with pytest.raises(ValueError, match="only must be part of the name of a cell"):
-        run_study(load_study("swiss-roll"), only="rank")
+        Ask("papr")
+    with pytest.raises(ValueError, match="only must be part of one of"):
+        load_study("swiss-roll").run(Ask(only="rank"))

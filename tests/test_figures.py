@@ -44,7 +44,7 @@ def test_the_picture_holds_every_curve(tmp_path, agents, seeds):
 def test_curves_and_bands_are_means_and_standard_errors():
     comparison = made_up([AgentSpec("Random", label="a")])
     axes = Figure().add_subplot()
-    figures._curve(axes, comparison, "a", "#0072B2", "-")
+    figures.regret_curve(axes, comparison, "a", "#0072B2", "-")
     regret = comparison.regret("a")
     x, y = axes.lines[0].get_data()
     np.testing.assert_allclose(x, np.arange(51))
@@ -59,7 +59,7 @@ def test_curves_and_bands_are_means_and_standard_errors():
 def test_a_long_curve_is_thinned_and_keeps_its_end():
     comparison = made_up([AgentSpec("Random", label="a")], num_rounds=5000)
     axes = Figure().add_subplot()
-    figures._curve(axes, comparison, "a", "#0072B2", "-")
+    figures.regret_curve(axes, comparison, "a", "#0072B2", "-")
     x, y = axes.lines[0].get_data()
     assert len(x) <= 1001
     assert x[-1] == 5000
@@ -73,3 +73,31 @@ def test_a_tuned_agent_keeps_its_colour():
     assert plain != dashed
     many = figures._looks(made_up([AgentSpec("Random", label=str(i)) for i in range(20)]))
     assert len(set(many)) == 20
+
+
+def test_names_stand_in_the_order_of_their_curves_and_do_not_overlap():
+    axes = Figure(figsize=(8, 4)).add_subplot()
+    axes.set_ylim(0, 100)
+    ends = [(50.0, "a", "#000000"), (50.5, "b", "#000000"), (10.0, "c", "#000000"), (51.0, "d", "#000000")]
+    figures.label_ends(axes, ends, 9.0)
+    place = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert place["c"] == pytest.approx(0.1)  # alone: beside its own end
+    height = 9.0 / (axes.get_position().height * 4 * 72)  # of a letter, in the axes' heights
+    assert place["b"] - place["a"] > height
+    assert place["d"] - place["b"] > height
+    assert np.mean([place["a"], place["b"], place["d"]]) == pytest.approx(0.505)
+
+
+def test_names_stand_beside_ends_on_a_log_scale():
+    axes = Figure(figsize=(8, 4)).add_subplot()
+    axes.set_yscale("log")
+    axes.set_ylim(1, 10_000)
+    figures.label_ends(axes, [(100.0, "a", "#000000")])
+    assert axes.texts[0].xy[1] == pytest.approx(0.5)
+
+
+def test_an_agent_looks_the_same_in_every_figure():
+    known = figures.looks(["HierTS", "mine", "dTS", "dTS (branch 2)"])
+    assert known["dTS"] == figures.looks(["dTS", "LinTS"])["dTS"]
+    assert len(set(known.values())) == 4
+    assert figures.looks(["LinTS (noise_std 1)"])["LinTS (noise_std 1)"] == figures.looks(["LinTS"])["LinTS"]

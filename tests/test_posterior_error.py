@@ -380,6 +380,21 @@ def test_what_is_done_is_kept_when_stopped(tmp_path, monkeypatch, capsys):
     arguments = ["--problems", "linear", "--observations", "1", "--seeds", "2", "--draws", "50", "--no-progress"]
     assert main(["posterior-error", *arguments, "--out", str(tmp_path / "out")]) == 130
     assert len((tmp_path / "out" / "errors.csv").read_text().splitlines()) == 1 + 5
+    capsys.readouterr()
+    assert main(["posterior-error", *arguments, "--draws", "60", "--out", str(tmp_path / "out"), "--resume"]) == 2
+    assert "got settings.draws = 50, asked for 60" in capsys.readouterr().err
+    asked = []
+
+    def noted(problem, observations, seed, draws, pool):
+        asked.append(seed)
+        return whole(problem, observations, seed, draws, pool)
+
+    monkeypatch.setattr(posterior_error, "history_errors", noted)
+    assert main(["posterior-error", *arguments, "--out", str(tmp_path / "out"), "--resume"]) == 0
+    assert asked == [1]  # the history that was not done, alone
+    assert main(["posterior-error", *arguments, "--out", str(tmp_path / "anew")]) == 0
+    texts = [(tmp_path / name / "errors.csv").read_text() for name in ("out", "anew")]
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def test_a_prior_of_ones_own_is_the_problems():
         ({"num_past": 1}, "num_past must be an integer >= 2, got 1"),
         ({"past_seed": -1}, "past_seed must be an integer >= 0, got -1"),
         ({"features": "joint"}, "features must be one of"),
-        ({"feature_law": "sphere"}, "feature_law must be one of"),
+        ({"feature_law": "simplex"}, "feature_law must be one of"),
         ({"prior": 3}, "prior must be a dts_gym Prior or a file of one, got 3"),
     ],
 )

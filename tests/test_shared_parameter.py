@@ -120,8 +120,8 @@ def test_features_are_drawn_anew_or_once_on_the_cube_or_in_the_ball():
     plain = gym.make("SharedDiffusionBandit-v0", num_actions=50)
     first, _ = plain.reset(seed=0)
     assert (plain.step(0)[0] != first).all()
-    with pytest.raises(ValueError, match=r"feature_law must be one of .* got 'sphere'"):
-        gym.make("SharedDiffusionBandit-v0", feature_law="sphere")
+    with pytest.raises(ValueError, match=r"feature_law must be one of .* got 'simplex'"):
+        gym.make("SharedDiffusionBandit-v0", feature_law="simplex")
 
 
 def test_an_engine_of_many_actions_is_refused():

@@ -20,6 +20,7 @@ KINDS = {
     "poisson": (D, {"reward": "poisson"}),
     "bernoulli-mlp": (D, {"reward": "bernoulli", "link": "mlp"}),
     "branch": (D, {"branch": 2, "dim": 7}),
+    "sphere": (D, {"feature_law": "sphere", "weight_norm": 1.0, "stds": [0.5, 1.0, 2.0]}),
     "quiet": (D, {"regret_info": False}),
     "pinned": (D, {"instance_seed": 5}),
     "shared": (S, {}),

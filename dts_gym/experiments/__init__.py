@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import importlib
 
-from dts_gym.experiments.study import Cell, Profile, Study
+from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study, Verdict
 
-# id -> module that holds ``STUDY``; loaded when asked for.
-_STUDIES = {"movielens": "movielens", "swiss-roll": "swiss_roll"}
+# id -> module that holds ``STUDY``, or ``STUDIES`` of several ids; loaded when asked for.
+_STUDIES = {
+    "regret-LL": "regret",
+    "regret-LN": "regret",
+    "regret-NL": "regret",
+    "regret-NN": "regret",
+    "gap-vs-K": "gap_vs_actions",
+    "scaling": "scaling",
+    "misspecification": "misspecification",
+    "swiss-roll": "swiss_roll",
+    "movielens": "movielens",
+    "cost": "cost",
+    "posterior-error": "posterior_error",
+    "bound": "bound",
+    "posterior-2d": "planar",
+}
 
 
 def study_ids() -> list[str]:
@@ -15,8 +29,8 @@ def study_ids() -> list[str]:
 
     Examples
     --------
-    >>> study_ids()
-    ['movielens', 'swiss-roll']
+    >>> study_ids()[:2]
+    ['regret-LL', 'regret-LN']
     """
     return list(_STUDIES)
 
@@ -26,13 +40,14 @@ def load_study(study_id: str) -> Study:
 
     Examples
     --------
-    >>> load_study("movielens").reference
-    'dTS'
+    >>> load_study("movielens").id
+    'movielens'
     """
     if study_id not in _STUDIES:
         raise ValueError(f"experiment must be one of {study_ids()}, got {study_id!r}")
-    study: Study = importlib.import_module(f"dts_gym.experiments.{_STUDIES[study_id]}").STUDY
-    return study
+    module = importlib.import_module(f"dts_gym.experiments.{_STUDIES[study_id]}")
+    studies: tuple[Study, ...] = getattr(module, "STUDIES", None) or (module.STUDY,)
+    return next(study for study in studies if study.id == study_id)
 
 
-__all__ = ["Cell", "Profile", "Study", "load_study", "study_ids"]
+__all__ = ["Ask", "Conduct", "Findings", "Profile", "Study", "Verdict", "load_study", "study_ids"]

@@ -1,16 +1,30 @@
-"""``dts-gym reproduce``: an experiment from its id to table, CSV and figure."""
+"""``dts-gym reproduce``: experiments from their ids to tables, verdicts, CSVs, figures."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import tyro
 
 from dts_gym.archives import write_atomically
-from dts_gym.experiments import Profile, load_study
-from dts_gym.experiments.outcome import outcome_csv, outcome_figure, outcome_table
-from dts_gym.experiments.study import run_study
+from dts_gym.experiments import load_study, study_ids
+from dts_gym.experiments.study import (
+    FORMAT,
+    Ask,
+    Conduct,
+    Findings,
+    Profile,
+    Study,
+    Verdict,
+    csv_text,
+    verdict_rows,
+)
 from dts_gym.pool import Backend
+from dts_gym.records import is_held, versions, write_json
+from dts_gym.report import layout
+
+ALL = "all"
 
 
 def run_reproduce(
@@ -22,50 +36,105 @@ def run_reproduce(
     backend: Backend = "processes",
     workers: int = 1,
     ray_address: str | None = None,
+    seeds: int | None = None,
     only: str = "",
     progress: bool = True,
 ) -> str:
-    """Run an experiment of the paper: table with paired differences, CSV, figure.
+    """Run an experiment of the paper, or all: table, verdicts on the deck's claims, CSV, figure.
 
     Parameters
     ----------
-    experiment : its id; `dts-gym list` shows them.
+    experiment : its id, which `dts-gym list experiments` shows; or "all".
     profile : "quick" for a look, "paper" for the setting that is reported.
     data : of experiments on a data set, where it lies or its name.
-    out : folder for the runs, outcome.csv, outcome.txt and outcome.png (outcome-ONLY.* with --only); results/ID-PROFILE
-        unless given.
+    out : folder for the runs, outcome.csv, verdicts.csv, outcome.txt, outcome.png and study.json (with --only
+        outcome-ONLY.csv and so on); of "all" a folder each. Unless given, results/PROFILE/ID, or results/PROFILE.
     resume : go on with the runs in --out.
     backend : where runs are done: "serial", "processes" or "ray".
     workers : runs at a time.
     ray_address : of a Ray cluster; this machine unless given.
-    only : run the cells whose names hold this text alone.
+    seeds : runs an agent, in place of the profile's number.
+    only : run the part of this name alone, or those whose names hold this text.
     progress : show a bar on stderr.
 
     Returns
     -------
     str
-        The table and a verdict a cell.
+        The table and the verdicts; of "all" the number of verdicts, which are printed as experiments end.
+
+    Raises
+    ------
+    OSError, ImportError
+        Where data cannot be had or an extra is missing; with "all" the other experiments are run all the same.
     """
-    study = load_study(experiment)
-    folder = Path("results") / f"{experiment}-{profile}" if out is None else out
-    if folder.exists() and not resume and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"out must be a new or empty folder, or --resume be given, got {str(folder)!r}")
-    outcome = run_study(
-        study,
-        profile,
-        data=data,
-        out=folder,
-        resume=resume,
-        backend=backend,
-        num_workers=workers,
-        ray_address=ray_address,
-        only=only,
-        progress=progress,
-    )
-    text = f"{study.description}\n\n{outcome_table(outcome)}"
-    name = f"outcome-{only}" if only else "outcome"
-    numbers = outcome_csv(outcome)
-    write_atomically(folder / f"{name}.csv", lambda file: file.write(numbers.encode()))
-    write_atomically(folder / f"{name}.txt", lambda file: file.write(text.encode()))
-    outcome_figure(outcome, folder / f"{name}.png")
-    return f"{text}\n{folder}: {name}.txt, {name}.csv, {name}.png, and every run"
+    everything = experiment == ALL
+    if everything and only:
+        raise ValueError(f"only must be left out with {ALL!r}, got {only!r}")
+    studies = [load_study(name) for name in (study_ids() if everything else (experiment,))]
+    root = Path("results") / profile if out is None else out
+    failed: list[str] = []
+    count = 0
+    for study in studies:
+        folder = root if out is not None and not everything else root / study.id
+        is_held(folder, resume=resume)
+        ask = Ask(profile, data if study.takes_data else None if everything else data, seeds, only)
+        conduct = Conduct(folder, resume, backend, workers, ray_address, progress)
+        try:
+            findings = study.run(ask, conduct)
+        except (OSError, ImportError) as error:
+            if not everything:
+                raise
+            failed.append(f"{study.id} ({error})")
+            continue
+        text = write_findings(folder, study, ask, findings)
+        if not everything:
+            return text
+        print(verdict_text(study, findings.verdicts), flush=True)
+        count += len(findings.verdicts)
+    if failed:
+        raise OSError(f"{len(studies) - len(failed)} experiments were run, these could not be: {'; '.join(failed)}")
+    return f"{len(studies)} experiments, {count} verdicts; dts-gym report {root} makes a page of them"
+
+
+def write_findings(folder: Path, study: Study, ask: Ask, findings: Findings) -> str:
+    """Write what an experiment found, each file whole or not at all; returns the text."""
+    part = f"-{ask.only}" if ask.only else ""
+    text = f"{study.description}\n\n{findings.table()}\n{verdict_text(study, findings.verdicts)}"
+    texts = {
+        f"outcome{part}.csv": findings.numbers,
+        f"verdicts{part}.csv": csv_text(Verdict._fields, findings.verdicts),
+        f"outcome{part}.txt": text,
+    }
+    for file_name, content in texts.items():
+        write_atomically(folder / file_name, lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
+    findings.draw(folder / f"outcome{part}.png")
+    words = ["dts-gym", "reproduce", study.id, "--profile", ask.profile]
+    words += [] if ask.seeds is None else ["--seeds", str(ask.seeds)]
+    words += ["--only", ask.only] if ask.only else []
+    words += [] if ask.data is None else ["--data", "PATH"]
+    described = {
+        "format": FORMAT,
+        "id": study.id,
+        "claim": study.claim,
+        "description": study.description,
+        "command": " ".join(words),
+        "ask": {name: value for name, value in asdict(ask).items() if name != "data"},
+        "versions": versions(),
+        # Where data lie is of no matter: their name stays.
+        "settings": study.settings(replace(ask, data=None if ask.data is None else Path(ask.data).name)),
+        "table": findings.rows,
+        "notes": findings.notes,
+    }
+    write_json(folder / f"study{part}.json", described)
+    return f"{text}\n{folder}: {', '.join(texts)}, outcome{part}.png, study{part}.json, and every run"
+
+
+def verdict_text(study: Study, verdicts: tuple[Verdict, ...]) -> str:
+    """The claims of an experiment with the verdicts on each."""
+    parts = [f"{study.id}: {study.claim}\n"]
+    for claim in dict.fromkeys(verdict.claim for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict.claim == claim]
+        parts.append(f"  {claim}\n")
+        parts += [f"    {line}\n" for line in layout(verdict_rows(own), "text", left=2).splitlines()]
+        parts += [f"    Where it fails: {cause}.\n" for cause in dict.fromkeys(v.cause for v in own) if cause]
+    return "".join(parts)

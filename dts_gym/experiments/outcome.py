@@ -1,29 +1,24 @@
-"""What an experiment found: a table with paired differences, a verdict a cell, a CSV, a figure."""
+"""What a comparison of agents found: a table with paired differences, verdicts, a CSV, a figure."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
 
-from dts_gym.archives import write_atomically
+from dts_gym.arrays import Array
 from dts_gym.experiment import Comparison
-from dts_gym.experiments.study import Outcome
-from dts_gym.figures import COLOURS
-from dts_gym.report import Style, layout, plus_minus, standard_error
+from dts_gym.experiments.cells import Cell, Outcome, Scale
+from dts_gym.experiments.pictures import draw_differences, draw_over_rounds, draw_over_x
+from dts_gym.experiments.study import Findings, Verdict, csv_text, judge
+from dts_gym.report import plus_minus, standard_error
 from dts_gym.tuning import base_label, default_exploration
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 _LEVEL = 0.95  # of the confidence intervals
-Scale = Literal["at 1", "tuned"]
 
 
 class Line(NamedTuple):
@@ -54,10 +49,9 @@ def lines_of(outcome: Outcome) -> list[Line]:
     """Every agent of every cell, at 1 and, where the cell was tuned, at its best scale; the reference comes first."""
     found: list[Line] = []
     for cell, comparison in zip(outcome.cells, outcome.comparisons, strict=True):
-        kinds: tuple[Scale, ...] = ("at 1", "tuned") if cell.grid else ("at 1",)
-        for kind in kinds:
-            chosen = _labels(comparison, kind)
-            first = next(base for base in chosen if _same(base, outcome.study.reference))
+        for kind in scales(cell):
+            chosen = labels_at(comparison, kind)
+            first = next(base for base in chosen if is_agent(base, outcome.study.reference))
             reference = comparison.final_regret(chosen[first])
             for base in sorted(chosen, key=lambda name: name != first):
                 regret = comparison.final_regret(chosen[base])
@@ -88,7 +82,12 @@ def paired_interval(differences: np.ndarray, level: float = _LEVEL) -> tuple[flo
     return mean - half, mean, mean + half
 
 
-def _labels(comparison: Comparison, kind: Scale) -> dict[str, str]:
+def scales(cell: Cell) -> tuple[Scale, ...]:
+    """At which scales a cell's agents are reported."""
+    return ("at 1", "tuned") if cell.grid else ("at 1",)
+
+
+def labels_at(comparison: Comparison, kind: Scale) -> dict[str, str]:
     """Agent without its exploration -> label of its runs at 1, or at its best; an agent best at 1 has one run."""
     found: dict[str, str] = {}
     for spec in comparison.experiment.agents:
@@ -98,9 +97,36 @@ def _labels(comparison: Comparison, kind: Scale) -> dict[str, str]:
     return found
 
 
-def _same(base: str, reference: str) -> bool:
-    """Whether a label is the reference's, its storage settings apart."""
-    return base == reference or base == f"{reference} (pool kept)"
+def is_agent(base: str, name: str) -> bool:
+    """Whether a label without exploration is of the agent called so, its storage settings apart."""
+    return base == name or base == f"{name} (pool kept)"
+
+
+def final_regret_of(comparison: Comparison, name: str, kind: Scale) -> Array | None:
+    """(seeds,) final regret of an agent at 1 or tuned; None if it was not compared."""
+    label = next((label for base, label in labels_at(comparison, kind).items() if is_agent(base, name)), None)
+    return None if label is None else comparison.final_regret(label)
+
+
+def claim_verdicts(outcome: Outcome) -> list[Verdict]:
+    """The claims of the experiment in every cell they are about, at 1 and tuned; then those that it adds."""
+    found = []
+    for claim in outcome.study.claims:
+        for cell, comparison in zip(outcome.cells, outcome.comparisons, strict=True):
+            if claim.cells and cell.name not in claim.cells:
+                continue
+            for kind in scales(cell):
+                less = final_regret_of(comparison, claim.better, kind)
+                for name in claim.worse:
+                    more = final_regret_of(comparison, name, kind)
+                    if less is None or more is None:
+                        continue
+                    contrast = f"regret of {name} less {claim.better}'s"
+                    where = f"{cell.panel}, {kind}" if cell.x is None else f"{cell.panel}, {cell.x:g}, {kind}"
+                    found.append(
+                        judge(claim.text, where, contrast, paired_interval(more - less), claim.causes.get(kind, ""))
+                    )
+    return found + ([] if outcome.study.further is None else outcome.study.further(outcome))
 
 
 def verdicts(lines: Sequence[Line]) -> list[tuple[str, Scale, str]]:
@@ -120,12 +146,41 @@ def verdicts(lines: Sequence[Line]) -> list[tuple[str, Scale, str]]:
     return found
 
 
-def outcome_table(outcome: Outcome, style: Style = "text") -> str:
+def between_cells(
+    outcome: Outcome, claim: str, more: tuple[str, str], less: tuple[str, str], cause: str = ""
+) -> list[Verdict]:
+    """A verdict a scale on a claim that one agent in one cell has more regret than another in another cell.
+
+    Parameters
+    ----------
+    more, less : of each, the agent's label and the cell's name; no verdict where a cell was not run.
+
+    Notes
+    -----
+    Runs of one seed are paired: cells that differ by what agents are told alone have the same instances, others have
+    instances that are independent, where pairing costs nothing in the mean.
+    """
+    found: list[Verdict] = []
+    cells = {cell.name: cell for cell in outcome.cells}
+    first, second = outcome.of(more[1]), outcome.of(less[1])
+    if first is None or second is None:
+        return found
+    for kind in scales(cells[more[1]]):
+        high, low = final_regret_of(first, more[0], kind), final_regret_of(second, less[0], kind)
+        assert high is not None
+        assert low is not None
+        contrast = f"regret of {more[0]} in {more[1]} less {less[0]}'s in {less[1]}"
+        found.append(judge(claim, kind, contrast, paired_interval(high - low), cause))
+    return found
+
+
+def findings_of(outcome: Outcome) -> Findings:
     """A row an agent and cell: regret at 1 and tuned, each with what it has more than the reference (95 % interval)."""
     lines = lines_of(outcome)
     at = {(line.cell, line.agent, line.scale): line for line in lines}
-    header = ("cell", "agent", "at 1", "more than reference", "tuned", "scale", "more than reference")
-    rows = []
+    rows: list[Sequence[str]] = [
+        ("cell", "agent", "at 1", "more than reference", "tuned", "scale", "more than reference")
+    ]
     for cell, agent in dict.fromkeys((line.cell, line.agent) for line in lines):
         row = [cell, agent]
         for kind in ("at 1", "tuned"):
@@ -138,83 +193,26 @@ def outcome_table(outcome: Outcome, style: Style = "text") -> str:
                 row.append("" if line.exploration is None else f"{line.exploration:g}")
             row.append("" if math.isnan(line.low) else f"{line.less:.1f} ({line.low:.1f}, {line.high:.1f})")
         rows.append(row)
-    text = layout([header, *rows], style)
     study = outcome.study
-    text += f"\nReference: {study.reference}. Claim: {study.claim}\n"
-    for cell, kind, verdict in verdicts(lines):
-        text += f"{cell}, {kind}: {study.reference} {verdict}\n"
-    return text
+    notes = [f"Reference: {study.reference}."]
+    notes += [f"{cell}, {kind}: {study.reference} {text}" for cell, kind, text in verdicts(lines)]
+
+    def draw(path: str | os.PathLike[str]) -> None:
+        if study.picture == "rounds":
+            draw_over_rounds(_curves(outcome), path)
+        elif study.picture == "x":
+            draw_over_x(lines, study.x_label, path)
+        else:
+            draw_differences(lines, study.reference, path)
+
+    numbers = csv_text(Line._fields, lines)
+    return Findings(rows, "\n".join(notes), numbers, tuple(claim_verdicts(outcome)), draw)
 
 
-def outcome_csv(outcome: Outcome) -> str:
-    """`Line`s, all digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Line._fields)
-    writer.writerows(lines_of(outcome))
-    return text.getvalue()
-
-
-def outcome_figure(outcome: Outcome, path: str | os.PathLike[str]) -> None:
-    """Draw curves over ``x`` where cells have one, else paired differences, a panel a cell.
-
-    Parameters
-    ----------
-    path : of the PNG; its folder must exist.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    lines = lines_of(outcome)
-    panels = list(dict.fromkeys(line.panel for line in lines))
-    agents = list(dict.fromkeys(line.agent for line in lines))
-    colours = {agent: COLOURS[i % len(COLOURS)] for i, agent in enumerate(agents)}
-    columns = min(2, len(panels))
-    height = 3.2 if lines[0].x is not None else 0.9 + 0.3 * len(agents)
-    rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(5.2 * columns + 0.6, height * rows + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for place, axes in enumerate(grid.flat):
-        if place >= len(panels):
-            axes.set_axis_off()
-            continue
-        own = [line for line in lines if line.panel == panels[place]]
-        (_curves if own[0].x is not None else _differences)(axes, own, colours)
-        axes.set_title(panels[place], fontsize="medium")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    if lines[0].x is not None:
-        figure.supxlabel(outcome.study.x_label)
-        figure.supylabel("Final regret (± standard error)")
-        handles, names = grid.flat[0].get_legend_handles_labels()
-        figure.legend(handles, names, frameon=False, loc="outside lower center", ncols=4, fontsize="small")
-    else:
-        figure.supxlabel(f"Final regret more than {outcome.study.reference}'s (hollow: both at 1; full: both tuned)")
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
-
-
-def _curves(axes: Axes, lines: Sequence[Line], colours: dict[str, str]) -> None:
-    for agent in colours:
-        for kind, style in (("at 1", "--"), ("tuned", "-")):
-            own = sorted((li for li in lines if (li.agent, li.scale) == (agent, kind)), key=lambda li: li.x or 0.0)
-            if not own:
-                continue
-            x, mean, error = (np.array([getattr(li, name) for li in own]) for name in ("x", "regret", "standard_error"))
-            axes.plot(x, mean, style, color=colours[agent], marker="o", markersize=3, label=f"{agent}, {kind}")
-            axes.fill_between(x, mean - error, mean + error, color=colours[agent], alpha=0.15, linewidth=0)
-    axes.set_xscale("log")
-
-
-def _differences(axes: Axes, lines: Sequence[Line], colours: dict[str, str]) -> None:
-    names = list(dict.fromkeys(line.agent for line in lines if not math.isnan(line.low)))
-    for line in lines:
-        if line.agent not in names:
-            continue
-        y = names.index(line.agent) + (0.15 if line.scale == "at 1" else -0.15)
-        axes.plot([line.low, line.high], [y, y], color=colours[line.agent], linewidth=1.6)
-        face = "white" if line.scale == "at 1" else colours[line.agent]
-        axes.plot(line.less, y, "o", color=colours[line.agent], markerfacecolor=face, markersize=5)
-    axes.axvline(0.0, color="0.4", linewidth=0.8)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+def _curves(outcome: Outcome) -> list[tuple[str, Comparison, dict[str, str]]]:
+    """A panel a cell and scale: its title, the comparison, agents with the labels of their runs."""
+    return [
+        (f"{cell.panel}, {kind}", comparison, labels_at(comparison, kind))
+        for cell, comparison in zip(outcome.cells, outcome.comparisons, strict=True)
+        for kind in scales(cell)
+    ]

@@ -1,138 +1,198 @@
-"""What an experiment is made of, and how it is run: cells, each a comparison in a folder of its own."""
+"""An experiment of the paper: what it claims, how it is carried out, what it found."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import csv
+import io
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from dts_gym.comparing import compare
-from dts_gym.experiment import Comparison
+from dts_gym.arrays import integer
 from dts_gym.pool import Backend
+from dts_gym.report import Style, layout
 
+FORMAT = 1  # of study.json
 Profile = Literal["quick", "paper"]
+Answer = Literal["holds", "does not hold", "undecided"]
+
+
+class Verdict(NamedTuple):
+    """A claim held against what was measured, in one setting.
+
+    Attributes
+    ----------
+    claim : as the deck makes it.
+    where : the setting.
+    contrast : what ``value`` is; above 0 it speaks for the claim.
+    value, low, high : with the ends of its 95 % confidence interval, NaN where there is none.
+    answer : "holds" if the interval is above 0, "does not hold" if below, else "undecided".
+    cause : why it does not hold, where that was found.
+    """
+
+    claim: str
+    where: str
+    contrast: str
+    value: float
+    low: float
+    high: float
+    answer: Answer
+    cause: str = ""
+
+
+def judge(claim: str, where: str, contrast: str, interval: tuple[float, float, float], cause: str = "") -> Verdict:
+    """The verdict on a claim from a value between the ends of its confidence interval; a cause only where it fails.
+
+    Examples
+    --------
+    >>> judge("A beats B", "K=10", "regret of B less A's", (0.5, 2.0, 3.5)).answer
+    'holds'
+    """
+    low, value, high = interval
+    answer: Answer = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+    return Verdict(claim, where, contrast, value, low, high, answer, cause if answer == "does not hold" else "")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One comparison of an experiment.
+class Findings:
+    """What an experiment found.
 
     Parameters
     ----------
-    name : of its folder.
-    env_id, env_settings, agents, seeds, num_rounds, redraw_prior : as `dts_gym.compare` takes them.
-    grid : exploration scales to tune over; none: the agents are reported as they are.
-    tuning_seeds : runs an agent and value of the grid.
-    tuning_settings : what of ``env_settings`` is different while tuning, for one the movies that are played.
-    panel : of the figure, by its title; cells of one panel are one curve an agent over ``x``.
-    x : where the cell stands in its panel; None: the panel is this cell's alone.
+    rows : of its table, the first one the header.
+    notes : what stands below the table.
+    numbers : all digits, CSV.
+    verdicts : on its claims.
+    draw : writes the figure, a PNG, to a path whose folder exists.
     """
 
-    name: str
-    env_id: str
-    agents: tuple[str, ...]
-    env_settings: Mapping[str, Any]
-    seeds: int
-    num_rounds: int
-    redraw_prior: bool = False
-    grid: tuple[float, ...] = ()
-    tuning_seeds: int = 5
-    tuning_settings: Mapping[str, Any] = field(default_factory=dict)
-    panel: str = ""
-    x: float | None = None
+    rows: Sequence[Sequence[str]]
+    notes: str
+    numbers: str
+    verdicts: tuple[Verdict, ...]
+    draw: Callable[[str | os.PathLike[str]], None]
+
+    def table(self, style: Style = "text") -> str:
+        """The table, and the notes below it."""
+        return layout(self.rows, style, left=2) + (f"\n{self.notes}\n" if self.notes else "")
 
 
 @dataclass(frozen=True)
-class Study:
-    """An experiment: its claim, its cells, the agent that the claim is about.
+class Conduct:
+    """How an experiment is carried out; no number depends on it.
+
+    Parameters
+    ----------
+    out : a folder for its runs; None keeps nothing.
+    resume, backend, num_workers, ray_address, progress : as `dts_gym.compare` takes them.
+    """
+
+    out: Path | None = None
+    resume: bool = False
+    backend: Backend = "processes"
+    num_workers: int | None = 1
+    ray_address: str | None = None
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What of an experiment is run.
+
+    Parameters
+    ----------
+    profile : "quick", small, for a look and for tests; or "paper", the setting that is reported.
+    data : a data set, of an experiment that takes one; None: the environment's default.
+    seeds : runs, in place of the profile's; None: the profile's.
+    only : of its parts, the one of this name, else those whose names hold this text.
+    """
+
+    profile: Profile = "quick"
+    data: str | None = None
+    seeds: int | None = None
+    only: str = ""
+
+    def __post_init__(self) -> None:
+        if self.profile not in get_args(Profile):
+            raise ValueError(f"profile must be one of {get_args(Profile)}, got {self.profile!r}")
+        if self.seeds is not None:
+            integer("seeds", self.seeds, 1)
+
+
+@dataclass(frozen=True)
+class Study(ABC):
+    """An experiment of the paper.
 
     Parameters
     ----------
     id : its name.
     claim : as the deck makes it.
     description : what is run, with what the deck leaves open.
-    reference : label of the agent that the others are held against.
-    cells : the cells of a profile, given the data set that was named, or None.
-    x_label : of the figure's curves, where cells have an ``x``.
-    takes_data : whether a data set can be named.
     """
 
     id: str
     claim: str
     description: str
-    reference: str
-    cells: Callable[[Profile, str | None], tuple[Cell, ...]]
-    x_label: str = ""
-    takes_data: bool = False
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether a data set can be named."""
+        return False
+
+    @abstractmethod
+    def settings(self, ask: Ask) -> Mapping[str, Any]:
+        """What is run, as plain data."""
+
+    @abstractmethod
+    def _run(self, ask: Ask, conduct: Conduct) -> Findings:
+        """Do the work of `run`."""
+
+    def run(self, ask: Ask | None = None, conduct: Conduct | None = None) -> Findings:
+        """Run it, or what of it ``conduct.out`` does not hold yet.
+
+        Raises
+        ------
+        ValueError
+            If data are named for an experiment that takes none, or ``only`` leaves nothing.
+        """
+        asked = Ask() if ask is None else ask
+        if asked.data is not None and not self.takes_data:
+            raise ValueError(f"data must be left out of {self.id}, which has no data set, got {asked.data!r}")
+        return self._run(asked, Conduct() if conduct is None else conduct)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """An experiment that was run: its cells' comparisons, in order."""
+def chosen(names: Sequence[str], only: str) -> list[int]:
+    """Places of the names that hold a text, of that name alone if there is one; ValueError if none does.
 
-    study: Study
-    cells: tuple[Cell, ...]
-    comparisons: tuple[Comparison, ...]
-
-
-def run_study(
-    study: Study,
-    profile: Profile = "quick",
-    *,
-    data: str | None = None,
-    out: Path | None = None,
-    resume: bool = False,
-    backend: Backend = "processes",
-    num_workers: int | None = 1,
-    ray_address: str | None = None,
-    only: str = "",
-    progress: bool = False,
-) -> Outcome:
-    """Run an experiment's cells, or those that ``out`` does not hold yet.
-
-    Parameters
-    ----------
-    profile : "quick", small, for a look and for tests; or "paper", the setting that is reported.
-    data : a data set, of an experiment that takes one; None: the environment's default.
-    out : a folder, a sub-folder a cell; None keeps nothing.
-    resume, backend, num_workers, ray_address, progress : as `dts_gym.compare` takes them.
-    only : cells whose names hold this text.
-
-    Raises
-    ------
-    ValueError
-        If there is no such profile, data are named for an experiment that takes none, or no cell is left.
+    Examples
+    --------
+    >>> chosen(["a-1", "a-10", "b-1"], "a-1"), chosen(["a-1", "a-10", "b-1"], "a")
+    ([0], [0, 1])
     """
-    if profile not in get_args(Profile):
-        raise ValueError(f"profile must be one of {get_args(Profile)}, got {profile!r}")
-    if data is not None and not study.takes_data:
-        raise ValueError(f"data must be left out of {study.id}, which has no data set, got {data!r}")
-    every = study.cells(profile, data)
-    cells = tuple(cell for cell in every if only in cell.name)
-    if not cells:
-        raise ValueError(f"only must be part of the name of a cell, {[cell.name for cell in every]}, got {only!r}")
-    found = []
-    for cell in cells:
-        folder = None if out is None else out / cell.name
-        found.append(
-            compare(
-                cell.env_id,
-                cell.agents,
-                seeds=cell.seeds,
-                num_rounds=cell.num_rounds,
-                env_settings=cell.env_settings,
-                out=folder,
-                resume=resume and folder is not None and folder.exists(),
-                tune=bool(cell.grid),
-                grid=cell.grid or (1.0,),
-                tuning_seeds=cell.tuning_seeds,
-                tuning_settings=cell.tuning_settings,
-                backend=backend,
-                num_workers=num_workers,
-                ray_address=ray_address,
-                redraw_prior=cell.redraw_prior,
-                progress=progress,
-            )
-        )
-    return Outcome(study, cells, tuple(found))
+    found = [place for place, name in enumerate(names) if name == only]
+    found = found or [place for place, name in enumerate(names) if only in name]
+    if not found:
+        raise ValueError(f"only must be part of one of {list(names)}, got {only!r}")
+    return found
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A CSV file's text, all digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
+    """Rows of a table of verdicts, the first one the header."""
+    rows = [["where", "contrast", "value (95 % interval)", "verdict"]]
+    for verdict in verdicts:
+        ends = "" if math.isnan(verdict.low) else f" ({verdict.low:.4g}, {verdict.high:.4g})"
+        rows.append([verdict.where, verdict.contrast, f"{verdict.value:.4g}{ends}", verdict.answer])
+    return rows

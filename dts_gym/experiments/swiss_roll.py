@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dts_gym.experiments.study import Cell, Profile, Study
+from dts_gym.experiments.cells import Cell, CellStudy, Claim, Outcome
+from dts_gym.experiments.outcome import between_cells
+from dts_gym.experiments.study import Profile, Verdict
 
 _GRID = (1.0, 0.5)
 _SIZES, _DEPTHS = (10, 50, 200, 1000, 10_000), (2, 5, 10, 20, 100)
@@ -41,7 +43,14 @@ def _cell(size: int, depth: int, quick: bool, varied: str) -> Cell:
     )
 
 
-STUDY = Study(
+def _trends(outcome: Outcome) -> list[Verdict]:
+    return [
+        *between_cells(outcome, "More pre-training draws help.", ("dTS", "draws-10"), ("dTS", "draws-10000")),
+        *between_cells(outcome, "More steps help.", ("dTS", "depth-2"), ("dTS", "depth-100")),
+    ]
+
+
+STUDY = CellStudy(
     id="swiss-roll",
     claim="dTS is ahead of LinTS with 50 pre-training samples already, more of them and more steps help.",
     description=(
@@ -53,5 +62,18 @@ STUDY = Study(
     ),
     reference="dTS",
     cells=_cells,
+    claims=(
+        Claim(
+            "With 50 pre-training draws dTS is already ahead of LinTS.",
+            "dTS",
+            ("LinTS", "TunedTS", "dTS (branch 0)"),
+            cells=("draws-50",),
+        ),
+        Claim(
+            "With 10 000 draws and 40 steps dTS is ahead of LinTS.", "dTS", ("LinTS", "TunedTS"), cells=("draws-10000",)
+        ),
+    ),
+    picture="x",
     x_label="pre-training draws, or steps",
+    further=_trends,
 )

@@ -1,0 +1,67 @@
+"""Gap against K: does what dTS has over independent actions grow with their number?"""
+
+from __future__ import annotations
+
+from dts_gym.experiments.cells import Cell, CellStudy, Claim, Outcome
+from dts_gym.experiments.outcome import final_regret_of, paired_interval, scales
+from dts_gym.experiments.study import Profile, Verdict, judge
+
+_ACTIONS = (10, 100, 500, 5000, 50_000)
+_BETTER = "dTS has less regret than LinTS."
+_GROWS = "The gap between dTS and LinTS grows with the number of actions."
+
+
+def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
+    quick = profile == "quick"
+    rounds = 200 if quick else 5000
+    return tuple(
+        Cell(
+            name=f"actions-{K}",
+            env_id="DiffusionBandit-v0",
+            agents=("dTS", "LinTS", "MarginalLinTS"),
+            env_settings={"num_actions": K, "dim": 5, "depth": 2, "horizon": rounds},
+            seeds=3 if quick else 50,
+            num_rounds=rounds,
+            redraw_prior=True,
+            grid=(1.0, 0.5) if quick else (1.0, 0.7, 0.5, 0.35, 0.25),
+            tuning_seeds=2 if quick else 5,
+            panel="K actions, d=5, L=2",
+            x=float(K),
+        )
+        for K in ((10, 100, 500) if quick else _ACTIONS)
+    )
+
+
+def _growth(outcome: Outcome) -> list[Verdict]:
+    """The gap at the most actions less that at the fewest, of other agents less dTS."""
+    found: list[Verdict] = []
+    if len(outcome.cells) == 1:
+        return found
+    for kind in scales(outcome.cells[0]):
+        for other in ("LinTS", "MarginalLinTS"):
+            gaps = []
+            for comparison in (outcome.comparisons[-1], outcome.comparisons[0]):
+                theirs, ours = (final_regret_of(comparison, name, kind) for name in (other, "dTS"))
+                assert theirs is not None
+                assert ours is not None
+                gaps.append(theirs - ours)
+            most, fewest = (int(cell.x or 0) for cell in (outcome.cells[-1], outcome.cells[0]))
+            contrast = f"({other} less dTS) at K={most} less the same at K={fewest}"
+            found.append(judge(_GROWS, kind, contrast, paired_interval(gaps[0] - gaps[1])))
+    return found
+
+
+STUDY = CellStudy(
+    id="gap-vs-K",
+    claim=_GROWS,
+    description=(
+        "Linear chains drawn for each run, d=5, L=2, Gaussian rewards, 5000 rounds. Above K=5000 no agent can play "
+        "every action: all regrets rise towards that of playing at random."
+    ),
+    reference="dTS",
+    cells=_cells,
+    claims=(Claim(_BETTER, "dTS", ("LinTS", "MarginalLinTS")),),
+    picture="x",
+    x_label="Number of actions K",
+    further=_growth,
+)

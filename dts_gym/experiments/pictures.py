@@ -1,0 +1,145 @@
+"""Figures of comparisons: regret over rounds, final regret over a setting, paired differences."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dts_gym.archives import write_atomically
+from dts_gym.experiment import Comparison
+from dts_gym.figures import label_ends, looks, regret_curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dts_gym.experiments.outcome import Line
+
+
+def draw_over_rounds(panels: Sequence[tuple[str, Comparison, dict[str, str]]], path: str | os.PathLike[str]) -> None:
+    """Draw mean cumulative regret in bands of one standard error, named at their ends.
+
+    Parameters
+    ----------
+    panels : of each, its title, a comparison, and the agents drawn with the labels of their runs.
+    path : of the PNG; its folder must exist.
+    """
+
+    def panel(axes: Axes, place: int) -> None:
+        title, comparison, labels = panels[place]
+        known = looks(list(labels))
+        ends = [regret_curve(axes, comparison, label, *known[base], base) for base, label in labels.items()]
+        axes.set_title(title, fontsize="medium")
+        axes.set_xlim(0, comparison.experiment.num_rounds)
+        axes.set_ylim(bottom=0)
+        label_ends(axes, ends, 8.0)
+
+    def named(figure: Figure) -> None:
+        figure.supxlabel("Round")
+        figure.supylabel("Cumulative regret (mean of runs, ± standard error)")
+
+    _draw(len(panels), (6.8, 3.5), panel, named, path)
+
+
+def draw_over_x(lines: Sequence[Line], x_label: str, path: str | os.PathLike[str]) -> None:
+    """Draw final regret over ``x`` in bands of one standard error: dashed at 1, full where tuned.
+
+    Parameters
+    ----------
+    lines : with an ``x``.
+    x_label : under the figure.
+    path : of the PNG; its folder must exist.
+    """
+    panels = list(dict.fromkeys(line.panel for line in lines))
+    known = looks(list(dict.fromkeys(line.agent for line in lines)))
+    tuned = any(line.scale == "tuned" for line in lines)
+
+    def panel(axes: Axes, place: int) -> None:
+        own = [line for line in lines if line.panel == panels[place]]
+        ends = []
+        for agent, (colour, _) in known.items():
+            for kind in ("at 1", "tuned"):
+                part = sorted((li for li in own if (li.agent, li.scale) == (agent, kind)), key=lambda li: li.x or 0.0)
+                if not part:
+                    continue
+                x, mean, error = (np.array([getattr(li, n) for li in part]) for n in ("x", "regret", "standard_error"))
+                style = "--" if tuned and kind == "at 1" else "-"
+                axes.plot(x, mean, style, color=colour, marker="o", markersize=3)
+                axes.fill_between(x, mean - error, mean + error, color=colour, alpha=0.15, linewidth=0)
+                ends.append((float(mean[-1]), f"{agent}, {kind}" if tuned else agent, colour))
+        axes.set_title(panels[place], fontsize="medium")
+        values = sorted({line.x or 0.0 for line in own})
+        if values[0] > 0 and values[-1] > 10 * values[0]:
+            axes.set_xscale("log")
+        label_ends(axes, ends, 8.0)
+
+    def named(figure: Figure) -> None:
+        figure.supxlabel(x_label)
+        figure.supylabel("Final regret (mean of runs, ± standard error)")
+
+    _draw(len(panels), (6.2, 3.4), panel, named, path)
+
+
+def draw_differences(lines: Sequence[Line], reference: str, path: str | os.PathLike[str]) -> None:
+    """Draw what agents have more than the reference, with 95 % intervals, a panel a cell.
+
+    Parameters
+    ----------
+    lines : of the agents and of the reference.
+    reference : its name.
+    path : of the PNG; its folder must exist.
+    """
+    panels = list(dict.fromkeys(line.panel for line in lines))
+    agents = list(dict.fromkeys(line.agent for line in lines))
+    known = looks(agents)
+
+    def panel(axes: Axes, place: int) -> None:
+        own = [line for line in lines if line.panel == panels[place]]
+        names = list(dict.fromkeys(line.agent for line in own if not math.isnan(line.low)))
+        for line in own:
+            if line.agent not in names:
+                continue
+            y = names.index(line.agent) + (0.15 if line.scale == "at 1" else -0.15)
+            colour = known[line.agent][0]
+            axes.plot([line.low, line.high], [y, y], color=colour, linewidth=1.6)
+            face = "white" if line.scale == "at 1" else colour
+            axes.plot(line.less, y, "o", color=colour, markerfacecolor=face, markersize=5)
+        axes.axvline(0.0, color="0.4", linewidth=0.8)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_title(panels[place], fontsize="medium")
+
+    def named(figure: Figure) -> None:
+        figure.supxlabel(f"Final regret more than {reference}'s (hollow: both at 1; full: both tuned)")
+
+    _draw(len(panels), (5.4, 0.9 + 0.3 * len(agents)), panel, named, path)
+
+
+def _draw(
+    count: int,
+    size: tuple[float, float],
+    panel: Callable[[Axes, int], None],
+    named: Callable[[Figure], None],
+    path: str | os.PathLike[str],
+) -> None:
+    """Draw ``count`` panels of a size, two in a row, and write the PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(2, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(size[0] * columns + 0.4, size[1] * rows + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        if place >= count:
+            axes.set_axis_off()
+            continue
+        panel(axes, place)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    named(figure)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))

@@ -1,0 +1,61 @@
+"""Priors that are off: what an agent believes where the truth is another chain."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dts_gym.arrays import Array, positive
+from dts_gym.priors import LinearDiffusionPrior, Prior, as_linear
+from dts_gym.seeding import stream
+
+_WIDTH = 0.5  # of the interval that errors are drawn from
+_LEAST = 0.01  # eigenvalue of a covariance that is off
+
+
+def misspecified_prior(prior: Prior, prior_error: float, *, seed: int = 0) -> Prior:
+    """A chain whose weights and covariances are off by entries uniform on ``[v, v + 0.5]``.
+
+    Parameters
+    ----------
+    prior : the true chain, of affine links.
+    prior_error : v, the least error of an entry; 0 is no error at all: ``prior`` itself.
+    seed : of the errors.
+
+    Raises
+    ------
+    ValueError
+        If ``prior_error`` is negative, or above 0 where a link is not affine.
+
+    Notes
+    -----
+    Errors of a covariance are made symmetric, ``(E + E') / 2``; eigenvalues of the sum below 0.01 are raised to it, so
+    that it stays positive definite.
+
+    Examples
+    --------
+    >>> chain = LinearDiffusionPrior([np.zeros((2, 2))], [np.eye(2)] * 2)
+    >>> W = misspecified_prior(chain, 1.0).links[0].jacobian(np.zeros(2))
+    >>> bool(((W >= 1.0) & (W <= 1.5)).all())
+    True
+    """
+    if prior_error == 0:
+        return prior
+    least, chain = positive("prior_error", prior_error), as_linear(prior)
+    if chain is None:
+        raise ValueError(f"prior_error must be 0 for a prior whose links are not affine, got {prior_error!r}")
+    rng, d = stream(seed, "misspecification"), chain.dim
+    weights = [W + rng.uniform(least, least + _WIDTH, (d, d)) for W in chain.weights]
+    covariances = [_definite(S + _symmetric(rng.uniform(least, least + _WIDTH, (d, d)))) for S in chain.covariances]
+    return LinearDiffusionPrior(weights, covariances, chain.offsets, chain.branch)
+
+
+def _symmetric(matrix: Array) -> Array:
+    return (matrix + matrix.T) / 2
+
+
+def _definite(matrix: Array) -> Array:
+    """The nearest symmetric matrix whose eigenvalues are at least 0.01; ``matrix`` itself where they are."""
+    values, vectors = np.linalg.eigh(matrix)
+    if values[0] >= _LEAST:
+        return matrix
+    return _symmetric((vectors * np.maximum(values, _LEAST)) @ vectors.T)
