@@ -101,7 +101,7 @@ class SyntheticBanditEnv(BanditEnv):
         problem = BanditProblem(
             num_actions=num_actions,
             dim=d,
-            prior=learned_prior(prior, past, depth, **({} if schedule is None else {"schedule": schedule})),
+            prior=learned_prior(prior, past, depth, None, **({} if schedule is None else {"schedule": schedule})),
             reward_model=rewards_of(reward, noise_std),
             features=features,
             horizon=horizon,
