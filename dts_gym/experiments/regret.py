@@ -33,9 +33,9 @@ _NAMES = {
 # Found in LL: first plays of actions, counted.
 _HASTE = "upper bounds explore less than draws at the same scale, and 5000 rounds are few for that much exploration"
 _STUCK = (
-    "at small scales dTS no longer tries actions that it has not played, as it knows them to be no better than "
-    "others (after 2500 rounds of LL at K=100 it had played 36 at 0.25, 12 at 0.1); agents that hold them for 0 on "
-    "average try them wherever all rewards are negative (99 and 78, most of them there), which is the cheaper exploration"
+    "at small scales dTS no longer tries actions that it has not played, as it knows them to be no better than others "
+    "(after 2500 rounds of LL at K=100 it had played 36 at 0.25, 12 at 0.1); agents that hold them for 0 on average "
+    "try them wherever all rewards are negative (99 and 78, most of them there): the cheaper exploration"
 )
 
 
