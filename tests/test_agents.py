@@ -127,7 +127,7 @@ def test_bad_settings_are_refused_by_name(agent_id, settings, message):
 
 def test_what_is_no_problem_is_refused():
     with pytest.raises(ValueError, match="env_or_problem must be"):
-        make_agent("dTS", gym.make("CartPole-v1"))
+        make_agent("dTS", "DiffusionBandit-v0")
     with pytest.raises(ValueError, match="problem must be a BanditProblem"):
         DiffusionTS(PRIOR)
 
