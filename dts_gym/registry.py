@@ -55,17 +55,17 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
 
     Parameters
     ----------
-    agent_id : not taken yet, without a colon.
+    agent_id : not another's, without a colon.
     entry_point : the class, or ``"module:Class"``, imported when first made.
 
     Raises
     ------
     ValueError
-        If the id is taken or has a colon, or the entry point is no ``"module:Class"``.
+        If the id is another's or has a colon, or the entry point is no ``"module:Class"``.
     """
     if ":" in agent_id:
         raise ValueError(f"agent_id must hold no colon, which parts a module from an id, got {agent_id!r}")
-    if agent_id in _AGENTS:
+    if _AGENTS.get(agent_id, entry_point) != entry_point:  # a module that is imported again changes nothing
         raise ValueError(f"agent_id must be new, got {agent_id!r}, which is registered")
     if isinstance(entry_point, str) and entry_point.count(":") != 1:
         raise ValueError(f"entry_point must be a class or 'module:Class', got {entry_point!r}")
