@@ -159,8 +159,9 @@ def make_agent(
     known = agent_settings(agent_id)
     is_problem = isinstance(env_or_problem, BanditProblem)
     problem = env_or_problem if is_problem else problem_of(env_or_problem)
+    needs_problem = "problem" in inspect.signature(cls).parameters  # a policy trained elsewhere knows of none
     told = {"prior": prior, "reward": reward}
-    if problem is None:
+    if problem is None and needs_problem:
         problem = _problem_from_spaces(env_or_problem, told, settings)
     else:
         for name, value in told.items():
@@ -170,7 +171,7 @@ def make_agent(
         if name not in known:
             raise ValueError(f"settings of {agent_id} must be among {list(known)}, got {name!r}")
     own = getattr(getattr(env_or_problem, "unwrapped", None), "problem", None)
-    if not is_problem and own is problem:
+    if not needs_problem or (not is_problem and own is problem):
         return cls.from_env(env_or_problem, seed=seed, **settings)
     return cls(problem, seed=seed, **settings)
 

@@ -1,6 +1,6 @@
 """An agent of your own: what to write, how to check it, how to compare it in worker processes.
 
-python examples/custom_agent.py [ROUNDS] [SEEDS]
+python examples/custom_agent.py [ROUNDS] [SEEDS] [WORKERS]
 """
 
 import sys
@@ -57,12 +57,12 @@ class BoltzmannMeans(Agent):
 dts_gym.register_agent("Boltzmann", "custom_agent:BoltzmannMeans")
 
 
-def main(num_rounds: int = 500, seeds: int = 4) -> None:
+def main(num_rounds: int = 500, seeds: int = 4, num_workers: int = 2) -> None:
     """Check the contract, then compare."""
     check_agent("custom_agent:Boltzmann")
     print("check_agent passes")
     agents = ["custom_agent:Boltzmann", "custom_agent:Boltzmann:temperature=1.0", "LinTS", "Random"]
-    asked = {"seeds": seeds, "num_rounds": num_rounds, "num_workers": 2}
+    asked = {"seeds": seeds, "num_rounds": num_rounds, "num_workers": num_workers}
     print(dts_gym.compare("DiffusionBandit-v0", agents, **asked, env_settings={"num_actions": 20}))
 
 

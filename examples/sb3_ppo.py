@@ -6,6 +6,7 @@ python examples/sb3_ppo.py [INTERACTIONS]
 import sys
 
 import gymnasium as gym
+import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -17,6 +18,7 @@ from dts_gym.integrations.sb3 import AgentModel, RegretCallback, SB3Policy
 
 def main(interactions: int = 5000) -> None:
     """dTS and PPO learn one instance from as many interactions, all counted."""
+    torch.set_num_threads(1)  # networks this small are slower on many
     settings = {"num_actions": 10, "dim": 5, "horizon": 1000, "instance_seed": 0}
     env, other = (Monitor(gym.make("DiffusionBandit-v0", **settings)) for _ in range(2))
 

@@ -36,7 +36,7 @@ def test_a_callback_is_told_every_round():
     assert rounds[4].info["regret"] == pytest.approx(result.regret[4] - result.regret[3])
 
 
-@pytest.mark.parametrize("agent_id", ["dTS", "dTS:link", "LinUCB", "MixTS", "EpsilonGreedy"])
+@pytest.mark.parametrize("agent_id", ["dTS", "dTS:link", "LinUCB", "EpsilonGreedy"])
 def test_metrics_leave_a_run_as_it_is(agent_id):
     agent_id, _, bent = agent_id.partition(":")
     env = small_env(link="mlp" if bent else "linear")

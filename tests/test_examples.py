@@ -12,9 +12,9 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 # A quick setting of each, what it must print, and what it needs that may not be installed.
 SETTINGS = {
-    "animation": (["6", "3"], "animation.gif: 3 frames", ()),
+    "animation": (["6", "2"], "animation.gif: 2 frames", ()),
     "compare_agents": (["20", "2"], "±", ()),
-    "custom_agent": (["20", "2"], "check_agent passes", ()),
+    "custom_agent": (["20", "2", "1"], "check_agent passes", ()),
     "custom_env": (["20", "2"], "check_env passes", ()),
     "digits": (["300", "1"], "right over all rounds", ("sklearn",)),
     "large_k": (["30", "1000000000"], "peak memory", ()),
@@ -91,9 +91,9 @@ def test_the_animation_is_a_gif_of_different_frames(tmp_path):
         for index in range(film.n_frames):
             film.seek(index)
             frames.append(np.asarray(film.convert("RGB")))
-    assert len(frames) == 3
+    assert len(frames) == 2
     assert frames[0].shape == (320, 720, 3)
-    assert (frames[0] != frames[2]).any()
+    assert (frames[0] != frames[1]).any()
 
 
 def test_digits_are_learned(tmp_path):

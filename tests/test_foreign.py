@@ -45,11 +45,11 @@ class Plain(gym.Env):
 def test_agents_learn_an_environment_that_tells_nothing(agent_id, shape):
     env = Plain(shape)
     agent = make_agent(agent_id, env, seed=0, noise_std=0.1, prior=PRIOR if "T" in agent_id[:2] else None)
-    result = dts_gym.run(env, agent, 400, seed=1)
-    uniform = dts_gym.run(env, make_agent("Random", env, seed=0), 400, seed=1)
-    assert result.rewards[200:].mean() > uniform.rewards[200:].mean() + 0.5
+    result = dts_gym.run(env, agent, 200, seed=1)
+    uniform = dts_gym.run(env, make_agent("Random", env, seed=0), 200, seed=1)
+    assert result.rewards[100:].mean() > uniform.rewards[100:].mean() + 0.5
     assert np.isnan(result.regret).all()
-    assert result.regret.shape == (400,)
+    assert result.regret.shape == (200,)
 
 
 def test_what_is_learned_is_what_the_problem_itself_would_teach():
@@ -114,7 +114,7 @@ def test_agents_that_need_the_law_of_rewards_say_so(agent_id):
 
 
 def test_every_agent_can_be_made_with_what_it_needs_saved_and_loaded(tmp_path):
-    for agent_id in set(dts_gym.agent_ids()) - {"Oracle", "LaplaceDPS"}:
+    for agent_id in set(dts_gym.agent_ids()) - {"Oracle", "LaplaceDPS", "SB3"}:
         agent = make_agent(agent_id, Plain(), seed=0, noise_std=1.0, prior=PRIOR)
         assert isinstance(agent.problem.reward_model, GaussianReward)
     for agent_id, settings in (("Random", {}), ("EpsilonGreedy", {}), ("LinTS", {"noise_std": 1.0})):

@@ -28,10 +28,11 @@ def views(monkeypatch):
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_gymnasiums_checks_pass_with_frames(env_id):
+def test_gymnasiums_checks_pass_with_frames(env_id, views):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(made(env_id).unwrapped)
+    assert views
 
 
 @pytest.mark.parametrize("env_id", IDS)

@@ -13,6 +13,7 @@ from dts_gym.experiment import AgentSpec
 
 pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
 
+import torch
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.env_checker import check_env
@@ -23,6 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dts_gym.integrations.sb3 import AgentModel, RegretCallback, SB3Policy
 
+torch.set_num_threads(1)  # networks this small are slower on many
 D = "DiffusionBandit-v0"
 SMALL = {"num_actions": 5, "dim": 3, "horizon": 40, "reward": "bernoulli"}
 PINNED = {**SMALL, "instance_seed": 3}
@@ -163,6 +165,19 @@ def test_a_comparison_takes_a_model_from_its_file(tmp_path):
     for i, record in enumerate(result.runs["A2C"]):
         alone = dts_gym.run(env, SB3Policy(model), 30, seed=record.env_seed)
         np.testing.assert_array_equal(result.regret("A2C")[i], alone.regret)
+
+
+def test_a_model_plays_environments_that_tell_no_problem(tmp_path):
+    env = gym.make("CartPole-v1")
+    model = trained("A2C", env)
+    model.save(tmp_path / "model")
+    made = make_agent(
+        "dts_gym.integrations.sb3:SB3", env, seed=0, model=tmp_path / "model.zip", algorithm="stable_baselines3:A2C"
+    )
+    rewards = [dts_gym.run(env, policy, 30, seed=1).rewards for policy in (made, SB3Policy(model))]
+    np.testing.assert_array_equal(*rewards)
+    with pytest.raises(ValueError, match=r"settings of dts_gym\.integrations\.sb3:SB3 must be among"):
+        make_agent("dts_gym.integrations.sb3:SB3", env, noise_std=1.0)
 
 
 def test_a_model_trained_on_one_instance_learns_it():
