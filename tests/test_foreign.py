@@ -29,15 +29,17 @@ class Plain(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.round = 0
+        self.round, self.ended = 0, False
         return self._next(), {}
 
     def step(self, action):
+        assert not self.ended, "a reset is due"
         means = self.context @ self.parameters if self.parameters.ndim == 1 else self.parameters @ self.context
         info = {"regret": means.max() - means[action]} if self.told else {}
         reward = means[action] + 0.1 * self.np_random.standard_normal()
         self.round += 1
-        return self._next(), reward, self.round == self.length, False, info
+        self.ended = self.round == self.length
+        return self._next(), reward, self.ended, False, info
 
 
 @pytest.mark.parametrize("shape", [(3,), (4, 3)])

@@ -10,7 +10,7 @@ D, S = "DiffusionBandit-v0", "SharedDiffusionBandit-v0"
 CASES = [
     (D, {}, "dTS", {}),
     (D, {}, "dTS", {"branch": 1, "exploration": 0.4}),
-    (D, {}, "LinTS", {"exploration": 0.5}),
+    (D, {}, "LinTS", {"exploration": 0.5, "prior_mean": [1.0, -2.0, 0.5]}),
     (D, {}, "JointTS", {"exploration": 0.5}),
     (D, {}, "MixTS", {"exploration": 0.5, "num_components": 2}),
     (D, {"reward": "bernoulli"}, "GLM-TS", {}),

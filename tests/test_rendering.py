@@ -70,17 +70,17 @@ def test_frames_begin_anew_with_an_episode_and_need_no_agent(views):
 def test_what_is_shown_is_on_the_frame():
     rng = np.random.default_rng(0)
     truth, std = rng.standard_normal(60), np.ones(60)
-    counts, regret = np.zeros(60, dtype=np.int64), [1.0, 2.0]
+    best, second, worst = np.argsort(-truth)[[0, 1, -1]]
+    counts, regret = 4 * (np.arange(60) == best), [1.0, 2.0]
     base = rendering.View(truth, (np.zeros(60), std), counts, regret, "title")
     frame = rendering.draw(base)
     assert (frame.shape, frame.dtype) == ((320, 720, 3), np.uint8)
     np.testing.assert_array_equal(frame, rendering.draw(base))
-    best, worst = np.argmax(truth), np.argmin(truth)
     changes = {
         "truth": base._replace(truth=np.where(np.arange(60) == best, truth + 0.5, truth)),
         "belief": base._replace(belief=(np.zeros(60), 0.5 * std)),
         "no belief": base._replace(belief=None),
-        "counts": base._replace(counts=counts + 3),
+        "counts": base._replace(counts=4 * (np.arange(60) == second)),
         "regret": base._replace(regret=[1.0, 1.5]),
         "no regret": base._replace(regret=None),
         "title": base._replace(title="another"),
