@@ -158,7 +158,7 @@ def make_agent(
     cls = agent_class(agent_id)
     known = agent_settings(agent_id)
     is_problem = isinstance(env_or_problem, BanditProblem)
-    problem = env_or_problem if is_problem else problem_of(env_or_problem)
+    problem: Any = env_or_problem if is_problem else problem_of(env_or_problem)
     needs_problem = "problem" in inspect.signature(cls).parameters  # a policy trained elsewhere knows of none
     told = {"prior": prior, "reward": reward}
     if problem is None and needs_problem:
