@@ -5,6 +5,7 @@ import functools
 import gymnasium as gym
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 import dts_gym
 from dts_gym import BanditProblem, GaussianReward, LinearDiffusionPrior, RewardModel, make_agent
@@ -270,6 +271,7 @@ def test_an_id_may_come_with_the_module_that_registers_it(monkeypatch, tmp_path)
         "dts_gym.register_agent('Twin', 'their_agents:Twin')\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    get_reusable_executor().shutdown()  # workers that stand look where this process looked when they began
     assert type(make_agent("their_agents:Twin", problem(), seed=0)).__name__ == "Twin"
     asked = {"seeds": 2, "num_rounds": 20, "env_settings": {"num_actions": 5}, "num_workers": 2}
     agents = ["their_agents:Twin:exploration=0.5", "LinTS:exploration=0.5"]

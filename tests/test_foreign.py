@@ -182,6 +182,7 @@ def test_a_told_problem_is_not_told_twice():
         make_agent("LinTS", Plain(), noise_std=1.0, exploracion=2)
 
 
+@pytest.mark.filterwarnings("ignore:.*share an object")  # of its infos
 def test_a_package_of_somebody_else():
     """Its bandit has two states in one number: wrappers make a unit vector of it."""
     buffalo = pytest.importorskip("buffalo_gym", reason="buffalo-gym is not installed")
