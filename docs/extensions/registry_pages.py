@@ -184,9 +184,7 @@ def copy_results(app: Sphinx, error: Exception | None) -> None:
     """Results that are no pages stand beside them as they are."""
     source = Path(app.srcdir) / "results"
     if error is None and source.is_dir():
-        shutil.copytree(
-            source, Path(app.outdir) / "results", ignore=shutil.ignore_patterns("*.md"), dirs_exist_ok=True
-        )
+        shutil.copytree(source, Path(app.outdir) / "results", ignore=shutil.ignore_patterns("*.md"), dirs_exist_ok=True)
 
 
 def _cell(text: str) -> str:
@@ -235,7 +233,8 @@ def with_literal_blocks(lines: Iterable[str]) -> Iterator[str]:
             section = line.strip()
         indented = line.startswith("    ")
         fresh = indented and not literal and place > 0 and not listed[place - 1].strip()
-        if fresh and section in ("", "Notes") and not last.endswith("::") and not last.lstrip().startswith(("- ", "..")):
+        is_more = last.endswith("::") or last.lstrip().startswith(("- ", ".."))  # of a list or a directive
+        if fresh and section in ("", "Notes") and not is_more:
             yield "::"
             yield ""
             literal = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from functools import lru_cache
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -17,7 +17,7 @@ _SIZE = 16.0  # pixels an em, while drawing
 _SCALE = 1.1  # of the text around
 
 
-@lru_cache(maxsize=None)
+@cache
 def svg_of(latex: str, inline: bool) -> str:
     """A formula as an SVG element in units of the text, in its colour, with the LaTeX for those who cannot see it.
 
@@ -28,9 +28,12 @@ def svg_of(latex: str, inline: bool) -> str:
     """
     # The converter leaves no room around this relation.
     spaced = re.sub(r"\\sim\b", r"\\;\\sim\\;", latex)
-    formula = ziamath.Latex(spaced, size=_SIZE, color="currentColor", inline=inline)
+    try:
+        formula = ziamath.Latex(spaced, size=_SIZE, color="currentColor", inline=inline)
+    except ET.ParseError as error:
+        raise ValueError(f"latex must have commands known to latex2mathml, got {latex!r}: {error}") from error
     # What the converter does not know it hands on as it stands.
-    unknown = [text for text in formula.mathml.itertext() if "\\" in text or "&" in text]
+    unknown = [text for text in formula.mathml.itertext() if "\\" in text]
     if unknown:
         raise ValueError(f"latex must have commands known to latex2mathml, got {unknown[0]!r} in {latex!r}")
     svg = formula.svgxml()
