@@ -257,6 +257,7 @@ def test_a_formula_with_an_unknown_command_is_refused(svg_math, latex):
         ("-151 (-207, -95)", True),
         ("0.05 / 0.00", True),
         ("dTS, 32 particles", False),
+        ("10 000 vectors", False),
         ("-", False),
         ("", False),
     ],
