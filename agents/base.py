@@ -14,6 +14,7 @@ import numpy as np
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.archives import read_archive, write_archive
 from dts_gym.arrays import Array, IntArray, finite_array, integer, integers, positive
+from dts_gym.evidence import Dtype, checked_dtype
 from dts_gym.problem import BanditProblem, problem_from_state
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.seeding import restore, state_of, stream
@@ -440,6 +441,14 @@ def disjoint_problem(agent: str, value: Any) -> BanditProblem:
     if problem.features != "disjoint":
         raise ValueError(f"problem must have disjoint features for {agent}, got {problem.features!r} ones")
     return problem
+
+
+def disjoint_dtype(problem: BanditProblem, value: Any) -> Dtype:
+    """``value``, the precision of the actions' matrices, where every action has one; or ValueError."""
+    dtype = checked_dtype(value)
+    if dtype != "float64" and checked_problem(problem).features != "disjoint":
+        raise ValueError(f"dtype must be 'float64' where all actions share a parameter, got {dtype!r}")
+    return dtype
 
 
 def _scalar(name: str, value: Any) -> Any:

@@ -7,11 +7,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
-from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, posterior_for
+from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, disjoint_dtype, posterior_for
 from dts_gym.agents.linear import Seed, linear_chain
 from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.branched_posterior import BranchedPosterior, Pool, checked_pool
 from dts_gym.chain_posterior import ChainPosterior, Surrogate
+from dts_gym.evidence import Dtype
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence, downward, upward
@@ -49,6 +50,9 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         actions of a round; exact up to that many of them.
     pool : "fresh", drawn anew each round; or "kept", drawn once and dealt anew each round: with many actions a good
         deal faster, and as near to the prior as a sample of that size. At branch L only.
+    dtype : of the matrices that choices read: "float64", or "float32", nearly twice as fast where many actions are
+        played and off by single precision of each action's own standard deviation; all else stays in float64. With
+        linear chains in closed form, Gaussian rewards and a parameter an action only.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         expansion: Mode = "map",
         pool_size: int = 10_000,
         pool: Pool = "fresh",
+        dtype: Dtype = "float64",
     ) -> None:
         prior = checked_problem(problem).prior
         self.branch = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
@@ -97,6 +102,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         self._expansion: Mode = expansion
         self._pool_size = integer("pool_size", pool_size, 1)
         self._pool = checked_pool(pool, self.branch, prior.depth)
+        self._dtype = disjoint_dtype(problem, dtype)
         super().__init__(
             problem,
             seed=seed,
@@ -110,6 +116,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             expansion=expansion,
             pool_size=pool_size,
             pool=pool,
+            dtype=dtype,
         )
 
     @property
@@ -154,6 +161,11 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         return self.problem.reward_model if self._noise_std is None else GaussianReward(self._noise_std)
 
     def _make_posterior(self) -> ConfidencePosterior:
+        if self._dtype != "float64" and not (self._exact_chain and isinstance(self.reward_model, GaussianReward)):
+            raise ValueError(
+                "dtype must be 'float64' but for linear chains in closed form and Gaussian rewards, "
+                f"got {self._dtype!r}"
+            )
         # A shared parameter is one chain, whatever the branch.
         if self.branch and not self._exact_chain and self.problem.features == "disjoint":
             K, prior, model = self.problem.num_actions, self.problem.prior, self.reward_model
@@ -185,7 +197,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             return ChainPosterior(prior, K, model, **self._chain_settings)
         two_level = linear_chain(type(self).__name__, self.problem).two_level(self.branch)
         if isinstance(model, GaussianReward):
-            return TwoLevelPosterior(two_level, K, model.noise_std)
+            return TwoLevelPosterior(two_level, K, model.noise_std, dtype=self._dtype)
         return GLMPosterior(two_level, K, model, self._expansion)
 
 

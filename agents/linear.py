@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, disjoint_problem, posterior_for
+from dts_gym.agents.base import (
+    ConfidencePosterior,
+    PosteriorAgent,
+    checked_problem,
+    disjoint_dtype,
+    disjoint_problem,
+    posterior_for,
+)
 from dts_gym.arrays import Array, IntArray, covariance, finite_array
+from dts_gym.evidence import Dtype, checked_dtype
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.joint import JointPosterior
 from dts_gym.priors import LinearDiffusionPrior, as_linear
@@ -24,13 +32,20 @@ class HierTS(PosteriorAgent[TwoLevelPosterior]):
     """
 
     def __init__(
-        self, problem: BanditProblem, *, seed: Seed = None, exploration: float = 1.0, noise_std: float | None = None
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        noise_std: float | None = None,
+        dtype: Dtype = "float64",
     ) -> None:
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std)
+        self._dtype = checked_dtype(dtype)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype)
 
     def _make_posterior(self) -> TwoLevelPosterior:
         disjoint_problem(type(self).__name__, self.problem)
-        return _chain_posterior(self, max(linear_chain(type(self).__name__, self.problem).depth - 1, 0))
+        return _chain_posterior(self, max(linear_chain(type(self).__name__, self.problem).depth - 1, 0), self._dtype)
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration)
@@ -44,15 +59,23 @@ class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
     """
 
     def __init__(
-        self, problem: BanditProblem, *, seed: Seed = None, exploration: float = 1.0, noise_std: float | None = None
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        noise_std: float | None = None,
+        dtype: Dtype = "float64",
     ) -> None:
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std)
+        self._dtype = checked_dtype(dtype)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype)
 
     def _make_posterior(self) -> TwoLevelPosterior:
         prior = disjoint_problem(type(self).__name__, self.problem).prior
         if as_linear(prior) is not None:
-            return _chain_posterior(self, prior.depth)
-        return TwoLevelPosterior(fit_gaussian(prior_draws(prior)), self.problem.num_actions, self.noise_std)
+            return _chain_posterior(self, prior.depth, self._dtype)
+        fitted = fit_gaussian(prior_draws(prior))
+        return TwoLevelPosterior(fitted, self.problem.num_actions, self.noise_std, dtype=self._dtype)
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration)
@@ -63,7 +86,7 @@ class LinTS(PosteriorAgent[ConfidencePosterior]):
 
     Parameters
     ----------
-    problem, seed, exploration, noise_std : as `DiffusionTS`; the problem's own prior is not looked at.
+    problem, seed, exploration, noise_std, dtype : as `DiffusionTS`; the problem's own prior is not looked at.
     prior_mean : (d,), zeros if None.
     prior_cov : (d, d) PSD, the identity if None.
 
@@ -84,12 +107,16 @@ class LinTS(PosteriorAgent[ConfidencePosterior]):
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
         noise_std: float | None = None,
+        dtype: Dtype = "float64",
     ) -> None:
         self._prior, given = independent_prior(problem, prior_mean, prior_cov)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **given)
+        self._dtype = disjoint_dtype(problem, dtype)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype, **given)
 
     def _make_posterior(self) -> ConfidencePosterior:
-        return posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std))
+        return posterior_for(
+            self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std, dtype=self._dtype)
+        )
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration)
@@ -117,12 +144,16 @@ class LinUCB(PosteriorAgent[ConfidencePosterior]):
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
         noise_std: float | None = None,
+        dtype: Dtype = "float64",
     ) -> None:
         self._prior, given = independent_prior(problem, prior_mean, prior_cov)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **given)
+        self._dtype = disjoint_dtype(problem, dtype)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype, **given)
 
     def _make_posterior(self) -> ConfidencePosterior:
-        return posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std))
+        return posterior_for(
+            self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std, dtype=self._dtype)
+        )
 
     def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.upper_confidence(contexts, rng, self.exploration)
@@ -176,6 +207,6 @@ def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
     return chain
 
 
-def _chain_posterior(agent: PosteriorAgent[TwoLevelPosterior], branch: int) -> TwoLevelPosterior:
+def _chain_posterior(agent: PosteriorAgent[TwoLevelPosterior], branch: int, dtype: Dtype) -> TwoLevelPosterior:
     chain = linear_chain(type(agent).__name__, agent.problem)
-    return TwoLevelPosterior(chain.two_level(branch), agent.problem.num_actions, agent.noise_std)
+    return TwoLevelPosterior(chain.two_level(branch), agent.problem.num_actions, agent.noise_std, dtype=dtype)

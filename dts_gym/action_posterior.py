@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtri_exp
 
 from dts_gym.arrays import Array, IntArray
-from dts_gym.evidence import ActionTable
+from dts_gym.evidence import ActionTable, Dtype
 from dts_gym.unplayed import UnplayedActions
 
 # Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first, also
@@ -34,17 +34,23 @@ class ActionPosterior(ABC):
     center : (d,), ``m0``.
     action_cov : (d, d) PSD, ``S``.
     num_actions : K; costs nothing, only played actions are stored.
+    dtype : of the matrices that choices read, see `ActionTable`; moments and updates are in float64 always.
 
     Notes
     -----
     ``scale`` below is the exploration scale. Inside, ``m`` is in the table's coordinates. The choice of an action costs
     one pass over the played actions' packed matrices, and a draw of ``m``.
+
+    In float32 the pass reads half the bytes. With ``g = (d (d + 1) / 2 + 3) 2^-24`` a score's mean given ``m`` is off
+    by at most ``g |u|'|T||m|`` and its variance by ``g |u|'|T||u|``: as ``|T_ij| <= (T_ii T_jj)^1/2``, little beside
+    its standard deviation however well the action is known, unless ``m`` is huge in units of an action's own deviation,
+    or more is known along the context than along the axes.
     """
 
-    def __init__(self, center: Array, action_cov: Array, num_actions: int) -> None:
+    def __init__(self, center: Array, action_cov: Array, num_actions: int, dtype: Dtype = "float64") -> None:
         self._center = center
         self.num_actions = num_actions
-        self.table = ActionTable(action_cov)
+        self.table = ActionTable(action_cov, dtype)
         self.unplayed = UnplayedActions(num_actions)
 
     @abstractmethod
@@ -77,6 +83,14 @@ class ActionPosterior(ABC):
         if action not in self.table.slots:
             self.unplayed.remove(action)
 
+    def _in_range(self, contexts: Array) -> Array:
+        """Contexts whose numbers float32 holds: choices do not hang on a context's length, so it can be any."""
+        if self.table.dtype == "float64":
+            return contexts
+        u = (contexts @ self.table.basis) * self.table.reached
+        norms = np.sqrt((u * u).sum(axis=-1, keepdims=True))
+        return np.asarray(contexts / np.where(norms > 0, norms, 1.0))
+
     def _score_moments(self, x: Array, m: Array | None) -> tuple[Array, Array, Array, Array]:
         """Mean and variance of ``x' theta_a`` given ``m``: of the played actions, then of an unplayed one.
 
@@ -89,12 +103,11 @@ class ActionPosterior(ABC):
         variance0 = np.asarray((u * u).sum(axis=-1))
         mean = table.beta @ u.T
         mean0 = np.zeros_like(variance0)
-        through, variance = table.forms(u, m)
-        if m is not None and through is not None:
+        along, variance = table.forms(u, m)
+        if m is not None and along is not None:
+            mean += along
+            mean += ((x - u) * m).sum(axis=-1)
             mean0 = np.asarray((x * m).sum(axis=-1))
-            mean -= through
-            mean += mean0
-        np.subtract(variance0, variance, out=variance)
         np.maximum(variance, 0.0, out=variance)
         return mean, variance, mean0, variance0
 
@@ -113,6 +126,7 @@ class ActionPosterior(ABC):
         """
         if parts := self._parts(contexts):
             return np.concatenate([self.thompson(part, rng, scale) for part in parts])
+        contexts = self._in_range(contexts)
         m = self._draw_shared(contexts.shape[:-1], rng, scale)
         if m is None and self._is_pruned(contexts):
             return self._thompson_pruned(contexts, rng, scale)
@@ -156,7 +170,7 @@ class ActionPosterior(ABC):
     ) -> tuple[Array, IntArray, IntArray]:
         """The best of ``mean + scale std noise`` over the played actions, where nothing is shared.
 
-        Exact, without looking at most of the matrices: ``std^2 = u'u - u' Gamma u`` is at most ``u'u``, so where the
+        Exact, without looking at most of the matrices: ``std^2 = u' T u`` is at most ``u'u``, so where the
         noise is not negative a score is at most ``mean + scale |u| noise``, else at most the mean. Only actions whose
         bound reaches the score of the best bound's action, or ``floor``, are scored.
 
@@ -176,12 +190,10 @@ class ActionPosterior(ABC):
         table, P = self.table, len(self.table)
         mean = u @ table.beta.T  # (n, P)
         bounds = np.maximum(noise, 0.0) * (scale * norms)[:, None] + mean
-        squares = norms * norms
         query = np.ascontiguousarray(table.quadratic_query(u).T)  # (n, packed)
 
         def score(rows: IntArray, slots: IntArray) -> Array:
-            forms = np.einsum("ij,ij->i", table.gamma[slots], query[rows])
-            std = np.sqrt((squares[rows] - forms).clip(0.0))
+            std = np.sqrt(np.einsum("ij,ij->i", table.cov[slots], query[rows]).clip(0.0))
             return np.asarray(
                 mean[rows, slots] + scale * std * (noise[rows, slots] if isinstance(noise, np.ndarray) else noise)
             )
@@ -189,9 +201,10 @@ class ActionPosterior(ABC):
         every = np.arange(len(u))
         lower = np.maximum(score(every, bounds.argmax(axis=1)), floor)
         # Less a trifle: a tie that is reached exactly must not be lost to rounding.
-        pairs = np.flatnonzero(bounds >= (lower - 1e-12 * (scale * norms + np.abs(lower)))[:, None])
+        trifle = 1e-12 if table.dtype == "float64" else 1e-6 * table.dim
+        pairs = np.flatnonzero(bounds >= (lower - trifle * (scale * norms + np.abs(lower)))[:, None])
         if 4 * pairs.size > bounds.size:
-            spread = np.sqrt((squares[:, None] - query @ table.gamma.T).clip(0.0))
+            spread = np.sqrt((query.astype(table.dtype, copy=False) @ table.cov.T).clip(0.0))
             dense = mean + scale * spread * noise
             best = dense.max(axis=1)
             rows, slots = np.divmod(np.flatnonzero(dense == best[:, None]), P)
@@ -226,11 +239,13 @@ class ActionPosterior(ABC):
             return self._upper_confidence_pruned(contexts, rng, scale)
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
+        contexts = self._in_range(contexts)
         mean, variance, mean0, variance0 = self._score_moments(contexts, self._mean_rows(contexts, scale))
         extra = np.zeros(len(mean) + 1)
         if root.size:
             x = contexts @ self.table.basis
-            v = np.vstack([x - self.table.gamma @ self.table.product_query(x * self.table.reached), x])  # (P + 1, d)
+            u = x * self.table.reached
+            v = np.vstack([x - u + self.table.products(u), x])  # (P + 1, d)
             reach = v @ root  # (P + 1, r)
             extra = (reach * reach).sum(axis=1)
         bounds = mean + np.sqrt(scale**2 * variance + extra[:-1])
@@ -242,6 +257,7 @@ class ActionPosterior(ABC):
 
     def _upper_confidence_pruned(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
         """`upper_confidence` where nothing is shared."""
+        contexts = self._in_range(contexts)
         u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=1))
         top = scale * norms if len(self.unplayed) else np.full(len(u), -np.inf)
@@ -258,6 +274,7 @@ class ActionPosterior(ABC):
         """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
         if parts := self._parts(contexts):
             return np.concatenate([self.greedy(part) for part in parts])
+        contexts = self._in_range(contexts)
         mean, _, mean0, _ = self._score_moments(contexts, self._mean_rows(contexts, 1.0))
         best = mean.max(axis=0, initial=-np.inf)
         numbers = self.table.actions.reshape(-1, *[1] * best.ndim)  # (P,) or (P, 1)
@@ -293,7 +310,7 @@ class ActionPosterior(ABC):
         m = self._draw_shared(lead, rng, scale)
         center = np.zeros((*lead, 1, d)) if m is None else m[..., None, :]
         theta = center + scale * reached * rng.standard_normal((*lead, K, d))  # in the table's coordinates
-        gamma = self.table.unpack(self.table.gamma)  # (P, d, d)
+        gamma = self.table.gamma()  # (P, d, d)
         values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
         noise = scale * np.sqrt(values.clip(0.0)) * rng.standard_normal((*lead, *values.shape))  # (..., P, d)
         pull = (self.table.beta - (gamma @ center[..., None])[..., 0]) * reached
@@ -304,7 +321,7 @@ class ActionPosterior(ABC):
         """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K."""
         K, d, basis, reached = self.num_actions, self.table.dim, self.table.basis, self.table.reached
         gamma, beta = np.zeros((K, d, d)), np.zeros((K, d))
-        gamma[self.table.actions] = self.table.unpack(self.table.gamma)
+        gamma[self.table.actions] = self.table.gamma()
         beta[self.table.actions] = self.table.beta
         response = np.eye(d) - reached[:, None] * gamma  # (K, d, d): how theta_a follows m
         shared_mean, root = self._shared_moments(scale)

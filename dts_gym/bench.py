@@ -22,6 +22,8 @@ _AGENTS = ("dTS", "LinTS", "LinUCB")
 _MOST_PLAYED = 4000
 # Rewards in a batch, and the size at which batches are timed.
 _BATCH = 256
+# Rounds of one precision before the other's turn: its matrices then lie in the cache as they do in play.
+_STRETCH = 10
 
 
 class Setting(NamedTuple):
@@ -90,7 +92,14 @@ def run_bench(
     setting = Setting(10_000, 20)
     loop, batch = measure_batch(setting, max(3, times // 20), root)
     line = f"update of {_BATCH} rewards at K=10^4, d=20, all played: one batch over one by one {batch / loop:.3f}"
-    return f"{bench_table(timings)}\n{line} ({batch:.0f} us)\n{machine()}"
+    lines = [bench_table(timings), f"{line} ({batch:.0f} us)"]
+    for played in (_MOST_PLAYED, setting.num_actions):
+        ratios = []
+        for n in (1, _BATCH):
+            wide, narrow = measure_dtypes(setting, played, n, max(1, times // (15 * n)), root)
+            ratios.append(f"{wide / narrow:.2f} ({narrow:.0f} us) with {n} context{'s' if n > 1 else ''}")
+        lines.append(f"dTS at K=10^4, d=20, {played} played: float64 over float32 {', '.join(ratios)}")
+    return "\n".join([*lines, machine()])
 
 
 def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
@@ -151,6 +160,32 @@ def measure_batch(setting: Setting, repeats: int, seed: int) -> tuple[float, flo
         seconds[i] = between - start, time.process_time() - between
     loop, batch = np.median(seconds, axis=0) * 1e6
     return float(loop), float(batch)
+
+
+def measure_dtypes(setting: Setting, played: int, batch: int, stretches: int, seed: int) -> tuple[float, float]:
+    """Median microseconds of dTS for a round of ``batch`` contexts, with float64 and with float32 matrices."""
+    K, d, L = setting
+    problem = BanditProblem(K, d, even_chain(d, L, seed), GaussianReward(1.0))
+    agents = [make_agent("dTS", problem, seed=seed, dtype=dtype) for dtype in ("float64", "float32")]
+    rng = stream(seed, "history")
+    contexts, rewards = rng.uniform(-1, 1, (min(played, K), d)), rng.standard_normal(min(played, K))
+    for agent in agents:
+        agent.update(contexts, np.arange(len(contexts)), rewards)
+    seconds: list[list[float]] = [[], []]
+    for _ in range(stretches):
+        rounds = [
+            (rng.uniform(-1, 1, (batch, d)), rng.integers(len(contexts), size=batch), rng.standard_normal(batch))
+            for _ in range(_STRETCH)
+        ]
+        for agent, times in zip(agents, seconds, strict=True):
+            for x, action, y in rounds:
+                arguments = (x[0], int(action[0]), float(y[0])) if batch == 1 else (x, action, y)
+                start = time.process_time()
+                agent.act(arguments[0])
+                agent.update(*arguments)
+                times.append(time.process_time() - start)
+    wide, narrow = (float(np.median(times)) * 1e6 for times in seconds)
+    return wide, narrow
 
 
 def even_chain(dim: int, depth: int, seed: int) -> LinearDiffusionPrior:

@@ -177,7 +177,7 @@ def time_peers(budget: float, seed: int, sizes: tuple[tuple[int, int, int], ...]
             table = ours.agent._posterior.table
             for n in _ROUNDS:
                 query = rng.standard_normal(table.packed_dim) if n == 1 else rng.standard_normal((table.packed_dim, n))
-                stored = _median([_cpu_seconds(np.matmul, table.gamma, query) for _ in range(_ROUNDS[n])])
+                stored = _median([_cpu_seconds(np.matmul, table.cov, query) for _ in range(_ROUNDS[n])])
                 yield PeerTiming(K, d, played, n, method, seconds[n], stored)
 
 

@@ -329,18 +329,18 @@ class BranchedPosterior:
         u = (context @ self.table.basis) * self.table.reached
         return float(np.sqrt(u @ u))
 
-    def _responses(self, context: Array) -> tuple[Array, Array]:
-        """How ``x' theta`` follows ``f_1``: (P, d) in the table's coordinates, and ``Gamma u`` (P, d)."""
+    def _responses(self, context: Array) -> Array:
+        """How the played actions' ``x' theta`` follow ``f_1``, (P, d) in the table's coordinates."""
         x = context @ self.table.basis
-        through = self.table.gamma @ self.table.product_query(x * self.table.reached)
-        return x - through, through
+        u = x * self.table.reached
+        return np.asarray(x - u + self.table.products(u))
 
     def _score_moments(self, context: Array, values: Array) -> tuple[Array, Array]:
         """Mean and variance (at exploration 1) of the played actions' ``x' theta`` given their ``f_1``: (P,), (P,)."""
-        response, through = self._responses(context)
+        response = self._responses(context)
         u = (context @ self.table.basis) * self.table.reached
         mean = np.einsum("pd,pd->p", response, values @ self.table.inverse.T) + self.table.beta @ u
-        return mean, np.maximum(u @ u - through @ u, 0.0)
+        return mean, np.maximum(response @ u, 0.0)
 
     def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
         """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
@@ -348,7 +348,7 @@ class BranchedPosterior:
             return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
         values, covs, value0, cov0 = self._value_moments(scale)
         mean, variance = self._score_moments(contexts, values)
-        response = self._responses(contexts)[0] @ self.table.inverse  # (P, d), on the parameters' f_1
+        response = self._responses(contexts) @ self.table.inverse  # (P, d), on the parameters' f_1
         spread = np.einsum("pd,pde,pe->p", response, covs, response)
         bounds = mean + np.sqrt(scale**2 * variance + spread.clip(0.0))
         top = -np.inf
@@ -411,7 +411,7 @@ class BranchedPosterior:
         f[table.actions] = values
         f = f @ table.inverse.T
         theta = f + scale * table.reached * rng.standard_normal((K, d))
-        gamma = table.unpack(table.gamma)  # (P, d, d)
+        gamma = table.gamma()  # (P, d, d)
         eigenvalues, vectors = np.linalg.eigh(np.diag(table.reached) - gamma * np.outer(table.reached, table.reached))
         noise = scale * np.sqrt(eigenvalues.clip(0.0)) * rng.standard_normal(eigenvalues.shape)
         own = f[table.actions]
@@ -426,7 +426,7 @@ class BranchedPosterior:
         f, spread = np.tile(value0, (K, 1)), np.tile(cov0, (K, 1, 1))
         f[table.actions], spread[table.actions] = values, covs
         gamma, beta = np.zeros((K, d, d)), np.zeros((K, d))
-        gamma[table.actions], beta[table.actions] = table.unpack(table.gamma), table.beta
+        gamma[table.actions], beta[table.actions] = table.gamma(), table.beta
         reached = table.reached
         response = (
             table.basis @ (np.eye(d) - reached[:, None] * gamma) @ table.inverse

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,6 +91,10 @@ class Trainer:
         steps : at most so many; the learning rate falls to zero over them by half a cosine.
         what : text of the progress bar.
         """
+        with _one_thread(self._torch):
+            self._train(inner, outer, steps, what)
+
+    def _train(self, inner: Array, outer: Array, steps: int, what: str) -> None:
         torch, settings = self._torch, self._settings
         L = len(settings.alpha_bars)
         x = self._on_device(torch.tensor(inner, dtype=torch.float32))
@@ -171,6 +177,20 @@ def _time_features(alpha_bars: Array) -> Array:
     ratio = 0.5 * (np.log(alpha_bars) - np.log1p(-alpha_bars))
     angles = ratio[:, None] * 2.0 ** (np.arange(_FREQUENCIES) / 2.0 - 2.0)
     return np.hstack([ratio[:, None] / 2.0, np.sin(angles), np.cos(angles)])
+
+
+@contextmanager
+def _one_thread(torch: Any) -> Iterator[None]:
+    """One thread on the CPU: so small a network gains nothing from more, and waits for them where cores are busy.
+
+    The result is then also the same whatever the number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def torch_on(device: str) -> Any:

@@ -9,17 +9,26 @@ are kept in coordinates in which ``S`` is a diagonal of ones and zeros, ``S = ba
 ``S`` is nearly singular or singular, the large entries of ``Gamma`` do not round off the small. And their sums are
 compensated (Kahan). Computing a row anew from ``(G, h)`` now and then would not do: in directions that no context
 has had, the rounding of ``G`` is as large as ``eps |G S|``.
+
+What is stored is not ``Gamma`` but ``T = diag(reached) - Gamma``, the action's covariance given the shared part (and,
+where ``S`` reaches a part only, minus the rest of ``Gamma``): the variance of a score is then ``u' T u``, in which no
+digits cancel, however much of ``S`` is known. In a float32 table scores read ``T`` rounded to single precision, and a
+second array holds in double precision what rounding took; updates read both, and are those of a float64 table. (In
+single precision that array would cost up to a hundredth of a posterior deviation where rewards are precise.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dts_gym.arrays import Array, IntArray, factor
 from dts_gym.messages import Evidence
+
+Dtype = Literal["float64", "float32"]
 
 # An action's deviation along a context counts as known where less than this of its prior variance is left (times d).
 _KNOWN = 4.0 * float(np.finfo(np.float64).eps)
@@ -28,7 +37,14 @@ _CACHED = 1 << 17
 # A layer of fewer observations than this is worked off one by one.
 _FEW = 3
 # The table's columns, one row an action.
-_COLUMNS = ("actions", "gamma", "beta", "G", "h", "gamma_carry", "beta_carry")
+_COLUMNS = ("actions", "cov", "beta", "G", "h", "cov_carry", "beta_carry")
+
+
+def checked_dtype(value: Any) -> Dtype:
+    """``value``, a precision of the matrices that scores are taken from, or ValueError."""
+    if not isinstance(value, str) or value not in get_args(Dtype):
+        raise ValueError(f"dtype must be 'float64' or 'float32', got {value!r:.200}")
+    return value  # type: ignore[return-value]
 
 
 class Increment(NamedTuple):
@@ -56,22 +72,24 @@ class ActionTable:
     Parameters
     ----------
     action_cov : (d, d) PSD, ``S``, the noise of an action around the shared part; may be singular.
+    dtype : of ``cov``, which scores read: "float64" or "float32".
 
     Notes
     -----
     Exact. ``observe`` costs O(d^2). Memory grows with the number of played actions, ``3 d (d + 3) / 2`` floats
-    each.
+    each, nearly a third of them of half the size in float32.
 
     Attributes
     ----------
+    dtype : as given.
     basis : (d, d), from the table's coordinates to the parameters': ``theta = basis @ theta_in_table``.
     inverse : (d, d), its inverse.
     reached : (d,) ones and zeros, ``S`` in the table's coordinates.
     """
 
-    def __init__(self, action_cov: Array) -> None:
+    def __init__(self, action_cov: Array, dtype: Dtype = "float64") -> None:
         d = action_cov.shape[0]
-        self.dim = d
+        self.dim, self.dtype = d, dtype
         R = factor(action_cov)  # (d, r)
         r = R.shape[1]
         std = np.linalg.norm(R, axis=1, keepdims=True)
@@ -85,20 +103,23 @@ class ActionTable:
         unpack = np.empty((d, d), dtype=np.intp)
         unpack[self.rows, self.cols] = unpack[self.cols, self.rows] = np.arange(self.packed_dim)
         self._unpack = unpack
+        self._origin = np.diag(self.reached)[self.rows, self.cols]  # of T, before any data
         # A packed matrix times these weights is the full quadratic form: off-diagonals count twice.
         self._quad_weights = np.where(self.rows == self.cols, 1.0, 2.0)
         self._cross_weights = np.where(self.rows == self.cols, 0.5, 1.0)
-        self._block = max(64, _CACHED // self.packed_dim)
+        self._block = max(64, 8 * _CACHED // (self.packed_dim * np.dtype(dtype).itemsize))
+        # Of the block past what S reaches, which no score reads, a float32 table keeps nothing: it may be too large.
+        self._kept = self.reached if dtype == "float32" else np.ones(d)
         self.slots: dict[int, int] = {}
         self._allocate(0)
 
     def _allocate(self, capacity: int) -> None:
         self._actions = np.empty(capacity, dtype=np.int64)
-        self._gamma = np.empty((capacity, self.packed_dim))
+        self._cov = np.empty((capacity, self.packed_dim), dtype=self.dtype)
         self._beta = np.empty((capacity, self.dim))
         self._G = np.empty((capacity, self.packed_dim))
         self._h = np.empty((capacity, self.dim))
-        self._gamma_carry = np.empty((capacity, self.packed_dim))
+        self._cov_carry = np.empty((capacity, self.packed_dim))
         self._beta_carry = np.empty((capacity, self.dim))
 
     def __len__(self) -> int:
@@ -110,14 +131,26 @@ class ActionTable:
         return self._actions[: len(self.slots)]
 
     @property
-    def gamma(self) -> Array:
-        """(P, d (d + 1) / 2) packed messages' precisions, in the table's coordinates."""
-        return self._gamma[: len(self.slots)]
+    def cov(self) -> Array | NDArray[np.float32]:
+        """(P, d (d + 1) / 2) packed ``T = diag(reached) - Gamma``, in the table's coordinates."""
+        return self._cov[: len(self.slots)]
 
     @property
     def beta(self) -> Array:
         """(P, d) messages' natural means, in the table's coordinates."""
         return self._beta[: len(self.slots)]
+
+    def gamma(self, slots: IntArray | list[int] | int | None = None) -> Array:
+        """``Gamma`` of rows (None: of all), (k, d, d), or of one (d, d), in the table's coordinates; a copy.
+
+        In a float32 table without the block past what ``S`` reaches, which is zero there.
+        """
+        rows: Any = slice(len(self.slots)) if slots is None else slots
+        return self.unpack(self._packed_gamma(rows))
+
+    def _packed_gamma(self, rows: Any) -> Array:
+        # The first difference is exact where little has been learned; the carry then has the digits of what has.
+        return np.asarray((self._origin - self._cov[rows]) - self._cov_carry[rows])
 
     def unpack(self, packed: Array) -> Array:
         """Packed (..., d (d + 1) / 2) to symmetric (..., d, d)."""
@@ -129,7 +162,7 @@ class ActionTable:
 
     def messages(self, slots: IntArray | list[int] | int) -> Evidence:
         """Messages of rows in the parameters' coordinates, (k, d, d) and (k, d), or of one row (d, d) and (d,)."""
-        return self.to_parameters(Evidence(self.unpack(self.gamma[slots]), self.beta[slots]))
+        return self.to_parameters(Evidence(self.gamma(slots), self.beta[slots]))
 
     def evidence(self) -> tuple[Array, Array]:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions, about the parameters themselves."""
@@ -147,14 +180,14 @@ class ActionTable:
         slot = self._slot_of(action)
         x = context @ self.basis
         u = x * self.reached
-        v = x - self._gamma[slot].take(self._unpack) @ u  # (d,)
+        v = x - u + (self._cov[slot] + self._cov_carry[slot]).take(self._unpack) @ u  # (d,)
         spread = float(u @ v)
         if spread <= _KNOWN * self.dim * float(u @ u):
             # Nothing but rounding is left of the action's own part: only what S does not reach can be learned.
             v, spread = v - v * self.reached, 0.0
         total = variance + spread
         residual = target - float(self._beta[slot] @ u)
-        _add(self._gamma[slot], self._gamma_carry[slot], v.take(self.rows) * (v / total).take(self.cols))
+        _add(self._cov[slot], self._cov_carry[slot], (v * self._kept).take(self.rows) * (v / -total).take(self.cols))
         _add(self._beta[slot], self._beta_carry[slot], v * (residual / total))
         scaled = context / variance
         self._G[slot] += context.take(self.rows) * scaled.take(self.cols)
@@ -195,8 +228,9 @@ class ActionTable:
         """`observe`, line by line, of rows that are all different: (k,), (k, d) and (k,)."""
         x = contexts @ self.basis
         u = x * self.reached
-        gamma, beta = self._gamma[slots], self._beta[slots]
-        v = x - (gamma[:, self._unpack] @ u[:, :, None])[:, :, 0]  # (k, d)
+        cov, cov_carry = self._cov[slots], self._cov_carry[slots]
+        beta, beta_carry = self._beta[slots], self._beta_carry[slots]
+        v = x - u + ((cov + cov_carry)[:, self._unpack] @ u[:, :, None])[:, :, 0]  # (k, d)
         spread = np.einsum("ij,ij->i", u, v)
         known = spread <= _KNOWN * self.dim * np.einsum("ij,ij->i", u, u)
         if known.any():
@@ -204,10 +238,9 @@ class ActionTable:
             spread[known] = 0.0
         total = variance + spread
         residual = targets - np.einsum("ij,ij->i", beta, u)
-        gamma_carry, beta_carry = self._gamma_carry[slots], self._beta_carry[slots]
-        _add(gamma, gamma_carry, v[:, self.rows] * (v / total[:, None])[:, self.cols])
+        _add(cov, cov_carry, (v * self._kept)[:, self.rows] * (v / -total[:, None])[:, self.cols])
         _add(beta, beta_carry, v * (residual / total)[:, None])
-        self._gamma[slots], self._gamma_carry[slots] = gamma, gamma_carry
+        self._cov[slots], self._cov_carry[slots] = cov, cov_carry
         self._beta[slots], self._beta_carry[slots] = beta, beta_carry
         scaled = contexts / variance
         self._G[slots] += contexts[:, self.rows] * scaled[:, self.cols]
@@ -215,19 +248,21 @@ class ActionTable:
         return Increments(v, total, residual)
 
     def replace(self, action: int, G: Array, h: Array) -> Evidence:
-        """Replace an action's evidence about its parameters, as a refitted one does: O(d^3).
+        """Replace an action's evidence about its parameters, as a refitted one does: O(d^3); not in float32.
 
         Returns
         -------
         Evidence
             By how much its message changes, (d, d) and (d,), in the table's coordinates.
         """
+        assert self.dtype == "float64"
         slot = self._slot_of(action)
         gamma, beta = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
-        change = Evidence(gamma - self.unpack(self._gamma[slot]), beta - self._beta[slot])
-        self._gamma[slot], self._beta[slot] = gamma[self.rows, self.cols], beta
+        change = Evidence(gamma - self.gamma(slot), beta - self._beta[slot])
+        self._cov[slot], self._cov_carry[slot] = self._origin, 0.0
+        _add(self._cov[slot], self._cov_carry[slot], -gamma[self.rows, self.cols])
+        self._beta[slot], self._beta_carry[slot] = beta, 0.0
         self._G[slot], self._h[slot] = G[self.rows, self.cols], h
-        self._gamma_carry[slot] = self._beta_carry[slot] = 0.0
         return change
 
     def _through_own_noise(self, G: Array, h: Array) -> Evidence:
@@ -244,49 +279,50 @@ class ActionTable:
 
     def total(self) -> Evidence:
         """The sum of all messages, (d, d) and (d,), in the table's coordinates: O(P d^2)."""
-        return Evidence(self.unpack(self.gamma.sum(axis=0)), self.beta.sum(axis=0))
+        gamma = self._packed_gamma(slice(len(self.slots)))
+        return Evidence(self.unpack(gamma.sum(axis=0)), self.beta.sum(axis=0))
 
     def forms(self, u: Array, m: Array | None) -> tuple[Array | None, Array]:
-        """``u' Gamma m`` (None without ``m``) and ``u' Gamma u`` of every played action: (P,) or (P, n).
+        """``u' T m`` (None without ``m``) and ``u' T u`` of every played action: (P,) or (P, n).
 
         Parameters
         ----------
         u : (d,) or (n, d).
         m : as ``u``, or None.
         """
-        quadratic = self.quadratic_query(u)
+        quadratic = self.quadratic_query(u).astype(self.dtype, copy=False)
         if m is None:
-            return None, self.gamma @ quadratic
-        bilinear = self._bilinear_query(u, m)
+            return None, self.cov @ quadratic
+        bilinear = self._bilinear_query(u, m).astype(self.dtype, copy=False)
         if u.ndim == 2:
-            return self.gamma @ bilinear, self.gamma @ quadratic
+            return self.cov @ bilinear, self.cov @ quadratic
         # One reading of the matrices serves both forms: a block stays in the cache for the second.
-        out = np.empty((2, len(self.slots)))
+        out = np.empty((2, len(self.slots)), dtype=self.dtype)
         for start in range(0, len(self.slots), self._block):
             rows = slice(start, start + self._block)
-            np.dot(self.gamma[rows], bilinear, out=out[0, rows])
-            np.dot(self.gamma[rows], quadratic, out=out[1, rows])
+            np.dot(self.cov[rows], bilinear, out=out[0, rows])
+            np.dot(self.cov[rows], quadratic, out=out[1, rows])
         return out[0], out[1]
 
     def quadratic_query(self, u: Array) -> Array:
-        """(d,) or (n, d) to (packed,) or (packed, n): ``gamma @ query`` is ``u' Gamma u``."""
+        """(d,) or (n, d) to (packed,) or (packed, n): ``T @ query`` is ``u' T u``."""
         return (u.take(self.rows, axis=-1) * u.take(self.cols, axis=-1) * self._quad_weights).T
 
     def _bilinear_query(self, u: Array, m: Array) -> Array:
-        """As `quadratic_query`, of ``u' Gamma m``."""
+        """As `quadratic_query`, of ``u' T m``."""
         first = u.take(self.rows, axis=-1) * m.take(self.cols, axis=-1)
         first += u.take(self.cols, axis=-1) * m.take(self.rows, axis=-1)
         first *= self._cross_weights
         return first.T
 
-    def product_query(self, u: Array) -> Array:
-        """(d,) to (packed, d): ``gamma @ query`` is ``Gamma u``."""
+    def products(self, u: Array) -> Array | NDArray[np.float32]:
+        """``T u`` of every played action: (d,) to (P, d)."""
         query = np.zeros((self.packed_dim, self.dim))
         index = np.arange(self.packed_dim)
         np.add.at(query, (index, self.rows), u[self.cols])
         off = self.rows != self.cols
         np.add.at(query, (index[off], self.cols[off]), u[self.rows[off]])
-        return query
+        return np.asarray(self.cov @ query.astype(self.dtype, copy=False))
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
@@ -325,14 +361,14 @@ class ActionTable:
                 getattr(self, f"_{name}")[:begin] = array
         self._actions[begin:end] = actions
         for name in _COLUMNS[1:]:
-            getattr(self, f"_{name}")[begin:end] = 0.0
+            getattr(self, f"_{name}")[begin:end] = self._origin if name == "cov" else 0.0
         self.slots.update(zip(actions, range(begin, end), strict=True))
 
 
 def _add(total: Array, carry: Array, increment: Array) -> None:
-    """``total += increment`` in place; ``carry`` holds what rounding has cost so far."""
+    """``total += increment`` in place; ``carry`` holds what rounding has cost so far, in float64 always."""
     increment += carry
     before = total.copy()
-    total += increment
-    np.subtract(before, total, out=carry)
+    total += increment  # a float32 total too is added in float64, then rounded
+    np.subtract(before, total, out=carry, dtype=np.float64)
     carry += increment

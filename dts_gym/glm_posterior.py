@@ -65,7 +65,7 @@ class GLMPosterior(ActionPosterior):
         slot, root = self.table.slots.get(action), self._shared_root
         precision, natural = self._precision, self._natural
         if slot is not None and root.size:
-            precision = precision - root.T @ self.table.unpack(self.table.gamma[slot]) @ root
+            precision = precision - root.T @ self.table.gamma(slot) @ root
             natural = natural - self.table.beta[slot] @ root
         values, vectors = np.linalg.eigh(precision)
         turned = self.table.basis @ root @ vectors / np.sqrt(values.clip(1.0))  # no evidence takes precision away

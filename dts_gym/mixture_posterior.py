@@ -107,7 +107,7 @@ class MixturePosterior:
             u = (context @ table.basis) * table.reached
             variance0[c] = u @ u
             mean[c] = mean0[c] + table.beta @ u
-            variance[c] = variance0[c] - table.forms(u, None)[1]
+            variance[c] = table.forms(u, None)[1]
         return mean, variance.clip(0.0), mean0, variance0
 
     def thompson(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
@@ -144,7 +144,7 @@ class MixturePosterior:
     def _component_moments(self, c: int, slots: IntArray) -> tuple[Array, Array]:
         """Moments of played actions' parameters were they of component ``c``: mean (n, d), a root (n, d, d) of cov."""
         table = self.tables[c]
-        gamma, reached = table.unpack(table.gamma[slots]), table.reached
+        gamma, reached = table.gamma(slots), table.reached
         values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
         root = table.basis @ (vectors * np.sqrt(values.clip(0.0))[:, None, :])
         return self.prior.means[c] + (table.beta[slots] * reached) @ table.basis.T, root

@@ -101,9 +101,9 @@ def fit(
     -----
     The held-out vectors also help to take the layers' covariances, and the mean and covariance of all: what branch
     "auto" makes of them leans, by little, to independent actions. Equal rows go to the same side of the split, so
-    duplicates count by their number and do not feign a gain. Deterministic on one machine and device with one number
-    of threads. Weights are averaged over the last thousand or so steps. About ``max_steps`` times a few milliseconds;
-    errors multiply that by three or four.
+    duplicates count by their number and do not feign a gain. Deterministic on one machine and device: on the CPU it has
+    one thread, whatever the number of cores. Weights are averaged over the last thousand or so steps. About
+    ``max_steps`` times a few milliseconds; errors multiply that by three or four.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Priors pre-trained on first use and kept in the user's cache."""
+"""Priors that environments learn from past vectors; those that take a training are kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -7,16 +7,58 @@ import json
 import os
 import warnings
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from dts_gym.arrays import Array, finite_array, integer
+from dts_gym.branch_choice import choose_branch, random_subsets
 from dts_gym.datasets.download import cache_folder
+from dts_gym.fitting import fit_linear_chain
 from dts_gym.pretraining import fit
-from dts_gym.priors import Prior, load_prior
+from dts_gym.priors import Prior, as_prior, load_prior
 
 _FORMAT = 1  # raised when `fit` changes its results
+
+
+def learned_prior(
+    prior: Any, theta: Array, depth: int | None, branch: int | Literal["auto"] | None = None, **network: Any
+) -> Prior:
+    """The prior that an environment is asked for, of past vectors.
+
+    Parameters
+    ----------
+    prior : "linear", a chain of identity links with the vectors' moments; "diffusion", a denoising diffusion model of
+        them, see `cached_fit`; or a prior, or a file of one.
+    theta : (N, d) vectors in random order.
+    depth : L, links of the learned chain; None: 2 of "linear", 40 of "diffusion".
+    branch : levels above it are shared, 0..L; "auto": the one under which vectors kept apart are most probable, as
+        `dts_gym.choose_branch` says; None: L - 1 of "linear", `fit`'s own of "diffusion", a given prior's own.
+    network : other settings of `fit`, for "diffusion" alone.
+
+    Raises
+    ------
+    ValueError
+        If ``depth`` or "auto" comes with a prior to take as it is, or the vectors are too few for "auto".
+    """
+    if prior == "diffusion":
+        named = {} if branch is None else {"branch": branch}
+        return cached_fit(theta, 40 if depth is None else depth, **named, **network)
+    if prior == "linear":
+        L = 2 if depth is None else integer("depth", depth, 1)
+        if branch != "auto":
+            return fit_linear_chain(theta, L, L - 1 if branch is None else branch)
+        (N, d), kept = theta.shape, max(4, round(0.2 * len(theta)))
+        if N - kept < d + 2:
+            raise ValueError(
+                f"branch must be a number with so few vectors: 'auto' takes {d + 2 + kept} of dimension {d}, got {N}"
+            )
+        fitted = fit_linear_chain(theta[kept:], L, L)
+        return fit_linear_chain(theta, L, choose_branch(fitted, random_subsets(theta[:kept])).branch)
+    if depth is not None or branch == "auto":
+        raise ValueError(f"depth and branch 'auto' go with a prior to learn, got {depth!r}, {branch!r} and a prior")
+    given = as_prior(prior)
+    return given if branch is None else given.with_branch(branch)
 
 
 def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> Prior:

@@ -14,6 +14,7 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.arrays import Array, IntArray, factor
+from dts_gym.evidence import Dtype
 from dts_gym.messages import learn, learn_all
 
 
@@ -76,6 +77,7 @@ class TwoLevelPosterior(ActionPosterior):
     prior : ``(m0, C, S)``.
     num_actions : K; costs nothing, only played actions are stored.
     noise_std : standard deviation of the rewards.
+    dtype : of the matrices that choices read, as `ActionPosterior` says.
 
     Notes
     -----
@@ -85,8 +87,8 @@ class TwoLevelPosterior(ActionPosterior):
     square-root form: PSD whatever the noise and the contexts.
     """
 
-    def __init__(self, prior: TwoLevelPrior, num_actions: int, noise_std: float) -> None:
-        super().__init__(prior.mean, prior.action_cov, num_actions)
+    def __init__(self, prior: TwoLevelPrior, num_actions: int, noise_std: float, *, dtype: Dtype = "float64") -> None:
+        super().__init__(prior.mean, prior.action_cov, num_actions, dtype)
         self.noise_std = noise_std
         # m = mean + root eps, eps ~ N(0, I_r); r = 0 where nothing is shared.
         self._mean = np.zeros(prior.mean.size)  # (d,)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import gymnasium as gym
 import numpy as np
 
 from dts_gym.arrays import Array, integer
-from dts_gym.branch_choice import choose_branch, random_subsets
 from dts_gym.datasets import Factors, cached_factors
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
-from dts_gym.fitting import fit_linear_chain
-from dts_gym.prior_cache import cached_fit
-from dts_gym.priors import Prior, as_prior
+from dts_gym.prior_cache import learned_prior
+from dts_gym.priors import Prior
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.rewards import BernoulliReward, GaussianReward
 from dts_gym.seeding import stream
@@ -116,10 +114,13 @@ class MovieLensBanditEnv(BanditEnv):
             # The logistic law of standard deviation 1 has scale sqrt(3) / pi.
             scale = math.pi / (math.sqrt(3.0) * ratings.noise_std)
             train, self._held_out = scale * train, scale * self._held_out
+        if branch is None and prior == "diffusion":
+            branch = "auto"
         problem = BanditProblem(
             num_actions=K,
             dim=factors.movie_factors.shape[1],
-            prior=_learned(prior, train, depth, branch),
+            # A small network: a thousand movies leave nothing for a large one to learn, and it is what a round costs.
+            prior=learned_prior(prior, train, depth, branch, hidden=32, blocks=1),
             reward_model=ratings if reward == "gaussian" else BernoulliReward(),
             horizon=horizon,
             past_parameters=train,
@@ -138,31 +139,6 @@ class MovieLensBanditEnv(BanditEnv):
 
 
 make_vector = vector_maker(MovieLensBanditEnv)
-
-
-def _learned(prior: Any, train: Array, depth: int | None, branch: int | Literal["auto"] | None) -> Prior:
-    """The prior that was asked for, of the training movies (N, d)."""
-    if prior == "diffusion":
-        # A small network: a thousand movies leave nothing for a large one to learn, and a round is as dear as it is.
-        return cached_fit(
-            train, 40 if depth is None else depth, branch="auto" if branch is None else branch, hidden=32, blocks=1
-        )
-    if prior == "linear":
-        L = 2 if depth is None else integer("depth", depth, 1)
-        if branch != "auto":
-            return fit_linear_chain(train, L, L - 1 if branch is None else branch)
-        kept = max(4, round(0.2 * len(train)))  # of movies in random order
-        if len(train) - kept < train.shape[1] + 2:
-            raise ValueError(
-                f"branch must be a number with so few movies: 'auto' takes {train.shape[1] + 2 + kept} training movies "
-                f"at rank {train.shape[1]}, got {len(train)}"
-            )
-        fitted = fit_linear_chain(train[kept:], L, L)
-        return fit_linear_chain(train, L, choose_branch(fitted, random_subsets(train[:kept])).branch)
-    if depth is not None or branch == "auto":
-        raise ValueError(f"depth and branch 'auto' go with a prior to learn, got {depth!r}, {branch!r} and a prior")
-    given = as_prior(prior)
-    return given if branch is None else given.with_branch(branch)
 
 
 def _split(

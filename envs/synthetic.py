@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Literal
 
 import gymnasium as gym
 import numpy as np
 
-from dts_gym.arrays import Array, integer
+from dts_gym.arrays import integer
 from dts_gym.datasets.shapes import Shape, sample_shape, shape_dim
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import RewardKind, rewards_of
 from dts_gym.envs.vector import vector_maker
 from dts_gym.features import FeatureLaw, checked_feature_law, draw_features
-from dts_gym.fitting import fit_linear_chain
-from dts_gym.prior_cache import cached_fit
-from dts_gym.priors import Prior, as_prior
+from dts_gym.prior_cache import learned_prior
+from dts_gym.priors import Prior
 from dts_gym.problem import BanditInstance, BanditProblem, Features
 from dts_gym.reverse_process import Schedule
 from dts_gym.seeding import stream
@@ -91,6 +90,8 @@ class SyntheticBanditEnv(BanditEnv):
         instance_seed: int | None = None,
         regret_info: bool = True,
     ) -> None:
+        if schedule is not None and prior != "diffusion":
+            raise ValueError(f"schedule must be left out but with the prior 'diffusion', got {schedule!r}")
         d = shape_dim(shape, dim)
         self.shape: Shape = shape
         self.feature_law = checked_feature_law(feature_law)
@@ -100,7 +101,7 @@ class SyntheticBanditEnv(BanditEnv):
         problem = BanditProblem(
             num_actions=num_actions,
             dim=d,
-            prior=_learned(prior, past, depth, schedule),
+            prior=learned_prior(prior, past, depth, None, **({} if schedule is None else {"schedule": schedule})),
             reward_model=rewards_of(reward, noise_std),
             features=features,
             horizon=horizon,
@@ -123,17 +124,3 @@ class SyntheticBanditEnv(BanditEnv):
 
 
 make_vector = vector_maker(SyntheticBanditEnv)
-
-
-def _learned(prior: Any, past: Array, depth: int | None, schedule: Schedule | None) -> Prior:
-    """The prior that was asked for, of past parameters (N, d)."""
-    if prior == "diffusion":
-        return cached_fit(past, 40 if depth is None else depth, **({} if schedule is None else {"schedule": schedule}))
-    if schedule is not None:
-        raise ValueError(f"schedule must be left out but with the prior 'diffusion', got {schedule!r}")
-    if prior == "linear":
-        L = 2 if depth is None else integer("depth", depth, 1)
-        return fit_linear_chain(past, L, L - 1)
-    if depth is not None:
-        raise ValueError(f"depth must be left out with a prior of your own, got {depth!r}")
-    return as_prior(prior)

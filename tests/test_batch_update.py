@@ -91,7 +91,7 @@ def test_a_batch_larger_than_a_part_of_a_layer():
     for x, action, reward in zip(contexts, actions.tolist(), rewards.tolist(), strict=True):
         looped.update(x, action, reward)
     assert batched.table.actions.tolist() == looped.table.actions.tolist()
-    np.testing.assert_allclose(batched.table.gamma, looped.table.gamma, atol=1e-13, rtol=0)
+    np.testing.assert_allclose(batched.table.cov, looped.table.cov, atol=1e-13, rtol=0)
     np.testing.assert_allclose(batched.table.beta, looped.table.beta, atol=1e-13, rtol=0)
     (mean, root), (mean_loop, root_loop) = batched._shared_moments(1.0), looped._shared_moments(1.0)
     np.testing.assert_allclose(mean, mean_loop, atol=1e-12, rtol=0)
@@ -112,7 +112,7 @@ def test_agents_take_batches_in_one_pass(agent_id, tmp_path):
         looped.update(x, int(action), float(reward))
     assert batched.num_updates == looped.num_updates == 90
     state, truth = batched._state(), looped._state()
-    for name in ("actions", "gamma", "beta", "G", "h", "mean"):
+    for name in ("actions", "cov", "beta", "G", "h", "mean"):
         np.testing.assert_allclose(state[name], truth[name], atol=1e-11, rtol=0)
 
     # A batch with one wrong entry changes nothing.

@@ -16,6 +16,8 @@ def small(monkeypatch):
     monkeypatch.setattr(bench_peers, "_ROUNDS", {1: 2, bench_peers.BATCH: 1})
     measure = bench.measure_batch
     monkeypatch.setattr(bench, "measure_batch", lambda _, repeats, seed: measure(bench.Setting(300, 4), repeats, seed))
+    dtypes = bench.measure_dtypes
+    monkeypatch.setattr(bench, "measure_dtypes", lambda _, *arguments: dtypes(bench.Setting(300, 4), *arguments))
 
 
 def test_the_table_has_every_setting_and_the_ratio_of_batches(small):
@@ -24,6 +26,12 @@ def test_the_table_has_every_setting_and_the_ratio_of_batches(small):
     assert [row[:4] for row in rows] == [["100", "5", "2", "100"], ["300", "4", "3", "300"]]
     assert all(float(value) > 0 for row in rows for value in row[4:])
     assert re.search(r"256 rewards .* one batch over one by one 0?\d*\.\d{3}", "\n".join(lines))
+    precisions = [line for line in lines if "float64 over float32" in line]
+    assert len(precisions) == 2
+    for line, played in zip(precisions, (4000, 10_000), strict=True):
+        assert re.search(
+            rf" {played} played: float64 .* \d+\.\d\d \(\d+ us\) with 1 context, .* with 256 contexts$", line
+        )
     assert "cores, load" in lines[-1]
 
 

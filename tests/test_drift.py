@@ -56,16 +56,17 @@ def feed(observe, theta, updates, noise_std, rng, context_map=None):
     ("updates", "d"),
     [(100_000, 5), *(pytest.param(1_000_000, d, marks=pytest.mark.slow) for d in (5, 20))],
 )
-def test_a_million_updates_of_one_action_do_not_drift(updates, d):
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_million_updates_of_one_action_do_not_drift(updates, d, dtype):
     rng = np.random.default_rng([updates, d])
     S, C = wishart(rng, d), wishart(rng, d)
-    posterior = TwoLevelPosterior(TwoLevelPrior(np.zeros(d), C, S), 3, 0.5)
+    posterior = TwoLevelPosterior(TwoLevelPrior(np.zeros(d), C, S), 3, 0.5, dtype=dtype)
     theta = rng.standard_normal(d)
     G, h = feed(lambda x, y: posterior.update(x, 1, y), theta, updates, 0.5, rng)
 
     table, gamma, beta = posterior.table, *message(G, h, S)
     inverse = table.inverse
-    got_gamma = inverse.T @ table.unpack(table.gamma[0]) @ inverse
+    got_gamma = inverse.T @ table.gamma(0) @ inverse
     assert np.abs(got_gamma - gamma).max() < 3e-14 * np.abs(gamma).max()
     assert np.abs(table.beta[0] @ inverse - beta).max() < 3e-13 * np.abs(beta).max()
     got_G, got_h = (part[0] for part in table.evidence())
@@ -102,18 +103,19 @@ def one_line(d):
 
 @pytest.mark.parametrize("smallest", [1.0, 1e-9, 0.0])
 @pytest.mark.parametrize(("noise_std", "lines"), [(1.0, False), (1e-3, False), (1e-2, True)])
-def test_rounding_stays_small_for_precise_rewards_and_for_nearly_singular_noise(smallest, noise_std, lines):
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rounding_stays_small_for_precise_rewards_and_for_nearly_singular_noise(smallest, noise_std, lines, dtype):
     rng = np.random.default_rng(5)
     d = 4
     axes = np.linalg.qr(rng.standard_normal((d, d)))[0]
     S = (axes * np.array([1.0, 1.0, 0.5, smallest])) @ axes.T
     S = (S + S.T) / 2
-    table = ActionTable(S)
+    table = ActionTable(S, dtype)
     theta = axes @ (np.sqrt([1.0, 1.0, 0.5, smallest]) * rng.standard_normal(d))
     context_map = one_line(d) if lines else None
     G, h = feed(lambda x, y: table.observe(7, x, y, noise_std**2), theta, 20_000, noise_std, rng, context_map)
     gamma, beta = message(G, h, S)
-    T = np.diag(table.reached) - table.unpack(table.gamma[0]) * np.outer(table.reached, table.reached)
+    T = np.diag(table.reached) - table.gamma(0) * np.outer(table.reached, table.reached)
     assert np.abs(table.basis @ T @ table.basis.T - (S - S @ gamma @ S)).max() < 1e-9
     assert np.abs(table.basis @ (table.reached * table.beta[0]) - S @ beta).max() < 1e-9
 
@@ -156,13 +158,14 @@ def test_learn_all_against_rational_numbers(n, precise):
     np.testing.assert_allclose(one[1] @ one[1].T, other[1] @ other[1].T, atol=1e-13, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("d", [5, pytest.param(20, marks=pytest.mark.slow)])
-def test_many_batches_do_not_drift(d):
+def test_many_batches_do_not_drift(d, dtype):
     """As the test of a million single updates: eight actions, 100 000 rewards (a million at d = 20)."""
     rng = np.random.default_rng(d)
     K, size, batches = 8, 200, 500 if d == 5 else 5000
     S, C = wishart(rng, d), wishart(rng, d)
-    posterior = TwoLevelPosterior(TwoLevelPrior(np.zeros(d), C, S), K, 0.5)
+    posterior = TwoLevelPosterior(TwoLevelPrior(np.zeros(d), C, S), K, 0.5, dtype=dtype)
     theta = rng.standard_normal((K, d))
     G, h = np.zeros((K, d, d), dtype=np.longdouble), np.zeros((K, d), dtype=np.longdouble)
     for _ in range(batches):
@@ -209,7 +212,7 @@ def test_layers_count_as_known_what_single_observations_do(smallest):
         )
     gamma, beta = message(G / np.longdouble(noise_std) ** 2, h / np.longdouble(noise_std) ** 2, S)
     for slot in range(K):
-        T = np.diag(table.reached) - table.unpack(table.gamma[slot]) * np.outer(table.reached, table.reached)
+        T = np.diag(table.reached) - table.gamma(slot) * np.outer(table.reached, table.reached)
         assert np.abs(table.basis @ T @ table.basis.T - (S - S @ gamma @ S)).max() < 1e-9
         assert np.abs(table.basis @ (table.reached * table.beta[slot]) - S @ beta).max() < 1e-9
 

@@ -318,7 +318,7 @@ def test_movielens_takes_a_prior_of_ones_own_and_chooses_a_branch(ratings):
     assert gym.make("MovieLensBandit-v0", prior=mine, branch=1, **settings).unwrapped.problem.prior.branch == 1
     chosen = gym.make("MovieLensBandit-v0", branch="auto", depth=3, **settings).unwrapped.problem.prior
     assert chosen.branch > 0  # six movies kept apart tell no more than that
-    with pytest.raises(ValueError, match="branch must be a number with so few movies: 'auto' takes 9 training movies"):
+    with pytest.raises(ValueError, match="branch must be a number with so few vectors: 'auto' takes 9 of dimension 3"):
         gym.make("MovieLensBandit-v0", branch="auto", train_fraction=0.1, **settings)
 
 
@@ -336,11 +336,26 @@ def test_a_diffusion_prior_is_learned_on_first_use_and_then_read(ratings, env_id
     settings = {"data": ratings, "rank": 3} if "Lens" in env_id else {"num_past": 50}
     first, second = (gym.make(env_id, num_actions=10, prior="diffusion", **settings).unwrapped for _ in range(2))
     assert len(calls) == 1
-    assert calls[0][:2] == (len(first.problem.past_parameters), 40)
+    # What is asked of the training is part of the file's name: asked otherwise, kept priors would be trained again.
+    network = {"branch": "auto", "hidden": 32, "blocks": 1} if "Lens" in env_id else {}
+    assert calls[0] == (len(first.problem.past_parameters), 40, network)
     assert second.problem.prior.depth == 40
     assert second.problem.prior.branch == 40
     gym.make(env_id, num_actions=10, prior="diffusion", depth=3, **settings)
     assert calls[1][1] == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedule": "constant"}, "schedule must be left out but with the prior 'diffusion', got 'constant'"),
+        ({"prior": random_linear_prior(3, 2), "depth": 2}, "depth and branch 'auto' go with a prior to learn"),
+        ({"depth": 0}, "depth must be an integer >= 1, got 0"),
+    ],
+)
+def test_what_a_shapes_prior_does_not_take_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        gym.make("SyntheticBandit-v0", num_past=50, **settings)
 
 
 def test_a_fitted_chain_of_one_dimension_works():

@@ -331,3 +331,17 @@ def test_normal_data_leave_the_network_silent_and_the_chain_linear():
     np.testing.assert_allclose(collapsed.mean, data.mean(axis=0), atol=0.02)
     cov = np.cov(data.T)
     np.testing.assert_allclose(collapsed.action_cov, cov, atol=0.04 * np.abs(cov).max())
+
+
+def test_the_number_of_threads_changes_nothing_and_stays(torch):
+    theta = np.random.default_rng(0).standard_normal((300, 2))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            prior = fit(theta, 3, max_steps=30)
+            assert torch.get_num_threads() == threads
+            found.append(prior.sample(np.random.default_rng(1), 5))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*found)

@@ -17,11 +17,11 @@ def pruned(monkeypatch):
     return switch
 
 
-def played_posterior(rng, K, d, played, rewards, rank=None, noise_std=1.0):
+def played_posterior(rng, K, d, played, rewards, rank=None, noise_std=1.0, dtype="float64"):
     """Independent actions; some have many rewards, some one."""
     root = rng.standard_normal((d, d if rank is None else rank))
     prior = TwoLevelPrior(rng.standard_normal(d), np.zeros((d, d)), root @ root.T)
-    posterior = TwoLevelPosterior(prior, K, noise_std)
+    posterior = TwoLevelPosterior(prior, K, noise_std, dtype=dtype)
     actions = rng.permutation(K)[:played]
     actions = np.concatenate([actions, rng.choice(actions[: max(1, played // 4)], rewards)])
     theta = prior.mean + rng.standard_normal((K, root.shape[1])) @ root.T
@@ -43,10 +43,11 @@ def dense_scores(posterior, contexts):
 @pytest.mark.parametrize("rewards", [0, 40, 2000])
 @pytest.mark.parametrize(("played", "rank"), [(30, None), (30, 2), (12, None)])
 @pytest.mark.parametrize("scale", [1.0, 0.3])
-def test_choices_are_the_best_by_dense_moments(pruned, rewards, played, rank, scale):
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_choices_are_the_best_by_dense_moments(pruned, rewards, played, rank, scale, dtype):
     rng = np.random.default_rng([rewards, played, rank or 0])
     K, d, n = 30, 4, 200
-    posterior = played_posterior(rng, K, d, played, rewards, rank)
+    posterior = played_posterior(rng, K, d, played, rewards, rank, dtype=dtype)
     contexts = rng.standard_normal((n, d))
     mean, std = dense_scores(posterior, contexts)
     order = posterior.table.actions
@@ -69,7 +70,7 @@ def test_choices_are_the_best_by_dense_moments(pruned, rewards, played, rank, sc
     bounds = mean + scale * std
     picked = posterior.upper_confidence(contexts, np.random.default_rng(5), scale)
     best = bounds.max(axis=1)
-    np.testing.assert_allclose(bounds[np.arange(n), picked], best, rtol=1e-10)
+    np.testing.assert_allclose(bounds[np.arange(n), picked], best, rtol=1e-10 if dtype == "float64" else 1e-6)
 
     # One context at a time: the draws of a posterior that scores every action.
     for choose in (posterior.thompson, posterior.upper_confidence):

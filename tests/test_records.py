@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dts_gym import random_linear_prior, records
+from dts_gym import random_linear_prior
 from dts_gym.comparing import compare
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, RunRecord, kept_rounds
 from dts_gym.records import describe, differences, load_records
@@ -47,25 +47,10 @@ def test_what_is_recorded_is_what_compare_gave(tmp_path):
     assert (tmp_path / "new" / "out" / "log" / "commands.txt").read_text() == shlex.join(sys.argv) + "\n"
 
 
-def interrupted(folder, monkeypatch, after, **asked):
-    """Stop an experiment in the run that follows ``after`` recorded ones."""
-    count = iter(range(after))
-    write = records.write_record
-
-    def write_some(*arguments):
-        if next(count, None) is None:
-            raise KeyboardInterrupt
-        write(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(records, "write_record", write_some)
-        with pytest.raises(KeyboardInterrupt):
-            compare(ENV, AGENTS, **{**ASKED, **asked}, out=folder)
-
-
-def test_a_stopped_experiment_is_taken_up_where_it_stopped(tmp_path, monkeypatch):
+def test_a_stopped_experiment_is_taken_up_where_it_stopped(tmp_path, stopped_after):
     out = tmp_path / "out"
-    interrupted(out, monkeypatch, 3)
+    with stopped_after(3):
+        compare(ENV, AGENTS, **ASKED, out=out)
     written = {path: path.stat().st_mtime_ns for path in (out / "runs").iterdir()}
     assert len(written) == 3
     (out / "runs" / ".dTS-seed-2.npz.x1y2.part").write_bytes(b"what a kill leaves")
@@ -81,8 +66,9 @@ def test_a_stopped_experiment_is_taken_up_where_it_stopped(tmp_path, monkeypatch
     np.testing.assert_array_equal(partial.regret("dTS"), straight.regret("dTS")[:1])
 
 
-def test_nothing_finished_is_nothing_to_load(tmp_path, monkeypatch):
-    interrupted(tmp_path / "out", monkeypatch, 1)
+def test_nothing_finished_is_nothing_to_load(tmp_path, stopped_after):
+    with stopped_after(1):
+        compare(ENV, AGENTS, **ASKED, out=tmp_path / "out")
     with pytest.raises(ValueError, match="a finished seed of every agent"):
         load_records(tmp_path / "out")
 

@@ -65,21 +65,6 @@ def wait_for(condition):
     raise AssertionError("waited for a minute")
 
 
-def stopped_after(monkeypatch, number, folder):
-    """Stop a sweep in the run that follows ``number`` recorded ones."""
-    count, write = iter(range(number)), records.write_record
-
-    def write_some(*arguments):
-        if next(count, None) is None:
-            raise KeyboardInterrupt
-        write(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(records, "write_record", write_some)
-        with pytest.raises(KeyboardInterrupt):
-            run_sweep(SMALL, out=folder)
-
-
 def test_a_cell_is_what_compare_gives_and_writes(tmp_path, capsys):
     result = run_sweep(SMALL, out=tmp_path / "out")
     assert list(result.cells) == [f"{ENV} (num_actions 6)", f"{ENV} (num_actions 9)"]
@@ -241,9 +226,10 @@ def name_of(pid):
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of a process")
 @pytest.mark.parametrize("arguments", [["--backend", "serial"], ["--workers", "2"]])
-def test_a_full_disk_is_one_line_and_finished_runs_stay(tmp_path, monkeypatch, arguments):
+def test_a_full_disk_is_one_line_and_finished_runs_stay(tmp_path, stopped_after, arguments):
     out = tmp_path / "out"
-    stopped_after(monkeypatch, 3, out)
+    with stopped_after(3):
+        run_sweep(SMALL, out=out)
     before = results(out)
     assert min(len(content) for name, content in before.items() if name.endswith(".npz")) > 1500
 
@@ -262,14 +248,15 @@ def test_a_full_disk_is_one_line_and_finished_runs_stay(tmp_path, monkeypatch, a
     assert results(out) == results(tmp_path / "straight")
 
 
-def test_folders_that_cannot_be_made_are_one_line(tmp_path, capsys, monkeypatch):
+def test_folders_that_cannot_be_made_are_one_line(tmp_path, capsys, stopped_after):
     file = str(sweep_file(tmp_path))
     for out in (file, f"{file}/below"):
         assert main(["sweep", file, "--out", out, "--no-progress"]) == 2
         message = capsys.readouterr().err
         assert message.count("\n") == 1
         assert out in message
-    stopped_after(monkeypatch, 5, tmp_path / "out")
+    with stopped_after(5):
+        run_sweep(SMALL, out=tmp_path / "out")
     second = next((tmp_path / "out").glob("*9-*"))
     for path in sorted(second.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
@@ -282,8 +269,9 @@ def test_folders_that_cannot_be_made_are_one_line(tmp_path, capsys, monkeypatch)
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
-def test_a_stopped_sweep_is_taken_up(tmp_path, monkeypatch, number):
-    stopped_after(monkeypatch, number, tmp_path / "out")
+def test_a_stopped_sweep_is_taken_up(tmp_path, monkeypatch, stopped_after, number):
+    with stopped_after(number):
+        run_sweep(SMALL, out=tmp_path / "out")
     held = finished(tmp_path / "out")
     assert len(held) == number
     done = []

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from dts_gym import records
 from dts_gym.comparing import compare
 from dts_gym.experiment import AgentSpec
 from dts_gym.jobs import run_seeds
@@ -67,19 +66,10 @@ def test_compare_reports_agents_as_they_are_and_tuned(tmp_path):
 
 
 @pytest.mark.parametrize("after", [3, 8])  # runs recorded before the stop, of 6 tuning runs and 4 reported ones
-def test_a_stopped_tuning_is_taken_up(tmp_path, monkeypatch, after):
+def test_a_stopped_tuning_is_taken_up(tmp_path, stopped_after, after):
     asked = {**ASKED, "seeds": 2, "tuning_seeds": 2, "tune": True}
-    count, write = iter(range(after)), records.write_record
-
-    def write_some(*arguments):
-        if next(count, None) is None:
-            raise KeyboardInterrupt
-        write(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(records, "write_record", write_some)
-        with pytest.raises(KeyboardInterrupt):
-            compare(ENV, ["LinTS"], **asked, out=tmp_path)
+    with stopped_after(after):
+        compare(ENV, ["LinTS"], **asked, out=tmp_path)
     if after < 6:
         with pytest.raises(ValueError, match="stopped while tuning"):
             load_records(tmp_path)

@@ -43,7 +43,7 @@ def _cells_of(regime: str) -> Callable[[Profile, str | None], tuple[Cell, ...]]:
             env_id="DiffusionBandit-v0",
             agents=_RULES if rules else _AGENTS[regime],
             env_settings={"num_actions": K, "dim": d, "depth": L, "link": link, "reward": reward, "horizon": rounds},
-            seeds=3 if quick else 50 if K == 100 else 10,
+            seeds=3 if quick else 20 if rules else 50 if K == 100 else 10,
             num_rounds=rounds,
             redraw_prior=True,
             grid=() if rules else (1.0, 0.25) if quick else _GRID,
@@ -84,7 +84,7 @@ def _study(regime: str) -> CellStudy:
             f"Chains with {chain}, unit covariances, drawn for each run; contexts uniform on the cube, "
             f"{'noise 1' if regime[1] == 'L' else 'Bernoulli rewards'}, 5000 rounds; every agent at exploration 1 and "
             "tuned on other runs. Open in the deck, chosen here: priors are redrawn, exploration is tuned over 1, 0.5, "
-            "0.25, 0.1; 10 runs at K=10^4. Rules for the links are compared at 1, K=100."
+            "0.25, 0.1; 50 runs at K=100, 10 at K=10^4. Rules for the links are compared at 1, K=100, 20 runs."
         ),
         reference="dTS",
         cells=_cells_of(regime),
