@@ -26,6 +26,13 @@ PAGES = sorted(DOCS.glob("*.md"))
 # What stands for a value of the reader's own; a path may be any word.
 PLACEHOLDERS = {"K": "10", "N": "2", "LINK": "mlp", "SHAPE": "moons", "serial|processes|ray": "serial"}
 
+# Modules that pages use, and what these need besides the package.
+EXTRAS = {
+    "dts_gym.pretraining": "torch",
+    "dts_gym.integrations.sb3": "stable_baselines3",
+    "dts_gym.integrations.tensorboard": "tensorboard",
+}
+
 
 def blocks(text):
     """Python blocks of a page, each on the lines where it stands, so that a traceback tells the line."""
@@ -58,8 +65,9 @@ CALLS, MENTIONS = listed(commands), listed(mentions)
 @pytest.mark.parametrize("path", [p for p in PAGES if blocks(p.read_text())], ids=lambda path: path.stem)
 def test_a_pages_examples_run(path, monkeypatch, tmp_path):
     text = path.read_text()
-    if "pretraining import" in text:
-        pytest.importorskip("torch", reason="learning a prior needs the extra torch")
+    for module, package in EXTRAS.items():
+        if f"from {module} import" in text:
+            pytest.importorskip(package, reason=f"{module} needs {package}, an extra")
     monkeypatch.chdir(tmp_path)
     registry = importlib.import_module("dts_gym.registry")
     monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))  # a page may register one
