@@ -232,6 +232,14 @@ def test_indented_formulas_of_docstrings_are_literal(pages, lines, expected):
     assert list(pages.with_literal_blocks(lines)) == (expected or lines)
 
 
+def test_descriptions_of_parameters_that_are_wrapped_are_joined(pages):
+    wrapped = ["out : " + "word " * 20 + "end", "    " + "more " * 21 + "end", "    last.", ""]
+    typed = ["count : int or None", "    How many.", "", "    A paragraph of its own."]
+    joined = list(pages.with_joined_items([*wrapped, *typed]))
+    assert joined == ["out : " + "word " * 20 + "end " + "more " * 21 + "end last.", "", *typed]
+    assert list(pages.with_joined_items(["x : a", "y : b"])) == ["x : a", "y : b"]
+
+
 @pytest.fixture
 def svg_math(monkeypatch):
     pytest.importorskip("ziamath", reason="the site needs the extra docs")
@@ -302,6 +310,7 @@ def test_the_site_builds_without_warnings_and_fetches_nothing(tmp_path):
         text = page.read_text()
         assert not re.search(r"<(script|img|iframe|link)\b[^>]*(src|href)=\"(https?:)?//", text), page
     assert (target / "model.html").read_text().count("<svg") > 100
+    assert "TypeAlias" not in (target / "api" / "dts_gym.pretraining.html").read_text()
     assert "not part of this build" in (target / "experiments.html").read_text()
 
     # Results that were put there join the site; what refers to nothing does not pass.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _SINGLE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_WIDTH = 96  # of a docstring's line, less what some were wrapped before
 _HEADING = re.compile(r"^## (.*)$", flags=re.MULTILINE)
 
 
@@ -214,7 +215,7 @@ def fit_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
     if what == "class" and any(_HEADING.match(line) for line in lines):
         ids = [env_id for env_id in dts_gym.env_ids() if env_creator(env_id) is obj]
         lines[:] = [lines[0], "", *(f"All about it: :doc:`/environments/{env_id}`." for env_id in ids)]
-    lines[:] = list(with_literal_blocks(lines))
+    lines[:] = list(with_literal_blocks(with_joined_items(lines)))
 
 
 def with_literal_blocks(lines: Iterable[str]) -> Iterator[str]:
@@ -245,6 +246,41 @@ def with_literal_blocks(lines: Iterable[str]) -> Iterator[str]:
         yield line
 
 
+def with_joined_items(lines: Iterable[str]) -> Iterator[str]:
+    """Join a parameter's line with those it goes on in: numpydoc takes the first for a type, the rest for the text.
+
+    A line is wrapped where the next word would not have fitted; a type is shorter.
+
+    Examples
+    --------
+    >>> list(with_joined_items(["x : (n,)", "    Of all."]))
+    ['x : (n,)', '    Of all.']
+    """
+    item: str | None = None
+    for line in lines:
+        goes_on = item is not None and line.startswith("    ") and line.strip()
+        if goes_on and len(item.splitlines()[-1]) + 1 + len(line.split()[0]) > _WIDTH:
+            item += "\n" + line.strip()
+            continue
+        if item is not None:
+            yield " ".join(item.splitlines())
+            item = None
+        if re.match(r"\*{0,2}\w+(, \*{0,2}\w+)* : ", line):
+            item = line
+        else:
+            yield line
+    if item is not None:
+        yield " ".join(item.splitlines())
+
+
+def name_aliases(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """A signature in which an alias of a type, which Sphinx wraps where it stands in a union, is its name."""
+    shown = [text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returned)]
+    return shown[0], shown[1]
+
+
 def find_by_end(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
     """A name without its module, as docstrings have it: the one documented object that ends so, if there is one."""
     if node.get("refdomain") != "py":
@@ -267,5 +303,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir)))
     app.connect("build-finished", copy_results)
     app.connect("missing-reference", find_by_end)
+    app.connect("autodoc-process-signature", name_aliases)
     app.connect("autodoc-process-docstring", fit_docstring, priority=400)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
