@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpydoc.docscrape import NumpyDocString
+from sphinx.util.inspect import TypeAliasForwardRef
 from sphinx.util.nodes import make_refnode
 
 import dts_gym
@@ -273,14 +274,6 @@ def with_joined_items(lines: Iterable[str]) -> Iterator[str]:
         yield " ".join(item.splitlines())
 
 
-def name_aliases(
-    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
-) -> tuple[str | None, str | None]:
-    """A signature in which an alias of a type, which Sphinx wraps where it stands in a union, is its name."""
-    shown = [text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returned)]
-    return shown[0], shown[1]
-
-
 def find_by_end(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
     """A name without its module, as docstrings have it: the one documented object that ends so, if there is one."""
     if node.get("refdomain") != "py":
@@ -300,9 +293,10 @@ def find_by_end(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Write the pages when a build starts, and read docstrings in the house style."""
+    # Within unions and tuples Sphinx prints an alias of a type as the object that it holds it in.
+    TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # type: ignore[method-assign]
     app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir)))
     app.connect("build-finished", copy_results)
     app.connect("missing-reference", find_by_end)
-    app.connect("autodoc-process-signature", name_aliases)
     app.connect("autodoc-process-docstring", fit_docstring, priority=400)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
