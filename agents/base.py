@@ -19,6 +19,7 @@ from dts_gym.problem import BanditProblem, problem_from_state
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.seeding import restore, state_of, stream
 from dts_gym.shared_parameter import SharedParameterPosterior
+from dts_gym.unknown import UnknownReward
 
 _STREAMS = ("act", "predict-greedy", "predict-draw", "parameters", "posterior")
 _FORMAT = 1
@@ -304,6 +305,9 @@ class Posterior(Protocol):
     def moments(self, scale: float) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d)."""
 
+    def marginals(self, context: Array, scale: float) -> tuple[Array, Array]:
+        """Posterior mean and standard deviation of every action's linear predictor, (K,) each, for one context."""
+
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
 
@@ -358,6 +362,8 @@ class PosteriorAgent(Agent, Generic[P]):
         noise_std: float | None,
         **settings: Any,
     ) -> None:
+        if noise_std is None and isinstance(checked_problem(problem).reward_model, UnknownReward):
+            UnknownReward.refuse()
         self.exploration = positive("exploration", exploration)
         self._noise_std = None if noise_std is None else positive("noise_std", noise_std)
         if self._noise_std is not None:
@@ -391,6 +397,28 @@ class PosteriorAgent(Agent, Generic[P]):
         As exact as the agent; for small K.
         """
         return self._posterior.moments(self.exploration)
+
+    def marginals(self, context: Any) -> tuple[Array, Array]:
+        """Posterior mean and standard deviation of ``x' theta`` of every action, (K,) each: how wide its draws are.
+
+        Parameters
+        ----------
+        context : one, (d,), or (K, d) with shared features.
+
+        Notes
+        -----
+        As exact as the agent, at its exploration scale. Of rewards that are not Gaussian it is the linear predictor's,
+        not the mean reward's. O(P d^2) with P played actions, and O(K).
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit the problem or a value is not finite.
+        """
+        x = self._check_context(context)
+        if x.ndim != len(self.problem.context_shape):
+            raise ValueError(f"context must be a single one, {self.problem.context_shape}, got shape {x.shape}")
+        return self._posterior.marginals(x, self.exploration)
 
     @abstractmethod
     def _make_posterior(self) -> P:

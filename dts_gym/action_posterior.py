@@ -240,20 +240,37 @@ class ActionPosterior(ABC):
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
         contexts = self._in_range(contexts)
-        mean, variance, mean0, variance0 = self._score_moments(contexts, self._mean_rows(contexts, scale))
+        mean, std, mean0, std0 = self._marginal_moments(contexts, scale)
+        bounds = mean + std
+        top = mean0 + std0 if len(self.unplayed) else -np.inf
+        best = max(bounds.max(initial=-np.inf), top)
+        tied = self.table.actions[bounds == best]
+        chosen = int(rng.integers(len(tied) + (len(self.unplayed) if top == best else 0)))
+        return np.asarray(tied[chosen] if chosen < len(tied) else self.unplayed.draw_one(rng))
+
+    def _marginal_moments(self, context: Array, scale: float) -> tuple[Array, Array, float, float]:
+        """Posterior mean and standard deviation of ``x' (theta_a - m0)``: of the played actions, (P,), and of others.
+
+        The standard deviation is the marginal one, of the shared part too.
+        """
+        root = self._shared_moments(scale)[1]
+        mean, variance, mean0, variance0 = self._score_moments(context, self._mean_rows(context, scale))
         extra = np.zeros(len(mean) + 1)
         if root.size:
-            x = contexts @ self.table.basis
+            x = context @ self.table.basis
             u = x * self.table.reached
             v = np.vstack([x - u + self.table.products(u), x])  # (P + 1, d)
             reach = v @ root  # (P + 1, r)
             extra = (reach * reach).sum(axis=1)
-        bounds = mean + np.sqrt(scale**2 * variance + extra[:-1])
-        top = mean0 + np.sqrt(scale**2 * variance0 + extra[-1]) if len(self.unplayed) else np.asarray(-np.inf)
-        best = max(bounds.max(initial=-np.inf), float(top))
-        tied = self.table.actions[bounds == best]
-        chosen = int(rng.integers(len(tied) + (len(self.unplayed) if top == best else 0)))
-        return np.asarray(tied[chosen] if chosen < len(tied) else self.unplayed.draw_one(rng))
+        std = np.sqrt(scale**2 * variance + extra[:-1])
+        return mean, std, float(mean0), float(np.sqrt(scale**2 * variance0 + extra[-1]))
+
+    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean and standard deviation of every action's ``x' theta_a``, (K,) each, for a context (d,)."""
+        mean, std, mean0, std0 = self._marginal_moments(context, scale)
+        means, stds = np.full(self.num_actions, mean0), np.full(self.num_actions, std0)
+        means[self.table.actions], stds[self.table.actions] = mean, std
+        return means + context @ self._center, stds
 
     def _upper_confidence_pruned(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
         """`upper_confidence` where nothing is shared."""

@@ -346,19 +346,32 @@ class BranchedPosterior:
         """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
-        values, covs, value0, cov0 = self._value_moments(scale)
-        mean, variance = self._score_moments(contexts, values)
-        response = self._responses(contexts) @ self.table.inverse  # (P, d), on the parameters' f_1
-        spread = np.einsum("pd,pde,pe->p", response, covs, response)
-        bounds = mean + np.sqrt(scale**2 * variance + spread.clip(0.0))
-        top = -np.inf
-        if len(self.unplayed):
-            variance0 = scale**2 * self._own_std(contexts) ** 2 + float(contexts @ cov0 @ contexts)
-            top = float(contexts @ value0) + variance0**0.5
+        mean, std, mean0, std0 = self._marginal_moments(contexts, scale)
+        bounds = mean + std
+        top = mean0 + std0 if len(self.unplayed) else -np.inf
         best = max(float(bounds.max(initial=-np.inf)), top)
         tied = self.table.actions[bounds == best]
         chosen = int(rng.integers(len(tied) + (len(self.unplayed) if top == best else 0)))
         return np.asarray(tied[chosen] if chosen < len(tied) else self.unplayed.draw_one(rng))
+
+    def _marginal_moments(self, context: Array, scale: float) -> tuple[Array, Array, float, float]:
+        """Posterior mean and standard deviation of ``x' theta_a``: of the played actions, (P,), and of others."""
+        values, covs, value0, cov0 = self._value_moments(scale)
+        mean, variance = self._score_moments(context, values)
+        response = self._responses(context) @ self.table.inverse  # (P, d), on the parameters' f_1
+        spread = np.einsum("pd,pde,pe->p", response, covs, response)
+        variance0 = scale**2 * self._own_std(context) ** 2 + float(context @ cov0 @ context)
+        return mean, np.sqrt(scale**2 * variance + spread.clip(0.0)), float(context @ value0), variance0**0.5
+
+    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean and standard deviation of every action's ``x' theta_a``, (K,) each, for a context (d,).
+
+        By Monte Carlo, as `moments`.
+        """
+        mean, std, mean0, std0 = self._marginal_moments(context, scale)
+        means, stds = np.full(self.num_actions, mean0), np.full(self.num_actions, std0)
+        means[self.table.actions], stds[self.table.actions] = mean, std
+        return means, stds
 
     def greedy(self, contexts: Array) -> IntArray:
         """Action of the largest posterior mean; of tied actions the lowest-numbered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dts_gym.arrays import Array, IntArray
+from dts_gym.registry import agent_ids
 
 Role = Literal["report", "tuning"]
 _MAX_POINTS = 5000  # a longer curve is thinned: no figure shows more, and 50 runs of 10^6 rounds would be 400 MB
@@ -21,7 +23,7 @@ class AgentSpec:
 
     Parameters
     ----------
-    id : as `dts_gym.agent_ids` lists.
+    id : as `dts_gym.agent_ids` lists; ``"module:Id"`` imports the module first, in worker processes too.
     settings : of its constructor.
     label : its name in tables and figures; made from id and settings if empty.
 
@@ -48,12 +50,19 @@ def label_of(agent_id: str, settings: Mapping[str, Any]) -> str:
 def parse_agent(text: str) -> AgentSpec:
     """Read an agent written as ``ID`` or ``ID:name=value,name=value``; values are Python literals or words.
 
+    An id may come with the module that registers it, ``MODULE:ID``; what stands before the colon is no id then.
+
     Examples
     --------
     >>> parse_agent("dTS:exploration=0.3,branch=1").settings
     {'exploration': 0.3, 'branch': 1}
+    >>> parse_agent("my.agents:MyTS:epsilon=0.1").id
+    'my.agents:MyTS'
     """
     agent_id, colon, rest = text.partition(":")
+    name = rest.partition(":")[0]
+    if agent_id not in agent_ids() and re.fullmatch(r"[A-Za-z][\w.+-]*", name):
+        agent_id, (_, colon, rest) = f"{agent_id}:{name}", rest.partition(":")
     if not colon:
         return AgentSpec(agent_id)
     try:

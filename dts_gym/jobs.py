@@ -88,7 +88,9 @@ def make_experiment(
         rounds = horizon_of(env) if num_rounds is None else num_rounds
         for spec in specs:
             check_run(env, agent := make_agent(spec.id, env, seed=0, **spec.settings), rounds, None)
-            run(env, agent, 1, seed=0)  # what would stop the first run stops here, before a folder is made
+            # What would stop the first run stops here, before a folder is made.
+            if np.isnan(run(env, agent, 1, seed=0).regret[0]):
+                raise ValueError(f"{env_id} must give 'regret' in the info of a step, got none: is it switched off?")
     finally:
         env.close()
     return Experiment(

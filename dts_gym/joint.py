@@ -52,9 +52,13 @@ class JointPosterior:
         """Action of the largest mean plus ``scale`` standard deviations; ties at random. Shapes as `thompson`."""
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
-        reach = contexts @ self._root.reshape(self.num_actions, self.dim, -1)  # (K, n)
-        tied = _tied(self._means(contexts) + scale * np.sqrt((reach * reach).sum(axis=-1)))
-        return np.asarray(rng.choice(np.flatnonzero(tied)))
+        mean, std = self.marginals(contexts, scale)
+        return np.asarray(rng.choice(np.flatnonzero(_tied(mean + std))))
+
+    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean and standard deviation of every action's ``x' theta_a``, (K,) each, for a context (d,)."""
+        reach = context @ self._root.reshape(self.num_actions, self.dim, -1)  # (K, n)
+        return self._means(context), scale * np.sqrt((reach * reach).sum(axis=-1))
 
     def greedy(self, contexts: Array) -> IntArray:
         """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""

@@ -209,6 +209,18 @@ class LaplacePosterior:
             self._known[scale] = mean, off.swapaxes(1, 2) @ off / _MOMENT_DRAWS, others.mean(axis=0), cov0
         return self._known[scale]
 
+    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean and standard deviation of every action's ``x' theta_a``, (K,) each, for a context (d,).
+
+        By Monte Carlo, as `moments`.
+        """
+        mean, cov, mean0, cov0 = self._value_moments(scale)
+        means = np.full(self.num_actions, float(context @ mean0))
+        variances = np.full(self.num_actions, float(context @ cov0 @ context))
+        means[self.table.actions] = mean @ context
+        variances[self.table.actions] = np.einsum("d,pde,e->p", context, cov, context)
+        return means, np.sqrt(variances.clip(0.0))
+
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d): for small K."""
         K, P, d, n = self.num_actions, len(self.table), self.table.dim, 1 if size is None else size

@@ -141,6 +141,17 @@ class MixturePosterior:
             chosen = lowest if score0 > best else min(chosen, lowest) if score0 == best else chosen
         return np.asarray(chosen)
 
+    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean and standard deviation of every action's ``x' theta_a``, (K,) each, for a context (d,)."""
+        mean, variance, mean0, variance0 = self._score_moments(context)
+        weights, actions = np.tile(self.prior.weights, (self.num_actions, 1)), self.tables[0].actions  # (K, C)
+        weights[actions] = self._weights()
+        means, variances = np.tile(mean0, (self.num_actions, 1)), np.tile(variance0, (self.num_actions, 1))
+        means[actions], variances[actions] = mean.T, variance.T
+        center = (weights * means).sum(axis=1)
+        spread = scale**2 * variances + (means - center[:, None]) ** 2
+        return center, np.sqrt((weights * spread).sum(axis=1))
+
     def _component_moments(self, c: int, slots: IntArray) -> tuple[Array, Array]:
         """Moments of played actions' parameters were they of component ``c``: mean (n, d), a root (n, d, d) of cov."""
         table = self.tables[c]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from dts_gym.arrays import Array, finite_array, integer
 from dts_gym.priors import Prior, prior_from_state
 from dts_gym.rewards import RewardModel, reward_model
+from dts_gym.unknown import UnknownPrior, UnknownReward
 
 Features = Literal["disjoint", "shared"]
 
@@ -114,12 +116,25 @@ class BanditInstance:
 def problem_from_state(settings: dict[str, Any], arrays: dict[str, Array]) -> BanditProblem:
     """Build the problem that `BanditProblem.state` described."""
     prior_arrays = {k.removeprefix("prior."): v for k, v in arrays.items() if k.startswith("prior.")}
+    no_prior, no_reward = settings["prior"].get("kind") == "unknown", settings["reward"] == {"name": "unknown"}
     return BanditProblem(
         num_actions=settings["num_actions"],
         dim=settings["dim"],
-        prior=prior_from_state(settings["prior"], prior_arrays),
-        reward_model=reward_model(**settings["reward"]),
+        prior=UnknownPrior(settings["dim"]) if no_prior else prior_from_state(settings["prior"], prior_arrays),
+        reward_model=UnknownReward() if no_reward else reward_model(**settings["reward"]),
         features=settings["features"],
         horizon=settings["horizon"],
         past_parameters=arrays.get("past_parameters"),
     )
+
+
+def problem_of(env: Any) -> BanditProblem | None:
+    """The problem that an environment tells, ``env.unwrapped.problem``; None of one that knows nothing of bandits.
+
+    Of a vector environment that holds whole environments, Gymnasium's or stable-baselines3's, it is the first one's.
+    """
+    problem = getattr(getattr(env, "unwrapped", env), "problem", None)
+    if problem is None and hasattr(env, "get_attr"):
+        with suppress(AttributeError):
+            problem = env.get_attr("problem")[0]
+    return problem if isinstance(problem, BanditProblem) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dts_gym.agents import Agent
+    from dts_gym.priors import Prior
     from dts_gym.problem import BanditProblem
+    from dts_gym.rewards import RewardModel
 
 _ENVS = {
     "DiffusionBandit-v0": "dts_gym.envs.diffusion:DiffusionBanditEnv",
@@ -52,15 +55,17 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
 
     Parameters
     ----------
-    agent_id : not taken yet.
+    agent_id : not another's, without a colon.
     entry_point : the class, or ``"module:Class"``, imported when first made.
 
     Raises
     ------
     ValueError
-        If the id is taken or the entry point is no ``"module:Class"``.
+        If the id is another's or has a colon, or the entry point is no ``"module:Class"``.
     """
-    if agent_id in _AGENTS:
+    if ":" in agent_id:
+        raise ValueError(f"agent_id must hold no colon, which parts a module from an id, got {agent_id!r}")
+    if _AGENTS.get(agent_id, entry_point) != entry_point:  # a module that is imported again changes nothing
         raise ValueError(f"agent_id must be new, got {agent_id!r}, which is registered")
     if isinstance(entry_point, str) and entry_point.count(":") != 1:
         raise ValueError(f"entry_point must be a class or 'module:Class', got {entry_point!r}")
@@ -78,10 +83,21 @@ def agent_ids() -> list[str]:
 
 
 def agent_class(agent_id: str) -> type[Agent]:
-    """The class behind an id; ValueError for an unknown one."""
-    if agent_id not in _AGENTS:
+    """The class behind an id; of ``"module:Id"`` after importing the module, as Gymnasium does with environments.
+
+    Raises
+    ------
+    ValueError
+        For an unknown id.
+    ModuleNotFoundError
+        If there is no such module.
+    """
+    module, colon, name = agent_id.rpartition(":") if isinstance(agent_id, str) else ("", "", agent_id)
+    if colon:
+        importlib.import_module(module)
+    if name not in _AGENTS:
         raise ValueError(f"agent id must be one of {agent_ids()}, got {agent_id!r}")
-    entry_point = _AGENTS[agent_id]
+    entry_point = _AGENTS[name]
     if not isinstance(entry_point, str):
         return entry_point
     module, _, name = entry_point.partition(":")
@@ -95,30 +111,38 @@ def agent_settings(agent_id: str) -> dict[str, inspect.Parameter]:
     return {
         name: parameter
         for name, parameter in parameters.items()
-        if name not in ("problem", "env", "seed") and parameter.kind is parameter.KEYWORD_ONLY
+        if name not in ("problem", "env", "seed")
+        and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     }
 
 
 def make_agent(
     agent_id: str,
-    env_or_problem: gym.Env[Any, Any] | BanditProblem,
+    env_or_problem: Any,
     *,
     seed: int | np.random.SeedSequence | None = None,
+    prior: Prior | str | os.PathLike[str] | None = None,
+    reward: RewardModel | str | None = None,
     **settings: Any,
 ) -> Agent:
-    """Make an agent by its id.
+    """Make an agent by its id, for an environment of this package or of anybody's.
 
     Parameters
     ----------
-    agent_id : as `agent_ids` lists.
-    env_or_problem : an environment, whose ``unwrapped.problem`` is read, or the problem itself.
+    agent_id : as `agent_ids` lists; ``"module:Id"`` imports the module, which registers the id, first.
+    env_or_problem : an environment, whose ``unwrapped.problem`` is read, or the problem itself. Of an environment that
+        tells no problem, with ``Discrete`` actions and ``Box`` observations, it is made of these spaces, see
+        `dts_gym.spaces.problem_from_spaces`, and of the next three.
     seed : of all the agent's random choices.
-    settings : the agent's own, ``exploration=0.5`` for one.
+    prior : of the parameters (a file of one will do), for agents that need one; for an environment that tells none.
+    reward : "gaussian", "bernoulli" or "poisson", the law of the rewards of an environment that tells none.
+    settings : the agent's own, ``exploration=0.5`` for one. ``noise_std=`` alone says that the rewards of an
+        environment that tells nothing are Gaussian.
 
     Raises
     ------
     ValueError
-        If the id is unknown, or a setting is unknown or out of range.
+        If the id is unknown, a setting is unknown or out of range, or something that the agent needs is not told.
 
     Examples
     --------
@@ -126,17 +150,38 @@ def make_agent(
     >>> env = gym.make("DiffusionBandit-v0", num_actions=10)
     >>> make_agent("LinTS", env, seed=0, exploration=0.5).exploration
     0.5
+    >>> make_agent("LinTS", gym.make("CartPole-v1"), seed=0, noise_std=1.0).problem.num_actions
+    2
     """
-    from dts_gym.problem import BanditProblem
+    from dts_gym.problem import BanditProblem, problem_of
 
     cls = agent_class(agent_id)
     known = agent_settings(agent_id)
+    is_problem = isinstance(env_or_problem, BanditProblem)
+    problem: Any = env_or_problem if is_problem else problem_of(env_or_problem)
+    needs_problem = "problem" in inspect.signature(cls).parameters  # a policy trained elsewhere knows of none
+    told = {"prior": prior, "reward": reward}
+    if problem is None and needs_problem:
+        problem = _problem_from_spaces(env_or_problem, told, settings)
+    else:
+        for name, value in told.items():
+            if value is not None:
+                raise ValueError(f"{name} must be left out where the environment tells its problem, got {value!r:.200}")
     for name in settings:
         if name not in known:
             raise ValueError(f"settings of {agent_id} must be among {list(known)}, got {name!r}")
-    if isinstance(env_or_problem, BanditProblem):
-        return cls(env_or_problem, seed=seed, **settings)
-    problem = getattr(getattr(env_or_problem, "unwrapped", None), "problem", None)
-    if not isinstance(problem, BanditProblem):
-        raise ValueError(f"env_or_problem must be a bandit environment or a BanditProblem, got {env_or_problem!r:.200}")
-    return cls.from_env(env_or_problem, seed=seed, **settings)
+    own = getattr(getattr(env_or_problem, "unwrapped", None), "problem", None)
+    if not needs_problem or (not is_problem and own is problem):
+        return cls.from_env(env_or_problem, seed=seed, **settings)
+    return cls(problem, seed=seed, **settings)
+
+
+def _problem_from_spaces(env: Any, told: dict[str, Any], settings: dict[str, Any]) -> BanditProblem:
+    """The problem of an environment that tells none; takes ``noise_std`` out of the settings where it is the law's."""
+    if not (hasattr(env, "action_space") and hasattr(env, "observation_space")):
+        raise ValueError(f"env_or_problem must be an environment or a BanditProblem, got {env!r:.200}")
+    from dts_gym.spaces import problem_from_spaces
+
+    if told["reward"] in (None, "gaussian"):
+        told["noise_std"] = settings.pop("noise_std", None)
+    return problem_from_spaces(env, **told)

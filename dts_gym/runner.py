@@ -12,6 +12,8 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.callbacks import Callback, Round
+from dts_gym.problem import problem_of
 
 
 class Learner(Protocol):
@@ -34,7 +36,7 @@ class RunResult:
 
     Parameters
     ----------
-    regret : (n,) cumulative regret after every round.
+    regret : (n,) cumulative regret after every round; NaN throughout where the environment tells none.
     rewards : (n,)
     actions : (n,) int64
     act_seconds, update_seconds : time spent in the agent, or agents.
@@ -58,25 +60,31 @@ def run(
     num_rounds: int,
     seed: int | None = None,
     progress: bool = False,
+    callback: Callback | None = None,
 ) -> RunResult:
     """Let an agent learn on one instance of an environment; on a vector environment, an agent on each.
 
     Parameters
     ----------
-    env : with ``regret`` in the info of a step; it is reset first.
+    env : of this package or anybody's; it is reset first. Regret is what the info of its steps tells as ``regret``. An
+        environment that tells no problem (`dts_gym.problem.problem_of`) is reset again wherever an episode ends, and
+        the agent goes on learning: a context an episode is how many bandits are written. A vector environment's
+        episodes must last the run.
     agent : a fresh one. On a vector environment of N instances it is not played itself but makes N fresh agents by
         `Agent.spawn`, one an instance; a list of N agents is played as it is. Where ``instance_seed`` pins all N to one
         instance, one agent plays the N contexts as a batch and learns all N rewards.
-    num_rounds : 1..horizon.
+    num_rounds : 1..horizon, of a problem that is told, whose episodes are instances.
     seed : of the environment's reset, so of instance, contexts and noise; the agent has its own. Instance i of a vector
         environment has the seed ``seed + i``.
     progress : whether to show a bar on stderr.
+    callback : called with a `dts_gym.callbacks.Round` after every round; `dts_gym.callbacks.Metrics` makes one that
+        reports now and then. Not on a vector environment.
 
     Raises
     ------
     ValueError
         If an agent has already learned or was made for other sizes, the agents are not one an instance, ``num_rounds``
-        is out of range, the environment keeps its regret to itself.
+        is out of range, the environment tells its regret in some rounds only.
 
     Examples
     --------
@@ -90,10 +98,14 @@ def run(
     (4, 50)
     """
     if isinstance(env, VectorEnv):
+        if callback is not None:
+            raise ValueError(f"callback must be left out on a vector environment, got {callback!r:.200}")
         return _run_vector(env, agent, num_rounds, seed, progress)
     if isinstance(agent, Sequence):
         raise ValueError(f"agent must be one agent on a single environment, got {len(agent)}")
     num_rounds = check_run(env, agent, num_rounds, seed)
+    is_one_instance = problem_of(env) is not None
+    total = 0.0
     regret, rewards, actions = np.empty(num_rounds), np.empty(num_rounds), np.empty(num_rounds, dtype=np.int64)
     act_seconds = update_seconds = 0.0
     context, _ = env.reset(seed=seed)
@@ -102,16 +114,26 @@ def run(
         action = agent.act(context)
         act_seconds += perf_counter() - start
         following, reward, terminated, truncated, info = env.step(action)
-        if "regret" not in info:
-            raise ValueError("env must give 'regret' in the info of a step, got none: is it switched off?")
         start = perf_counter()
         agent.update(context, action, reward)
         update_seconds += perf_counter() - start
-        regret[t], rewards[t], actions[t] = info["regret"], reward, action
+        total += float(info.get("regret", np.nan))
+        regret[t], rewards[t], actions[t] = total, reward, action
+        if callback is not None:
+            callback(Round(t + 1, num_rounds, context, int(action), float(reward), total, info, env, agent))
         if (terminated or truncated) and t + 1 < num_rounds:
-            raise ValueError(f"num_rounds must be at most the env's episode of {t + 1} rounds, got {num_rounds}")
+            if is_one_instance:
+                raise ValueError(f"num_rounds must be at most the env's episode of {t + 1} rounds, got {num_rounds}")
+            following, _ = env.reset()
         context = following
-    return RunResult(np.cumsum(regret), rewards, actions, act_seconds, update_seconds)
+    return RunResult(_all_or_none(regret), rewards, actions, act_seconds, update_seconds)
+
+
+def _all_or_none(regret: Array) -> Array:
+    """Cumulative regrets (..., n), which must be known in all rounds or in none, where they are NaN."""
+    if np.isnan(regret[..., -1]).any() and not np.isnan(regret).all():
+        raise ValueError("env must give 'regret' in the info of every step or of none, got it in some")
+    return regret
 
 
 def _run_vector(
@@ -150,7 +172,7 @@ def _run_vector(
         if (terminated | truncated).any() and t + 1 < num_rounds:
             raise ValueError(f"num_rounds must be at most the env's episode of {t + 1} rounds, got {num_rounds}")
         contexts = following
-    return RunResult(np.cumsum(regret, axis=1), rewards, actions, act_seconds, update_seconds)
+    return RunResult(_all_or_none(np.cumsum(regret, axis=1)), rewards, actions, act_seconds, update_seconds)
 
 
 class _Team:
@@ -176,14 +198,14 @@ class _Team:
 
 
 def _regrets(info: dict[str, Any], num_envs: int) -> Array:
-    """(N,) regrets of a step: of an episode that ended with it they are in ``final_info``, if it was reset at once."""
-    regrets, known = np.zeros(num_envs), np.zeros(num_envs, dtype=bool)
+    """(N,) regrets of a step, NaN where they are not told.
+
+    Of an episode that ended with it they are in ``final_info``, if it was reset at once.
+    """
+    regrets = np.full(num_envs, np.nan)
     for part in (info, info.get("final_info", {})):
         if "regret" in part:
             regrets = np.where(part["_regret"], part["regret"], regrets)
-            known |= part["_regret"]
-    if not known.all():
-        raise ValueError("env must give 'regret' in the info of a step, got none: is it switched off?")
     return regrets
 
 
@@ -209,8 +231,8 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any) -> int:
 
 
 def horizon_of(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int | None:
-    horizon = getattr(getattr(env.unwrapped, "problem", None), "horizon", None)
-    return None if horizon is None else int(horizon)
+    problem = problem_of(env)
+    return None if problem is None else problem.horizon
 
 
 def progress_bar(items: Iterable[Any], progress: bool, total: int, what: str, initial: int = 0) -> Iterable[Any]:

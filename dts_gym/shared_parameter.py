@@ -63,10 +63,15 @@ class SharedParameterPosterior:
         """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
         if contexts.ndim == 3:
             return np.array([self.upper_confidence(features, rng, scale) for features in contexts], dtype=np.int64)
-        mean, cov = self.moments(scale)
-        variance = np.einsum("kd,de,ke->k", contexts, cov, contexts)
-        bounds = contexts @ mean + np.sqrt(variance.clip(0.0))
+        mean, std = self.marginals(contexts, scale)
+        bounds = mean + std
         return np.asarray(rng.choice(np.flatnonzero(bounds == bounds.max())))
+
+    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean and standard deviation of every action's ``phi(x, a)' theta``, (K,) each, for (K, d)."""
+        mean, cov = self.moments(scale)
+        variance = np.einsum("kd,de,ke->k", context, cov, context)
+        return context @ mean, np.sqrt(variance.clip(0.0))
 
     def greedy(self, contexts: Array) -> IntArray:
         """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""

@@ -39,6 +39,8 @@ class BanditEnv(gym.Env[Observation, np.int64]):
     problem : what agents may know; it exists before the first reset.
     instance_seed : pins the instance; None draws a new one at every reset.
     regret_info : whether ``info`` tells the truth about the round (it costs O(K d) a step).
+    render_mode : "rgb_array", for `render`, or None. ``gym.make(..., render_mode="human")`` shows the frames in a
+        window by Gymnasium's wrapper, where there is a screen (extra ``render``).
 
     Attributes
     ----------
@@ -47,14 +49,25 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         The truth, None before the first reset. Agents must not look at it, the oracle excepted.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own form
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's own form
 
-    def __init__(self, problem: BanditProblem, *, instance_seed: int | None = None, regret_info: bool = True) -> None:
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        instance_seed: int | None = None,
+        regret_info: bool = True,
+        render_mode: str | None = None,
+    ) -> None:
         refuse_oversized(problem.num_actions, problem.dim)
         self.problem = problem
         self.instance: BanditInstance | None = None
         self.instance_seed = None if instance_seed is None else integer("instance_seed", instance_seed, 0)
         self.regret_info = bool(regret_info)
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode must be None or in {self.metadata['render_modes']}, got {render_mode!r}")
+        self.render_mode = render_mode
+        self._watched: Any = None
         self.action_space = gym.spaces.Discrete(problem.num_actions)
         self.observation_space = self._context_space()
         self._pinned: tuple[int, BanditInstance] | None = None  # the seed of the pinned instance that stands
@@ -86,6 +99,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         self.instance = self._episode.instance
         self._round = 0
         self._cumulative_regret = 0.0
+        self._history: list[tuple[int, float]] = []  # actions and cumulative regrets, for frames
         self._context = self.next_contexts(self._episode, 1)[0]
         return self._context.copy(), {}
 
@@ -151,8 +165,56 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         truncated = self._round >= self.problem.horizon
         if truncated:
             self._round = None
+        if self.render_mode is not None:
+            self._history.append((a, self._cumulative_regret))
         self._context = self.next_contexts(self._episode, 1)[0]
         return self._context.copy(), reward, False, truncated, info
+
+    def watch(self, agent: Any) -> None:
+        """Show on the frames what an agent believes; None shows the truth alone.
+
+        Parameters
+        ----------
+        agent : with ``marginals``, as every agent with a posterior has.
+
+        Raises
+        ------
+        ValueError
+            If it has none.
+        """
+        if agent is not None and not hasattr(agent, "marginals"):
+            raise ValueError(f"agent must have a posterior, with marginals(context), got {agent!r:.200}")
+        self._watched = agent
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """A frame, (320, 720, 3) RGB: the truth on the next context, plays, regret so far; None without a render mode.
+
+        With it the posterior of the agent that `watch` was given: mean and two standard deviations of every action's
+        ``x' theta``, at the agent's exploration scale.
+
+        Raises
+        ------
+        gymnasium.error.ResetNeeded
+            Before the first reset.
+        """
+        if self.render_mode is None:
+            gym.logger.warn('render shows nothing without a render mode: gym.make(..., render_mode="rgb_array")')
+            return None
+        if self.instance is None:
+            raise gym.error.ResetNeeded("reset must come before render: there is no episode")
+        from dts_gym.integrations import rendering
+
+        context, played = self._context.astype(np.float64), [action for action, _ in self._history]
+        regrets = [regret for _, regret in self._history] if self.regret_info else None
+        total = "" if not regrets else f", regret {regrets[-1]:.1f}"
+        view = rendering.View(
+            truth=self.instance.linear_predictors(context),
+            belief=None if self._watched is None else self._watched.marginals(self._context),
+            counts=np.bincount(np.array(played, dtype=np.int64), minlength=self.problem.num_actions),
+            regret=regrets,
+            title=f"round {len(played)} of {self.problem.horizon}{total}",
+        )
+        return rendering.draw(view)
 
     def _truth(self, context: Array, predictor: float) -> dict[str, Any]:
         assert self.instance is not None

@@ -62,6 +62,7 @@ class DiffusionBanditEnv(BanditEnv):
     - ``branch=None``: levels above it are shared by all actions, 0..L; None: the prior's own (0 if drawn).
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
+    - ``render_mode=None``: or ``"rgb_array"``: frames of the truth, regret and the agent given to `watch`.
 
     ## Version History
     - v0: first version.
@@ -85,6 +86,7 @@ class DiffusionBanditEnv(BanditEnv):
         branch: int | None = None,
         instance_seed: int | None = None,
         regret_info: bool = True,
+        render_mode: str | None = None,
     ) -> None:
         chain = chain_of(dim, depth, link, prior, prior_seed, stds, weight_norm)
         self.feature_law = checked_feature_law(feature_law)
@@ -93,7 +95,7 @@ class DiffusionBanditEnv(BanditEnv):
         self._law = chain
         told = misspecified_prior(chain, prior_error, seed=prior_seed)
         problem = BanditProblem(num_actions, chain.dim, told, rewards_of(reward, noise_std), horizon=horizon)
-        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
+        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:
         return gym.spaces.Box(-1.0, 1.0, (self.problem.dim,), np.float32)

@@ -74,6 +74,7 @@ class MovieLensBanditEnv(BanditEnv):
     - ``split_seed=0``: of that split.
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
+    - ``render_mode=None``: or ``"rgb_array"``: frames of the truth, regret and the agent given to `watch`.
 
     ## Version History
     - v0: first version.
@@ -96,6 +97,7 @@ class MovieLensBanditEnv(BanditEnv):
         split_seed: int = 0,
         instance_seed: int | None = None,
         regret_info: bool = True,
+        render_mode: str | None = None,
     ) -> None:
         K = integer("num_actions", num_actions, 1)
         factors = cached_factors(data, rank)
@@ -125,7 +127,7 @@ class MovieLensBanditEnv(BanditEnv):
             horizon=horizon,
             past_parameters=train,
         )
-        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
+        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:
         return gym.spaces.Box(self._users.min(axis=0), self._users.max(axis=0), dtype=np.float32)

@@ -49,6 +49,7 @@ class SharedDiffusionBanditEnv(BanditEnv):
     - ``fixed_features=False``: draw the features once an instance, not anew each round.
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth.
+    - ``render_mode=None``: or ``"rgb_array"``: frames of the truth, regret and the agent given to `watch`.
 
     ## Version History
     - v0: first version.
@@ -69,12 +70,13 @@ class SharedDiffusionBanditEnv(BanditEnv):
         fixed_features: bool = False,
         instance_seed: int | None = None,
         regret_info: bool = True,
+        render_mode: str | None = None,
     ) -> None:
         chain = chain_of(dim, depth, link, prior, prior_seed)
         self.feature_law = checked_feature_law(feature_law)
         self.fixed_features = bool(fixed_features)
         problem = BanditProblem(num_actions, chain.dim, chain, rewards_of(reward, noise_std), "shared", horizon)
-        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
+        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:
         return gym.spaces.Box(-1.0, 1.0, self.problem.context_shape, np.float32)

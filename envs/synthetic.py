@@ -66,6 +66,7 @@ class SyntheticBanditEnv(BanditEnv):
     - ``past_seed=0``: of the past parameters, which stand before the first reset and are apart from all instances.
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
+    - ``render_mode=None``: or ``"rgb_array"``: frames of the truth, regret and the agent given to `watch`.
 
     ## Version History
     - v0: first version.
@@ -89,6 +90,7 @@ class SyntheticBanditEnv(BanditEnv):
         past_seed: int = 0,
         instance_seed: int | None = None,
         regret_info: bool = True,
+        render_mode: str | None = None,
     ) -> None:
         if schedule is not None and prior != "diffusion":
             raise ValueError(f"schedule must be left out but with the prior 'diffusion', got {schedule!r}")
@@ -107,7 +109,7 @@ class SyntheticBanditEnv(BanditEnv):
             horizon=horizon,
             past_parameters=past,
         )
-        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info)
+        super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:
         return gym.spaces.Box(-1.0, 1.0, self.problem.context_shape, np.float32)

@@ -48,7 +48,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     Raises
     ------
     ValueError
-        If the parameters of N instances would not fit memory.
+        If the parameters of N instances would not fit memory, or a render mode is asked for.
 
     Notes
     -----
@@ -70,7 +70,9 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self.num_envs = integer("num_envs", num_envs, 1)
         problem = law.problem
         refuse_oversized(problem.num_actions, problem.dim, self.num_envs)
-        self.metadata = {**law.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        if law.render_mode is not None:
+            raise ValueError(f"render_mode must be None of a vector environment, got {law.render_mode!r}")
+        self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_action_space, self.single_observation_space = law.action_space, law.observation_space
         self.action_space = batch_space(law.action_space, self.num_envs)
         self.observation_space = batch_space(law.observation_space, self.num_envs)

@@ -148,6 +148,24 @@ def alike(first, second):
 
 
 @pytest.mark.parametrize("name", AGENTS)
+def test_marginals_are_those_of_the_dense_moments(name):
+    agent = AGENTS[name]()
+    if agent.problem.features == "shared":
+        x = np.random.default_rng(3).uniform(-1, 1, agent.problem.context_shape)
+        agent.update(np.repeat(x[None], 8, axis=0), [0, 1] * 4, np.arange(8) / 8)
+    else:
+        x = play(agent)[0][0]
+    mean, cov = agent.moments()
+    if mean.ndim == 1:
+        expected = x @ mean, np.sqrt(np.einsum("kd,de,ke->k", x, cov, x))
+    else:
+        K, d = mean.shape
+        expected = mean @ x, np.sqrt(np.einsum("d,kdke,e->k", x, cov.reshape(K, d, K, d), x))
+    for got, truth in zip(agent.marginals(x), expected, strict=True):
+        np.testing.assert_allclose(got, truth, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", AGENTS)
 def test_the_action_is_the_best_under_one_draw_of_all_parameters(name):
     """Played or not: the law of 2 000 actions of a batch, and of 1 000 single ones, against draws' best."""
     agent = AGENTS[name]()

@@ -85,8 +85,6 @@ def test_what_cannot_be_run_is_refused():
         run(env, make_agent("LinTS", small_env(num_actions=9)), 5)
     with pytest.raises(ValueError, match=r"contexts \(3,\), got one for 8 actions and contexts \(4,\)"):
         run(env, make_agent("LinTS", small_env(dim=4)), 5)
-    with pytest.raises(ValueError, match="switched off"):
-        run(small_env(regret_info=False), fresh, 5)
     with pytest.raises(ValueError, match="must be a Gymnasium environment"):
         run(env.unwrapped.problem, fresh, 5)
     with pytest.raises(ValueError, match="episode of 3 rounds"):
@@ -184,6 +182,8 @@ FIRST_TUNING = (3655090999323016937, 371287145145715109, 8874322056886597231)
         ("a:x=1,y=[1, 2],z=word,w=some-word,t=true,n=None", "a",
          {"x": 1, "y": [1, 2], "z": "word", "w": "some-word", "t": True, "n": None}),
         ("a:x=-1.5e-3,path='/a:b,c=d'", "a", {"x": -0.0015, "path": "/a:b,c=d"}),
+        ("my.agents:My-TS", "my.agents:My-TS", {}),
+        ("my:MyTS:x=1,y='a:b'", "my:MyTS", {"x": 1, "y": "a:b"}),
     ],
 )  # fmt: skip
 def test_agents_are_read_from_text(text, agent_id, settings):
@@ -191,7 +191,7 @@ def test_agents_are_read_from_text(text, agent_id, settings):
     assert (spec.id, spec.settings) == (agent_id, settings)
 
 
-@pytest.mark.parametrize("text", ["a:", "a:x", "a:x=1,2", "a:x=1,x=2", "a:**x", "a:x=1)(", "a:x=/etc", "a:)"])
+@pytest.mark.parametrize("text", ["a:", "dTS:x", "a:*", "a:x=1,2", "a:x=1,x=2", "a:**x", "a:x=1)(", "a:x=/etc", "a:)"])
 def test_what_is_no_agent_is_refused(text):
     with pytest.raises(ValueError, match="agents must"):
         parse_agent(text)

@@ -120,7 +120,8 @@ def test_each_sub_environment_is_the_single_one_of_its_seed(kind):
 
 def test_autoreset_is_gymnasiums_step_for_step(kind):
     envs, sync = made(kind), in_sync(kind)
-    assert envs.metadata == sync.metadata
+    drawn = {"render_modes": [], "autoreset_mode": sync.metadata["autoreset_mode"]}  # frames are of single environments
+    assert envs.metadata == drawn
     for name in ("single_action_space", "action_space", "single_observation_space", "observation_space"):
         assert getattr(envs, name) == getattr(sync, name)
     assert_same(envs.reset(seed=3), sync.reset(seed=3))
@@ -459,6 +460,14 @@ def test_gymnasiums_own_vector_environments_run_too(mode):
     refused(lambda: dts_gym.run(limited, agent, 5), "episode of 3 rounds")
 
 
+def test_a_vector_environment_that_keeps_its_regret_to_itself_gives_rewards():
+    quiet, told = small(regret_info=False), small()
+    agent = make_agent("LinTS", quiet, seed=0)
+    result = dts_gym.run(quiet, agent, 5, seed=2)
+    assert np.isnan(result.regret).all()
+    np.testing.assert_array_equal(result.rewards, dts_gym.run(told, agent, 5, seed=2).rewards)
+
+
 def test_runs_that_make_no_sense_are_refused():
     envs = small()
     agent = make_agent("LinTS", envs, seed=0)
@@ -466,7 +475,8 @@ def test_runs_that_make_no_sense_are_refused():
     refused(lambda: dts_gym.run(envs, [agent] * 4, 5), "agent must be 4 different agents")
     refused(lambda: dts_gym.run(gym.make(D, num_actions=K), [agent], 5), "agent must be one agent on a single")
     refused(lambda: dts_gym.run(envs, agent, HORIZON + 1), r"num_rounds must be an integer in 1\.\.6, got 7")
-    refused(lambda: dts_gym.run(small(regret_info=False), agent, 5), "switched off")
+    refused(lambda: dts_gym.run(envs, agent, 5, callback=print), "callback must be left out on a vector environment")
+    refused(lambda: small(render_mode="rgb_array"), "render_mode must be None of a vector environment")
     refused(lambda: dts_gym.run(envs, make_agent("LinTS", small(num_actions=5)), 5), "9 actions and contexts")
     learned = agent.spawn(4)
     learned[2].update(np.ones(5), 1, 0.5)

@@ -1,0 +1,76 @@
+"""Metrics of a run as TensorBoard shows them."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any, Self
+
+from dts_gym.callbacks import Metrics, Round
+
+
+class TensorBoard:
+    """A callback of `dts_gym.run` that writes ``regret``, ``reward``, ``action_entropy`` and ``posterior_width``.
+
+    Parameters
+    ----------
+    writer : a folder for the events, written with torch's ``SummaryWriter`` (extra ``tensorboard``); or a writer of
+        your own with ``add_scalar(tag, value, step)``, which you close.
+    every : rounds from one point to the next.
+    prefix : before the names, with a slash where runs share a writer: ``"dTS/"``.
+
+    Raises
+    ------
+    ImportError
+        If a folder is given and torch or tensorboard is not installed.
+
+    Notes
+    -----
+    Names and meanings are those of `dts_gym.callbacks.Metrics`. Several runs may follow one another, each from step 1.
+
+    Examples
+    --------
+    >>> import gymnasium as gym, dts_gym
+    >>> class Printer:
+    ...     def add_scalar(self, tag, value, step):
+    ...         print(step, tag)
+    >>> env = gym.make("DiffusionBandit-v0", num_actions=5)
+    >>> agent = dts_gym.make_agent("EpsilonGreedy", env, seed=0)
+    >>> _ = dts_gym.run(env, agent, num_rounds=100, seed=0, callback=TensorBoard(Printer(), every=100))
+    100 regret
+    100 reward
+    100 action_entropy
+    """
+
+    def __init__(self, writer: str | os.PathLike[str] | Any, every: int = 100, prefix: str = "") -> None:
+        self._owned: Any = None
+        self._prefix = prefix
+        self._metrics = Metrics(self._report, every)
+        if isinstance(writer, str | os.PathLike):
+            from torch.utils.tensorboard import SummaryWriter
+
+            writer = self._owned = SummaryWriter(os.fspath(writer))
+        elif not hasattr(writer, "add_scalar"):
+            raise ValueError(f"writer must be a folder or have add_scalar(tag, value, step), got {writer!r:.200}")
+        self._writer = writer
+
+    def __call__(self, played: Round, /) -> None:
+        """Take in a round."""
+        self._metrics(played)
+
+    def close(self) -> None:
+        """Write what is left and close the folder's file."""
+        if self._owned is not None:
+            self._owned.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _report(self, number: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(self._prefix + name, value, number)
+        if self._owned is not None:
+            self._owned.flush()

@@ -1,0 +1,97 @@
+"""What stands in a problem where an environment says nothing: no prior, no law of rewards."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from dts_gym.arrays import Array, integer
+from dts_gym.priors import Prior
+from dts_gym.rewards import GaussianReward, RewardModel
+
+
+class UnknownPrior(Prior):
+    """No prior: whoever asks it for more than its dimension gets a ValueError that says so.
+
+    Parameters
+    ----------
+    dim : d, of the parameters.
+
+    Examples
+    --------
+    >>> UnknownPrior(3).branch
+    Traceback (most recent call last):
+    ValueError: prior must be given: the environment tells none, and the agent asks for its branch
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = integer("dim", dim, 1)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in ("depth", "branch", "links", "covariances"):
+            raise ValueError(f"prior must be given: the environment tells none, and the agent asks for its {name}")
+        raise AttributeError(name)
+
+    def with_branch(self, branch: int) -> NoReturn:
+        """ValueError."""
+        self.__getattr__("branch")
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """What `dts_gym.problem.problem_from_state` knows it by."""
+        return {"kind": "unknown"}, {}
+
+
+class UnknownReward(RewardModel):
+    """No law of rewards: they are finite numbers, and nothing else is known.
+
+    Examples
+    --------
+    >>> UnknownReward().check(2)
+    2.0
+    >>> UnknownReward().mean(np.zeros(1))
+    Traceback (most recent call last):
+    ValueError: noise_std must be given (rewards are then Gaussian), or reward ("bernoulli", "poisson"): the environment
+    does not tell the law of its rewards
+    """
+
+    name = "unknown"
+
+    @staticmethod
+    def refuse() -> NoReturn:
+        """ValueError that says what is missing."""
+        raise ValueError(
+            'noise_std must be given (rewards are then Gaussian), or reward ("bernoulli", "poisson"): the environment '
+            "does not tell the law of its rewards"
+        )
+
+    def mean(self, eta: Array) -> NoReturn:
+        """ValueError."""
+        self.refuse()
+
+    def derivative(self, eta: Array) -> NoReturn:
+        """ValueError."""
+        self.refuse()
+
+    def log_likelihood(self, reward: Array, eta: Array) -> NoReturn:
+        """ValueError."""
+        self.refuse()
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NoReturn:
+        """ValueError."""
+        self.refuse()
+
+    def from_noise(self, noise: Array, eta: Array) -> NoReturn:
+        """ValueError."""
+        self.refuse()
+
+    def check(self, reward: Any) -> float:
+        """Any finite number."""
+        return GaussianReward().check(reward)
+
+    def settings(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def __repr__(self) -> str:
+        return "UnknownReward()"

@@ -1,0 +1,70 @@
+"""An agent of your own: what to write, how to check it, how to compare it in worker processes.
+
+python examples/custom_agent.py [ROUNDS] [SEEDS] [WORKERS]
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import dts_gym
+from dts_gym.agents import Agent
+from dts_gym.checks import check_agent
+
+
+class BoltzmannMeans(Agent):
+    """Plays action a with probability proportional to ``exp(mean reward of a / temperature)``, blind to contexts.
+
+    The base class checks input, owns the random streams and the files; a setting given to its constructor by name is
+    what `load` passes again.
+    """
+
+    def __init__(self, problem: dts_gym.BanditProblem, *, seed: Any = None, temperature: float = 0.3) -> None:
+        self.temperature = temperature
+        super().__init__(problem, seed=seed, temperature=temperature)
+
+    def _forget(self) -> None:
+        self._sums, self._counts = np.zeros((2, self.problem.num_actions))
+
+    def _learn(self, context: np.ndarray, action: int, reward: float) -> None:
+        self._sums[action] += reward
+        self._counts[action] += 1
+
+    def _means(self) -> np.ndarray:
+        return self._sums / (self._counts + 1)
+
+    def _rows(self, contexts: np.ndarray) -> tuple[int, ...]:
+        """() for a single context, (n,) for a batch."""
+        return contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
+
+    def _choose(self, contexts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        gumbel = rng.gumbel(size=(*self._rows(contexts), self.problem.num_actions))  # the largest has Boltzmann's law
+        return np.asarray((self._means() / self.temperature + gumbel).argmax(axis=-1))
+
+    def _choose_greedily(self, contexts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.full(self._rows(contexts), self._means().argmax())
+
+    def _state(self) -> Mapping[str, np.ndarray]:
+        return {"sums": self._sums, "counts": self._counts}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._sums, self._counts = np.array(state["sums"]), np.array(state["counts"])
+
+
+# On import: "custom_agent:Boltzmann" is then an id in any process that finds this module.
+dts_gym.register_agent("Boltzmann", "custom_agent:BoltzmannMeans")
+
+
+def main(num_rounds: int = 500, seeds: int = 4, num_workers: int = 2) -> None:
+    """Check the contract, then compare."""
+    check_agent("custom_agent:Boltzmann")
+    print("check_agent passes")
+    agents = ["custom_agent:Boltzmann", "custom_agent:Boltzmann:temperature=1.0", "LinTS", "Random"]
+    asked = {"seeds": seeds, "num_rounds": num_rounds, "num_workers": num_workers}
+    print(dts_gym.compare("DiffusionBandit-v0", agents, **asked, env_settings={"num_actions": 20}))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
