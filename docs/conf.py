@@ -33,6 +33,8 @@ html_math_renderer = "svg"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
+# Extras that modules need when they are imported: their pages are made without.
+autodoc_mock_imports = ["stable_baselines3", "tensorboard", "torch"]
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 import dts_gym
-from dts_gym import cli
+from dts_gym import cli, registry
 from dts_gym.experiment import parse_agent
 from dts_gym.experiments import study_ids
 from dts_gym.jobs import env_creator
@@ -26,12 +26,14 @@ PAGES = sorted(DOCS.glob("*.md"))
 # What stands for a value of the reader's own; a path may be any word.
 PLACEHOLDERS = {"K": "10", "N": "2", "LINK": "mlp", "SHAPE": "moons", "serial|processes|ray": "serial"}
 
-# Modules that pages use, and what these need besides the package.
+# Modules that examples use, and the packages that these need besides.
 EXTRAS = {
-    "dts_gym.pretraining": "torch",
-    "dts_gym.integrations.sb3": "stable_baselines3",
-    "dts_gym.integrations.tensorboard": "tensorboard",
+    "dts_gym.pretraining": ("torch",),
+    "dts_gym.integrations.tensorboard": ("torch", "tensorboard"),
 }
+
+# Other tests register agents of their own.
+AGENT_IDS = [name for name, home in registry._AGENTS.items() if str(home).startswith("dts_gym.agents.")]
 
 
 def blocks(text):
@@ -64,15 +66,13 @@ CALLS, MENTIONS = listed(commands), listed(mentions)
 
 @pytest.mark.parametrize("path", [p for p in PAGES if blocks(p.read_text())], ids=lambda path: path.stem)
 def test_a_pages_examples_run(path, monkeypatch, tmp_path):
-    text = path.read_text()
-    for module, package in EXTRAS.items():
-        if f"from {module} import" in text:
-            pytest.importorskip(package, reason=f"{module} needs {package}, an extra")
     monkeypatch.chdir(tmp_path)
-    registry = importlib.import_module("dts_gym.registry")
     monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))  # a page may register one
     namespace = {"__name__": "__main__"}
-    for block in blocks(text):
+    for block in blocks(path.read_text()):
+        for module in (module for module in EXTRAS if f"from {module} import" in block):
+            for package in EXTRAS[module]:
+                pytest.importorskip(package, reason=f"the rest of {path.name} needs {package}, which is not installed")
         exec(compile(block, str(path), "exec"), namespace)
 
 
@@ -141,16 +141,21 @@ def test_targets_of_make_that_the_pages_name_are_there():
         assert f"\n{name}:" in makefile
 
 
+def test_files_that_the_pages_name_are_there():
+    named = {name for path in PAGES for name in re.findall(r"\b(?:examples|tests)/\w+\.\w+", path.read_text())}
+    assert {"examples/sweep.yaml", "examples/large_k.py"} <= named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
 @pytest.fixture
 def pages(monkeypatch):
     pytest.importorskip("numpydoc", reason="the site needs the extra docs")
     monkeypatch.syspath_prepend(DOCS / "extensions")
+    monkeypatch.setattr(registry, "_AGENTS", {name: registry._AGENTS[name] for name in AGENT_IDS})
     return importlib.import_module("registry_pages")
 
 
 def test_every_registered_id_has_a_page_and_a_place_in_the_menu(pages, monkeypatch, tmp_path):
-    registry = importlib.import_module("dts_gym.registry")
-    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
     dts_gym.register_agent("Mine", "dts_gym.agents.baselines:Random")
     stale = tmp_path / "agents" / "Gone.md"
     stale.parent.mkdir()
@@ -178,7 +183,7 @@ def test_pages_that_stay_the_same_are_not_written_again(pages, tmp_path):
     assert (tmp_path / "agents" / "LinTS.md").read_text().startswith("# LinTS")
 
 
-@pytest.mark.parametrize("agent_id", dts_gym.agent_ids())
+@pytest.mark.parametrize("agent_id", AGENT_IDS)
 def test_every_setting_of_an_agent_is_described(pages, agent_id):
     settings = pages.setting_texts(agent_id)
     assert list(settings) == list(agent_settings(agent_id))
@@ -196,7 +201,6 @@ def test_a_setting_that_no_docstring_describes_is_an_error(pages, monkeypatch):
         def __init__(self, problem, *, seed=None, volume=1.0):
             super().__init__(problem, seed=seed)
 
-    registry = importlib.import_module("dts_gym.registry")
     monkeypatch.setattr(registry, "_AGENTS", {**registry._AGENTS, "Quiet": Quiet})
     with pytest.raises(ValueError, match="Quiet must describe its setting 'volume'"):
         pages.agent_page("Quiet")
@@ -303,9 +307,8 @@ def test_the_site_builds_without_warnings_and_fetches_nothing(tmp_path):
     shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns(*made, "results"))
     done = build(source, target)
     assert done.returncode == 0, done.stderr
-    for folder, ids in (("environments", dts_gym.env_ids()), ("agents", dts_gym.agent_ids())):
-        for name in ids:
-            assert (target / folder / f"{name}.html").is_file()
+    for folder, ids in (("environments", dts_gym.env_ids()), ("agents", AGENT_IDS)):
+        assert {path.stem for path in (target / folder).glob("*.html")} == set(ids)
     for page in target.rglob("*.html"):
         text = page.read_text()
         assert not re.search(r"<(script|img|iframe|link)\b[^>]*(src|href)=\"(https?:)?//", text), page

@@ -295,7 +295,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Write the pages when a build starts, and read docstrings in the house style."""
     # Within unions and tuples Sphinx prints an alias of a type as the object that it holds it in.
     TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # type: ignore[method-assign]
-    app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir)))
+    # Before autosummary imports modules that register more than importing the package does.
+    app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir)), priority=100)
     app.connect("build-finished", copy_results)
     app.connect("missing-reference", find_by_end)
     app.connect("autodoc-process-docstring", fit_docstring, priority=400)
