@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 RESULTS := results/quickstart
 
-.PHONY: run test test-slow lint clean
+.PHONY: run test test-slow lint docs clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -13,6 +13,10 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) -e '.[dev]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(PIP) -e '.[docs]'
 	touch $@
 
 # The main job: a table on the terminal, a figure and records in $(RESULTS). Stopped, it goes on where it was.
@@ -31,5 +35,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	.ci/wheel $(BIN)
 
+# The site, into docs/_build/html: warnings are errors, nothing is fetched.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info docs/_build docs/agents docs/api docs/environments docs/experiments

@@ -72,7 +72,7 @@ def fit(
         under which held-out vectors are most probable, see `dts_gym.choose_branch`.
     catalogues : (N,), with branch "auto": a label for every vector, equal for those that one bandit would have as its
         actions; catalogues are then held out whole. None: five random subsets of the held-out vectors.
-    schedule : of noise, see `dts_gym.ddpm.noise_schedule`.
+    schedule : of noise, see `dts_gym.reverse_process.noise_schedule`.
     variance : of the steps: "matched", with what the denoiser does not know (`dts_gym.ddpm`), or "posterior",
         ``beta~_l`` alone; then ``Sigma_1`` is zero.
     hidden, blocks : width and number of residual blocks of the network.

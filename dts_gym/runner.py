@@ -67,7 +67,7 @@ def run(
     Parameters
     ----------
     env : of this package or anybody's; it is reset first. Regret is what the info of its steps tells as ``regret``. An
-        environment that tells no problem (`dts_gym.problem.problem_of`) is reset again wherever an episode ends, and
+        environment that tells no problem (``dts_gym.problem.problem_of``) is reset again wherever an episode ends, and
         the agent goes on learning: a context an episode is how many bandits are written. A vector environment's
         episodes must last the run.
     agent : a fresh one. On a vector environment of N instances it is not played itself but makes N fresh agents by

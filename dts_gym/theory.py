@@ -101,7 +101,7 @@ def bound_terms(
     noise_std: float = 1.0,
     active: Sequence[int] | None = None,
 ) -> BoundTerms:
-    """The bound's parts ``R_act`` and ``R_lat_1 .. R_lat_L``; parameters and errors as `bayes_regret_bound`.
+    """The bound's parts ``R_act`` and all ``R_lat_ell``; parameters and errors as `bayes_regret_bound`.
 
     Examples
     --------

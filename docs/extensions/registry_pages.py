@@ -1,0 +1,303 @@
+"""A page for every registered environment and agent, made from docstrings, so that no id can be forgotten.
+
+Written into the folders ``environments`` and ``agents`` of the site's source when the build starts, each with
+``table.inc``, which the page of the same name includes; so are the lists in ``experiments``. Two hooks fit the house
+style of docstrings to Sphinx.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from numpydoc.docscrape import NumpyDocString
+from sphinx.util.inspect import TypeAliasForwardRef
+from sphinx.util.nodes import make_refnode
+
+import dts_gym
+from dts_gym import agents
+from dts_gym.env_options import options_text
+from dts_gym.experiments import load_study, study_ids
+from dts_gym.jobs import env_creator
+from dts_gym.registry import agent_class, agent_settings
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+_SINGLE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_WIDTH = 96  # of a docstring's line, less what some were wrapped before
+_HEADING = re.compile(r"^## (.*)$", flags=re.MULTILINE)
+
+
+class Setting(NamedTuple):
+    """A setting of an agent: its default as Python prints it, and what its docstring or that of a base says."""
+
+    default: str
+    text: str
+
+
+def write_pages(folder: Path) -> list[Path]:
+    """Write all pages into a folder, files that stay the same untouched; pages of ids that are gone are removed."""
+    pages = {f"environments/{env_id}.md": environment_page(env_id) for env_id in dts_gym.env_ids()}
+    pages |= {f"agents/{agent_id}.md": agent_page(agent_id) for agent_id in dts_gym.agent_ids()}
+    for name, ids, find in (
+        ("environments", dts_gym.env_ids(), env_creator),
+        ("agents", dts_gym.agent_ids(), agent_class),
+    ):
+        pages[f"{name}/table.inc"] = _table(name, [(each, _summary(find(each))) for each in ids])
+    pages["experiments/table.inc"] = _experiments()
+    pages["experiments/results.inc"] = _results(folder / "results")
+    for name, text in pages.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
+    for name in ("environments", "agents", "experiments"):
+        for path in (folder / name).iterdir():
+            if f"{name}/{path.name}" not in pages:
+                path.unlink()
+    return [folder / name for name in pages]
+
+
+def environment_page(env_id: str) -> str:
+    """The page of an environment, Markdown: its docstring is that already."""
+    creator = env_creator(env_id)
+    doc = _SINGLE.sub(lambda match: _reference(match[1]), inspect.cleandoc(creator.__doc__ or ""))
+    options = "\n".join(line.strip() for line in options_text(env_id).splitlines())
+    return f"""# {env_id}
+
+{doc}
+
+## Use
+
+`gym.make("{env_id}")` after `import dts_gym`, or `gym.make("dts_gym:{env_id}")` without; N instances at once:
+`gym.make_vec("{env_id}", num_envs=N)`. The class is {{py:class}}`{_home(creator)}`.
+
+On the command line `dts-gym run --env {env_id}` takes, with their defaults:
+
+```text
+{options}
+```
+"""
+
+
+def agent_page(agent_id: str) -> str:
+    """The page of an agent: what its docstring says but for the parameters, then a table of its settings."""
+    cls = agent_class(agent_id)
+    doc = NumpyDocString(inspect.cleandoc(cls.__doc__ or ""))
+    parts = ["\n".join(doc[part]) for part in ("Summary", "Extended Summary", "Notes", "Examples")]
+    # Where the settings are explained is of no matter here: the table has them all.
+    parts[1] = re.sub(r"Parameters as `\w+`\. ?", "", parts[1]).replace("Parameters and cost as", "Cost as")
+    text = "\n\n".join(part for part in parts if part.strip())
+    settings = setting_texts(agent_id)
+    rows = "\n".join(f"| `{name}` | `{each.default}` | {_cell(each.text)} |" for name, each in settings.items())
+    table = f"| setting | default | |\n|---|---|---|\n{rows}" if rows else "None."
+    name = next(iter(settings), None)
+    given = "" if name is None else f", {name}={settings[name].default}"
+    line = agent_id if name is None else f"{agent_id}:{name}={settings[name].default}"
+    return f"""# {agent_id}
+
+```{{eval-rst}}
+.. py:currentmodule:: dts_gym.agents
+
+{text}
+```
+
+## Settings
+
+{table}
+
+## Use
+
+`dts_gym.make_agent("{agent_id}", env, seed=0{given})`; on the command line `--agents {line}`. The class is
+{{py:class}}`{_home(cls)}`; what all agents share is {{py:class}}`dts_gym.agents.Agent`'s.
+"""
+
+
+def setting_texts(agent_id: str) -> dict[str, Setting]:
+    """Every setting that the agent takes, with its description, wherever that stands.
+
+    Raises
+    ------
+    ValueError
+        If no docstring describes one: of the class, its bases, or the class that these refer to ("as `LinTS`").
+    """
+    cls = agent_class(agent_id)
+    found = {}
+    for name, parameter in agent_settings(agent_id).items():
+        text = _described(cls, name, set())
+        if text is None:
+            raise ValueError(f"the docstring of {cls.__name__} must describe its setting {name!r}, got none")
+        found[name] = Setting(repr(parameter.default), text)
+    return found
+
+
+def _described(cls: type, name: str, seen: set[type]) -> str | None:
+    """What the docstring of a class or a base says of a parameter; "as `Other`" is looked up there."""
+    if cls in seen:
+        return None
+    seen.add(cls)
+    for base in inspect.getmro(cls):
+        doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        for parameter in NumpyDocString(doc)["Parameters"]:
+            if name in re.split(r"\s*,\s*", parameter.name):
+                text = " ".join([parameter.type, *(line.strip() for line in parameter.desc)]).strip()
+                other = re.match(r"as `(\w+)`", text)
+                return text if other is None else _described(getattr(agents, other[1]), name, seen)
+        for other in re.findall(r"Parameters[a-z ]* as `(\w+)`", doc):
+            text = _described(getattr(agents, other), name, seen)
+            if text is not None:
+                return text
+    return None
+
+
+def _table(folder: str, rows: Iterable[tuple[str, str]]) -> str:
+    """Ids with their first lines, and the same as entries of the menu."""
+    listed = list(rows)
+    lines = "\n".join(f"| [`{name}`]({folder}/{name}.md) | {_cell(line)} |" for name, line in listed)
+    entries = "\n".join(f"{folder}/{name}" for name, _ in listed)
+    return f"| id | |\n|---|---|\n{lines}\n\n```{{toctree}}\n:hidden:\n\n{entries}\n```\n"
+
+
+def _experiments() -> str:
+    rows = [(name, load_study(name)) for name in study_ids()]
+    lines = "\n".join(f"| `{name}` | {_cell(study.claim)} |" for name, study in rows)
+    return f"| id | the claim |\n|---|---|\n{lines}\n"
+
+
+def _results(folder: Path) -> str:
+    """What lies in the folder of results: pages for the menu, and the page that `dts-gym report` wrote."""
+    report = folder / "report.html"
+    text = (
+        '<a href="results/report.html">The report</a>: every claim with its verdicts, figures and numbers.\n\n'
+        if report.is_file()
+        else "The report of all experiments is not part of this build; the commands above make it.\n\n"
+    )
+    pages = "\n".join(sorted(f"results/{path.stem}" for path in folder.glob("*.md")))
+    return f"{text}```{{toctree}}\n\n{pages}\n```\n" if pages else text
+
+
+def copy_results(app: Sphinx, error: Exception | None) -> None:
+    """Results that are no pages stand beside them as they are."""
+    source = Path(app.srcdir) / "results"
+    if error is None and source.is_dir():
+        shutil.copytree(source, Path(app.outdir) / "results", ignore=shutil.ignore_patterns("*.md"), dirs_exist_ok=True)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+def _summary(target: Any) -> str:
+    return inspect.cleandoc(target.__doc__ or "").partition("\n")[0]
+
+
+def _home(cls: Any) -> str:
+    """The shortest path that a class is documented under."""
+    package = cls.__module__.rpartition(".")[0]
+    is_public = cls.__name__ in getattr(importlib.import_module(package), "__all__", ())
+    return f"{package if is_public else cls.__module__}.{cls.__name__}"
+
+
+def _reference(name: str) -> str:
+    """A name in single backticks, in Markdown: a link where there is something to link to."""
+    if name in dts_gym.env_ids():
+        return f"[`{name}`]({name}.md)"
+    return f"{{py:obj}}`{name}`" if name.startswith("dts_gym.") else f"`{name}`"
+
+
+def fit_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Before numpydoc sees them: environments refer to their page, indented formulas stay as they are typed."""
+    if what == "class" and any(_HEADING.match(line) for line in lines):
+        ids = [env_id for env_id in dts_gym.env_ids() if env_creator(env_id) is obj]
+        lines[:] = [lines[0], "", *(f"All about it: :doc:`/environments/{env_id}`." for env_id in ids)]
+    lines[:] = list(with_literal_blocks(with_joined_items(lines)))
+
+
+def with_literal_blocks(lines: Iterable[str]) -> Iterator[str]:
+    """Mark indented paragraphs of the text, and of sections of text, as literal.
+
+    Examples
+    --------
+    >>> list(with_literal_blocks(["It is", "", "    a_1 = b_1", "", "so."]))
+    ['It is', '', '::', '', '    a_1 = b_1', '', 'so.']
+    """
+    listed = list(lines)
+    section, literal, last = "", False, ""
+    for place, line in enumerate(listed):
+        underlined = place + 1 < len(listed) and set(listed[place + 1].strip()) == {"-"}
+        if underlined:
+            section = line.strip()
+        indented = line.startswith("    ")
+        fresh = indented and not literal and place > 0 and not listed[place - 1].strip()
+        is_more = last.endswith("::") or last.lstrip().startswith(("- ", ".."))  # of a list or a directive
+        if fresh and section in ("", "Notes") and not is_more:
+            yield "::"
+            yield ""
+            literal = True
+        if line.strip() and not indented:
+            literal = False
+        if line.strip():
+            last = line
+        yield line
+
+
+def with_joined_items(lines: Iterable[str]) -> Iterator[str]:
+    """Join a parameter's line with those it goes on in: numpydoc takes the first for a type, the rest for the text.
+
+    A line is wrapped where the next word would not have fitted; a type is shorter.
+
+    Examples
+    --------
+    >>> list(with_joined_items(["x : (n,)", "    Of all."]))
+    ['x : (n,)', '    Of all.']
+    """
+    item: str | None = None
+    for line in lines:
+        goes_on = item is not None and line.startswith("    ") and line.strip()
+        if goes_on and len(item.splitlines()[-1]) + 1 + len(line.split()[0]) > _WIDTH:
+            item += "\n" + line.strip()
+            continue
+        if item is not None:
+            yield " ".join(item.splitlines())
+            item = None
+        if re.match(r"\*{0,2}\w+(, \*{0,2}\w+)* : ", line):
+            item = line
+        else:
+            yield line
+    if item is not None:
+        yield " ".join(item.splitlines())
+
+
+def find_by_end(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
+    """A name without its module, as docstrings have it: the one documented object that ends so, if there is one."""
+    if node.get("refdomain") != "py":
+        return None
+    # `dts_gym.links.Link.state` may be documented as dts_gym.Link.state.
+    end = re.sub(r"^dts_gym\.(\w+\.)*(?=[A-Z])", "", node["reftarget"])
+    found = {
+        (entry.docname, entry.node_id)
+        for name, entry in env.domains.python_domain.objects.items()
+        if name.endswith(f".{end}") and not entry.aliased
+    }
+    if len(found) != 1:
+        return None
+    ((docname, anchor),) = found
+    return make_refnode(app.builder, node["refdoc"], docname, anchor, contnode)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Write the pages when a build starts, and read docstrings in the house style."""
+    # Within unions and tuples Sphinx prints an alias of a type as the object that it holds it in.
+    TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # type: ignore[method-assign]
+    # Before autosummary imports modules that register more than importing the package does.
+    app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir)), priority=100)
+    app.connect("build-finished", copy_results)
+    app.connect("missing-reference", find_by_end)
+    app.connect("autodoc-process-docstring", fit_docstring, priority=400)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
