@@ -9,10 +9,11 @@ import numpy as np
 
 from dts_gym.agents.base import Agent, BatchPosterior, posterior_for
 from dts_gym.agents.linear import Seed, independent_prior
-from dts_gym.arrays import Array, IntArray
+from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.rewards import GaussianReward
 from dts_gym.two_level import TwoLevelPosterior
+from dts_gym.unplayed import allowed_scores
 
 
 class EpsilonGreedy(Agent):
@@ -44,11 +45,11 @@ class EpsilonGreedy(Agent):
         self._prior, given = independent_prior(problem, prior_mean, prior_cov)
         super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
         explore = rng.random(rows) < self.epsilon
-        uniform = rng.integers(self.problem.num_actions, size=rows)
-        return np.where(explore, uniform, self._posterior.greedy(contexts))
+        uniform = _uniform(self.problem.num_actions, rows, rng, mask)
+        return np.where(explore, uniform, self._posterior.greedy(contexts, mask))
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return self._posterior.greedy(contexts)
@@ -81,9 +82,9 @@ class Random(Agent):
     def __init__(self, problem: BanditProblem, *, seed: Seed = None) -> None:
         super().__init__(problem, seed=seed)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
-        return np.asarray(rng.integers(self.problem.num_actions, size=rows))
+        return _uniform(self.problem.num_actions, rows, rng, mask)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return np.zeros(contexts.shape[: contexts.ndim - len(self.problem.context_shape)], dtype=np.int64)
@@ -155,14 +156,13 @@ class Oracle(Agent):
             )
         return instance
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._choose_greedily(contexts, rng)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        if contexts.ndim == len(self.problem.context_shape):
+            return np.asarray(allowed_scores(self.instance.linear_predictors(contexts), mask).argmax())
+        return np.array([self._choose(x, rng, mask) for x in contexts], dtype=np.int64)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        instance = self.instance
-        if contexts.ndim == len(self.problem.context_shape):
-            return np.asarray(instance.linear_predictors(contexts).argmax())
-        return np.array([instance.linear_predictors(x).argmax() for x in contexts], dtype=np.int64)
+        return self._choose(contexts, rng, None)
 
     def _learn(self, context: Array, action: int, reward: float) -> None:
         return
@@ -175,3 +175,11 @@ class Oracle(Agent):
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         return
+
+
+def _uniform(num_actions: int, rows: tuple[int, ...], rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+    """Uniform draws of the allowed actions, as many as rows."""
+    if mask is None:
+        return np.asarray(rng.integers(num_actions, size=rows))
+    allowed = np.flatnonzero(mask)
+    return np.asarray(allowed[rng.integers(len(allowed), size=rows)])

@@ -6,7 +6,7 @@ import numpy as np
 
 from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, posterior_for
 from dts_gym.agents.linear import Seed, independent_prior
-from dts_gym.arrays import Array, IntArray
+from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
 from dts_gym.problem import BanditProblem
@@ -54,8 +54,8 @@ class GLMTS(GLMAgent):
     Source: Chapelle and Li, "An Empirical Evaluation of Thompson Sampling" (2011).
     """
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class UCBGLM(GLMAgent):
@@ -66,5 +66,5 @@ class UCBGLM(GLMAgent):
     Source: Li, Lu and Zhou, "Provably Optimal Algorithms for Generalized Linear Contextual Bandits" (2017).
     """
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.upper_confidence(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)

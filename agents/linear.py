@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, disjoint_problem, posterior_for
-from dts_gym.arrays import Array, IntArray, covariance, finite_array
+from dts_gym.arrays import Array, BoolArray, IntArray, covariance, finite_array
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.joint import JointPosterior
 from dts_gym.priors import LinearDiffusionPrior, as_linear
@@ -32,8 +32,8 @@ class HierTS(PosteriorAgent[TwoLevelPosterior]):
         disjoint_problem(type(self).__name__, self.problem)
         return _chain_posterior(self, max(linear_chain(type(self).__name__, self.problem).depth - 1, 0))
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
@@ -54,8 +54,8 @@ class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
             return _chain_posterior(self, prior.depth)
         return TwoLevelPosterior(fit_gaussian(prior_draws(prior)), self.problem.num_actions, self.noise_std)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class LinTS(PosteriorAgent[ConfidencePosterior]):
@@ -91,8 +91,8 @@ class LinTS(PosteriorAgent[ConfidencePosterior]):
     def _make_posterior(self) -> ConfidencePosterior:
         return posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std))
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class LinUCB(PosteriorAgent[ConfidencePosterior]):
@@ -124,8 +124,8 @@ class LinUCB(PosteriorAgent[ConfidencePosterior]):
     def _make_posterior(self) -> ConfidencePosterior:
         return posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std))
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.upper_confidence(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)
 
 
 class JointTS(PosteriorAgent[JointPosterior]):
@@ -152,8 +152,8 @@ class JointTS(PosteriorAgent[JointPosterior]):
     def _make_posterior(self) -> JointPosterior:
         return JointPosterior(self._chain, self.problem.num_actions, self.noise_std)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 def independent_prior(

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.special import ndtri_exp
 
-from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.arrays import Array, BoolArray, IntArray, integer
 from dts_gym.cavity import parameter_law
 from dts_gym.chain_posterior import Surrogate
 from dts_gym.evidence import ActionTable
@@ -32,7 +32,7 @@ from dts_gym.surrogates import (
 )
 from dts_gym.tangent_search import TangentSearch
 from dts_gym.tangents import jacobian_surrogates
-from dts_gym.unplayed import UnplayedActions
+from dts_gym.unplayed import UnplayedActions, split_mask
 
 Pool = Literal["fresh", "kept"]
 
@@ -300,20 +300,29 @@ class BranchedPosterior:
         return np.take(self._kept[1], range(start, start + size), axis=0, mode="wrap")
 
     def thompson(
-        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, *, from_clouds: bool = False
+        self,
+        contexts: Array,
+        rng: np.random.Generator,
+        scale: float = 1.0,
+        mask: BoolArray | None = None,
+        *,
+        from_clouds: bool = False,
     ) -> IntArray:
-        """Best action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
 
-        ``from_clouds`` draws from the clouds, whose members are then used up; else from filters of this call's own.
+        ``mask`` (K,) allows actions, None all. ``from_clouds`` draws from the clouds, whose members are then used up;
+        else from filters of this call's own.
         """
         if contexts.ndim == 2:
-            rows = [self.thompson(x, rng, scale, from_clouds=from_clouds) for x in contexts]
+            rows = [self.thompson(x, rng, scale, mask, from_clouds=from_clouds) for x in contexts]
             return np.array(rows, dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         values, parent = self._values(rng, scale, from_clouds=from_clouds)
         mean, variance = self._score_moments(contexts, values)
         scores = mean + scale * np.sqrt(variance) * rng.standard_normal(mean.shape)
+        scores[banned] = -np.inf
         best = int(scores.argmax()) if len(scores) else -1
-        remaining = len(self.unplayed)
+        remaining = len(unplayed)
         if remaining:
             size = min(remaining, self.pool_size)
             copies = np.full(size, remaining // size) + (np.arange(size) < remaining % size)
@@ -321,7 +330,7 @@ class BranchedPosterior:
             # The best of each draw's copies, which differ by their own noise.
             top = pool + scale * self._own_std(contexts) * ndtri_exp(rng.standard_exponential(size) / -copies)
             if best < 0 or top.max() > scores[best]:
-                return np.asarray(self.unplayed.draw_one(rng))
+                return np.asarray(unplayed.draw_one(rng))
         return np.asarray(self.table.actions[best])
 
     def _own_std(self, context: Array) -> float:
@@ -342,34 +351,40 @@ class BranchedPosterior:
         mean = np.einsum("pd,pd->p", response, values @ self.table.inverse.T) + self.table.beta @ u
         return mean, np.maximum(u @ u - through @ u, 0.0)
 
-    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
-        """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Allowed action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
         if contexts.ndim == 2:
-            return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
+            return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         values, covs, value0, cov0 = self._value_moments(scale)
         mean, variance = self._score_moments(contexts, values)
         response = self._responses(contexts)[0] @ self.table.inverse  # (P, d), on the parameters' f_1
         spread = np.einsum("pd,pde,pe->p", response, covs, response)
         bounds = mean + np.sqrt(scale**2 * variance + spread.clip(0.0))
+        bounds[banned] = -np.inf
         top = -np.inf
-        if len(self.unplayed):
+        if len(unplayed):
             variance0 = scale**2 * self._own_std(contexts) ** 2 + float(contexts @ cov0 @ contexts)
             top = float(contexts @ value0) + variance0**0.5
         best = max(float(bounds.max(initial=-np.inf)), top)
         tied = self.table.actions[bounds == best]
-        chosen = int(rng.integers(len(tied) + (len(self.unplayed) if top == best else 0)))
-        return np.asarray(tied[chosen] if chosen < len(tied) else self.unplayed.draw_one(rng))
+        chosen = int(rng.integers(len(tied) + (len(unplayed) if top == best else 0)))
+        return np.asarray(tied[chosen] if chosen < len(tied) else unplayed.draw_one(rng))
 
-    def greedy(self, contexts: Array) -> IntArray:
-        """Action of the largest posterior mean; of tied actions the lowest-numbered."""
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
         if contexts.ndim == 2:
-            return np.array([self.greedy(x) for x in contexts], dtype=np.int64)
+            return np.array([self.greedy(x, mask) for x in contexts], dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         values, _, value0, _ = self._value_moments(1.0)
         mean = self._score_moments(contexts, values)[0]
+        mean[banned] = -np.inf
         best = mean.max(initial=-np.inf)
         chosen = int(self.table.actions[mean == best].min()) if len(mean) else self.num_actions
-        if len(self.unplayed):
-            mean0, lowest = float(contexts @ value0), self.unplayed.lowest(self.table.slots)
+        if len(unplayed):
+            mean0, lowest = float(contexts @ value0), unplayed.lowest(self.table.slots)
             chosen = lowest if mean0 > best else min(chosen, lowest) if mean0 == best else chosen
         return np.asarray(chosen)
 

@@ -48,7 +48,8 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
     Checked: shapes and types of actions; the same seed, the same actions; `reset` starts anew; spawned agents are fresh
     and leave this one alone; a batch has the law of
     a loop (chi-square, a false alarm once in a million); saved and loaded agents continue bit for bit; bad input
-    raises ValueError and changes nothing; `predict` never learns nor moves `act`.
+    raises ValueError and changes nothing; `predict` and `action_probabilities` never learn nor move `act`; no action is
+    picked that a mask does not allow, and a mask that allows all changes nothing.
 
     Examples
     --------
@@ -66,6 +67,8 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
         _check_files,
         _check_refusals,
         _check_predict,
+        _check_masks,
+        _check_probabilities,
     ):
         env.reset(seed=0)
         check(maker, env)
@@ -79,7 +82,8 @@ def _maker(make: str | type[Agent] | AgentMaker) -> AgentMaker:
 
 
 def _check_names(agent: Any) -> None:
-    for name in ("act", "update", "predict", "reset", "spawn", "save", "load", "num_updates", "problem"):
+    methods = ("act", "update", "predict", "action_probabilities", "reset", "spawn", "save", "load")
+    for name in (*methods, "num_updates", "problem"):
         assert hasattr(agent, name), (
             f"an agent must have {name!r} (dts_gym.agents.Agent gives it), {agent!r:.100} has not"
         )
@@ -239,3 +243,47 @@ def _check_predict(make: AgentMaker, env: Any) -> None:
     assert again[0] == again[1], "predict(deterministic=True) must give the same actions again"
     assert agent.num_updates == twin.num_updates, "predict must not count as an update"
     assert _play(agent, env, seed=5) == _play(twin, env, seed=5), "predict must neither learn nor move act"
+
+
+def _check_masks(make: AgentMaker, env: Any) -> None:
+    agent, twin = make(env, seed=11), make(env, seed=11)
+    _play(agent, env, seed=6, rounds=5)
+    _play(twin, env, seed=6, rounds=5)
+    n, K = 30, env.unwrapped.problem.num_actions
+    contexts = _contexts(env, n)
+    every = np.ones((n, K), dtype=bool)
+    plain = [twin.act(context) for context in contexts]
+    assert [agent.act(x, every[0]) for x in contexts] == plain, "a mask that allows all must change nothing"
+    some = stream(1, "check").random((n, K)) < 0.3
+    some[np.arange(n), np.arange(n) % K] = True
+    actions = agent.act(contexts, some)
+    assert some[np.arange(n), actions].all(), "act must pick actions that the row's mask allows"
+    assert some[0, agent.act(contexts, some[0])].all(), "act must pick actions that the one mask of a batch allows"
+    for a in range(K):
+        only = np.arange(K) == a
+        assert agent.act(contexts[0], only) == a, "act must pick the only action that a mask allows"
+    for mask in (~every[0], every[0, 1:], every[:1], np.ones(K), "all", [True, [False]]):
+        _refused(f"act with the mask {mask!r:.60}", agent.act, contexts[0], mask)
+    holed = every.copy()
+    holed[1] = False
+    for mask in (holed, every[1:], every[None]):
+        _refused(f"act with the masks {mask!r:.60}", agent.act, contexts, mask)
+
+
+def _check_probabilities(make: AgentMaker, env: Any) -> None:
+    agent, twin = make(env, seed=12), make(env, seed=12)
+    _play(agent, env, seed=7)
+    _play(twin, env, seed=7)
+    contexts, K = _contexts(env, 3), env.unwrapped.problem.num_actions
+    mask = np.arange(K) % 2 == 0
+    for asked, shape in ((contexts, (3, K)), (contexts[0], (K,))):
+        for given in (None, mask):
+            shares = agent.action_probabilities(asked, 20, given)
+            assert shares.shape == shape, f"action_probabilities must give shape {shape}, got {shares.shape}"
+            assert np.allclose(shares.sum(axis=-1), 1.0), "action_probabilities must sum to one"
+            assert given is None or not shares[..., ~mask].any(), (
+                "an action that is not allowed must have probability 0"
+            )
+    for count in (0, 1.5, None):
+        _refused(f"action_probabilities with num_draws {count!r}", agent.action_probabilities, contexts, count)
+    assert _play(agent, env, seed=5) == _play(twin, env, seed=5), "action_probabilities must neither learn nor move act"

@@ -13,14 +13,14 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy.special import ndtri_exp
 
-from dts_gym.arrays import Array, IntArray, factor, integer
+from dts_gym.arrays import Array, BoolArray, IntArray, factor, integer
 from dts_gym.evidence import ActionTable
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.glm_table import Mode
 from dts_gym.priors import Prior
 from dts_gym.reward_evidence import RewardEvidence
 from dts_gym.rewards import RewardModel
-from dts_gym.unplayed import UnplayedActions
+from dts_gym.unplayed import UnplayedActions, split_mask
 
 _FIXED_SEED = 20240612
 # Draws of each action that moments are averaged over: greedy play is a function of the data.
@@ -158,19 +158,26 @@ class LaplacePosterior:
                 others = others + scale * rng.standard_normal((num_unplayed, root.shape[1])) @ root.T
         return played, others
 
-    def thompson(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
-        """Best action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,)."""
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+
+        ``mask`` (K,) allows actions, None all.
+        """
         if contexts.ndim == 1:
-            return np.asarray(self.thompson(contexts[None], rng, scale)[0])
-        remaining = len(self.unplayed)
+            return np.asarray(self.thompson(contexts[None], rng, scale, mask)[0])
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        remaining = len(unplayed)
         pool = min(remaining, self.pool_size)
         rows = max(1, _BATCH_CHAINS // (len(self.table) + pool))
         if len(contexts) > rows:
             parts = range(0, len(contexts), rows)
-            return np.concatenate([self.thompson(contexts[i : i + rows], rng, scale) for i in parts])
+            return np.concatenate([self.thompson(contexts[i : i + rows], rng, scale, mask) for i in parts])
         n = len(contexts)
         played, others = self._draws(n, n * pool, rng, scale)
         scores = np.einsum("pnd,nd->np", played, contexts)
+        scores[:, banned] = -np.inf
         actions = np.zeros(n, dtype=np.int64)
         reached = np.full(n, -np.inf)
         if len(self.table):
@@ -183,18 +190,20 @@ class LaplacePosterior:
             top = np.einsum("nud,nd->nu", others.reshape(n, pool, contexts.shape[1]), contexts)
             top = top + own * ndtri_exp(rng.standard_exponential((n, pool)) / -copies)
             beaten = top.max(axis=1) > reached
-            actions[beaten] = self.unplayed.draw(rng, int(np.count_nonzero(beaten)))
+            actions[beaten] = unplayed.draw(rng, int(np.count_nonzero(beaten)))
         return actions
 
-    def greedy(self, contexts: Array) -> IntArray:
-        """Action of the largest posterior mean; of tied actions the lowest-numbered."""
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         mean, _, mean0, _ = self._value_moments(1.0)
         scores, score0 = contexts @ mean.T, contexts @ mean0  # (..., P), (...)
+        scores[..., banned] = -np.inf
         best = scores.max(axis=-1, initial=-np.inf)
         numbers = np.where(scores == best[..., None], self.table.actions, self.num_actions)
         chosen = numbers.min(axis=-1, initial=self.num_actions)
-        if len(self.unplayed):
-            lowest = self.unplayed.lowest(self.table.slots)
+        if len(unplayed):
+            lowest = unplayed.lowest(self.table.slots)
             chosen = np.where(score0 == best, np.minimum(chosen, lowest), np.where(score0 > best, lowest, chosen))
         return np.asarray(chosen)
 
