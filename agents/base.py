@@ -12,8 +12,10 @@ from typing import Any, Generic, Protocol, Self, TypeVar, final, runtime_checkab
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
+from dts_gym.agents.estimates import Estimates
 from dts_gym.archives import read_archive, write_archive
 from dts_gym.arrays import Array, BoolArray, IntArray, finite_array, integer, integers, positive
+from dts_gym.laws import ActionLaws
 from dts_gym.problem import BanditProblem, problem_from_state
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.seeding import restore, state_of, stream
@@ -392,6 +394,9 @@ class Posterior(Protocol):
     def moments(self, scale: float) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d)."""
 
+    def laws(self, contexts: Array, scale: float) -> ActionLaws:
+        """Posterior laws of every action's ``x' theta``, for n contexts."""
+
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
 
@@ -429,8 +434,39 @@ def posterior_for(problem: BanditProblem, make: Callable[[int], ActionPosterior]
     return SharedParameterPosterior(make(1))
 
 
-class PosteriorAgent(Agent, Generic[P]):
-    """An agent that holds a posterior of all actions' parameters; subclasses say which, and how to choose by it.
+class ModelAgent(Agent, Estimates, Generic[P]):
+    """An agent that learns a posterior of all actions' parameters; subclasses say which, and how to choose by it."""
+
+    _posterior: P
+
+    @abstractmethod
+    def _make_posterior(self) -> P:
+        """The posterior before any data."""
+
+    def _forget(self) -> None:
+        self._posterior = self._make_posterior()
+
+    def _learn(self, context: Array, action: int, reward: float) -> None:
+        self._posterior.update(context, action, reward)
+
+    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        if isinstance(self._posterior, BatchPosterior):
+            self._posterior.update_all(contexts, actions, rewards)
+        else:
+            super()._learn_all(contexts, actions, rewards)
+
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.greedy(contexts)
+
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        return self._posterior.state()
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._posterior.restore(dict(state))
+
+
+class PosteriorAgent(ModelAgent[P]):
+    """An agent with a posterior that it draws from, or takes bounds of, at an exploration scale.
 
     Parameters
     ----------
@@ -482,9 +518,9 @@ class PosteriorAgent(Agent, Generic[P]):
         """
         return self._posterior.moments(self.exploration)
 
-    @abstractmethod
-    def _make_posterior(self) -> P:
-        """The posterior before any data."""
+    @property
+    def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
+        return self._posterior, self.reward_model, self.exploration
 
     def _believed_rewards(self) -> RewardModel:
         if self._noise_std is not None:
@@ -495,27 +531,6 @@ class PosteriorAgent(Agent, Generic[P]):
                 f"Gaussian rewards, the problem has {self.problem.reward_model!r}"
             )
         return self.problem.reward_model
-
-    def _forget(self) -> None:
-        self._posterior = self._make_posterior()
-
-    def _learn(self, context: Array, action: int, reward: float) -> None:
-        self._posterior.update(context, action, reward)
-
-    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
-        if isinstance(self._posterior, BatchPosterior):
-            self._posterior.update_all(contexts, actions, rewards)
-        else:
-            super()._learn_all(contexts, actions, rewards)
-
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.greedy(contexts)
-
-    def _state(self) -> Mapping[str, Array | IntArray]:
-        return self._posterior.state()
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self._posterior.restore(dict(state))
 
 
 def checked_problem(value: Any) -> BanditProblem:

@@ -7,16 +7,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from dts_gym.agents.base import Agent, BatchPosterior, posterior_for
+from dts_gym.agents.base import Agent, ConfidencePosterior, ModelAgent, Posterior, posterior_for
 from dts_gym.agents.linear import Seed, independent_prior
 from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.problem import BanditInstance, BanditProblem
-from dts_gym.rewards import GaussianReward
+from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.two_level import TwoLevelPosterior
 from dts_gym.unplayed import allowed_scores
 
 
-class EpsilonGreedy(Agent):
+class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
     """Plays uniformly with probability ``epsilon``, else greedily on ridge regression's means.
 
     Parameters
@@ -51,29 +51,16 @@ class EpsilonGreedy(Agent):
         uniform = _uniform(self.problem.num_actions, rows, rng, mask)
         return np.where(explore, uniform, self._posterior.greedy(contexts, mask))
 
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.greedy(contexts)
+    @property
+    def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
+        # Ridge regression takes rewards for linear, whatever they are.
+        return self._posterior, GaussianReward(), 1.0
 
-    def _learn(self, context: Array, action: int, reward: float) -> None:
-        self._posterior.update(context, action, reward)
-
-    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
-        if isinstance(self._posterior, BatchPosterior):
-            self._posterior.update_all(contexts, actions, rewards)
-        else:
-            super()._learn_all(contexts, actions, rewards)
-
-    def _forget(self) -> None:
+    def _make_posterior(self) -> ConfidencePosterior:
         # The means of ridge regression: with the noise scale that the rewards have, 1 where they are not Gaussian.
         model = self.reward_model
         noise_std = model.noise_std if isinstance(model, GaussianReward) else 1.0
-        self._posterior = posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, noise_std))
-
-    def _state(self) -> Mapping[str, Array | IntArray]:
-        return self._posterior.state()
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self._posterior.restore(dict(state))
+        return posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, noise_std))
 
 
 class Random(Agent):

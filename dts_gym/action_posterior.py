@@ -15,6 +15,7 @@ from scipy.special import ndtri_exp
 
 from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.evidence import ActionTable
+from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.unplayed import AllowedActions, UnplayedActions, split_mask
 
 # Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first, also
@@ -67,6 +68,10 @@ class ActionPosterior(ABC):
     @abstractmethod
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `_shared_state` gave; the table is restored already."""
+
+    def _shared_sample(self, scale: float) -> tuple[Array, Array] | None:
+        """Draws of ``m`` by a rule that is fixed: weights (C,), values (C, d); None where `_shared_moments` say all."""
+        return None
 
     def _mean_rows(self, like: Array, scale: float) -> Array | None:
         """Posterior mean of ``m``, as many rows as ``like``; None where nothing is shared."""
@@ -263,6 +268,36 @@ class ActionPosterior(ABC):
         """
         x = context @ self.table.basis
         return np.vstack([x - self.table.gamma @ self.table.product_query(x * self.table.reached), x])
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d).
+
+        Normal, or a mixture over the draws of the shared part where it has no closed form. O(P d^2) a context, and O(C
+        P d) with C draws.
+        """
+        sample = self._shared_sample(scale)
+        center, root = self._shared_moments(scale) if sample is None else (sample[0] @ sample[1], sample[1].T)
+        mean, variance, mean0, variance0 = self._score_moments(
+            contexts, np.broadcast_to(center, contexts.shape) if root.size else None
+        )
+        own = contexts @ self._center
+        means = np.column_stack([mean.T, mean0]) + own[:, None]  # (n, P + 1)
+        variances = scale**2 * np.column_stack([variance.T, variance0])
+        weights, shifts = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
+        if root.size:
+            responses = np.stack([self._responses(x) for x in contexts])  # (n, P + 1, d)
+            if sample is None:
+                variances = variances + ((responses @ root) ** 2).sum(axis=-1)
+            else:
+                weights, off = sample[0][:, None, None], sample[1] - center
+                shifts = (responses @ off.T).transpose(2, 0, 1)  # (C, n, P + 1)
+        every = means + shifts
+        return ActionLaws(
+            self.num_actions,
+            self.table.actions,
+            NormalLaws(weights, every[..., :-1], variances[None, :, :-1]),
+            NormalLaws(weights[..., 0], every[..., -1], variances[None, :, -1]),
+        )
 
     def _upper_confidence_pruned(
         self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None

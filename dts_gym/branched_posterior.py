@@ -17,6 +17,7 @@ from dts_gym.cavity import parameter_law
 from dts_gym.chain_posterior import Surrogate
 from dts_gym.evidence import ActionTable
 from dts_gym.glm_table import Mode
+from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.messages import Evidence
 from dts_gym.particles import Particles, default_defensive, pick, resample, sample_actions, sample_shared
 from dts_gym.priors import Prior
@@ -116,6 +117,7 @@ class BranchedPosterior:
         self._left: IntArray = np.empty(0, dtype=np.int64)  # members of each cloud that are not used up
         self._cloud_scale = 1.0
         self._known: dict[float, tuple[Array, Array, Array, Array]] = {}
+        self._sample: tuple[float, Array, Array, Array] | None = None  # scale, and what `_fixed_draws` gave
         self._prior_moments: tuple[Array, Array] | None = None
 
     @property
@@ -145,7 +147,7 @@ class BranchedPosterior:
         slot = self.table.slots[action]
         self._counts[slot] += 1
         self._left[slot] = 0
-        self._known = {}
+        self._known, self._sample = {}, None
         if self._own_tangents:
             self._searches[slot].search(self.table.messages(slot), self._counts[slot])
         elif self._surrogate == "jacobian":
@@ -338,18 +340,17 @@ class BranchedPosterior:
         u = (context @ self.table.basis) * self.table.reached
         return float(np.sqrt(u @ u))
 
-    def _responses(self, context: Array) -> tuple[Array, Array]:
-        """How ``x' theta`` follows ``f_1``: (P, d) in the table's coordinates, and ``Gamma u`` (P, d)."""
+    def _responses(self, context: Array) -> Array:
+        """How the played actions' ``x' theta`` follow ``f_1``, (P, d) in the table's coordinates."""
         x = context @ self.table.basis
-        through = self.table.gamma @ self.table.product_query(x * self.table.reached)
-        return x - through, through
+        return np.asarray(x - self.table.gamma @ self.table.product_query(x * self.table.reached))
 
     def _score_moments(self, context: Array, values: Array) -> tuple[Array, Array]:
         """Mean and variance (at exploration 1) of the played actions' ``x' theta`` given their ``f_1``: (P,), (P,)."""
-        response, through = self._responses(context)
+        response = self._responses(context)
         u = (context @ self.table.basis) * self.table.reached
         mean = np.einsum("pd,pd->p", response, values @ self.table.inverse.T) + self.table.beta @ u
-        return mean, np.maximum(u @ u - through @ u, 0.0)
+        return mean, np.maximum(response @ u, 0.0)
 
     def upper_confidence(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
@@ -360,7 +361,7 @@ class BranchedPosterior:
         unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         values, covs, value0, cov0 = self._value_moments(scale)
         mean, variance = self._score_moments(contexts, values)
-        response = self._responses(contexts)[0] @ self.table.inverse  # (P, d), on the parameters' f_1
+        response = self._responses(contexts) @ self.table.inverse  # (P, d), on the parameters' f_1
         spread = np.einsum("pd,pde,pe->p", response, covs, response)
         bounds = mean + np.sqrt(scale**2 * variance + spread.clip(0.0))
         bounds[banned] = -np.inf
@@ -393,8 +394,19 @@ class BranchedPosterior:
 
         Monte Carlo averages by a rule that is fixed, so that they depend on the data alone.
         """
-        if scale in self._known:
-            return self._known[scale]
+        if scale not in self._known:
+            values, weights, value0 = self._fixed_draws(scale)
+            mean = np.einsum("npk,npkd->pd", weights, values)
+            off = values - mean[:, None]
+            cov = np.einsum("npk,npkd,npke->pde", weights, off, off, optimize=True)
+            self._known[scale] = mean, cov, value0.mean(axis=0), np.atleast_2d(np.cov(value0.T, bias=True))
+        return self._known[scale]
+
+    def _fixed_draws(self, scale: float) -> tuple[Array, Array, Array]:
+        """Draws of the played actions' ``f_1``, (n, P, k, d), their weights (n, P, k), and an unplayed one's, (., d).
+
+        By a rule that is fixed.
+        """
         rng, d = np.random.default_rng(_FIXED_SEED), self.table.dim
         played = range(len(self.table))
         values, weights = np.empty((1, 0, 1, d)), np.empty((1, 0, 1))  # of draws, actions, particles
@@ -410,11 +422,29 @@ class BranchedPosterior:
             if played:
                 own = self._own_filters(played, parents, rng, scale, num_particles=_OWN_PARTICLES)
                 values, weights = own.value, np.exp(own.log_weights) / len(parents)
-        mean = np.einsum("npk,npkd->pd", weights, values)
-        off = values - mean[:, None]
-        cov = np.einsum("npk,npkd,npke->pde", weights, off, off, optimize=True)
-        self._known[scale] = mean, cov, value0.mean(axis=0), np.atleast_2d(np.cov(value0.T, bias=True))
-        return self._known[scale]
+        return values, weights, value0
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures over the draws that `moments` averages.
+
+        The draws are kept until the next reward, 512 or more of a played action. O(512 P d) a context.
+        """
+        if self._sample is None or self._sample[0] != scale:
+            self._sample = scale, *self._fixed_draws(scale)
+        _, values, weights, value0 = self._sample
+        n, P, k, d = values.shape
+        means, variances = np.empty((n * k, len(contexts), P)), np.empty((1, len(contexts), P))
+        for i, x in enumerate(contexts):
+            base, variance = self._score_moments(x, np.zeros((P, d)))
+            response = self._responses(x) @ self.table.inverse
+            shifts = np.einsum("npkd,pd->nkp", values, response).reshape(n * k, P)
+            means[:, i], variances[0, i] = base + shifts, scale**2 * variance
+        shares = weights.transpose(0, 2, 1).reshape(n * k, 1, P)
+        own_std = np.array([self._own_std(x) for x in contexts])
+        other = NormalLaws(
+            np.full((len(value0), 1), 1.0 / len(value0)), value0 @ contexts.T, (scale * own_std)[None] ** 2
+        )
+        return ActionLaws(self.num_actions, self.table.actions, NormalLaws(shares, means, variances), other)
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d): for small K."""
@@ -505,4 +535,4 @@ class BranchedPosterior:
                 AffineMap(np.array(state[f"weight.{ell}"], float), np.array(state[f"offset.{ell}"], float))
                 for ell in levels
             ]
-        self._known = {}
+        self._known, self._sample = {}, None

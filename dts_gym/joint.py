@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dts_gym.arrays import Array, BoolArray, IntArray, factor
+from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.messages import learn
 from dts_gym.priors import LinearDiffusionPrior
 from dts_gym.unplayed import allowed_scores
@@ -62,6 +63,13 @@ class JointPosterior:
         reach = contexts @ self._root.reshape(self.num_actions, self.dim, -1)  # (K, n)
         bounds = self._means(contexts) + scale * np.sqrt((reach * reach).sum(axis=-1))
         return np.asarray(rng.choice(np.flatnonzero(_tied(bounds, mask))))
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d): normal. O(K d n) a context."""
+        reach = np.stack([x @ self._root.reshape(self.num_actions, self.dim, -1) for x in contexts])
+        variances = scale**2 * (reach * reach).sum(axis=-1)
+        own = NormalLaws(np.ones((1, 1, 1)), self._means(contexts)[None], variances[None])
+        return ActionLaws(self.num_actions, np.arange(self.num_actions), own, None)
 
     def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
         """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""

@@ -17,6 +17,7 @@ from dts_gym.arrays import Array, BoolArray, IntArray, factor, integer
 from dts_gym.evidence import ActionTable
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.glm_table import Mode
+from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.priors import Prior
 from dts_gym.reward_evidence import RewardEvidence
 from dts_gym.rewards import RewardModel
@@ -105,6 +106,7 @@ class LaplacePosterior:
         self._maps = np.empty((0, prior.depth + 1, 2 * d, d))
         self._shifts = np.empty((0, prior.depth + 1, d))
         self._known: dict[float, tuple[Array, Array, Array, Array]] = {}
+        self._sample: tuple[float, Array, Array] | None = None  # scale, draws of the played actions and of ``f_1``
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
@@ -115,7 +117,7 @@ class LaplacePosterior:
             self._maps = np.concatenate([self._maps, np.empty((1, *self._maps.shape[1:]))])
             self._shifts = np.concatenate([self._shifts, np.empty((1, *self._shifts.shape[1:]))])
         self._follow(self.table.slots[action])
-        self._known = {}
+        self._known, self._sample = {}, None
 
     def _marginal(self) -> tuple[Array, Array]:
         """Mean and covariance of an action's parameters under the prior."""
@@ -207,11 +209,28 @@ class LaplacePosterior:
             chosen = np.where(score0 == best, np.minimum(chosen, lowest), np.where(score0 > best, lowest, chosen))
         return np.asarray(chosen)
 
+    def _fixed_draws(self, scale: float) -> tuple[Array, Array]:
+        """`_draws` by a rule that is fixed."""
+        return self._draws(_MOMENT_DRAWS, 4 * _MOMENT_DRAWS, np.random.default_rng(_FIXED_SEED), scale)
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d), by Monte Carlo: draws, an unplayed action's with noise.
+
+        The draws are kept until the next reward, 512 a played action.
+        """
+        if self._sample is None or self._sample[0] != scale:
+            self._sample = scale, *self._fixed_draws(scale)
+        _, played, others = self._sample
+        means = (played @ contexts.T).transpose(1, 2, 0)  # (C, n, P)
+        own = NormalLaws(np.full((len(means), 1, 1), 1.0 / len(means)), means, np.zeros((1, 1, 1)))
+        noise = scale**2 * ((contexts @ self._roots[0]) ** 2).sum(axis=1)
+        other = NormalLaws(np.full((len(others), 1), 1.0 / len(others)), others @ contexts.T, noise[None])
+        return ActionLaws(self.num_actions, self.table.actions, own, other)
+
     def _value_moments(self, scale: float) -> tuple[Array, Array, Array, Array]:
         """Mean (P, d) and covariance (P, d, d) of the played actions' parameters; (d,) and (d, d) of another's."""
         if scale not in self._known:
-            rng = np.random.default_rng(_FIXED_SEED)
-            played, others = self._draws(_MOMENT_DRAWS, 4 * _MOMENT_DRAWS, rng, scale)
+            played, others = self._fixed_draws(scale)
             mean = played.mean(axis=1)
             off, off0 = played - mean[:, None], others - others.mean(axis=0)
             cov0 = off0.T @ off0 / len(off0) + scale**2 * self._prior.covariances[0]
@@ -257,7 +276,7 @@ class LaplacePosterior:
         self.unplayed = UnplayedActions(self.num_actions)
         for action in self.table.actions.tolist():
             self.unplayed.remove(action)
-        self._known = {}
+        self._known, self._sample = {}, None
 
 
 def alpha_bars_of(prior: Prior) -> Array:

@@ -11,6 +11,7 @@ from scipy.special import ndtri_exp
 from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.evidence import ActionTable
 from dts_gym.glm_table import GLMTable, Mode
+from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.mixtures import Mixture
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.unplayed import UnplayedActions, split_mask
@@ -149,6 +150,19 @@ class MixturePosterior:
             lowest = unplayed.lowest(self.tables[0].slots)
             chosen = lowest if score0 > best else min(chosen, lowest) if score0 == best else chosen
         return np.asarray(chosen)
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures of C normal laws. O(C P d^2) a context."""
+        rows = [self._score_moments(x) for x in contexts]
+        # (C, n, P) twice, (C, n) twice
+        mean, variance, mean0, variance0 = (np.stack(part, axis=1) for part in zip(*rows, strict=True))
+        own = NormalLaws(self._weights().T[:, None], mean, scale**2 * variance)
+        return ActionLaws(
+            self.num_actions,
+            self.tables[0].actions,
+            own,
+            NormalLaws(self.prior.weights[:, None], mean0, scale**2 * variance0),
+        )
 
     def _component_moments(self, c: int, slots: IntArray) -> tuple[Array, Array]:
         """Moments of played actions' parameters were they of component ``c``: mean (n, d), a root (n, d, d) of cov."""

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from dts_gym.arrays import Array, BoolArray, IntArray
+from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.unplayed import allowed_scores
 
 
@@ -21,6 +22,9 @@ class Engine(Protocol):
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws, one (1, d) or ``size`` of them (size, 1, d)."""
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta``, contexts (n, d)."""
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (1, d) and covariance (d, d)."""
@@ -76,6 +80,16 @@ class SharedParameterPosterior:
         variance = np.einsum("kd,de,ke->k", contexts, cov, contexts)
         bounds = allowed_scores(contexts @ mean + np.sqrt(variance.clip(0.0)), mask)
         return np.asarray(rng.choice(np.flatnonzero(bounds == bounds.max())))
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``phi(x, a)' theta``, contexts (n, K, d): as the engine's, asked about every row."""
+        n, K, d = contexts.shape
+        engine = self.engine.laws(contexts.reshape(n * K, d), scale)
+        law = engine.own if len(engine.actions) else engine.other
+        assert law is not None
+        parts = np.broadcast_arrays(*(part[..., 0] if part.ndim == 3 else part for part in law))
+        own = NormalLaws(*(np.broadcast_to(part, (len(part), n * K)).reshape(-1, n, K) for part in parts))
+        return ActionLaws(K, np.arange(K), own, None)
 
     def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
         """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
