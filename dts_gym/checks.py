@@ -1,4 +1,4 @@
-"""A conformance suite for agents, the package's and your own: what `check_env` is to environments."""
+"""Conformance suites for agents and priors, the package's and your own: what `check_env` is to environments."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import gymnasium as gym
 import numpy as np
 
+from dts_gym.prior_checks import check_prior
 from dts_gym.registry import make_agent
 from dts_gym.seeding import stream
 
 if TYPE_CHECKING:
     from dts_gym.agents import Agent
+
+__all__ = ["AgentMaker", "check_agent", "check_prior"]
 
 _ROUNDS = 40
 _DRAWS = 2000
@@ -49,7 +52,8 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
     and leave this one alone; a batch has the law of
     a loop (chi-square, a false alarm once in a million); saved and loaded agents continue bit for bit; bad input
     raises ValueError and changes nothing; `predict` and `action_probabilities` never learn nor move `act`; no action is
-    picked that a mask does not allow, and a mask that allows all changes nothing.
+    picked that a mask does not allow, and a mask that allows all changes nothing. Of agents that estimate rewards, that
+    a batch has its rows' estimates, that lower and upper ends are in order, and that asking changes nothing.
 
     Examples
     --------
@@ -69,6 +73,7 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
         _check_predict,
         _check_masks,
         _check_probabilities,
+        _check_estimates,
     ):
         env.reset(seed=0)
         check(maker, env)
@@ -287,3 +292,30 @@ def _check_probabilities(make: AgentMaker, env: Any) -> None:
     for count in (0, 1.5, None):
         _refused(f"action_probabilities with num_draws {count!r}", agent.action_probabilities, contexts, count)
     assert _play(agent, env, seed=5) == _play(twin, env, seed=5), "action_probabilities must neither learn nor move act"
+
+
+def _check_estimates(make: AgentMaker, env: Any) -> None:
+    agent: Any = make(env, seed=13)
+    twin = make(env, seed=13)
+    if not hasattr(agent, "mean_reward"):
+        return
+    _play(agent, env, seed=8)
+    _play(twin, env, seed=8)
+    contexts, K = _contexts(env, 3), env.unwrapped.problem.num_actions
+    for name in ("mean_reward", "marginals", "credible_interval"):
+        ask = getattr(agent, name)
+        batch, rows = np.array(ask(contexts)), np.stack([np.array(ask(x)) for x in contexts], axis=-2)
+        parts = () if name == "mean_reward" else (2,)
+        assert batch.shape == (*parts, 3, K), f"{name} must give shape {(3, K)} for 3 contexts, got {batch.shape}"
+        assert np.isfinite(batch).all(), f"{name} must be finite"
+        assert np.allclose(batch, rows, rtol=1e-9, atol=1e-9), f"{name} of a batch must be that of its rows"
+        _refused(f"{name} of a context that is not finite", ask, np.full_like(contexts[0], np.nan))
+    assert (agent.marginals(contexts)[1] >= 0).all(), "standard deviations must not be negative"
+    lower, upper = agent.credible_interval(contexts, 0.5)
+    outer = agent.credible_interval(contexts, 0.9)
+    assert (lower <= upper).all(), "the ends of credible_interval must be in order"
+    assert (outer[0] <= lower).all(), "a credible interval of higher level must hold one of lower level"
+    assert (upper <= outer[1]).all(), "a credible interval of higher level must hold one of lower level"
+    for level in (0.0, 1.0, "0.9"):
+        _refused(f"credible_interval at level {level!r}", agent.credible_interval, contexts, level)
+    assert _play(agent, env, seed=5) == _play(twin, env, seed=5), "estimates must neither learn nor move act"
