@@ -47,6 +47,7 @@ class Agent(ABC):
     """
 
     reward_model: RewardModel
+    _intercept = False  # whether contexts get a trailing 1
 
     def __init__(self, problem: BanditProblem, *, seed: int | np.random.SeedSequence | None, **settings: Any) -> None:
         self.problem = checked_problem(problem)
@@ -144,6 +145,11 @@ class Agent(ABC):
 
         A batch teaches what its rows teach one by one, in their order, to rounding; where the posterior has a closed
         form for Gaussian rewards (`TwoLevelPosterior`) in one pass of array operations, else in a loop.
+
+        Rewards may come late and rounds may be another policy's: what is learned hangs on the rounds alone, not on what
+        the agent did meanwhile, so a log of past rounds is a warm start. Nor does their order matter, to rounding,
+        where the posterior has a closed form; expansions and tangents are sought when an action is played, so there it
+        does, by little.
 
         Parameters
         ----------
@@ -312,7 +318,7 @@ class Agent(ABC):
             if not np.isfinite(flat).all():
                 raise ValueError(f"context must be finite, got {flat[~np.isfinite(flat)][0]} among its values")
             raise ValueError(f"context must have a finite squared norm, got {np.abs(flat).max()} among its values")
-        return x
+        return np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1) if self._intercept else x
 
     def _is_single(self, contexts: Array) -> bool:
         """Whether checked contexts are one, not a batch."""

@@ -24,6 +24,7 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
     problem, seed : as every agent; the problem's prior is not looked at.
     epsilon : probability of a uniform action, 0..1.
     prior_mean, prior_cov : of every action's parameters, as `LinTS`; zeros and the identity if None.
+    intercept : whether every context gets a trailing 1, as `LinTS`.
 
     Notes
     -----
@@ -38,11 +39,13 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
         epsilon: float = 0.1,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
+        intercept: bool = False,
     ) -> None:
         if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon must be a number in 0..1, got {epsilon!r}")
         self.epsilon = float(epsilon)
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        self._intercept = intercept
         super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:

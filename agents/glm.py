@@ -22,6 +22,7 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
     exploration : scale of the posterior standard deviation; 1 is the Bayesian answer.
     prior_mean : (d,), zeros if None.
     prior_cov : (d, d) PSD, the identity if None.
+    intercept : whether every context gets a trailing 1, as `LinTS`.
     expansion : point at which the evidence is expanded, see `dts_gym.glm_table.GLMTable`.
     """
 
@@ -33,9 +34,11 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         exploration: float = 1.0,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
+        intercept: bool = False,
         expansion: Mode = "map",
     ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        self._intercept = intercept
         self._expansion: Mode = expansion
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=None, expansion=expansion, **given)
 

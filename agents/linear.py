@@ -66,6 +66,8 @@ class LinTS(PosteriorAgent[ConfidencePosterior]):
     problem, seed, exploration, noise_std : as `DiffusionTS`; the problem's own prior is not looked at.
     prior_mean : (d,), zeros if None.
     prior_cov : (d, d) PSD, the identity if None.
+    intercept : whether every context gets a trailing 1: an action's mean reward is then ``x' theta + c``, the prior is
+        of d + 1 numbers, of which ``c`` is the last, and so are `sample_parameters` and `moments`.
 
     Notes
     -----
@@ -83,9 +85,11 @@ class LinTS(PosteriorAgent[ConfidencePosterior]):
         exploration: float = 1.0,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
+        intercept: bool = False,
         noise_std: float | None = None,
     ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        self._intercept = intercept
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **given)
 
     def _make_posterior(self) -> ConfidencePosterior:
@@ -116,9 +120,11 @@ class LinUCB(PosteriorAgent[ConfidencePosterior]):
         exploration: float = 1.0,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
+        intercept: bool = False,
         noise_std: float | None = None,
     ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        self._intercept = intercept
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **given)
 
     def _make_posterior(self) -> ConfidencePosterior:
@@ -157,14 +163,16 @@ class JointTS(PosteriorAgent[JointPosterior]):
 
 
 def independent_prior(
-    problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None
-) -> tuple[TwoLevelPrior, dict[str, Array | None]]:
+    problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None, intercept: bool
+) -> tuple[TwoLevelPrior, dict[str, Array | bool | None]]:
     """The prior of independent actions, and what was given as `Agent` keeps it in files."""
-    d = checked_problem(problem).dim
+    if not isinstance(intercept, bool):
+        raise ValueError(f"intercept must be True or False, got {intercept!r}")
+    d = checked_problem(problem).dim + intercept
     mean = None if prior_mean is None else finite_array("prior_mean", prior_mean, (d,))
     cov = None if prior_cov is None else covariance("prior_cov", prior_cov, d)
     prior = TwoLevelPrior(np.zeros(d) if mean is None else mean, np.zeros((d, d)), np.eye(d) if cov is None else cov)
-    return prior, {"prior_mean": mean, "prior_cov": cov}
+    return prior, {"prior_mean": mean, "prior_cov": cov, "intercept": intercept}
 
 
 def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
