@@ -24,8 +24,8 @@ class NormalLaws(NamedTuple):
     Examples
     --------
     >>> two = NormalLaws(np.array([[0.5], [0.5]]), np.array([[-1.0], [1.0]]), np.ones((2, 1)))
-    >>> two.mean(), two.variance(), two.quantile(0.5).round(12)
-    (array([0.]), array([2.]), array([0.]))
+    >>> two.mean(), two.variance(), two.quantile(0.975).round(6)
+    (array([0.]), array([2.]), array([2.646146]))
     """
 
     weights: Array
