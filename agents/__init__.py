@@ -1,6 +1,6 @@
 """Agents: one ``act`` / ``update`` interface, an agent a class."""
 
-from dts_gym.agents.base import Agent, Posterior, PosteriorAgent
+from dts_gym.agents.base import Agent, ModelAgent, Posterior, PosteriorAgent
 from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
 from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
 from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
@@ -23,6 +23,7 @@ __all__ = [
     "LinUCB",
     "MarginalLinTS",
     "MixTS",
+    "ModelAgent",
     "Oracle",
     "Posterior",
     "PosteriorAgent",

@@ -12,9 +12,11 @@ from typing import Any, Generic, Protocol, Self, TypeVar, final, runtime_checkab
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
+from dts_gym.agents.estimates import Estimates
 from dts_gym.archives import read_archive, write_archive
-from dts_gym.arrays import Array, IntArray, finite_array, integer, integers, positive
+from dts_gym.arrays import Array, BoolArray, IntArray, finite_array, integer, integers, positive
 from dts_gym.evidence import Dtype, checked_dtype
+from dts_gym.laws import ActionLaws
 from dts_gym.problem import BanditProblem, problem_from_state
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.seeding import restore, state_of, stream
@@ -47,6 +49,7 @@ class Agent(ABC):
     """
 
     reward_model: RewardModel
+    _intercept = False  # whether contexts get a trailing 1
 
     def __init__(self, problem: BanditProblem, *, seed: int | np.random.SeedSequence | None, **settings: Any) -> None:
         self.problem = checked_problem(problem)
@@ -60,12 +63,15 @@ class Agent(ABC):
         return cls(env.unwrapped.problem, seed=seed, **settings)
 
     @final
-    def act(self, context: Any) -> int | IntArray:
+    def act(self, context: Any, mask: Any = None) -> int | IntArray:
         """Pick an action for every context.
 
         Parameters
         ----------
         context : (d,), or (n, d) for n contexts of one instance; with shared features (K, d) or (n, K, d).
+        mask : (K,) booleans, the actions that may be picked now, or (n, K), a row for each of n contexts; None allows
+            all. It conditions nothing: the agent picks the best allowed action, by the draw that it would have had of
+            all of them.
 
         Returns
         -------
@@ -75,11 +81,65 @@ class Agent(ABC):
         Raises
         ------
         ValueError
-            If the shape does not fit the problem or a value is not finite.
+            If the shape does not fit the problem, a value is not finite, or a mask allows no action.
+
+        Notes
+        -----
+        A mask costs O(K), a mask for each row a choice for each row.
+
+        Examples
+        --------
+        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
+        >>> agent = make_agent("LinTS", BanditProblem(3, 2, random_linear_prior(2, 1), GaussianReward()), seed=0)
+        >>> agent.act([0.5, 1.0], mask=[False, True, False])
+        1
         """
         x = self._check_context(context)
-        chosen = self._choose(x, self._rngs["act"])
-        return int(chosen) if x.ndim == len(self.problem.context_shape) else chosen
+        chosen = self._choose_allowed(x, self._rngs["act"], self._check_mask(mask, x))
+        return int(chosen) if self._is_single(x) else chosen
+
+    @final
+    def action_probabilities(self, context: Any, num_draws: int = 1000, mask: Any = None) -> Array:
+        """How often `act` would pick each action, by repeated draws: of a policy's log, for off-policy estimates.
+
+        Parameters
+        ----------
+        context, mask : as `act` takes them.
+        num_draws : of each context.
+
+        Returns
+        -------
+        (K,), or (n, K)
+            Shares of the draws: a probability p is off by ``sqrt(p (1 - p) / num_draws)``, and small ones come as 0.
+
+        Raises
+        ------
+        ValueError
+            As `act`, or if ``num_draws`` is no positive integer.
+
+        Notes
+        -----
+        As many choices as draws. They are from the stream of `predict`, which moves on; what `act` does next stays as
+        it is.
+
+        Examples
+        --------
+        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
+        >>> agent = make_agent("LinUCB", BanditProblem(2, 1, random_linear_prior(1, 1), GaussianReward()), seed=0)
+        >>> agent.update([[1.0]] * 2, [0, 1], [2.0, -2.0])
+        >>> agent.action_probabilities([1.0])
+        array([1., 0.])
+        """
+        x = self._check_context(context)
+        allowed = self._check_mask(mask, x)
+        count, K = integer("num_draws", num_draws, 1), self.problem.num_actions
+        single = self._is_single(x)
+        shares = np.empty((1 if single else len(x), K))
+        for i, row in enumerate(x[None] if single else x):
+            one = allowed[i] if allowed is not None and allowed.ndim == 2 else allowed
+            draws = self._choose_allowed(np.broadcast_to(row, (count, *row.shape)), self._rngs["predict-draw"], one)
+            shares[i] = np.bincount(draws, minlength=K) / count
+        return shares[0] if single else shares
 
     @final
     def update(self, context: Any, action: Any, reward: Any) -> None:
@@ -87,6 +147,11 @@ class Agent(ABC):
 
         A batch teaches what its rows teach one by one, in their order, to rounding; where the posterior has a closed
         form for Gaussian rewards (`TwoLevelPosterior`) in one pass of array operations, else in a loop.
+
+        Rewards may come late and rounds may be another policy's: what is learned hangs on the rounds alone, not on what
+        the agent did meanwhile, so a log of past rounds is a warm start. Nor does their order matter, to rounding,
+        where the posterior has a closed form; expansions and tangents are sought when an action is played, so there it
+        does, by little.
 
         Parameters
         ----------
@@ -101,7 +166,7 @@ class Agent(ABC):
             the support of the agent's reward model. The agent is then unchanged.
         """
         x = self._check_context(context)
-        if x.ndim == len(self.problem.context_shape):
+        if self._is_single(x):
             a = integer("action", action, 0, self.problem.num_actions - 1)
             y = self.reward_model.check(_scalar("reward", reward))
             self._learn(x, a, y)
@@ -145,7 +210,7 @@ class Agent(ABC):
         x = self._check_context(observation)
         if deterministic:
             return np.asarray(self._choose_greedily(x, self._rngs["predict-greedy"])), state
-        return np.asarray(self._choose(x, self._rngs["predict-draw"])), state
+        return np.asarray(self._choose(x, self._rngs["predict-draw"], None)), state
 
     @final
     def reset(self, seed: int | np.random.SeedSequence | None = None) -> None:
@@ -255,11 +320,41 @@ class Agent(ABC):
             if not np.isfinite(flat).all():
                 raise ValueError(f"context must be finite, got {flat[~np.isfinite(flat)][0]} among its values")
             raise ValueError(f"context must have a finite squared norm, got {np.abs(flat).max()} among its values")
-        return x
+        return np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1) if self._intercept else x
+
+    def _is_single(self, contexts: Array) -> bool:
+        """Whether checked contexts are one, not a batch."""
+        return contexts.ndim == len(self.problem.context_shape)
+
+    def _check_mask(self, mask: Any, contexts: Array) -> BoolArray | None:
+        """``mask`` for checked contexts; None where it allows all."""
+        if mask is None:
+            return None
+        K = self.problem.num_actions
+        rows = "" if self._is_single(contexts) else f" or ({len(contexts)}, {K})"
+        try:
+            allowed = np.asarray(mask)
+        except ValueError as error:  # rows of different lengths
+            raise ValueError(f"mask must be booleans of shape ({K},){rows}, got {mask!r:.200}") from error
+        if allowed.dtype != np.bool_ or (allowed.shape != (K,) and (not rows or allowed.shape != (len(contexts), K))):
+            raise ValueError(
+                f"mask must be booleans of shape ({K},){rows}, got shape {allowed.shape} of {allowed.dtype}"
+            )
+        if not allowed.any(axis=-1).all():
+            row = f" in row {int(allowed.any(axis=-1).argmin())}" if allowed.ndim == 2 else ""
+            raise ValueError(f"mask must allow an action or more, got none{row}")
+        return None if allowed.all() else allowed
+
+    def _choose_allowed(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        """Actions, () or (n,), for a checked mask, (K,) or a row a context."""
+        if mask is None or mask.ndim == 1:
+            return self._choose(contexts, rng, mask)
+        rows = [self._choose(x, rng, None if one.all() else one) for x, one in zip(contexts, mask, strict=True)]
+        return np.array(rows, dtype=np.int64)
 
     @abstractmethod
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        """Actions, () or (n,), for checked contexts."""
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        """Actions, () or (n,), for checked contexts, among those that ``mask`` (K,) allows; None allows all."""
 
     @abstractmethod
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
@@ -293,11 +388,13 @@ class Posterior(Protocol):
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
 
-    def thompson(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
-        """Best actions under posterior draws."""
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best actions under posterior draws, of those that ``mask`` (K,) allows."""
 
-    def greedy(self, contexts: Array) -> IntArray:
-        """Actions of the largest posterior mean."""
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed actions of the largest posterior mean."""
 
     def sample_parameters(self, rng: np.random.Generator, scale: float, size: int | None = None) -> Array:
         """Posterior draws, one (K, d) or ``size`` of them (size, K, d)."""
@@ -305,8 +402,8 @@ class Posterior(Protocol):
     def moments(self, scale: float) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d)."""
 
-    def marginals(self, context: Array, scale: float) -> tuple[Array, Array]:
-        """Posterior mean and standard deviation of every action's linear predictor, (K,) each, for one context."""
+    def laws(self, contexts: Array, scale: float) -> ActionLaws:
+        """Posterior laws of every action's ``x' theta``, for n contexts."""
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
@@ -326,8 +423,10 @@ class BatchPosterior(Protocol):
 class ConfidencePosterior(Posterior, Protocol):
     """A posterior that also knows how far its means may be off."""
 
-    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
-        """Actions of the largest mean plus ``scale`` standard deviations."""
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Allowed actions of the largest mean plus ``scale`` standard deviations."""
 
 
 P = TypeVar("P", bound=Posterior)
@@ -343,8 +442,39 @@ def posterior_for(problem: BanditProblem, make: Callable[[int], ActionPosterior]
     return SharedParameterPosterior(make(1))
 
 
-class PosteriorAgent(Agent, Generic[P]):
-    """An agent that holds a posterior of all actions' parameters; subclasses say which, and how to choose by it.
+class ModelAgent(Agent, Estimates, Generic[P]):
+    """An agent that learns a posterior of all actions' parameters; subclasses say which, and how to choose by it."""
+
+    _posterior: P
+
+    @abstractmethod
+    def _make_posterior(self) -> P:
+        """The posterior before any data."""
+
+    def _forget(self) -> None:
+        self._posterior = self._make_posterior()
+
+    def _learn(self, context: Array, action: int, reward: float) -> None:
+        self._posterior.update(context, action, reward)
+
+    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        if isinstance(self._posterior, BatchPosterior):
+            self._posterior.update_all(contexts, actions, rewards)
+        else:
+            super()._learn_all(contexts, actions, rewards)
+
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.greedy(contexts)
+
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        return self._posterior.state()
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._posterior.restore(dict(state))
+
+
+class PosteriorAgent(ModelAgent[P]):
+    """An agent with a posterior that it draws from, or takes bounds of, at an exploration scale.
 
     Parameters
     ----------
@@ -398,31 +528,9 @@ class PosteriorAgent(Agent, Generic[P]):
         """
         return self._posterior.moments(self.exploration)
 
-    def marginals(self, context: Any) -> tuple[Array, Array]:
-        """Posterior mean and standard deviation of ``x' theta`` of every action, (K,) each: how wide its draws are.
-
-        Parameters
-        ----------
-        context : one, (d,), or (K, d) with shared features.
-
-        Notes
-        -----
-        As exact as the agent, at its exploration scale. Of rewards that are not Gaussian it is the linear predictor's,
-        not the mean reward's. O(P d^2) with P played actions, and O(K).
-
-        Raises
-        ------
-        ValueError
-            If the shape does not fit the problem or a value is not finite.
-        """
-        x = self._check_context(context)
-        if x.ndim != len(self.problem.context_shape):
-            raise ValueError(f"context must be a single one, {self.problem.context_shape}, got shape {x.shape}")
-        return self._posterior.marginals(x, self.exploration)
-
-    @abstractmethod
-    def _make_posterior(self) -> P:
-        """The posterior before any data."""
+    @property
+    def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
+        return self._posterior, self.reward_model, self.exploration
 
     def _believed_rewards(self) -> RewardModel:
         if self._noise_std is not None:
@@ -433,27 +541,6 @@ class PosteriorAgent(Agent, Generic[P]):
                 f"Gaussian rewards, the problem has {self.problem.reward_model!r}"
             )
         return self.problem.reward_model
-
-    def _forget(self) -> None:
-        self._posterior = self._make_posterior()
-
-    def _learn(self, context: Array, action: int, reward: float) -> None:
-        self._posterior.update(context, action, reward)
-
-    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
-        if isinstance(self._posterior, BatchPosterior):
-            self._posterior.update_all(contexts, actions, rewards)
-        else:
-            super()._learn_all(contexts, actions, rewards)
-
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.greedy(contexts)
-
-    def _state(self) -> Mapping[str, Array | IntArray]:
-        return self._posterior.state()
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self._posterior.restore(dict(state))
 
 
 def checked_problem(value: Any) -> BanditProblem:

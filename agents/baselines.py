@@ -7,15 +7,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from dts_gym.agents.base import Agent, BatchPosterior, posterior_for
+from dts_gym.agents.base import Agent, ConfidencePosterior, ModelAgent, Posterior, posterior_for
 from dts_gym.agents.linear import Seed, independent_prior
-from dts_gym.arrays import Array, IntArray
+from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.problem import BanditInstance, BanditProblem
-from dts_gym.rewards import GaussianReward
+from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.two_level import TwoLevelPosterior
+from dts_gym.unplayed import allowed_scores
 
 
-class EpsilonGreedy(Agent):
+class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
     """Plays uniformly with probability ``epsilon``, else greedily on ridge regression's means.
 
     Parameters
@@ -23,6 +24,7 @@ class EpsilonGreedy(Agent):
     problem, seed : as every agent; the problem's prior is not looked at.
     epsilon : probability of a uniform action, 0..1.
     prior_mean, prior_cov : of every action's parameters, as `LinTS`; zeros and the identity if None.
+    intercept : whether every context gets a trailing 1, as `LinTS`.
 
     Notes
     -----
@@ -37,42 +39,31 @@ class EpsilonGreedy(Agent):
         epsilon: float = 0.1,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
+        intercept: bool = False,
     ) -> None:
         if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon must be a number in 0..1, got {epsilon!r}")
         self.epsilon = float(epsilon)
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        self._intercept = intercept
         super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
         explore = rng.random(rows) < self.epsilon
-        uniform = rng.integers(self.problem.num_actions, size=rows)
-        return np.where(explore, uniform, self._posterior.greedy(contexts))
+        uniform = _uniform(self.problem.num_actions, rows, rng, mask)
+        return np.where(explore, uniform, self._posterior.greedy(contexts, mask))
 
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.greedy(contexts)
+    @property
+    def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
+        # Ridge regression takes rewards for linear, whatever they are.
+        return self._posterior, GaussianReward(), 1.0
 
-    def _learn(self, context: Array, action: int, reward: float) -> None:
-        self._posterior.update(context, action, reward)
-
-    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
-        if isinstance(self._posterior, BatchPosterior):
-            self._posterior.update_all(contexts, actions, rewards)
-        else:
-            super()._learn_all(contexts, actions, rewards)
-
-    def _forget(self) -> None:
+    def _make_posterior(self) -> ConfidencePosterior:
         # The means of ridge regression: with the noise scale that the rewards have, 1 where they are not Gaussian.
         model = self.reward_model
         noise_std = model.noise_std if isinstance(model, GaussianReward) else 1.0
-        self._posterior = posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, noise_std))
-
-    def _state(self) -> Mapping[str, Array | IntArray]:
-        return self._posterior.state()
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self._posterior.restore(dict(state))
+        return posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, noise_std))
 
 
 class Random(Agent):
@@ -81,9 +72,9 @@ class Random(Agent):
     def __init__(self, problem: BanditProblem, *, seed: Seed = None) -> None:
         super().__init__(problem, seed=seed)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
-        return np.asarray(rng.integers(self.problem.num_actions, size=rows))
+        return _uniform(self.problem.num_actions, rows, rng, mask)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
         return np.zeros(contexts.shape[: contexts.ndim - len(self.problem.context_shape)], dtype=np.int64)
@@ -155,14 +146,13 @@ class Oracle(Agent):
             )
         return instance
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._choose_greedily(contexts, rng)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        if contexts.ndim == len(self.problem.context_shape):
+            return np.asarray(allowed_scores(self.instance.linear_predictors(contexts), mask).argmax())
+        return np.array([self._choose(x, rng, mask) for x in contexts], dtype=np.int64)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        instance = self.instance
-        if contexts.ndim == len(self.problem.context_shape):
-            return np.asarray(instance.linear_predictors(contexts).argmax())
-        return np.array([instance.linear_predictors(x).argmax() for x in contexts], dtype=np.int64)
+        return self._choose(contexts, rng, None)
 
     def _learn(self, context: Array, action: int, reward: float) -> None:
         return
@@ -175,3 +165,11 @@ class Oracle(Agent):
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         return
+
+
+def _uniform(num_actions: int, rows: tuple[int, ...], rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+    """Uniform draws of the allowed actions, as many as rows."""
+    if mask is None:
+        return np.asarray(rng.integers(num_actions, size=rows))
+    allowed = np.flatnonzero(mask)
+    return np.asarray(allowed[rng.integers(len(allowed), size=rows)])

@@ -9,7 +9,7 @@ import numpy as np
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, disjoint_dtype, posterior_for
 from dts_gym.agents.linear import Seed, linear_chain
-from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.arrays import Array, BoolArray, IntArray, integer
 from dts_gym.branched_posterior import BranchedPosterior, Pool, checked_pool
 from dts_gym.chain_posterior import ChainPosterior, Surrogate
 from dts_gym.evidence import Dtype
@@ -223,10 +223,10 @@ class DiffusionTS(ChainAgent):
     1
     """
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         if isinstance(self._posterior, BranchedPosterior):  # clouds are used up by `act` alone
-            return self._posterior.thompson(contexts, rng, self.exploration, from_clouds=rng is self._rngs["act"])
-        return self._posterior.thompson(contexts, rng, self.exploration)
+            return self._posterior.thompson(contexts, rng, self.exploration, mask, from_clouds=rng is self._rngs["act"])
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class DiffusionUCB(ChainAgent):
@@ -235,5 +235,5 @@ class DiffusionUCB(ChainAgent):
     Parameters as `ChainAgent`. Cost of a choice: O(P d^2) more than dTS with P played actions.
     """
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.upper_confidence(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)

@@ -6,7 +6,7 @@ import numpy as np
 
 from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, posterior_for
 from dts_gym.agents.linear import Seed, independent_prior
-from dts_gym.arrays import Array, IntArray
+from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
 from dts_gym.problem import BanditProblem
@@ -22,6 +22,7 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
     exploration : scale of the posterior standard deviation; 1 is the Bayesian answer.
     prior_mean : (d,), zeros if None.
     prior_cov : (d, d) PSD, the identity if None.
+    intercept : whether every context gets a trailing 1, as `LinTS`.
     expansion : point at which the evidence is expanded, see `dts_gym.glm_table.GLMTable`.
     """
 
@@ -33,9 +34,11 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         exploration: float = 1.0,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
+        intercept: bool = False,
         expansion: Mode = "map",
     ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        self._intercept = intercept
         self._expansion: Mode = expansion
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=None, expansion=expansion, **given)
 
@@ -54,8 +57,8 @@ class GLMTS(GLMAgent):
     Source: Chapelle and Li, "An Empirical Evaluation of Thompson Sampling" (2011).
     """
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class UCBGLM(GLMAgent):
@@ -66,5 +69,5 @@ class UCBGLM(GLMAgent):
     Source: Li, Lu and Zhou, "Provably Optimal Algorithms for Generalized Linear Contextual Bandits" (2017).
     """
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.upper_confidence(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)

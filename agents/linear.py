@@ -12,7 +12,7 @@ from dts_gym.agents.base import (
     disjoint_problem,
     posterior_for,
 )
-from dts_gym.arrays import Array, IntArray, covariance, finite_array
+from dts_gym.arrays import Array, BoolArray, IntArray, covariance, finite_array
 from dts_gym.evidence import Dtype, checked_dtype
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.joint import JointPosterior
@@ -47,8 +47,8 @@ class HierTS(PosteriorAgent[TwoLevelPosterior]):
         disjoint_problem(type(self).__name__, self.problem)
         return _chain_posterior(self, max(linear_chain(type(self).__name__, self.problem).depth - 1, 0), self._dtype)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
@@ -77,8 +77,8 @@ class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
         fitted = fit_gaussian(prior_draws(prior))
         return TwoLevelPosterior(fitted, self.problem.num_actions, self.noise_std, dtype=self._dtype)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class LinTS(PosteriorAgent[ConfidencePosterior]):
@@ -89,6 +89,8 @@ class LinTS(PosteriorAgent[ConfidencePosterior]):
     problem, seed, exploration, noise_std, dtype : as `DiffusionTS`; the problem's own prior is not looked at.
     prior_mean : (d,), zeros if None.
     prior_cov : (d, d) PSD, the identity if None.
+    intercept : whether every context gets a trailing 1: an action's mean reward is then ``x' theta + c``, the prior is
+        of d + 1 numbers, of which ``c`` is the last, and so are `sample_parameters` and `moments`.
 
     Notes
     -----
@@ -106,10 +108,12 @@ class LinTS(PosteriorAgent[ConfidencePosterior]):
         exploration: float = 1.0,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
+        intercept: bool = False,
         noise_std: float | None = None,
         dtype: Dtype = "float64",
     ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        self._intercept = intercept
         self._dtype = disjoint_dtype(problem, dtype)
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype, **given)
 
@@ -118,8 +122,8 @@ class LinTS(PosteriorAgent[ConfidencePosterior]):
             self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std, dtype=self._dtype)
         )
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class LinUCB(PosteriorAgent[ConfidencePosterior]):
@@ -143,10 +147,12 @@ class LinUCB(PosteriorAgent[ConfidencePosterior]):
         exploration: float = 1.0,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
+        intercept: bool = False,
         noise_std: float | None = None,
         dtype: Dtype = "float64",
     ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov)
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        self._intercept = intercept
         self._dtype = disjoint_dtype(problem, dtype)
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype, **given)
 
@@ -155,8 +161,8 @@ class LinUCB(PosteriorAgent[ConfidencePosterior]):
             self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std, dtype=self._dtype)
         )
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.upper_confidence(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)
 
 
 class JointTS(PosteriorAgent[JointPosterior]):
@@ -183,19 +189,21 @@ class JointTS(PosteriorAgent[JointPosterior]):
     def _make_posterior(self) -> JointPosterior:
         return JointPosterior(self._chain, self.problem.num_actions, self.noise_std)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 def independent_prior(
-    problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None
-) -> tuple[TwoLevelPrior, dict[str, Array | None]]:
+    problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None, intercept: bool
+) -> tuple[TwoLevelPrior, dict[str, Array | bool | None]]:
     """The prior of independent actions, and what was given as `Agent` keeps it in files."""
-    d = checked_problem(problem).dim
+    if not isinstance(intercept, bool):
+        raise ValueError(f"intercept must be True or False, got {intercept!r}")
+    d = checked_problem(problem).dim + intercept
     mean = None if prior_mean is None else finite_array("prior_mean", prior_mean, (d,))
     cov = None if prior_cov is None else covariance("prior_cov", prior_cov, d)
     prior = TwoLevelPrior(np.zeros(d) if mean is None else mean, np.zeros((d, d)), np.eye(d) if cov is None else cov)
-    return prior, {"prior_mean": mean, "prior_cov": cov}
+    return prior, {"prior_mean": mean, "prior_cov": cov, "intercept": intercept}
 
 
 def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:

@@ -11,7 +11,7 @@ import numpy as np
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.base import Posterior, PosteriorAgent, checked_problem, posterior_for
 from dts_gym.agents.linear import Seed
-from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.arrays import Array, BoolArray, IntArray, integer
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
@@ -54,8 +54,8 @@ class PosteriorSampler(PosteriorAgent[Posterior]):
     def _believed_rewards(self) -> RewardModel:
         return self.problem.reward_model if self._noise_std is None else GaussianReward(self._noise_std)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration)
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class TunedTS(PosteriorSampler):

@@ -96,12 +96,14 @@ _HOMES = {
 register_envs()
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"dts_gym.{name}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"dts_gym.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'dts_gym' has no attribute {name!r}")
+if not TYPE_CHECKING:  # to a type checker every unknown name would be there
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return importlib.import_module(f"dts_gym.{name}")
+        if name in _HOMES:
+            return getattr(importlib.import_module(f"dts_gym.{_HOMES[name]}"), name)
+        raise AttributeError(f"module 'dts_gym' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

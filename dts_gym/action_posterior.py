@@ -13,9 +13,10 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import ndtri_exp
 
-from dts_gym.arrays import Array, IntArray
+from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.evidence import ActionTable, Dtype
-from dts_gym.unplayed import UnplayedActions
+from dts_gym.laws import ActionLaws, NormalLaws
+from dts_gym.unplayed import AllowedActions, UnplayedActions, split_mask
 
 # Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first, also
 # for a single context: below, its overhead is more than the reading that it saves.
@@ -38,8 +39,9 @@ class ActionPosterior(ABC):
 
     Notes
     -----
-    ``scale`` below is the exploration scale. Inside, ``m`` is in the table's coordinates. The choice of an action costs
-    one pass over the played actions' packed matrices, and a draw of ``m``.
+    ``scale`` below is the exploration scale, ``mask`` (K,) the actions that may be picked, None for all. Inside, ``m``
+    is in the table's coordinates. The choice of an action costs one pass over the played actions' packed matrices, and
+    a draw of ``m``; O(K) more under a mask.
 
     In float32 the pass reads half the bytes. With ``g = (d (d + 1) / 2 + 3) 2^-24`` a score's mean given ``m`` is off
     by at most ``g |u|'|T||m|`` and its variance by ``g |u|'|T||u|``: as ``|T_ij| <= (T_ii T_jj)^1/2``, little beside
@@ -72,6 +74,10 @@ class ActionPosterior(ABC):
     @abstractmethod
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `_shared_state` gave; the table is restored already."""
+
+    def _shared_sample(self, scale: float) -> tuple[Array, Array] | None:
+        """Draws of ``m`` by a rule that is fixed: weights (C,), values (C, d); None where `_shared_moments` say all."""
+        return None
 
     def _mean_rows(self, like: Array, scale: float) -> Array | None:
         """Posterior mean of ``m``, as many rows as ``like``; None where nothing is shared."""
@@ -111,7 +117,9 @@ class ActionPosterior(ABC):
         np.maximum(variance, 0.0, out=variance)
         return mean, variance, mean0, variance0
 
-    def thompson(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
         """Best action under one posterior draw of all parameters, a draw a context.
 
         Parameters
@@ -119,28 +127,34 @@ class ActionPosterior(ABC):
         contexts : (d,) or (n, d).
         rng : source of the draws.
         scale : exploration scale.
+        mask : (K,) the actions that may be picked, for all contexts; None allows all. It conditions nothing: the draw
+            is of all actions, and the best allowed one is picked.
 
         Returns
         -------
         () or (n,)
         """
         if parts := self._parts(contexts):
-            return np.concatenate([self.thompson(part, rng, scale) for part in parts])
+            return np.concatenate([self.thompson(part, rng, scale, mask) for part in parts])
         contexts = self._in_range(contexts)
         m = self._draw_shared(contexts.shape[:-1], rng, scale)
         if m is None and self._is_pruned(contexts):
-            return self._thompson_pruned(contexts, rng, scale)
+            return self._thompson_pruned(contexts, rng, scale, mask)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         mean, variance, mean0, variance0 = self._score_moments(contexts, m)
         scores = rng.standard_normal(mean.shape)
         scores *= np.sqrt(variance, out=variance)
         if scale != 1.0:
             scores *= scale
         scores += mean
-        return self._pick(scores, self._best_unplayed(mean0, scale * np.sqrt(variance0), rng), rng)
+        scores[banned] = -np.inf
+        return self._pick(scores, self._best_unplayed(mean0, scale * np.sqrt(variance0), unplayed, rng), unplayed, rng)
 
-    def _best_unplayed(self, mean: Array, std: Array, rng: np.random.Generator) -> Array:
+    def _best_unplayed(
+        self, mean: Array, std: Array, unplayed: UnplayedActions | AllowedActions, rng: np.random.Generator
+    ) -> Array:
         """A draw of the best unplayed action's score, a context each; their scores are i.i.d. given the shared part."""
-        remaining = len(self.unplayed)
+        remaining = len(unplayed)
         if not remaining:
             return np.full(mean.shape, -np.inf)
         # The maximum of `remaining` i.i.d. normals, by the quantile of U^(1 / remaining).
@@ -151,22 +165,25 @@ class ActionPosterior(ABC):
         size = len(self.table) * self.table.packed_dim
         return size > (_PRUNED_FROM if contexts.ndim == 1 else 0)
 
-    def _thompson_pruned(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
+    def _thompson_pruned(
+        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None
+    ) -> IntArray:
         """`thompson` where nothing is shared: its law, and for one context its very draws."""
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=1))
         noise = rng.standard_normal((len(u), len(self.table)))
-        top = self._best_unplayed(np.zeros(len(u)), scale * norms, rng)
-        best, rows, slots = self._contenders(u, norms, noise, scale, top)
+        top = self._best_unplayed(np.zeros(len(u)), scale * norms, unplayed, rng)
+        best, rows, slots = self._contenders(u, norms, noise, scale, top, banned)
         chosen = np.zeros(len(u), dtype=np.int64)
         chosen[rows] = self.table.actions[slots]
         beaten = top > best
         if beaten.any():
-            chosen[beaten] = self.unplayed.draw(rng, int(np.count_nonzero(beaten)))
+            chosen[beaten] = unplayed.draw(rng, int(np.count_nonzero(beaten)))
         return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
 
     def _contenders(
-        self, u: Array, norms: Array, noise: Array | float, scale: float, floor: Array
+        self, u: Array, norms: Array, noise: Array | float, scale: float, floor: Array, banned: IntArray
     ) -> tuple[Array, IntArray, IntArray]:
         """The best of ``mean + scale std noise`` over the played actions, where nothing is shared.
 
@@ -180,6 +197,7 @@ class ActionPosterior(ABC):
         norms : (n,), ``|u|``.
         noise : (n, P), or a number for all.
         floor : (n,) scores that others have already.
+        banned : rows of the table that may not be picked; one or more others, or a floor, must be left.
 
         Returns
         -------
@@ -189,6 +207,7 @@ class ActionPosterior(ABC):
         """
         table, P = self.table, len(self.table)
         mean = u @ table.beta.T  # (n, P)
+        mean[:, banned] = -np.inf
         bounds = np.maximum(noise, 0.0) * (scale * norms)[:, None] + mean
         query = np.ascontiguousarray(table.quadratic_query(u).T)  # (n, packed)
 
@@ -226,7 +245,9 @@ class ActionPosterior(ABC):
             return []
         return [contexts[start : start + rows] for start in range(0, len(contexts), rows)]
 
-    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
         """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random.
 
         Takes and returns what `thompson` does. The standard deviation is the marginal one, of the shared part
@@ -235,73 +256,101 @@ class ActionPosterior(ABC):
         root = self._shared_moments(scale)[1]
         if not root.size and self._is_pruned(contexts):
             if parts := self._parts(contexts):
-                return np.concatenate([self.upper_confidence(part, rng, scale) for part in parts])
-            return self._upper_confidence_pruned(contexts, rng, scale)
+                return np.concatenate([self.upper_confidence(part, rng, scale, mask) for part in parts])
+            return self._upper_confidence_pruned(contexts, rng, scale, mask)
         if contexts.ndim == 2:
-            return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
+            return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
         contexts = self._in_range(contexts)
-        mean, std, mean0, std0 = self._marginal_moments(contexts, scale)
-        bounds = mean + std
-        top = mean0 + std0 if len(self.unplayed) else -np.inf
-        best = max(bounds.max(initial=-np.inf), top)
-        tied = self.table.actions[bounds == best]
-        chosen = int(rng.integers(len(tied) + (len(self.unplayed) if top == best else 0)))
-        return np.asarray(tied[chosen] if chosen < len(tied) else self.unplayed.draw_one(rng))
-
-    def _marginal_moments(self, context: Array, scale: float) -> tuple[Array, Array, float, float]:
-        """Posterior mean and standard deviation of ``x' (theta_a - m0)``: of the played actions, (P,), and of others.
-
-        The standard deviation is the marginal one, of the shared part too.
-        """
-        root = self._shared_moments(scale)[1]
-        mean, variance, mean0, variance0 = self._score_moments(context, self._mean_rows(context, scale))
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        mean, variance, mean0, variance0 = self._score_moments(contexts, self._mean_rows(contexts, scale))
         extra = np.zeros(len(mean) + 1)
         if root.size:
-            x = context @ self.table.basis
-            u = x * self.table.reached
-            v = np.vstack([x - u + self.table.products(u), x])  # (P + 1, d)
-            reach = v @ root  # (P + 1, r)
+            reach = self._responses(contexts) @ root  # (P + 1, r)
             extra = (reach * reach).sum(axis=1)
-        std = np.sqrt(scale**2 * variance + extra[:-1])
-        return mean, std, float(mean0), float(np.sqrt(scale**2 * variance0 + extra[-1]))
+        bounds = mean + np.sqrt(scale**2 * variance + extra[:-1])
+        bounds[banned] = -np.inf
+        top = mean0 + np.sqrt(scale**2 * variance0 + extra[-1]) if len(unplayed) else np.asarray(-np.inf)
+        best = max(bounds.max(initial=-np.inf), float(top))
+        tied = self.table.actions[bounds == best]
+        chosen = int(rng.integers(len(tied) + (len(unplayed) if top == best else 0)))
+        return np.asarray(tied[chosen] if chosen < len(tied) else unplayed.draw_one(rng))
 
-    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
-        """Posterior mean and standard deviation of every action's ``x' theta_a``, (K,) each, for a context (d,)."""
-        mean, std, mean0, std0 = self._marginal_moments(context, scale)
-        means, stds = np.full(self.num_actions, mean0), np.full(self.num_actions, std0)
-        means[self.table.actions], stds[self.table.actions] = mean, std
-        return means + context @ self._center, stds
+    def _responses(self, context: Array) -> Array:
+        """How ``x' theta_a`` follows ``m``, in the table's coordinates: of the played actions, then of any other.
 
-    def _upper_confidence_pruned(self, contexts: Array, rng: np.random.Generator, scale: float) -> IntArray:
+        (P + 1, d).
+        """
+        x = context @ self.table.basis
+        u = x * self.table.reached
+        return np.vstack([x - u + self.table.products(u), x])
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d).
+
+        Normal, or a mixture over the draws of the shared part where it has no closed form. O(P d^2) a context, and O(C
+        P d) with C draws.
+        """
+        sample = self._shared_sample(scale)
+        center, root = self._shared_moments(scale) if sample is None else (sample[0] @ sample[1], sample[1].T)
+        mean, variance, mean0, variance0 = self._score_moments(
+            contexts, np.broadcast_to(center, contexts.shape) if root.size else None
+        )
+        own = contexts @ self._center
+        means = np.column_stack([mean.T, mean0]) + own[:, None]  # (n, P + 1)
+        variances = scale**2 * np.column_stack([variance.T, variance0])
+        weights, shifts = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
+        if root.size:
+            responses = np.stack([self._responses(x) for x in contexts])  # (n, P + 1, d)
+            if sample is None:
+                variances = variances + ((responses @ root) ** 2).sum(axis=-1)
+            else:
+                weights, off = sample[0][:, None, None], sample[1] - center
+                shifts = (responses @ off.T).transpose(2, 0, 1)  # (C, n, P + 1)
+        every = means + shifts
+        return ActionLaws(
+            self.num_actions,
+            self.table.actions,
+            NormalLaws(weights, every[..., :-1], variances[None, :, :-1]),
+            NormalLaws(weights[..., 0], every[..., -1], variances[None, :, -1]),
+        )
+
+    def _upper_confidence_pruned(
+        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None
+    ) -> IntArray:
         """`upper_confidence` where nothing is shared."""
         contexts = self._in_range(contexts)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=1))
-        top = scale * norms if len(self.unplayed) else np.full(len(u), -np.inf)
-        best, rows, slots = self._contenders(u, norms, 1.0, scale, top)
+        top = scale * norms if len(unplayed) else np.full(len(u), -np.inf)
+        best, rows, slots = self._contenders(u, norms, 1.0, scale, top, banned)
         ends = np.searchsorted(rows, np.arange(len(u) + 1))
         chosen = np.empty(len(u), dtype=np.int64)
         for i in range(len(u)):
             tied = slots[ends[i] : ends[i + 1]] if best[i] >= top[i] else slots[:0]
-            index = int(rng.integers(len(tied) + (len(self.unplayed) if top[i] >= best[i] else 0)))
-            chosen[i] = self.table.actions[tied[index]] if index < len(tied) else self.unplayed.draw_one(rng)
+            index = int(rng.integers(len(tied) + (len(unplayed) if top[i] >= best[i] else 0)))
+            chosen[i] = self.table.actions[tied[index]] if index < len(tied) else unplayed.draw_one(rng)
         return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
 
-    def greedy(self, contexts: Array) -> IntArray:
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
         """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
         if parts := self._parts(contexts):
-            return np.concatenate([self.greedy(part) for part in parts])
+            return np.concatenate([self.greedy(part, mask) for part in parts])
         contexts = self._in_range(contexts)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         mean, _, mean0, _ = self._score_moments(contexts, self._mean_rows(contexts, 1.0))
+        mean[banned] = -np.inf
         best = mean.max(axis=0, initial=-np.inf)
         numbers = self.table.actions.reshape(-1, *[1] * best.ndim)  # (P,) or (P, 1)
         chosen = np.where(mean == best, numbers, self.num_actions).min(axis=0, initial=self.num_actions)
-        if len(self.unplayed):
-            lowest = self.unplayed.lowest(self.table.slots)
+        if len(unplayed):
+            lowest = unplayed.lowest(self.table.slots)
             chosen = np.where(mean0 == best, np.minimum(chosen, lowest), np.where(mean0 > best, lowest, chosen))
         return np.asarray(chosen)
 
-    def _pick(self, scores: Array, top: Array, rng: np.random.Generator) -> IntArray:
+    def _pick(
+        self, scores: Array, top: Array, unplayed: UnplayedActions | AllowedActions, rng: np.random.Generator
+    ) -> IntArray:
         """The best played action, or where ``top`` beats it an unplayed one."""
         if len(self.table):
             best = scores.argmax(axis=0)
@@ -313,8 +362,8 @@ class ActionPosterior(ABC):
         else:
             actions, beaten = np.zeros(top.shape, dtype=np.int64), np.ones(top.shape, dtype=bool)
         if not beaten.ndim:
-            return np.asarray(self.unplayed.draw_one(rng))
-        actions[beaten] = self.unplayed.draw(rng, int(np.count_nonzero(beaten)))
+            return np.asarray(unplayed.draw_one(rng))
+        actions[beaten] = unplayed.draw(rng, int(np.count_nonzero(beaten)))
         return actions
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:

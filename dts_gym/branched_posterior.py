@@ -12,11 +12,12 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.special import ndtri_exp
 
-from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.arrays import Array, BoolArray, IntArray, integer
 from dts_gym.cavity import parameter_law
 from dts_gym.chain_posterior import Surrogate
 from dts_gym.evidence import ActionTable
 from dts_gym.glm_table import Mode
+from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.messages import Evidence
 from dts_gym.particles import Particles, default_defensive, pick, resample, sample_actions, sample_shared
 from dts_gym.priors import Prior
@@ -32,7 +33,7 @@ from dts_gym.surrogates import (
 )
 from dts_gym.tangent_search import TangentSearch
 from dts_gym.tangents import jacobian_surrogates
-from dts_gym.unplayed import UnplayedActions
+from dts_gym.unplayed import UnplayedActions, split_mask
 
 Pool = Literal["fresh", "kept"]
 
@@ -116,6 +117,7 @@ class BranchedPosterior:
         self._left: IntArray = np.empty(0, dtype=np.int64)  # members of each cloud that are not used up
         self._cloud_scale = 1.0
         self._known: dict[float, tuple[Array, Array, Array, Array]] = {}
+        self._sample: tuple[float, Array, Array, Array] | None = None  # scale, and what `_fixed_draws` gave
         self._prior_moments: tuple[Array, Array] | None = None
 
     @property
@@ -145,7 +147,7 @@ class BranchedPosterior:
         slot = self.table.slots[action]
         self._counts[slot] += 1
         self._left[slot] = 0
-        self._known = {}
+        self._known, self._sample = {}, None
         if self._own_tangents:
             self._searches[slot].search(self.table.messages(slot), self._counts[slot])
         elif self._surrogate == "jacobian":
@@ -300,20 +302,29 @@ class BranchedPosterior:
         return np.take(self._kept[1], range(start, start + size), axis=0, mode="wrap")
 
     def thompson(
-        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, *, from_clouds: bool = False
+        self,
+        contexts: Array,
+        rng: np.random.Generator,
+        scale: float = 1.0,
+        mask: BoolArray | None = None,
+        *,
+        from_clouds: bool = False,
     ) -> IntArray:
-        """Best action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
 
-        ``from_clouds`` draws from the clouds, whose members are then used up; else from filters of this call's own.
+        ``mask`` (K,) allows actions, None all. ``from_clouds`` draws from the clouds, whose members are then used up;
+        else from filters of this call's own.
         """
         if contexts.ndim == 2:
-            rows = [self.thompson(x, rng, scale, from_clouds=from_clouds) for x in contexts]
+            rows = [self.thompson(x, rng, scale, mask, from_clouds=from_clouds) for x in contexts]
             return np.array(rows, dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         values, parent = self._values(rng, scale, from_clouds=from_clouds)
         mean, variance = self._score_moments(contexts, values)
         scores = mean + scale * np.sqrt(variance) * rng.standard_normal(mean.shape)
+        scores[banned] = -np.inf
         best = int(scores.argmax()) if len(scores) else -1
-        remaining = len(self.unplayed)
+        remaining = len(unplayed)
         if remaining:
             size = min(remaining, self.pool_size)
             copies = np.full(size, remaining // size) + (np.arange(size) < remaining % size)
@@ -321,7 +332,7 @@ class BranchedPosterior:
             # The best of each draw's copies, which differ by their own noise.
             top = pool + scale * self._own_std(contexts) * ndtri_exp(rng.standard_exponential(size) / -copies)
             if best < 0 or top.max() > scores[best]:
-                return np.asarray(self.unplayed.draw_one(rng))
+                return np.asarray(unplayed.draw_one(rng))
         return np.asarray(self.table.actions[best])
 
     def _own_std(self, context: Array) -> float:
@@ -342,47 +353,40 @@ class BranchedPosterior:
         mean = np.einsum("pd,pd->p", response, values @ self.table.inverse.T) + self.table.beta @ u
         return mean, np.maximum(response @ u, 0.0)
 
-    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
-        """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Allowed action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
         if contexts.ndim == 2:
-            return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
-        mean, std, mean0, std0 = self._marginal_moments(contexts, scale)
-        bounds = mean + std
-        top = mean0 + std0 if len(self.unplayed) else -np.inf
+            return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        values, covs, value0, cov0 = self._value_moments(scale)
+        mean, variance = self._score_moments(contexts, values)
+        response = self._responses(contexts) @ self.table.inverse  # (P, d), on the parameters' f_1
+        spread = np.einsum("pd,pde,pe->p", response, covs, response)
+        bounds = mean + np.sqrt(scale**2 * variance + spread.clip(0.0))
+        bounds[banned] = -np.inf
+        top = -np.inf
+        if len(unplayed):
+            variance0 = scale**2 * self._own_std(contexts) ** 2 + float(contexts @ cov0 @ contexts)
+            top = float(contexts @ value0) + variance0**0.5
         best = max(float(bounds.max(initial=-np.inf)), top)
         tied = self.table.actions[bounds == best]
-        chosen = int(rng.integers(len(tied) + (len(self.unplayed) if top == best else 0)))
-        return np.asarray(tied[chosen] if chosen < len(tied) else self.unplayed.draw_one(rng))
+        chosen = int(rng.integers(len(tied) + (len(unplayed) if top == best else 0)))
+        return np.asarray(tied[chosen] if chosen < len(tied) else unplayed.draw_one(rng))
 
-    def _marginal_moments(self, context: Array, scale: float) -> tuple[Array, Array, float, float]:
-        """Posterior mean and standard deviation of ``x' theta_a``: of the played actions, (P,), and of others."""
-        values, covs, value0, cov0 = self._value_moments(scale)
-        mean, variance = self._score_moments(context, values)
-        response = self._responses(context) @ self.table.inverse  # (P, d), on the parameters' f_1
-        spread = np.einsum("pd,pde,pe->p", response, covs, response)
-        variance0 = scale**2 * self._own_std(context) ** 2 + float(context @ cov0 @ context)
-        return mean, np.sqrt(scale**2 * variance + spread.clip(0.0)), float(context @ value0), variance0**0.5
-
-    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
-        """Posterior mean and standard deviation of every action's ``x' theta_a``, (K,) each, for a context (d,).
-
-        By Monte Carlo, as `moments`.
-        """
-        mean, std, mean0, std0 = self._marginal_moments(context, scale)
-        means, stds = np.full(self.num_actions, mean0), np.full(self.num_actions, std0)
-        means[self.table.actions], stds[self.table.actions] = mean, std
-        return means, stds
-
-    def greedy(self, contexts: Array) -> IntArray:
-        """Action of the largest posterior mean; of tied actions the lowest-numbered."""
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
         if contexts.ndim == 2:
-            return np.array([self.greedy(x) for x in contexts], dtype=np.int64)
+            return np.array([self.greedy(x, mask) for x in contexts], dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         values, _, value0, _ = self._value_moments(1.0)
         mean = self._score_moments(contexts, values)[0]
+        mean[banned] = -np.inf
         best = mean.max(initial=-np.inf)
         chosen = int(self.table.actions[mean == best].min()) if len(mean) else self.num_actions
-        if len(self.unplayed):
-            mean0, lowest = float(contexts @ value0), self.unplayed.lowest(self.table.slots)
+        if len(unplayed):
+            mean0, lowest = float(contexts @ value0), unplayed.lowest(self.table.slots)
             chosen = lowest if mean0 > best else min(chosen, lowest) if mean0 == best else chosen
         return np.asarray(chosen)
 
@@ -391,8 +395,19 @@ class BranchedPosterior:
 
         Monte Carlo averages by a rule that is fixed, so that they depend on the data alone.
         """
-        if scale in self._known:
-            return self._known[scale]
+        if scale not in self._known:
+            values, weights, value0 = self._fixed_draws(scale)
+            mean = np.einsum("npk,npkd->pd", weights, values)
+            off = values - mean[:, None]
+            cov = np.einsum("npk,npkd,npke->pde", weights, off, off, optimize=True)
+            self._known[scale] = mean, cov, value0.mean(axis=0), np.atleast_2d(np.cov(value0.T, bias=True))
+        return self._known[scale]
+
+    def _fixed_draws(self, scale: float) -> tuple[Array, Array, Array]:
+        """Draws of the played actions' ``f_1``, (n, P, k, d), their weights (n, P, k), and an unplayed one's, (., d).
+
+        By a rule that is fixed.
+        """
         rng, d = np.random.default_rng(_FIXED_SEED), self.table.dim
         played = range(len(self.table))
         values, weights = np.empty((1, 0, 1, d)), np.empty((1, 0, 1))  # of draws, actions, particles
@@ -408,11 +423,29 @@ class BranchedPosterior:
             if played:
                 own = self._own_filters(played, parents, rng, scale, num_particles=_OWN_PARTICLES)
                 values, weights = own.value, np.exp(own.log_weights) / len(parents)
-        mean = np.einsum("npk,npkd->pd", weights, values)
-        off = values - mean[:, None]
-        cov = np.einsum("npk,npkd,npke->pde", weights, off, off, optimize=True)
-        self._known[scale] = mean, cov, value0.mean(axis=0), np.atleast_2d(np.cov(value0.T, bias=True))
-        return self._known[scale]
+        return values, weights, value0
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures over the draws that `moments` averages.
+
+        The draws are kept until the next reward, 512 or more of a played action. O(512 P d) a context.
+        """
+        if self._sample is None or self._sample[0] != scale:
+            self._sample = scale, *self._fixed_draws(scale)
+        _, values, weights, value0 = self._sample
+        n, P, k, d = values.shape
+        means, variances = np.empty((n * k, len(contexts), P)), np.empty((1, len(contexts), P))
+        for i, x in enumerate(contexts):
+            base, variance = self._score_moments(x, np.zeros((P, d)))
+            response = self._responses(x) @ self.table.inverse
+            shifts = np.einsum("npkd,pd->nkp", values, response).reshape(n * k, P)
+            means[:, i], variances[0, i] = base + shifts, scale**2 * variance
+        shares = weights.transpose(0, 2, 1).reshape(n * k, 1, P)
+        own_std = np.array([self._own_std(x) for x in contexts])
+        other = NormalLaws(
+            np.full((len(value0), 1), 1.0 / len(value0)), value0 @ contexts.T, (scale * own_std)[None] ** 2
+        )
+        return ActionLaws(self.num_actions, self.table.actions, NormalLaws(shares, means, variances), other)
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d): for small K."""
@@ -503,4 +536,4 @@ class BranchedPosterior:
                 AffineMap(np.array(state[f"weight.{ell}"], float), np.array(state[f"offset.{ell}"], float))
                 for ell in levels
             ]
-        self._known = {}
+        self._known, self._sample = {}, None

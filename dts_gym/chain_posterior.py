@@ -74,7 +74,7 @@ class ChainPosterior(ActionPosterior):
         self._search = TangentSearch(self._chain, statistical, (seed,)) if surrogate == "jacobian" else None
         self._message = Evidence(np.zeros((d, d)), np.zeros(d))  # on f_1(psi_1), in the parameters' coordinates
         self._changes = 0
-        self._known_moments: dict[float, tuple[Array, Array]] = {}
+        self._known: dict[float, tuple[Array, Array]] = {}  # of each scale, the shared part's sample
         self.effective_sample_size = 1.0
         self._follow()
 
@@ -99,7 +99,7 @@ class ChainPosterior(ActionPosterior):
 
     def _follow(self) -> None:
         """Bring the tangents up with the evidence: here, not when asked, so that asking changes nothing."""
-        self._known_moments = {}
+        self._known = {}
         if self._search is not None:
             self._search.search(self._message, self._changes)
 
@@ -120,15 +120,18 @@ class ChainPosterior(ActionPosterior):
         drawn = pick(self._filtered(size, rng, scale), rng) if size else np.empty((0, len(self._center)))
         return np.asarray((drawn @ self.table.inverse.T).reshape(*lead, len(self._center)))
 
-    def _shared_moments(self, scale: float) -> tuple[Array, Array]:
-        if scale not in self._known_moments:
+    def _shared_sample(self, scale: float) -> tuple[Array, Array]:
+        if scale not in self._known:
             size = max(1, _MOMENT_DRAWS // self.num_particles)
             particles = self._filtered(size, np.random.default_rng(_FIXED_SEED), scale)
             weights = np.exp(particles.log_weights).ravel() / size
-            values = particles.value.reshape(-1, len(self._center)) @ self.table.inverse.T
-            mean = weights @ values
-            self._known_moments[scale] = mean, (np.sqrt(weights)[:, None] * (values - mean)).T
-        return self._known_moments[scale]
+            self._known[scale] = weights, particles.value.reshape(-1, len(self._center)) @ self.table.inverse.T
+        return self._known[scale]
+
+    def _shared_moments(self, scale: float) -> tuple[Array, Array]:
+        weights, values = self._shared_sample(scale)
+        mean = weights @ values
+        return mean, (np.sqrt(weights)[:, None] * (values - mean)).T
 
     def _shared_state(self) -> Mapping[str, Array | IntArray]:
         state: dict[str, Array | IntArray] = {
@@ -148,4 +151,4 @@ class ChainPosterior(ActionPosterior):
         self.effective_sample_size = float(state["effective_sample_size"][0])
         if self._search is not None:
             self._search.restore({k.removeprefix("search."): v for k, v in state.items() if k.startswith("search.")})
-        self._known_moments = {}
+        self._known = {}

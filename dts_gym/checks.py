@@ -1,4 +1,4 @@
-"""A conformance suite for agents, the package's and your own: what `check_env` is to environments."""
+"""Conformance suites for agents and priors, the package's and your own: what `check_env` is to environments."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import gymnasium as gym
 import numpy as np
 
+from dts_gym.prior_checks import check_prior
 from dts_gym.registry import make_agent
 from dts_gym.seeding import stream
 
 if TYPE_CHECKING:
     from dts_gym.agents import Agent
+
+__all__ = ["AgentMaker", "check_agent", "check_prior"]
 
 _ROUNDS = 40
 _DRAWS = 2000
@@ -48,7 +51,9 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
     Checked: shapes and types of actions; the same seed, the same actions; `reset` starts anew; spawned agents are fresh
     and leave this one alone; a batch has the law of
     a loop (chi-square, a false alarm once in a million); saved and loaded agents continue bit for bit; bad input
-    raises ValueError and changes nothing; `predict` never learns nor moves `act`.
+    raises ValueError and changes nothing; `predict` and `action_probabilities` never learn nor move `act`; no action is
+    picked that a mask does not allow, and a mask that allows all changes nothing. Of agents that estimate rewards, that
+    a batch has its rows' estimates, that lower and upper ends are in order, and that asking changes nothing.
 
     Examples
     --------
@@ -66,6 +71,9 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
         _check_files,
         _check_refusals,
         _check_predict,
+        _check_masks,
+        _check_probabilities,
+        _check_estimates,
     ):
         env.reset(seed=0)
         check(maker, env)
@@ -79,7 +87,8 @@ def _maker(make: str | type[Agent] | AgentMaker) -> AgentMaker:
 
 
 def _check_names(agent: Any) -> None:
-    for name in ("act", "update", "predict", "reset", "spawn", "save", "load", "num_updates", "problem"):
+    methods = ("act", "update", "predict", "action_probabilities", "reset", "spawn", "save", "load")
+    for name in (*methods, "num_updates", "problem"):
         assert hasattr(agent, name), (
             f"an agent must have {name!r} (dts_gym.agents.Agent gives it), {agent!r:.100} has not"
         )
@@ -239,3 +248,74 @@ def _check_predict(make: AgentMaker, env: Any) -> None:
     assert again[0] == again[1], "predict(deterministic=True) must give the same actions again"
     assert agent.num_updates == twin.num_updates, "predict must not count as an update"
     assert _play(agent, env, seed=5) == _play(twin, env, seed=5), "predict must neither learn nor move act"
+
+
+def _check_masks(make: AgentMaker, env: Any) -> None:
+    agent, twin = make(env, seed=11), make(env, seed=11)
+    _play(agent, env, seed=6, rounds=5)
+    _play(twin, env, seed=6, rounds=5)
+    n, K = 30, env.unwrapped.problem.num_actions
+    contexts = _contexts(env, n)
+    every = np.ones((n, K), dtype=bool)
+    plain = [twin.act(context) for context in contexts]
+    assert [agent.act(x, every[0]) for x in contexts] == plain, "a mask that allows all must change nothing"
+    some = stream(1, "check").random((n, K)) < 0.3
+    some[np.arange(n), np.arange(n) % K] = True
+    actions = agent.act(contexts, some)
+    assert some[np.arange(n), actions].all(), "act must pick actions that the row's mask allows"
+    assert some[0, agent.act(contexts, some[0])].all(), "act must pick actions that the one mask of a batch allows"
+    for a in range(K):
+        only = np.arange(K) == a
+        assert agent.act(contexts[0], only) == a, "act must pick the only action that a mask allows"
+    for mask in (~every[0], every[0, 1:], every[:1], np.ones(K), "all", [True, [False]]):
+        _refused(f"act with the mask {mask!r:.60}", agent.act, contexts[0], mask)
+    holed = every.copy()
+    holed[1] = False
+    for mask in (holed, every[1:], every[None]):
+        _refused(f"act with the masks {mask!r:.60}", agent.act, contexts, mask)
+
+
+def _check_probabilities(make: AgentMaker, env: Any) -> None:
+    agent, twin = make(env, seed=12), make(env, seed=12)
+    _play(agent, env, seed=7)
+    _play(twin, env, seed=7)
+    contexts, K = _contexts(env, 3), env.unwrapped.problem.num_actions
+    mask = np.arange(K) % 2 == 0
+    for asked, shape in ((contexts, (3, K)), (contexts[0], (K,))):
+        for given in (None, mask):
+            shares = agent.action_probabilities(asked, 20, given)
+            assert shares.shape == shape, f"action_probabilities must give shape {shape}, got {shares.shape}"
+            assert np.allclose(shares.sum(axis=-1), 1.0), "action_probabilities must sum to one"
+            assert given is None or not shares[..., ~mask].any(), (
+                "an action that is not allowed must have probability 0"
+            )
+    for count in (0, 1.5, None):
+        _refused(f"action_probabilities with num_draws {count!r}", agent.action_probabilities, contexts, count)
+    assert _play(agent, env, seed=5) == _play(twin, env, seed=5), "action_probabilities must neither learn nor move act"
+
+
+def _check_estimates(make: AgentMaker, env: Any) -> None:
+    agent: Any = make(env, seed=13)
+    twin = make(env, seed=13)
+    if not hasattr(agent, "mean_reward"):
+        return
+    _play(agent, env, seed=8)
+    _play(twin, env, seed=8)
+    contexts, K = _contexts(env, 3), env.unwrapped.problem.num_actions
+    for name in ("mean_reward", "marginals", "credible_interval"):
+        ask = getattr(agent, name)
+        batch, rows = np.array(ask(contexts)), np.stack([np.array(ask(x)) for x in contexts], axis=-2)
+        parts = () if name == "mean_reward" else (2,)
+        assert batch.shape == (*parts, 3, K), f"{name} must give shape {(3, K)} for 3 contexts, got {batch.shape}"
+        assert np.isfinite(batch).all(), f"{name} must be finite"
+        assert np.allclose(batch, rows, rtol=1e-9, atol=1e-9), f"{name} of a batch must be that of its rows"
+        _refused(f"{name} of a context that is not finite", ask, np.full_like(contexts[0], np.nan))
+    assert (agent.marginals(contexts)[1] >= 0).all(), "standard deviations must not be negative"
+    lower, upper = agent.credible_interval(contexts, 0.5)
+    outer = agent.credible_interval(contexts, 0.9)
+    assert (lower <= upper).all(), "the ends of credible_interval must be in order"
+    assert (outer[0] <= lower).all(), "a credible interval of higher level must hold one of lower level"
+    assert (upper <= outer[1]).all(), "a credible interval of higher level must hold one of lower level"
+    for level in (0.0, 1.0, "0.9"):
+        _refused(f"credible_interval at level {level!r}", agent.credible_interval, contexts, level)
+    assert _play(agent, env, seed=5) == _play(twin, env, seed=5), "estimates must neither learn nor move act"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dts_gym.arrays import Array, IntArray, factor
+from dts_gym.arrays import Array, BoolArray, IntArray, factor
+from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.messages import learn
 from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.unplayed import allowed_scores
 
 
 class JointPosterior:
@@ -42,27 +43,37 @@ class JointPosterior:
         residual = reward - float(context @ self._mean[block])
         learn(self._mean, self._root, context @ self._root[block], residual, self.noise_std**2)
 
-    def thompson(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
-        """Best action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,)."""
-        if contexts.ndim == 1:
-            return np.asarray((self.sample_parameters(rng, scale) @ contexts).argmax())
-        return np.array([(self.sample_parameters(rng, scale) @ x).argmax() for x in contexts], dtype=np.int64)
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
 
-    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
-        """Action of the largest mean plus ``scale`` standard deviations; ties at random. Shapes as `thompson`."""
+        ``mask`` (K,) allows actions, None all.
+        """
         if contexts.ndim == 2:
-            return np.array([self.upper_confidence(x, rng, scale) for x in contexts], dtype=np.int64)
-        mean, std = self.marginals(contexts, scale)
-        return np.asarray(rng.choice(np.flatnonzero(_tied(mean + std))))
+            return np.array([self.thompson(x, rng, scale, mask) for x in contexts], dtype=np.int64)
+        return np.asarray(allowed_scores(self.sample_parameters(rng, scale) @ contexts, mask).argmax())
 
-    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
-        """Posterior mean and standard deviation of every action's ``x' theta_a``, (K,) each, for a context (d,)."""
-        reach = context @ self._root.reshape(self.num_actions, self.dim, -1)  # (K, n)
-        return self._means(context), scale * np.sqrt((reach * reach).sum(axis=-1))
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Allowed action of the largest mean plus ``scale`` standard deviations; ties at random. As `thompson`."""
+        if contexts.ndim == 2:
+            return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
+        reach = contexts @ self._root.reshape(self.num_actions, self.dim, -1)  # (K, n)
+        bounds = self._means(contexts) + scale * np.sqrt((reach * reach).sum(axis=-1))
+        return np.asarray(rng.choice(np.flatnonzero(_tied(bounds, mask))))
 
-    def greedy(self, contexts: Array) -> IntArray:
-        """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
-        return np.asarray(_tied(self._means(contexts)).argmax(axis=-1))
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d): normal. O(K d n) a context."""
+        reach = np.stack([x @ self._root.reshape(self.num_actions, self.dim, -1) for x in contexts])
+        variances = scale**2 * (reach * reach).sum(axis=-1)
+        own = NormalLaws(np.ones((1, 1, 1)), self._means(contexts)[None], variances[None])
+        return ActionLaws(self.num_actions, np.arange(self.num_actions), own, None)
+
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
+        return np.asarray(_tied(self._means(contexts), mask).argmax(axis=-1))
 
     def _means(self, contexts: Array) -> Array:
         """``x' E[theta_a]`` of all actions: (K,) or (n, K)."""
@@ -110,7 +121,8 @@ def unrolled(prior: LinearDiffusionPrior, num_actions: int) -> tuple[Array, Arra
     return mean, np.ascontiguousarray(root)
 
 
-def _tied(scores: Array) -> NDArray[np.bool_]:
-    """Which of the scores (..., K) are the largest; what only rounding parts is tied."""
+def _tied(scores: Array, mask: BoolArray | None) -> BoolArray:
+    """Which of the allowed scores (..., K) are the largest; what only rounding parts is tied."""
     rounding = 1e-12 * np.abs(scores).max(axis=-1, keepdims=True)
-    return np.asarray(scores >= scores.max(axis=-1, keepdims=True) - rounding)
+    allowed = allowed_scores(scores, mask)
+    return np.asarray(allowed >= allowed.max(axis=-1, keepdims=True) - rounding)

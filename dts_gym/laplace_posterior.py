@@ -13,14 +13,15 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy.special import ndtri_exp
 
-from dts_gym.arrays import Array, IntArray, factor, integer
+from dts_gym.arrays import Array, BoolArray, IntArray, factor, integer
 from dts_gym.evidence import ActionTable
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.glm_table import Mode
+from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.priors import Prior
 from dts_gym.reward_evidence import RewardEvidence
 from dts_gym.rewards import RewardModel
-from dts_gym.unplayed import UnplayedActions
+from dts_gym.unplayed import UnplayedActions, split_mask
 
 _FIXED_SEED = 20240612
 # Draws of each action that moments are averaged over: greedy play is a function of the data.
@@ -105,6 +106,7 @@ class LaplacePosterior:
         self._maps = np.empty((0, prior.depth + 1, 2 * d, d))
         self._shifts = np.empty((0, prior.depth + 1, d))
         self._known: dict[float, tuple[Array, Array, Array, Array]] = {}
+        self._sample: tuple[float, Array, Array] | None = None  # scale, draws of the played actions and of ``f_1``
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
@@ -115,7 +117,7 @@ class LaplacePosterior:
             self._maps = np.concatenate([self._maps, np.empty((1, *self._maps.shape[1:]))])
             self._shifts = np.concatenate([self._shifts, np.empty((1, *self._shifts.shape[1:]))])
         self._follow(self.table.slots[action])
-        self._known = {}
+        self._known, self._sample = {}, None
 
     def _marginal(self) -> tuple[Array, Array]:
         """Mean and covariance of an action's parameters under the prior."""
@@ -158,19 +160,26 @@ class LaplacePosterior:
                 others = others + scale * rng.standard_normal((num_unplayed, root.shape[1])) @ root.T
         return played, others
 
-    def thompson(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
-        """Best action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,)."""
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+
+        ``mask`` (K,) allows actions, None all.
+        """
         if contexts.ndim == 1:
-            return np.asarray(self.thompson(contexts[None], rng, scale)[0])
-        remaining = len(self.unplayed)
+            return np.asarray(self.thompson(contexts[None], rng, scale, mask)[0])
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        remaining = len(unplayed)
         pool = min(remaining, self.pool_size)
         rows = max(1, _BATCH_CHAINS // (len(self.table) + pool))
         if len(contexts) > rows:
             parts = range(0, len(contexts), rows)
-            return np.concatenate([self.thompson(contexts[i : i + rows], rng, scale) for i in parts])
+            return np.concatenate([self.thompson(contexts[i : i + rows], rng, scale, mask) for i in parts])
         n = len(contexts)
         played, others = self._draws(n, n * pool, rng, scale)
         scores = np.einsum("pnd,nd->np", played, contexts)
+        scores[:, banned] = -np.inf
         actions = np.zeros(n, dtype=np.int64)
         reached = np.full(n, -np.inf)
         if len(self.table):
@@ -183,43 +192,50 @@ class LaplacePosterior:
             top = np.einsum("nud,nd->nu", others.reshape(n, pool, contexts.shape[1]), contexts)
             top = top + own * ndtri_exp(rng.standard_exponential((n, pool)) / -copies)
             beaten = top.max(axis=1) > reached
-            actions[beaten] = self.unplayed.draw(rng, int(np.count_nonzero(beaten)))
+            actions[beaten] = unplayed.draw(rng, int(np.count_nonzero(beaten)))
         return actions
 
-    def greedy(self, contexts: Array) -> IntArray:
-        """Action of the largest posterior mean; of tied actions the lowest-numbered."""
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         mean, _, mean0, _ = self._value_moments(1.0)
         scores, score0 = contexts @ mean.T, contexts @ mean0  # (..., P), (...)
+        scores[..., banned] = -np.inf
         best = scores.max(axis=-1, initial=-np.inf)
         numbers = np.where(scores == best[..., None], self.table.actions, self.num_actions)
         chosen = numbers.min(axis=-1, initial=self.num_actions)
-        if len(self.unplayed):
-            lowest = self.unplayed.lowest(self.table.slots)
+        if len(unplayed):
+            lowest = unplayed.lowest(self.table.slots)
             chosen = np.where(score0 == best, np.minimum(chosen, lowest), np.where(score0 > best, lowest, chosen))
         return np.asarray(chosen)
+
+    def _fixed_draws(self, scale: float) -> tuple[Array, Array]:
+        """`_draws` by a rule that is fixed."""
+        return self._draws(_MOMENT_DRAWS, 4 * _MOMENT_DRAWS, np.random.default_rng(_FIXED_SEED), scale)
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d), by Monte Carlo: draws, an unplayed action's with noise.
+
+        The draws are kept until the next reward, 512 a played action.
+        """
+        if self._sample is None or self._sample[0] != scale:
+            self._sample = scale, *self._fixed_draws(scale)
+        _, played, others = self._sample
+        means = (played @ contexts.T).transpose(1, 2, 0)  # (C, n, P)
+        own = NormalLaws(np.full((len(means), 1, 1), 1.0 / len(means)), means, np.zeros((1, 1, 1)))
+        noise = scale**2 * ((contexts @ self._roots[0]) ** 2).sum(axis=1)
+        other = NormalLaws(np.full((len(others), 1), 1.0 / len(others)), others @ contexts.T, noise[None])
+        return ActionLaws(self.num_actions, self.table.actions, own, other)
 
     def _value_moments(self, scale: float) -> tuple[Array, Array, Array, Array]:
         """Mean (P, d) and covariance (P, d, d) of the played actions' parameters; (d,) and (d, d) of another's."""
         if scale not in self._known:
-            rng = np.random.default_rng(_FIXED_SEED)
-            played, others = self._draws(_MOMENT_DRAWS, 4 * _MOMENT_DRAWS, rng, scale)
+            played, others = self._fixed_draws(scale)
             mean = played.mean(axis=1)
             off, off0 = played - mean[:, None], others - others.mean(axis=0)
             cov0 = off0.T @ off0 / len(off0) + scale**2 * self._prior.covariances[0]
             self._known[scale] = mean, off.swapaxes(1, 2) @ off / _MOMENT_DRAWS, others.mean(axis=0), cov0
         return self._known[scale]
-
-    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
-        """Posterior mean and standard deviation of every action's ``x' theta_a``, (K,) each, for a context (d,).
-
-        By Monte Carlo, as `moments`.
-        """
-        mean, cov, mean0, cov0 = self._value_moments(scale)
-        means = np.full(self.num_actions, float(context @ mean0))
-        variances = np.full(self.num_actions, float(context @ cov0 @ context))
-        means[self.table.actions] = mean @ context
-        variances[self.table.actions] = np.einsum("d,pde,e->p", context, cov, context)
-        return means, np.sqrt(variances.clip(0.0))
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d): for small K."""
@@ -260,7 +276,7 @@ class LaplacePosterior:
         self.unplayed = UnplayedActions(self.num_actions)
         for action in self.table.actions.tolist():
             self.unplayed.remove(action)
-        self._known = {}
+        self._known, self._sample = {}, None
 
 
 def alpha_bars_of(prior: Prior) -> Array:

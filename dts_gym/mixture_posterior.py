@@ -8,12 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import ndtri_exp
 
-from dts_gym.arrays import Array, IntArray
+from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.evidence import ActionTable
 from dts_gym.glm_table import GLMTable, Mode
+from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.mixtures import Mixture
 from dts_gym.rewards import GaussianReward, RewardModel
-from dts_gym.unplayed import UnplayedActions
+from dts_gym.unplayed import UnplayedActions, split_mask
 
 
 class MixturePosterior:
@@ -110,47 +111,58 @@ class MixturePosterior:
             variance[c] = table.forms(u, None)[1]
         return mean, variance.clip(0.0), mean0, variance0
 
-    def thompson(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
-        """Best action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,)."""
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+
+        ``mask`` (K,) allows actions, None all.
+        """
         if contexts.ndim == 2:
-            return np.array([self.thompson(context, rng, scale) for context in contexts], dtype=np.int64)
+            return np.array([self.thompson(context, rng, scale, mask) for context in contexts], dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.tables[0].actions)
         mean, variance, mean0, variance0 = self._score_moments(contexts)
         played = self._components(rng), np.arange(mean.shape[1])
         scores = mean[played] + scale * np.sqrt(variance[played]) * rng.standard_normal(mean.shape[1])
+        scores[banned] = -np.inf
         best = int(scores.argmax()) if len(scores) else -1
-        remaining = len(self.unplayed)
+        remaining = len(unplayed)
         if remaining:
             counts = rng.multinomial(remaining, self.prior.weights / self.prior.weights.sum())
             # The maximum of each component's i.i.d. normals, by the quantile of U^(1 / count).
             top = ndtri_exp(rng.standard_exponential(len(counts)) / -counts.clip(1))
             top = np.where(counts > 0, mean0 + scale * np.sqrt(variance0) * top, -np.inf)
             if best < 0 or top.max() > scores[best]:
-                return np.asarray(self.unplayed.draw_one(rng))
+                return np.asarray(unplayed.draw_one(rng))
         return np.asarray(self.tables[0].actions[best])
 
-    def greedy(self, contexts: Array) -> IntArray:
-        """Action of the largest posterior mean; of tied actions the lowest-numbered."""
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
         if contexts.ndim == 2:
-            return np.array([self.greedy(context) for context in contexts], dtype=np.int64)
+            return np.array([self.greedy(context, mask) for context in contexts], dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.tables[0].actions)
         mean, _, mean0, _ = self._score_moments(contexts)
         scores, score0 = (self._weights() * mean.T).sum(axis=1), float(self.prior.weights @ mean0)
+        scores[banned] = -np.inf
         best = scores.max(initial=-np.inf)
         chosen = int(self.tables[0].actions[scores == best].min()) if len(scores) else self.num_actions
-        if len(self.unplayed):
-            lowest = self.unplayed.lowest(self.tables[0].slots)
+        if len(unplayed):
+            lowest = unplayed.lowest(self.tables[0].slots)
             chosen = lowest if score0 > best else min(chosen, lowest) if score0 == best else chosen
         return np.asarray(chosen)
 
-    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
-        """Posterior mean and standard deviation of every action's ``x' theta_a``, (K,) each, for a context (d,)."""
-        mean, variance, mean0, variance0 = self._score_moments(context)
-        weights, actions = np.tile(self.prior.weights, (self.num_actions, 1)), self.tables[0].actions  # (K, C)
-        weights[actions] = self._weights()
-        means, variances = np.tile(mean0, (self.num_actions, 1)), np.tile(variance0, (self.num_actions, 1))
-        means[actions], variances[actions] = mean.T, variance.T
-        center = (weights * means).sum(axis=1)
-        spread = scale**2 * variances + (means - center[:, None]) ** 2
-        return center, np.sqrt((weights * spread).sum(axis=1))
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures of C normal laws. O(C P d^2) a context."""
+        rows = [self._score_moments(x) for x in contexts]
+        # (C, n, P) twice, (C, n) twice
+        mean, variance, mean0, variance0 = (np.stack(part, axis=1) for part in zip(*rows, strict=True))
+        own = NormalLaws(self._weights().T[:, None], mean, scale**2 * variance)
+        return ActionLaws(
+            self.num_actions,
+            self.tables[0].actions,
+            own,
+            NormalLaws(self.prior.weights[:, None], mean0, scale**2 * variance0),
+        )
 
     def _component_moments(self, c: int, slots: IntArray) -> tuple[Array, Array]:
         """Moments of played actions' parameters were they of component ``c``: mean (n, d), a root (n, d, d) of cov."""

@@ -7,7 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray
+from dts_gym.arrays import Array, BoolArray, IntArray
+from dts_gym.laws import ActionLaws, NormalLaws
+from dts_gym.unplayed import allowed_scores
 
 
 class Engine(Protocol):
@@ -20,6 +22,9 @@ class Engine(Protocol):
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws, one (1, d) or ``size`` of them (size, 1, d)."""
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta``, contexts (n, d)."""
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (1, d) and covariance (d, d)."""
@@ -53,29 +58,42 @@ class SharedParameterPosterior:
         """Condition on one reward; ``context`` is (K, d)."""
         self.engine.update(context[action], 0, reward)
 
-    def thompson(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
-        """Best action under one posterior draw, a draw a context: (K, d) -> (), (n, K, d) -> (n,)."""
-        if contexts.ndim == 2:
-            return np.asarray((contexts @ self.sample_parameters(rng, scale)).argmax())
-        return np.array([self.thompson(features, rng, scale) for features in contexts], dtype=np.int64)
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best allowed action under one posterior draw, a draw a context: (K, d) -> (), (n, K, d) -> (n,).
 
-    def upper_confidence(self, contexts: Array, rng: np.random.Generator, scale: float = 1.0) -> IntArray:
-        """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
+        ``mask`` (K,) allows actions, None all.
+        """
         if contexts.ndim == 3:
-            return np.array([self.upper_confidence(features, rng, scale) for features in contexts], dtype=np.int64)
-        mean, std = self.marginals(contexts, scale)
-        bounds = mean + std
+            return np.array([self.thompson(features, rng, scale, mask) for features in contexts], dtype=np.int64)
+        return np.asarray(allowed_scores(contexts @ self.sample_parameters(rng, scale), mask).argmax())
+
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Allowed action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
+        if contexts.ndim == 3:
+            rows = [self.upper_confidence(features, rng, scale, mask) for features in contexts]
+            return np.array(rows, dtype=np.int64)
+        mean, cov = self.moments(scale)
+        variance = np.einsum("kd,de,ke->k", contexts, cov, contexts)
+        bounds = allowed_scores(contexts @ mean + np.sqrt(variance.clip(0.0)), mask)
         return np.asarray(rng.choice(np.flatnonzero(bounds == bounds.max())))
 
-    def marginals(self, context: Array, scale: float = 1.0) -> tuple[Array, Array]:
-        """Posterior mean and standard deviation of every action's ``phi(x, a)' theta``, (K,) each, for (K, d)."""
-        mean, cov = self.moments(scale)
-        variance = np.einsum("kd,de,ke->k", context, cov, context)
-        return context @ mean, np.sqrt(variance.clip(0.0))
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``phi(x, a)' theta``, contexts (n, K, d): as the engine's, asked about every row."""
+        n, K, d = contexts.shape
+        engine = self.engine.laws(contexts.reshape(n * K, d), scale)
+        law = engine.own if len(engine.actions) else engine.other
+        assert law is not None
+        parts = np.broadcast_arrays(*(part[..., 0] if part.ndim == 3 else part for part in law))
+        own = NormalLaws(*(np.broadcast_to(part, (len(part), n * K)).reshape(-1, n, K) for part in parts))
+        return ActionLaws(K, np.arange(K), own, None)
 
-    def greedy(self, contexts: Array) -> IntArray:
-        """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
-        return np.asarray((contexts @ self.moments()[0]).argmax(axis=-1))
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
+        return np.asarray(allowed_scores(contexts @ self.moments()[0], mask).argmax(axis=-1))
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws, one (d,) or ``size`` of them (size, d)."""

@@ -110,13 +110,17 @@ class SlicePosterior(ActionPosterior):
         values = self._walked(chosen, scale, rng)[1]
         return np.asarray((values @ self.table.inverse.T).reshape(*lead, len(self._center)))
 
-    def _shared_moments(self, scale: float) -> tuple[Array, Array]:
+    def _shared_sample(self, scale: float) -> tuple[Array, Array]:
         rng, walkers = np.random.default_rng(_FIXED_SEED), self._walkers
         sweeps = []
         for _ in range(_MOMENT_SWEEPS):
             walkers, values = self._walked(walkers, scale, rng)
             sweeps.append(values @ self.table.inverse.T)
         values = np.concatenate(sweeps)
+        return np.full(len(values), 1.0 / len(values)), values
+
+    def _shared_moments(self, scale: float) -> tuple[Array, Array]:
+        values = self._shared_sample(scale)[1]
         mean = values.mean(axis=0)
         return mean, (values - mean).T / math.sqrt(len(values))
 

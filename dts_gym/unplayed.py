@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 
-from dts_gym.arrays import IntArray
+from dts_gym.arrays import Array, BoolArray, IntArray
 
 
 class UnplayedActions:
@@ -50,8 +52,52 @@ class UnplayedActions:
         place = int(rng.integers(self.num_played, self.num_actions))
         return self._at.get(place, place)
 
-    def lowest(self, played: dict[int, int]) -> int:
+    def lowest(self, played: Container[int]) -> int:
         """The lowest-numbered unplayed action, given the played ones; amortised O(1)."""
         while self._lowest in played:
             self._lowest += 1
         return self._lowest
+
+
+class AllowedActions:
+    """The unplayed actions that a mask allows, with the questions that `UnplayedActions` answers: found once, O(K).
+
+    Parameters
+    ----------
+    mask : (K,) which actions are allowed.
+    played : (P,) the played actions.
+    """
+
+    def __init__(self, mask: BoolArray, played: IntArray) -> None:
+        allowed = mask.copy()
+        allowed[played] = False
+        self._numbers = np.flatnonzero(allowed)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def draw(self, rng: np.random.Generator, size: int) -> IntArray:
+        """(size,) independent uniform draws from the set."""
+        return np.asarray(self._numbers[rng.integers(len(self._numbers), size=size)])
+
+    def draw_one(self, rng: np.random.Generator) -> int:
+        """One uniform draw from the set."""
+        return int(self._numbers[rng.integers(len(self._numbers))])
+
+    def lowest(self, played: Container[int]) -> int:
+        """The lowest-numbered of the set."""
+        return int(self._numbers[0])
+
+
+def split_mask(
+    mask: BoolArray | None, unplayed: UnplayedActions, played: IntArray
+) -> tuple[UnplayedActions | AllowedActions, IntArray]:
+    """What a mask (K,) allows: the unplayed actions, and which rows of ``played`` (P,) it does not; None allows all."""
+    if mask is None:
+        return unplayed, np.empty(0, dtype=np.int64)
+    return AllowedActions(mask, played), np.flatnonzero(~mask[played])
+
+
+def allowed_scores(scores: Array, mask: BoolArray | None) -> Array:
+    """Scores (..., K), minus infinity where ``mask`` (K,) does not allow an action; None allows all."""
+    return scores if mask is None else np.where(mask, scores, -np.inf)

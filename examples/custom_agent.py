@@ -39,9 +39,10 @@ class BoltzmannMeans(Agent):
         """() for a single context, (n,) for a batch."""
         return contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
 
-    def _choose(self, contexts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _choose(self, contexts: np.ndarray, rng: np.random.Generator, mask: np.ndarray | None) -> np.ndarray:
         gumbel = rng.gumbel(size=(*self._rows(contexts), self.problem.num_actions))  # the largest has Boltzmann's law
-        return np.asarray((self._means() / self.temperature + gumbel).argmax(axis=-1))
+        scores = self._means() / self.temperature + gumbel
+        return np.asarray((scores if mask is None else np.where(mask, scores, -np.inf)).argmax(axis=-1))
 
     def _choose_greedily(self, contexts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return np.full(self._rows(contexts), self._means().argmax())

@@ -54,12 +54,14 @@ class Faulty(Agent):
 
     fault = ""
 
-    def _choose(self, contexts, rng):
+    def _choose(self, contexts, rng, mask):
         if self.fault == "law" and contexts.ndim == 2:
             return np.full(len(contexts), rng.integers(self.problem.num_actions))
         if self.fault == "seed":
             rng = np.random.default_rng()
-        return np.asarray(rng.integers(self.problem.num_actions, size=contexts.shape[:-1]))
+        if self.fault == "mask" or mask is None:
+            return np.asarray(rng.integers(self.problem.num_actions, size=contexts.shape[:-1]))
+        return np.asarray(rng.choice(np.flatnonzero(mask), size=contexts.shape[:-1]))
 
     def _choose_greedily(self, contexts, rng):
         if self.fault == "predict":
@@ -86,7 +88,7 @@ class Faulty(Agent):
         return cls(problem, seed=1)
 
 
-@pytest.mark.parametrize("fault", ["law", "seed", "predict", "batch"])
+@pytest.mark.parametrize("fault", ["law", "seed", "predict", "batch", "mask"])
 def test_the_suite_finds_faults(fault):
     cls = type("Faulty", (Faulty,), {"fault": fault})
     with pytest.raises(AssertionError):

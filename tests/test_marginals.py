@@ -82,6 +82,6 @@ def test_looking_changes_nothing(env_id, env_settings, agent_id, settings):
 
 def test_contexts_that_do_not_fit_are_refused():
     agent, context = taught(*CASES[0])
-    for bad in (context[:2], context[None], np.full(3, np.nan)):
+    for bad in (context[:2], context[None, None], np.full(3, np.nan)):
         with pytest.raises(ValueError, match="context must"):
             agent.marginals(bad)

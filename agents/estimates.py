@@ -1,0 +1,145 @@
+"""What an agent with a posterior expects of every action: means, spreads and credible intervals."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dts_gym.arrays import Array
+from dts_gym.laws import NormalLaws
+from dts_gym.problem import BanditProblem
+from dts_gym.rewards import RewardModel
+
+if TYPE_CHECKING:
+    from dts_gym.agents.base import Posterior
+
+
+class Estimates(ABC):
+    """Estimates of every action, for agents that have a posterior.
+
+    Notes
+    -----
+    As exact as the agent. Exact are LinTS, LinUCB, HierTS, MarginalLinTS, JointTS and EpsilonGreedy (whose posterior is
+    that of ridge regression), dTS and dUCB on linear chains, TunedTS and MixTS, all with Gaussian rewards; with the
+    others the posterior is the agent's quadratic expansion, of which these are exact averages. Chains by approximation
+    and LaplaceDPS average some 512 draws, by a rule that is fixed: the same data give the same numbers, off by some
+    ``std / sqrt(512)``.
+
+    All are at the agent's exploration scale, as `sample_parameters` is, and neither learn nor draw. They cost O(P d^2)
+    a context with P played actions, times the draws or components where the law is a mixture, and O(K).
+    """
+
+    problem: BanditProblem
+
+    @property
+    @abstractmethod
+    def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
+        """The posterior, the family by which its parameters make rewards, and the exploration scale."""
+
+    @abstractmethod
+    def _check_context(self, context: Any) -> Array:
+        """``context``, checked."""
+
+    def marginals(self, context: Any) -> tuple[Array, Array]:
+        """Posterior mean and standard deviation of ``x' theta_a`` for every action.
+
+        For Gaussian rewards that is the mean reward; for the others what the mean reward is a function of.
+
+        Parameters
+        ----------
+        context : as `act` takes it.
+
+        Returns
+        -------
+        mean, std
+            (K,) each, or (n, K) for n contexts.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit the problem or a value is not finite.
+
+        Examples
+        --------
+        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
+        >>> agent = make_agent("LinTS", BanditProblem(2, 1, random_linear_prior(1, 1), GaussianReward()))
+        >>> agent.update([1.0], 0, 3.0)
+        >>> agent.marginals([1.0])
+        (array([1.5, 0. ]), array([0.70710678, 1.        ]))
+        """
+        mean, variance = self._over_actions(context, NormalLaws.mean, NormalLaws.variance)
+        return mean, np.sqrt(variance)
+
+    def mean_reward(self, context: Any) -> Array:
+        """Posterior mean of every action's mean reward, ``E[g(x' theta_a)]``.
+
+        With rewards that are not Gaussian it need not order the actions as ``predict(deterministic=True)`` does, which
+        takes the largest mean of ``x' theta_a``.
+
+        Parameters
+        ----------
+        context : as `act` takes it.
+
+        Returns
+        -------
+        (K,), or (n, K) for n contexts
+
+        Raises
+        ------
+        ValueError
+            As `marginals`.
+        """
+        model = self._beliefs[1]
+
+        def mean(laws: NormalLaws) -> Array:
+            return np.asarray((laws.weights * model.expected_mean(laws.means, laws.variances)).sum(axis=0))
+
+        return self._over_actions(context, mean)[0]
+
+    def credible_interval(self, context: Any, level: float = 0.95) -> tuple[Array, Array]:
+        """The interval in which every action's mean reward lies with probability ``level``, as much below as above.
+
+        Parameters
+        ----------
+        context : as `act` takes it.
+        level : between 0 and 1.
+
+        Returns
+        -------
+        lower, upper
+            (K,) each, or (n, K) for n contexts.
+
+        Raises
+        ------
+        ValueError
+            As `marginals`, or if ``level`` is not between 0 and 1.
+
+        Notes
+        -----
+        Of the mean reward, not of a reward: noise is not in it. Where the law is a mixture its quantiles are found by
+        halving, 60 times.
+        """
+        if isinstance(level, bool) or not isinstance(level, int | float | np.floating) or not 0 < level < 1:
+            raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
+        tail = (1.0 - float(level)) / 2
+        lower, upper = self._over_actions(
+            context, lambda laws: laws.quantile(tail), lambda laws: laws.quantile(1.0 - tail)
+        )
+        model = self._beliefs[1]
+        return model.mean(lower), model.mean(upper)
+
+    def _over_actions(self, context: Any, *statistics: Callable[[NormalLaws], Array]) -> list[Array]:
+        """Each statistic of every action's law, (K,) or (n, K)."""
+        x = self._check_context(context)
+        single = x.ndim == len(self.problem.context_shape)
+        posterior, _, scale = self._beliefs
+        out = [np.empty((1 if single else len(x), self.problem.num_actions)) for _ in statistics]
+        # One context at a time: a mixture's laws take many times the memory of what comes out.
+        for i, row in enumerate(x[None] if single else x):
+            laws = posterior.laws(row[None], scale)
+            for part, statistic in zip(out, statistics, strict=True):
+                part[i] = laws.of_all(statistic)[0]
+        return [part[0] for part in out] if single else out

@@ -1,0 +1,187 @@
+"""The conformance suite of priors passes what is right and finds what is not."""
+
+import numpy as np
+import pytest
+
+from dts_gym import (
+    AffineLink,
+    DiffusionPrior,
+    LinearDiffusionPrior,
+    Link,
+    MLPLink,
+    random_linear_prior,
+    random_mlp_prior,
+)
+from dts_gym.checks import check_prior
+from dts_gym.ddpm import DenoiserLink, DenoiserNetwork
+
+
+class Sine(Link):
+    """A link of one's own: ``f(psi) = psi + W sin(psi)``."""
+
+    def __init__(self, dim=3):
+        self.dim = dim
+        self.weight = np.random.default_rng(0).standard_normal((dim, dim)) / 2
+
+    def __call__(self, psi):
+        return psi + np.sin(psi) @ self.weight.T
+
+    def jacobian(self, psi):
+        return np.eye(self.dim) + self.weight * np.cos(psi)[..., None, :]
+
+
+def chain(link, depth=2, branch=0):
+    covariances = [np.diag([0.5, 1.0, 0.0]), *[np.eye(3) + 0.3] * depth]
+    return DiffusionPrior([link] * depth, covariances, branch)
+
+
+class Single(Sine):
+    """In single precision, as a network of another library may be."""
+
+    def __call__(self, psi):
+        psi = np.asarray(psi, dtype=np.float32)
+        return psi + np.sin(psi) @ self.weight.astype(np.float32).T
+
+
+def denoisers():
+    rng = np.random.default_rng(0)
+    network = DenoiserNetwork(
+        rng.standard_normal((8, 3)), *rng.standard_normal((2, 1, 8, 8)) / 3, rng.standard_normal((3, 8)) / 4,
+        np.zeros(3), rng.standard_normal((2, 2, 8)),
+    )  # fmt: skip
+    return [DenoiserLink(network, 1, 0.6, 1.0), DenoiserLink(network, 2, 0.2, 0.6)]
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        random_linear_prior(3, 2, branch=1),
+        LinearDiffusionPrior([], [np.eye(2)]),
+        LinearDiffusionPrior([np.zeros((1, 1))], [np.zeros((1, 1))] * 2, [np.ones(1)]),
+        random_mlp_prior(5, 3, branch=2),
+        random_mlp_prior(2, 2, activation="silu", branch=2),
+        chain(Sine()),
+        chain(Sine(), branch=1),
+        chain(Sine(), branch=2),
+        chain(Single()),
+        DiffusionPrior([AffineLink(2 * np.eye(1)), MLPLink([[[1.0]], [[-1.0]]])], [np.eye(1)] * 3),
+        DiffusionPrior(denoisers(), [0.1 * np.eye(3), 0.3 * np.eye(3), np.eye(3)], branch=1),
+    ],
+)
+def test_right_priors_pass(prior):
+    check_prior(prior)
+
+
+def faulty(**methods):
+    return type("Faulty", (Sine,), methods)()
+
+
+def sine_value(self, psi):
+    return Sine.__call__(self, psi)
+
+
+def sine_jacobian(self, psi):
+    return Sine.jacobian(self, psi)
+
+
+def touching(self, psi):
+    psi += 0.0 if psi.ndim > 1 else 1.0
+    return sine_value(self, psi)
+
+
+RNG = np.random.default_rng(0)
+FAULTS = {
+    "transposed": ({"jacobian": lambda s, x: sine_jacobian(s, x).swapaxes(-1, -2)}, "agree with finite differences"),
+    "slightly off": ({"jacobian": lambda s, x: 1.005 * sine_jacobian(s, x)}, "agree with finite differences"),
+    "off on a side": (
+        {"jacobian": lambda s, x: sine_jacobian(s, x) * (1 + (x[..., :1, None] > 0))},
+        "agree with finite differences",
+    ),
+    "one matrix": ({"jacobian": lambda s, x: np.eye(3)}, r"must have shape \(16, 3, 3\), got \(3, 3\)"),
+    "infinite slope": ({"jacobian": lambda s, x: sine_jacobian(s, x) / 0.0}, "jacobian of links.0. must be finite"),
+    "drop-out": ({"__call__": lambda s, x: sine_value(s, x) * (RNG.random(x.shape) > 0.1)}, "when asked again"),
+    "normalised": (
+        {"__call__": lambda s, x: sine_value(s, x) - (sine_value(s, x).mean(axis=0) if x.ndim > 1 else 0.0)},
+        "alone and in a batch",
+    ),
+    "not a number": ({"__call__": lambda s, x: sine_value(s, x) + np.nan}, "must give finite values"),
+    "a column": ({"__call__": lambda s, x: sine_value(s, x)[..., :1]}, "must keep the shape"),
+    "flat": ({"__call__": lambda s, x: sine_value(s, x.reshape(-1, 3))}, "must keep the shape"),
+    "writes": ({"__call__": touching}, "must leave the points that it is asked about unchanged"),
+    "list": ({"__call__": lambda s, x: sine_value(s, x).tolist()}, "has no attribute 'shape'"),
+    "not so straight": ({"affine": True}, "says that it is affine, but bends"),
+    "two sides": (
+        {"value_and_jacobian": lambda s, x: (s(x) + 0.1, s.jacobian(x))},
+        "value_and_jacobian of links.0. must give the value as it is alone",
+    ),
+    "predictor": ({"affine_predictor": lambda s: (np.eye(3), np.zeros((3, 1)))}, "affine_predictor of links.0."),
+    "surrogate": ({"surrogate": "exact"}, "surrogate of links.0. must be in"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+def test_faults_of_links_are_found(fault):
+    methods, message = FAULTS[fault]
+    with pytest.raises(AssertionError, match=message):
+        check_prior(chain(faulty(**methods)))
+
+
+def wrapped(**methods):
+    """A prior of one's own, which draws by itself."""
+    kind = type("Own", (DiffusionPrior,), methods)
+    return kind([Sine()] * 2, [np.eye(3)] * 3, 1)
+
+
+def own_sample(change):
+    """A draw by hand, in which something may be ``change``-d: the branch, a scale, a shape."""
+
+    def sample(self, rng, num_actions):
+        shared = change.get("shared", 1)
+        psi = rng.standard_normal((shared if shared == 1 else num_actions, 3))
+        for ell in (1, 0):
+            rows = num_actions
+            psi = self.links[ell](psi) + change.get("std", 1.0) * rng.standard_normal((rows, 3))
+        return psi * np.sign(rng.standard_normal((num_actions, 1))) if change.get("flip") else psi
+
+    return sample
+
+
+def test_a_prior_that_draws_by_itself_is_held_against_its_links():
+    right = own_sample({})
+
+    def chain_levels(self, rng, num_actions):
+        return [right(self, rng, num_actions), np.zeros((num_actions, 3)), np.zeros((1, 3))]
+
+    check_prior(wrapped(sample=right, sample_chain=chain_levels))
+    for change in ({"shared": 2}, {"std": 1.15}, {"flip": True}):
+        sample = own_sample(change)
+        levels = lambda self, rng, n, draw=sample: [draw(self, rng, n), np.zeros((n, 3)), np.zeros((1, 3))]  # noqa: E731
+        with pytest.raises(AssertionError, match="sample must have the law of the chain"):
+            check_prior(wrapped(sample=sample, sample_chain=levels))
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ({"sample": lambda s, rng, n: np.zeros((n, 2))}, r"sample must give shape \(3, 3\)"),
+        ({"sample": lambda s, rng, n: np.full((n, 3), np.inf)}, "sample must give finite parameters"),
+        ({"sample": lambda s, rng, n: RNG.standard_normal((n, 3))}, "sample must hang on its generator alone"),
+        ({"sample": lambda s, rng, n: np.zeros((n, 3))}, "sample must draw from its generator"),
+        ({"sample_chain": lambda s, rng, n: [np.zeros((n, 3))] * 3}, "sample_chain must give shapes|must draw from"),
+        ({"with_branch": lambda s, branch: s}, r"with_branch\(0\) must have that branch, got 1"),
+        ({"state": lambda s: random_linear_prior(3, 2).state()}, "must draw the same under the same seed"),
+    ],
+)
+def test_faults_of_priors_are_found(methods, message):
+    with pytest.raises(AssertionError, match=message):
+        check_prior(wrapped(**methods))
+
+
+def test_a_covariance_that_is_none_is_found():
+    prior = chain(Sine())
+    prior.covariances = (np.eye(3), np.diag([1.0, 1.0, -1.0]), np.eye(3))
+    with pytest.raises(AssertionError, match=r"covariances\[1\] must be positive semi-definite"):
+        check_prior(prior)
+    with pytest.raises(AssertionError, match="a prior must be a dts_gym Prior, got 3"):
+        check_prior(3)
