@@ -40,6 +40,7 @@ class TensorBoard:
     100 regret
     100 reward
     100 action_entropy
+    100 posterior_width
     """
 
     def __init__(self, writer: str | os.PathLike[str] | Any, every: int = 100, prefix: str = "") -> None:
