@@ -25,7 +25,7 @@ run: $(VENV)/.base
 		--tune --workers 2 --out $(RESULTS) --resume
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m 'not slow'
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
