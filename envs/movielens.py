@@ -74,7 +74,7 @@ class MovieLensBanditEnv(BanditEnv):
     - ``split_seed=0``: of that split.
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
-    - ``render_mode=None``: or ``"rgb_array"``: frames of the truth, regret and the agent given to `watch`.
+    - ``render_mode=None``: or ``"rgb_array"``, ``"human"`` (a window): truth, regret, the agent given to `watch`.
 
     ## Version History
     - v0: first version.

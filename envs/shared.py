@@ -49,7 +49,7 @@ class SharedDiffusionBanditEnv(BanditEnv):
     - ``fixed_features=False``: draw the features once an instance, not anew each round.
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth.
-    - ``render_mode=None``: or ``"rgb_array"``: frames of the truth, regret and the agent given to `watch`.
+    - ``render_mode=None``: or ``"rgb_array"``, ``"human"`` (a window): truth, regret, the agent given to `watch`.
 
     ## Version History
     - v0: first version.

@@ -66,7 +66,7 @@ class SyntheticBanditEnv(BanditEnv):
     - ``past_seed=0``: of the past parameters, which stand before the first reset and are apart from all instances.
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
-    - ``render_mode=None``: or ``"rgb_array"``: frames of the truth, regret and the agent given to `watch`.
+    - ``render_mode=None``: or ``"rgb_array"``, ``"human"`` (a window): truth, regret, the agent given to `watch`.
 
     ## Version History
     - v0: first version.
