@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, register_envs
 
 if TYPE_CHECKING:
-    from dts_gym import agents, checks, datasets, envs
+    from dts_gym import agents, callbacks, checks, datasets, envs, pretraining, sweeps, theory
     from dts_gym.branch_choice import BranchChoice, choose_branch
     from dts_gym.comparing import compare
     from dts_gym.links import AffineLink, Link, MLPLink
@@ -53,6 +53,7 @@ __all__ = [
     "RunResult",
     "agent_ids",
     "agents",
+    "callbacks",
     "checks",
     "choose_branch",
     "compare",
@@ -61,14 +62,17 @@ __all__ = [
     "envs",
     "load_prior",
     "make_agent",
+    "pretraining",
     "random_linear_prior",
     "random_mlp_prior",
     "register_agent",
     "run",
+    "sweeps",
+    "theory",
     "tune",
 ]
 
-_MODULES = ("agents", "checks", "datasets", "envs")
+_MODULES = ("agents", "callbacks", "checks", "datasets", "envs", "pretraining", "sweeps", "theory")
 _HOMES = {
     "AffineLink": "links",
     "BanditInstance": "problem",

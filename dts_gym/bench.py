@@ -66,12 +66,18 @@ def run_bench(
 
     Parameters
     ----------
-    rounds : updates before the timing; the first min(K, 4000) of them play an action each.
-    repeats : rounds timed; every round times each agent and the pass in turn.
-    seed : of the problems and agents.
-    peers : instead, LinTS and LinUCB against the public libraries that are installed (extra ``peers``).
-    budget : with ``peers``, CPU seconds that a library may spend on the rounds of one row; at least one is played.
-    figure : with ``peers``, a PNG to write.
+    rounds :
+        Updates before the timing; the first min(K, 4000) of them play an action each.
+    repeats :
+        Rounds timed; every round times each agent and the pass in turn.
+    seed :
+        Of the problems and agents.
+    peers :
+        Instead, LinTS and LinUCB against the public libraries that are installed (extra ``peers``).
+    budget :
+        With ``peers``, CPU seconds that a library may spend on the rounds of one row; at least one is played.
+    figure :
+        With ``peers``, a PNG to write.
 
     Returns
     -------

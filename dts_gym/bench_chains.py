@@ -61,10 +61,14 @@ def run_chain_bench(rounds: int = 300, repeats: int = 300, glm_rounds: int = 100
 
     Parameters
     ----------
-    rounds : updates before the timing on perceptron chains.
-    repeats : rounds timed; every round times each job of its table in turn.
-    glm_rounds : Bernoulli rewards before the timing, compared with a hundredth of them.
-    seed : of the problems and agents.
+    rounds :
+        Updates before the timing on perceptron chains.
+    repeats :
+        Rounds timed; every round times each job of its table in turn.
+    glm_rounds :
+        Bernoulli rewards before the timing, compared with a hundredth of them.
+    seed :
+        Of the problems and agents.
 
     Returns
     -------

@@ -47,10 +47,14 @@ def run_env_bench(num_envs: int = 256, rounds: int = 256, repeats: int = 3, seed
 
     Parameters
     ----------
-    num_envs : N instances.
-    rounds : steps of the vector environment in one timing; the single ones play a quarter of them.
-    repeats : timings; each times both in turn, and the table has their medians.
-    seed : of the environments and the actions.
+    num_envs :
+        N instances.
+    rounds :
+        Steps of the vector environment in one timing; the single ones play a quarter of them.
+    repeats :
+        Timings; each times both in turn, and the table has their medians.
+    seed :
+        Of the environments and the actions.
 
     Returns
     -------

@@ -288,13 +288,20 @@ def run_calibration(
 
     Parameters
     ----------
-    problems : names; all unless given.
-    simulations : bandits drawn a problem.
-    draws : posterior draws a bandit.
-    bins : of the chi-square test over ranks.
-    workers : processes.
-    seed : of everything random.
-    progress : show a bar on stderr.
+    problems :
+        Names; all unless given.
+    simulations :
+        Bandits drawn a problem.
+    draws :
+        Posterior draws a bandit.
+    bins :
+        Of the chi-square test over ranks.
+    workers :
+        Processes.
+    seed :
+        Of everything random.
+    progress :
+        Show a bar on stderr.
 
     Returns
     -------

@@ -110,8 +110,10 @@ def _settable(hint: Any) -> Any:
 def _type_text(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return " | ".join(map(str, typing.get_args(kind)))
-    members = typing.get_args(kind) or (kind,)
-    return " | ".join("None" if member is types.NoneType else member.__name__ for member in members)
+    members = typing.get_args(kind)
+    if members:
+        return " | ".join(map(_type_text, members))
+    return "None" if kind is types.NoneType else str(kind.__name__)
 
 
 def flag_of(name: str) -> str:

@@ -41,26 +41,43 @@ def run_pretrain(
 
     Parameters
     ----------
-    data : a .npy or .csv file of vectors, one a row; or a shape's name, as SyntheticBandit-v0 takes it, for draws of
+    data :
+        A .npy or .csv file of vectors, one a row; or a shape's name, as SyntheticBandit-v0 takes it, for draws of
         the shape: by default the past parameters of that environment; or MovieLens: a release's name, a zip, a folder
         or a ratings file.
-    out : the .safetensors file to write.
-    depth : links of the chain.
-    branch : levels above it are shared by all actions; the depth unless given, actions are independent; "auto": that
+    out :
+        The .safetensors file to write.
+    depth :
+        Links of the chain.
+    branch :
+        Levels above it are shared by all actions; the depth unless given, actions are independent; "auto": that
         under which random subsets of held-out vectors are most probable.
-    noise_cov : a .npy file with the covariance of the vectors' errors, (N, d, d) or (d, d).
-    errors : of MovieLens, learn the factors without their errors, of variance noise_std^2 / ratings.
-    rank : of MovieLens, factors a movie.
-    min_ratings : of MovieLens, movies with fewer ratings are left out.
-    size : of a shape, how many vectors are drawn.
-    dim : of a shape, at least 2; its own unless given.
-    test : share of the vectors that are kept from training for the report; 0 for none.
-    figure : a PNG to draw, of the prior beside these vectors.
-    schedule : of noise.
-    max_steps : of training.
-    seed : of everything random.
-    device : of torch.
-    progress : show a bar on stderr.
+    noise_cov :
+        A .npy file with the covariance of the vectors' errors, (N, d, d) or (d, d).
+    errors :
+        Of MovieLens, learn the factors without their errors, of variance noise_std^2 / ratings.
+    rank :
+        Of MovieLens, factors a movie.
+    min_ratings :
+        Of MovieLens, movies with fewer ratings are left out.
+    size :
+        Of a shape, how many vectors are drawn.
+    dim :
+        Of a shape, at least 2; its own unless given.
+    test :
+        Share of the vectors that are kept from training for the report; 0 for none.
+    figure :
+        A PNG to draw, of the prior beside these vectors.
+    schedule :
+        Of noise.
+    max_steps :
+        Of training.
+    seed :
+        Of everything random.
+    device :
+        Of torch.
+    progress :
+        Show a bar on stderr.
 
     Returns
     -------

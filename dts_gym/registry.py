@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import gymnasium as gym
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dts_gym.agents import Agent
+    from dts_gym.agents import Agent, ChainAgent, ModelAgent, PosteriorAgent
     from dts_gym.priors import Prior
     from dts_gym.problem import BanditProblem
     from dts_gym.rewards import RewardModel
@@ -67,7 +67,7 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
         raise ValueError(f"agent_id must hold no colon, which parts a module from an id, got {agent_id!r}")
     if _AGENTS.get(agent_id, entry_point) != entry_point:  # a module that is imported again changes nothing
         raise ValueError(f"agent_id must be new, got {agent_id!r}, which is registered")
-    if isinstance(entry_point, str) and entry_point.count(":") != 1:
+    if not isinstance(entry_point, type) and not (isinstance(entry_point, str) and entry_point.count(":") == 1):
         raise ValueError(f"entry_point must be a class or 'module:Class', got {entry_point!r}")
     _AGENTS[agent_id] = entry_point
 
@@ -116,6 +116,57 @@ def agent_settings(agent_id: str) -> dict[str, inspect.Parameter]:
     }
 
 
+@overload
+def make_agent(
+    agent_id: Literal["dTS", "dUCB"],
+    env_or_problem: Any,
+    *,
+    seed: int | np.random.SeedSequence | None = None,
+    prior: Prior | str | os.PathLike[str] | None = None,
+    reward: RewardModel | str | None = None,
+    **settings: Any,
+) -> ChainAgent: ...
+@overload
+def make_agent(
+    agent_id: Literal[
+        "LinTS",
+        "LinUCB",
+        "HierTS",
+        "MarginalLinTS",
+        "JointTS",
+        "GLM-TS",
+        "UCB-GLM",
+        "TunedTS",
+        "MixTS",
+        "LaplaceDPS",
+    ],
+    env_or_problem: Any,
+    *,
+    seed: int | np.random.SeedSequence | None = None,
+    prior: Prior | str | os.PathLike[str] | None = None,
+    reward: RewardModel | str | None = None,
+    **settings: Any,
+) -> PosteriorAgent[Any]: ...
+@overload
+def make_agent(
+    agent_id: Literal["EpsilonGreedy"],
+    env_or_problem: Any,
+    *,
+    seed: int | np.random.SeedSequence | None = None,
+    prior: Prior | str | os.PathLike[str] | None = None,
+    reward: RewardModel | str | None = None,
+    **settings: Any,
+) -> ModelAgent[Any]: ...
+@overload
+def make_agent(
+    agent_id: str,
+    env_or_problem: Any,
+    *,
+    seed: int | np.random.SeedSequence | None = None,
+    prior: Prior | str | os.PathLike[str] | None = None,
+    reward: RewardModel | str | None = None,
+    **settings: Any,
+) -> Agent: ...
 def make_agent(
     agent_id: str,
     env_or_problem: Any,

@@ -61,6 +61,7 @@ def run(
     seed: int | None = None,
     progress: bool = False,
     callback: Callback | None = None,
+    warm_start: bool = False,
 ) -> RunResult:
     """Let an agent learn on one instance of an environment; on a vector environment, an agent on each.
 
@@ -70,21 +71,23 @@ def run(
         environment that tells no problem (``dts_gym.problem.problem_of``) is reset again wherever an episode ends, and
         the agent goes on learning: a context an episode is how many bandits are written. A vector environment's
         episodes must last the run.
-    agent : a fresh one. On a vector environment of N instances it is not played itself but makes N fresh agents by
-        `Agent.spawn`, one an instance; a list of N agents is played as it is. Where ``instance_seed`` pins all N to one
-        instance, one agent plays the N contexts as a batch and learns all N rewards.
+    agent : a fresh one, unless ``warm_start``. On a vector environment of N instances it is not played itself but makes
+        N fresh agents by `Agent.spawn`, one an instance; a list of N agents is played as it is. Where ``instance_seed``
+        pins all N to one instance, one agent plays the N contexts as a batch and learns all N rewards.
     num_rounds : 1..horizon, of a problem that is told, whose episodes are instances.
     seed : of the environment's reset, so of instance, contexts and noise; the agent has its own. Instance i of a vector
         environment has the seed ``seed + i``.
     progress : whether to show a bar on stderr.
     callback : called with a `dts_gym.callbacks.Round` after every round; `dts_gym.callbacks.Metrics` makes one that
         reports now and then. Not on a vector environment.
+    warm_start : take an agent that has learned, and go on from there: from logged rounds of the same instance, for one.
+        Where it would be spawned, only a list of agents can be.
 
     Raises
     ------
     ValueError
-        If an agent has already learned or was made for other sizes, the agents are not one an instance, ``num_rounds``
-        is out of range, the environment tells its regret in some rounds only.
+        If an agent has already learned (without ``warm_start``) or was made for other sizes, the agents are not one an
+        instance, ``num_rounds`` is out of range, the environment tells its regret in some rounds only.
 
     Examples
     --------
@@ -100,10 +103,10 @@ def run(
     if isinstance(env, VectorEnv):
         if callback is not None:
             raise ValueError(f"callback must be left out on a vector environment, got {callback!r:.200}")
-        return _run_vector(env, agent, num_rounds, seed, progress)
+        return _run_vector(env, agent, num_rounds, seed, progress, warm_start)
     if isinstance(agent, Sequence):
-        raise ValueError(f"agent must be one agent on a single environment, got {len(agent)}")
-    num_rounds = check_run(env, agent, num_rounds, seed)
+        raise ValueError(f"agent must be one agent on a single environment, got {agent!r:.200}")
+    num_rounds = check_run(env, agent, num_rounds, seed, warm_start)
     is_one_instance = problem_of(env) is not None
     total = 0.0
     regret, rewards, actions = np.empty(num_rounds), np.empty(num_rounds), np.empty(num_rounds, dtype=np.int64)
@@ -142,17 +145,20 @@ def _run_vector(
     num_rounds: int,
     seed: int | None,
     progress: bool,
+    warm_start: bool,
 ) -> RunResult:
     """`run` on a vector environment."""
     learner: Learner
-    if isinstance(agent, Sequence):
-        learner = _Team(env, agent, num_rounds, seed)
+    if isinstance(agent, Sequence) and not isinstance(agent, str):
+        learner = _Team(env, agent, num_rounds, seed, warm_start)
     else:
-        check_run(env, agent, num_rounds, seed)
+        check_run(env, agent, num_rounds, seed, warm_start)
         if getattr(env.unwrapped, "instance_seed", None) is not None:
             learner = agent
+        elif warm_start:
+            raise ValueError(f"warm_start needs a list of {env.num_envs} agents here: those of spawn are fresh")
         elif hasattr(agent, "spawn"):
-            learner = _Team(env, agent.spawn(env.num_envs), num_rounds, seed)
+            learner = _Team(env, agent.spawn(env.num_envs), num_rounds, seed, warm_start)
         else:
             raise ValueError(f"agent must be a list of {env.num_envs} agents, or have spawn, got {agent!r:.200}")
     shape = env.num_envs, num_rounds
@@ -178,11 +184,13 @@ def _run_vector(
 class _Team:
     """Agents that play an instance each, as one learner of rows."""
 
-    def __init__(self, env: VectorEnv[Any, Any, Any], agents: Sequence[Learner], num_rounds: Any, seed: Any) -> None:
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], agents: Sequence[Learner], num_rounds: Any, seed: Any, warm_start: bool
+    ) -> None:
         if len(agents) != env.num_envs or len({id(agent) for agent in agents}) < env.num_envs:
             raise ValueError(f"agent must be {env.num_envs} different agents, one an instance, got {len(agents)}")
         for agent in agents:
-            check_run(env, agent, num_rounds, seed)
+            check_run(env, agent, num_rounds, seed, warm_start)
         self._agents = agents
 
     @property
@@ -209,25 +217,32 @@ def _regrets(info: dict[str, Any], num_envs: int) -> Array:
     return regrets
 
 
-def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any) -> int:
+def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool = False) -> int:
     if not isinstance(env, gym.Env | VectorEnv):
         raise ValueError(f"env must be a Gymnasium environment, got {env!r:.200}")
     if seed is not None:
         integer("seed", seed, 0)
-    if agent.num_updates > 0:
+    if not all(hasattr(agent, name) for name in ("act", "update", "num_updates")):
+        raise ValueError(f"agent must be one agent, as make_agent makes it, got {agent!r:.200}")
+    if agent.num_updates > 0 and not warm_start:
         raise ValueError(
-            f"agent must be a fresh one, got one with {agent.num_updates} updates: agent.reset(seed) clears it"
+            f"agent must be a fresh one, got one with {agent.num_updates} updates: agent.reset(seed) clears it, "
+            "warm_start=True goes on with it"
         )
-    problem = getattr(agent, "problem", None)
-    prefix = "single_" if isinstance(env, VectorEnv) else ""
-    actions, contexts = (getattr(env, f"{prefix}{name}_space") for name in ("action", "observation"))
-    offered = (getattr(actions, "n", None), contexts.shape)
-    if problem is not None and (problem.num_actions, problem.context_shape) != offered:
+    offered, problem = _sizes(env, "single_" if isinstance(env, VectorEnv) else ""), getattr(agent, "problem", None)
+    taken = _sizes(agent, "") if problem is None else (problem.num_actions, problem.context_shape)
+    if taken[1] is not None and taken != offered:
         raise ValueError(
             f"agent must be made for this env's {offered[0]} actions and contexts {offered[1]}, got one for "
-            f"{problem.num_actions} actions and contexts {problem.context_shape}"
+            f"{taken[0]} actions and contexts {taken[1]}"
         )
     return integer("num_rounds", num_rounds, 1, horizon_of(env))
+
+
+def _sizes(owner: Any, prefix: str) -> tuple[Any, Any]:
+    """Number of actions and shape of contexts by an owner's spaces, which a trained policy has too; None: not told."""
+    actions, contexts = (getattr(owner, f"{prefix}{name}_space", None) for name in ("action", "observation"))
+    return getattr(actions, "n", None), getattr(contexts, "shape", None)
 
 
 def horizon_of(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int | None:

@@ -260,8 +260,9 @@ def test_a_user_s_agent_can_be_registered_once(monkeypatch):
         dts_gym.register_agent("Mine", LinTS)
     with pytest.raises(ValueError, match="agent_id must hold no colon"):
         dts_gym.register_agent("mine:Mine", Faulty)
-    with pytest.raises(ValueError, match="entry_point must be a class or 'module:Class'"):
-        dts_gym.register_agent("Other", "nowhere")
+    for wrong in ("nowhere", 3, problem):
+        with pytest.raises(ValueError, match="entry_point must be a class or 'module:Class'"):
+            dts_gym.register_agent("Other", wrong)
 
 
 def test_an_id_may_come_with_the_module_that_registers_it(monkeypatch, tmp_path):

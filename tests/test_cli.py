@@ -1,7 +1,10 @@
 """The command line: what it prints, what it refuses in one line, how it stops and goes on."""
 
+import importlib
+import inspect
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -13,9 +16,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from dts_gym import cli
 from dts_gym.cli import main
 from dts_gym.comparing import compare
-from dts_gym.env_options import env_options, parse_env_settings, split_env_arguments
+from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
 from dts_gym.envs.diffusion import DiffusionBanditEnv
 from dts_gym.priors import Prior
 from dts_gym.records import load_records
@@ -180,8 +184,22 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out.startswith("dts-gym 0")
 
 
+@pytest.mark.parametrize("name", cli._FUNCTIONS)
+def test_help_says_what_every_option_is(name, capsys):
+    module, _, function = cli._FUNCTIONS[name].partition(":")
+    command = getattr(importlib.import_module(module), function)
+    told = dict(re.findall(r"(?m)^(\w+) :\n    (.*)$", inspect.getdoc(command)))
+    assert list(told) == list(inspect.signature(command).parameters)
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    printed = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    for text in told.values():
+        assert " ".join(text.split()) in printed
+
+
 def test_only_words_and_numbers_are_options(options_env):
     assert list(env_options(options_env)) == ["data", "mode", "scale", "quiet"]
+    assert "--env.prior linear | diffusion | str = linear" in options_text("MovieLensBandit-v0")
 
 
 @pytest.mark.parametrize(

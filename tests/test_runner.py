@@ -76,6 +76,9 @@ def test_what_cannot_be_run_is_refused():
         run(env, learned, 5)
     learned.reset(0)
     assert run(env, learned, 5, seed=0).regret.shape == (5,)
+    for wrong in ("dTS", [fresh, fresh], dts_gym):
+        with pytest.raises(ValueError, match="agent must be one agent"):
+            run(env, wrong, 5)
     for rounds in (61, 0, -1, 2.0, True):
         with pytest.raises(ValueError, match=r"num_rounds must be an integer in 1\.\.60"):
             run(env, fresh, rounds)
@@ -89,6 +92,29 @@ def test_what_cannot_be_run_is_refused():
         run(env.unwrapped.problem, fresh, 5)
     with pytest.raises(ValueError, match="episode of 3 rounds"):
         run(gym.wrappers.TimeLimit(small_env(), 3), make_agent("LinTS", env), 5)
+
+
+def test_a_run_may_go_on_with_what_an_agent_has_learned():
+    env = small_env(instance_seed=3)
+    agent, fresh = (make_agent("dTS", env, seed=0) for _ in range(2))
+    log = run(env, make_agent("Random", env, seed=1), 60, seed=4)
+    contexts = np.empty((60, 3))
+    contexts[0], _ = env.reset(seed=4)
+    for t in range(59):
+        contexts[t + 1] = env.step(log.actions[t])[0]
+    agent.update(contexts, log.actions, log.rewards)
+    warm = run(env, agent, 60, seed=5, warm_start=True)
+    assert agent.num_updates == 120
+    assert warm.regret[-1] < 0.5 * run(env, fresh, 60, seed=5, warm_start=True).regret[-1]
+    envs = gym.make_vec("DiffusionBandit-v0", num_envs=2, **SMALL)
+    with pytest.raises(ValueError, match="warm_start needs a list of 2 agents"):
+        run(envs, agent, 5, warm_start=True)
+    team = agent.spawn(2)
+    team[1].update([0.1, 0.2, 0.3], 1, 0.5)
+    with pytest.raises(ValueError, match="warm_start=True goes on"):
+        run(envs, team, 5)
+    run(envs, team, 5, warm_start=True)
+    assert [one.num_updates for one in team] == [5, 6]
 
 
 def test_an_interrupt_goes_through():
@@ -206,6 +232,7 @@ def test_what_is_no_agent_is_refused(text):
         ({"agents": ["dTS", "dTS"]}, "different labels"),
         ({"agents": []}, "at least one"),
         ({"agents": "dTS"}, "must be a list of ids"),
+        ({"agents": ["dTS", dts_gym]}, "agents must be ids or AgentSpecs"),
         ({"seeds": 0}, "seeds must be an integer >= 1"),
         ({"seeds": [1, 1]}, "seeds must be a number or different integers"),
         ({"seeds": []}, "seeds must be a number or different integers"),

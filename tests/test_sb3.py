@@ -98,6 +98,18 @@ def test_an_agent_forgets_where_an_instance_ends(settings, forget, updates):
     assert [model.agent.act(context) for _ in range(20)] == [again.agent.act(context) for _ in range(20)]
 
 
+def test_what_was_learned_of_an_instance_stays_until_the_next_begins():
+    env = gym.make(D, **SMALL)
+    model = AgentModel(make_agent("LinTS", env, seed=0, noise_std=1.0), env, seed=0).learn(40)
+    assert model.agent.num_updates == 40
+    assert model.learn(10, reset_num_timesteps=False).agent.num_updates == 10
+    assert model.learn(10, reset_num_timesteps=False).agent.num_updates == 20
+    assert model.learn(10).agent.num_updates == 10  # SB3 resets the environment: another instance
+    stopped = model.learn(80, callback=StopTrainingOnMaxEpisodes(1))
+    assert (stopped.num_timesteps, stopped.agent.num_updates) == (40, 40)
+    assert stopped.learn(10, reset_num_timesteps=False).agent.num_updates == 10
+
+
 def test_sb3s_callbacks_evaluate_save_and_stop(tmp_path):
     envs = make_vec_env(D, n_envs=2, seed=1, env_kwargs=PINNED)
     agent, counted = make_agent("dTS", envs, seed=0), RegretCallback()
@@ -221,8 +233,15 @@ def test_what_makes_no_sense_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             SB3Policy(*arguments, **settings)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"none at '\S*x\.zip'"):
         SB3Policy(tmp_path / "x.zip", algorithm="stable_baselines3:PPO")
+    model = trained("A2C", env)
+    model.save(tmp_path / "a2c")
+    assert SB3Policy(tmp_path / "a2c", algorithm="A2C").num_updates == 0
+    with pytest.raises(ValueError, match=r"the class that wrote '\S*a2c', got 'DQN'"):
+        SB3Policy(tmp_path / "a2c", algorithm="DQN")
+    with pytest.raises(ValueError, match="agent must be made for this env's 6 actions"):
+        dts_gym.run(gym.make(D, **{**SMALL, "num_actions": 6}), SB3Policy(model), 5)
     with pytest.raises(ValueError, match="one instance, pinned by instance_seed, got 2 environments"):
         AgentModel(agent, make_vec_env(D, n_envs=2, env_kwargs=SMALL))
     seeds = iter((1, 2))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import dts_gym
+from dts_gym.registry import agent_class
 
 CLIENT = '''
 """What a program of a user's may do."""
@@ -88,7 +89,11 @@ labels: list[str] = table.labels
 bound: float = bayes_regret_bound(100, 10, 3, [1.0, 1.0])
 again: LinTS = LinTS.load("agent.npz")
 print(mean, lower, upper, shares, regret, labels, bound, again)
+effective: dict[str, float] = make_agent("dTS", env, seed=0).diagnostics
 '''
+# An id says which interface its agent has.
+ESTIMATES = [name for name in dts_gym.agent_ids() if hasattr(agent_class(name), "mean_reward")]
+CLIENT += "".join(f"make_agent({name!r}, problem).mean_reward(context)\n" for name in ESTIMATES)
 MISTAKES = """
 import dts_gym
 from dts_gym.agents import LinTS
@@ -96,6 +101,7 @@ from dts_gym.agents import LinTS
 problem = dts_gym.BanditProblem("ten", 3, dts_gym.random_linear_prior(3, 2), dts_gym.GaussianReward())
 text: str = LinTS(problem).num_updates
 LinTS(problem, explore=1.0)
+dts_gym.make_agent("Random", problem).mean_reward([0.0])
 dts_gym.compare("DiffusionBandit-v0", ["dTS"]).nothing
 dts_gym.nothing()
 """
@@ -131,4 +137,4 @@ def test_a_client_program_is_typed_and_mistakes_are_told(installed):
     command += ["venv/bin/python", "client.py", "mistakes.py"]
     done = subprocess.run(command, cwd=installed, capture_output=True, text=True)
     told = [line.split(": ", 2)[0] for line in done.stdout.splitlines() if ": error: " in line]
-    assert told == [f"mistakes.py:{line}" for line in (5, 6, 7, 8, 9)], done.stdout + done.stderr
+    assert told == [f"mistakes.py:{line}" for line in range(5, 11)], done.stdout + done.stderr

@@ -488,5 +488,6 @@ def test_runs_that_make_no_sense_are_refused():
 
     class Plain:
         num_updates = 0
+        act = update = print
 
     refused(lambda: dts_gym.run(envs, Plain(), 5), "agent must be a list of 4 agents, or have spawn")

@@ -44,18 +44,29 @@ def run_reproduce(
 
     Parameters
     ----------
-    experiment : its id, which `dts-gym list experiments` shows; or "all".
-    profile : "quick" for a look, "paper" for the setting that is reported.
-    data : of experiments on a data set, where it lies or its name.
-    out : folder for the runs, outcome.csv, verdicts.csv, outcome.txt, outcome.png and study.json (with --only
+    experiment :
+        Its id, which `dts-gym list experiments` shows; or "all".
+    profile :
+        "quick" for a look, "paper" for the setting that is reported.
+    data :
+        Of experiments on a data set, where it lies or its name.
+    out :
+        Folder for the runs, outcome.csv, verdicts.csv, outcome.txt, outcome.png and study.json (with --only
         outcome-ONLY.csv and so on); of "all" a folder each. Unless given, results/PROFILE/ID, or results/PROFILE.
-    resume : go on with the runs in --out.
-    backend : where runs are done: "serial", "processes" or "ray".
-    workers : runs at a time.
-    ray_address : of a Ray cluster; this machine unless given.
-    seeds : runs an agent, in place of the profile's number.
-    only : run the part of this name alone, or those whose names hold this text.
-    progress : show a bar on stderr.
+    resume :
+        Go on with the runs in --out.
+    backend :
+        Where runs are done: "serial", "processes" or "ray".
+    workers :
+        Runs at a time.
+    ray_address :
+        Of a Ray cluster; this machine unless given.
+    seeds :
+        Runs an agent, in place of the profile's number.
+    only :
+        Run the part of this name alone, or those whose names hold this text.
+    progress :
+        Show a bar on stderr.
 
     Returns
     -------

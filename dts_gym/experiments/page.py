@@ -50,8 +50,10 @@ def run_report(folder: tyro.conf.Positional[Path], out: Path | None = None) -> s
 
     Parameters
     ----------
-    folder : of an experiment, or of several in a folder each.
-    out : the page; report.html in the folder unless given.
+    folder :
+        Of an experiment, or of several in a folder each.
+    out :
+        The page; report.html in the folder unless given.
 
     Returns
     -------

@@ -60,7 +60,9 @@ class SB3Policy:
     Raises
     ------
     ValueError
-        If the model has no ``predict``, or a file comes without its algorithm or with an unknown one.
+        If the model has no ``predict``, or a file comes without its algorithm, or with one that did not write it.
+    FileNotFoundError
+        If there is no such file.
 
     Notes
     -----
@@ -88,6 +90,9 @@ class SB3Policy:
         self._model: Any = _loaded(model, algorithm) if is_file else model
         if not hasattr(self._model, "predict"):
             raise ValueError(f"model must be a stable-baselines3 model, or its file, got {model!r:.200}")
+        # What a run holds against the environment's; None of what is no model.
+        self.action_space = getattr(self._model, "action_space", None)
+        self.observation_space = getattr(self._model, "observation_space", None)
 
     @classmethod
     def from_env(cls, env: Any, *, seed: Any = None, **settings: Any) -> Self:
@@ -117,7 +122,14 @@ def _loaded(path: Any, algorithm: str | None) -> Any:
     home = importlib.import_module(module) if module else stable_baselines3
     if not hasattr(getattr(home, name, None), "load"):
         raise ValueError(f"algorithm must be a class of {home.__name__} with load, got {algorithm!r}")
-    return getattr(home, name).load(path, device="cpu")
+    if not any(Path(f"{path}{suffix}").is_file() for suffix in ("", ".zip")):  # SB3 adds it, and names that file
+        raise FileNotFoundError(f"model must be a file that model.save wrote, there is none at {os.fspath(path)!r}")
+    try:
+        return getattr(home, name).load(path, device="cpu")
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"algorithm must be the class that wrote {os.fspath(path)!r}, got {algorithm!r}: {error}"
+        ) from error
 
 
 class RegretCallback(BaseCallback):  # type: ignore[misc]
@@ -164,8 +176,8 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
     env : an environment, or a VecEnv whose environments hold one instance (``instance_seed``), whose contexts are then
         played and learned as a batch.
     seed : of the environments' resets; the agent has its own.
-    forget : whether the agent is reset where an episode ends; None: where that is the end of an instance, in
-        environments of this package without ``instance_seed``.
+    forget : whether the agent is reset before the first round of another episode; None: where that is another
+        instance, in environments of this package without ``instance_seed``.
     tensorboard_log, verbose, stats_window_size : as every SB3 model's.
 
     Raises
@@ -205,6 +217,7 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
             raise ValueError(f"env must hold one instance, pinned by instance_seed, got {self.n_envs} environments")
         self.agent = agent
         self._forgets = problem_of(self.env) is not None and not is_pinned if forget is None else bool(forget)
+        self._is_past = False  # what the agent knows is of an instance that has ended
         self._agent_seeds = stream(seed, "agent")
         if seed is not None:
             self.env.seed(seed)
@@ -218,24 +231,30 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        """Play and learn ``total_timesteps`` rounds; the logger writes every ``log_interval`` rounds."""
+        """Play and learn ``total_timesteps`` rounds; the logger writes every ``log_interval`` rounds.
+
+        As SB3 has it, each call resets the environment, unless ``reset_num_timesteps=False``: where that is a new
+        instance, the agent is reset too.
+        """
+        self._is_past |= self._forgets and reset_num_timesteps and self.num_timesteps > 0
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         callback.on_training_start(locals(), globals())
         callback.on_rollout_start()
         while self.num_timesteps < total_timesteps:
+            if self._is_past:
+                self.agent.reset(int(self._agent_seeds.integers(1 << 62)))
             actions = self.agent.act(self._last_obs)
             new_obs, rewards, dones, infos = self.env.step(actions)
             self.agent.update(self._last_obs, actions, rewards)
             self.num_timesteps += self.n_envs
             self._last_obs = new_obs
+            self._is_past = self._forgets and bool(dones.any())
             callback.update_locals(locals())
             if not callback.on_step():
                 break
             self._update_info_buffer(infos, dones)
-            if self._forgets and dones.any():
-                self.agent.reset(int(self._agent_seeds.integers(1 << 62)))
             if log_interval and self.num_timesteps // self.n_envs % log_interval == 0:
                 self._write_log()
         callback.on_rollout_end()
