@@ -14,7 +14,7 @@ import numpy as np
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.estimates import Estimates
 from dts_gym.archives import read_archive, write_archive
-from dts_gym.arrays import Array, BoolArray, IntArray, finite_array, integer, integers, positive
+from dts_gym.arrays import Array, BoolArray, IntArray, as_float64, finite_array, integer, integers, positive
 from dts_gym.evidence import Dtype, checked_dtype
 from dts_gym.laws import ActionLaws
 from dts_gym.problem import BanditProblem, problem_from_state
@@ -306,10 +306,7 @@ class Agent(ABC):
 
     def _check_context(self, context: Any) -> Array:
         shape = self.problem.context_shape
-        try:
-            x = np.asarray(context, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"context must be an array of numbers, got {context!r:.200}") from error
+        x = as_float64("context", context)
         if x.shape != shape and x.shape[1:] != shape:
             raise ValueError(f"context must have shape {shape} or (n, {str(shape)[1:]}, got shape {x.shape}")
         flat = x.ravel()

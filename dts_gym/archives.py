@@ -38,7 +38,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         part.replace(path)
     except BaseException as error:
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a failed write does not say of what
+        # A failed write does not say of what; a failed open names the part, which nobody asked for.
+        if isinstance(error, OSError) and error.filename in (None, os.fspath(part)):
             error.filename = os.fspath(path)
         raise
 
@@ -87,7 +88,9 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]],
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged zip raises half a dozen types, NotImplementedError among them
-        raise ValueError(f"path must be a file written by dts_gym, got {os.fspath(path)!r}: {error}") from error
+        # Of what is no zip at all numpy says how to load it unsafely.
+        reason = error if "pickle" not in str(error) else "it is no .npz"
+        raise ValueError(f"path must be a file written by dts_gym, got {os.fspath(path)!r}: {reason}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"path must be a file written by dts_gym, got {os.fspath(path)!r}: no settings in it")
     return arrays, settings

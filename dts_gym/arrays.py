@@ -14,6 +14,23 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 
+def as_float64(name: str, value: Any) -> Array:
+    """``value`` as a float64 array, itself where it is one; ValueError for what is no real numbers.
+
+    Examples
+    --------
+    >>> as_float64("mean", [1, 2])
+    array([1., 2.])
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiubO":  # complex numbers and text would be converted, or cut
+            raise TypeError(f"of type {array.dtype}")
+        return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers, got {value!r:.200}") from error
+
+
 def finite_array(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
     """``value`` as a fresh float64 array of ``shape`` (None: any length), or ValueError.
 
@@ -22,10 +39,7 @@ def finite_array(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
     >>> finite_array("mean", [1, 2], (2,))
     array([1., 2.])
     """
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers, got {value!r:.200}") from error
+    array = as_float64(name, value).copy()
     expected = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
         raise ValueError(f"{name} must have shape {expected}, got shape {array.shape}")

@@ -45,6 +45,8 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
     ------
     AssertionError
         That says what the agent does and what it should.
+    ValueError
+        If ``make`` makes nothing.
 
     Notes
     -----
@@ -82,6 +84,8 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
 def _maker(make: str | type[Agent] | AgentMaker) -> AgentMaker:
     if isinstance(make, str):
         return lambda env, *, seed: make_agent(make, env, seed=seed)
+    if not callable(make):
+        raise ValueError(f"make must be an agent's id, a class or make(env, seed=...), got {make!r:.200}")
     # A class that is no Agent is a callable like any other.
     return make.from_env if isinstance(make, type) and hasattr(make, "from_env") else cast(AgentMaker, make)
 
@@ -219,13 +223,14 @@ def _check_refusals(make: AgentMaker, env: Any) -> None:
     K, good = env.unwrapped.problem.num_actions, _contexts(env, 2)
     holed = good.copy()
     holed.flat[0] = np.nan
-    for context in (good[0, ..., :-1], good[None], holed, holed[0], np.full_like(good[0], np.inf), "x", None):
+    numberless = (good[0] + 1j, good[0].astype(str), "x", None)
+    for context in (good[0, ..., :-1], good[None], holed, holed[0], np.full_like(good[0], np.inf), *numberless):
         _refused(f"act({context!r:.60})", agent.act, context)
         _refused(f"predict({context!r:.60})", agent.predict, context)
         _refused(f"update with the context {context!r:.60}", agent.update, context, 0, 1.0)
     for action in (-1, K, 0.5, 1.0, True, None, "0", [0]):
         _refused(f"update with the action {action!r}", agent.update, good[0], action, 1.0)
-    for reward in (np.nan, np.inf, None, "good", [1.0]):
+    for reward in (np.nan, np.inf, None, "good", 1j, [1.0]):
         _refused(f"update with the reward {reward!r}", agent.update, good[0], 0, reward)
     for actions, rewards in (([0, K], [1.0, 1.0]), ([0], [1.0, 1.0]), ([0, 1], [1.0, np.nan]), ([0, 1], 1.0), (0, 1.0)):
         _refused(f"update with the actions {actions} and rewards {rewards}", agent.update, good, actions, rewards)

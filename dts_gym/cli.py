@@ -219,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # `dts-gym list | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        except (ValueError, OSError, ImportError, gym.error.Error) as error:
+        except (ValueError, OSError, ImportError, MemoryError, gym.error.Error) as error:
             if os.environ.get("DTS_GYM_DEBUG") == "1":
                 raise
             print(f"dts-gym: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -95,7 +95,7 @@ def run_pretrain(
     else:
         theta, covs = _vectors(data, rank, min_ratings, errors, progress)
     if noise_cov is not None:
-        covs = _npy(noise_cov)
+        covs = _npy("noise_cov", noise_cov)
     order = stream(seed, "split").permutation(len(theta))
     num_test = round(test * len(theta))
     kept, used = order[:num_test], order[num_test:]
@@ -134,7 +134,7 @@ def _rows(covs: Array | None, rows: IntArray, size: int) -> Array | None:
 def _vectors(data: str, rank: int, min_ratings: int, errors: bool, progress: bool) -> tuple[Array, Array | None]:
     path = Path(data).expanduser()
     if path.suffix == ".npy":
-        return _npy(path), None
+        return _npy("data", path), None
     if path.suffix == ".csv" and path.is_file() and not _is_ratings(path):
         return _csv(path), None
     factors = cached_factors(data, rank, progress=progress)
@@ -145,14 +145,14 @@ def _vectors(data: str, rank: int, min_ratings: int, errors: bool, progress: boo
     return factors.movie_factors[enough], variances[:, None, None] * np.eye(factors.movie_factors.shape[1])
 
 
-def _npy(path: Path) -> Array:
+def _npy(name: str, path: Path) -> Array:
     try:
         with open(path, "rb") as file:
             return np.asarray(np.load(file, allow_pickle=False), dtype=np.float64)
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{name} must be a .npy file of numbers, there is none at {str(path)!r}") from error
     except Exception as error:  # a damaged file raises half a dozen types
-        raise ValueError(f"data must be a .npy file of numbers, got {str(path)!r}: {error}") from error
+        raise ValueError(f"{name} must be a .npy file of numbers, got {str(path)!r}: {error}") from error
 
 
 def _is_ratings(path: Path) -> bool:

@@ -66,7 +66,7 @@ def read_prior_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
         raise ImportError(_INSTALL.format(error)) from error
     name = os.fspath(path)
     if not Path(path).exists():
-        raise FileNotFoundError(f"no prior file {name!r}")
+        raise FileNotFoundError(f"prior must be a file that Prior.save wrote, there is none at {name!r}")
     expected = f"path must be a prior file written by dts_gym, got {name!r}"
     try:
         with safe_open(name, framework="numpy") as file:

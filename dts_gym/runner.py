@@ -104,6 +104,8 @@ def run(
         if callback is not None:
             raise ValueError(f"callback must be left out on a vector environment, got {callback!r:.200}")
         return _run_vector(env, agent, num_rounds, seed, progress, warm_start)
+    if callback is not None and not callable(callback):
+        raise ValueError(f"callback must be called with a Round, got {callback!r:.200}")
     if isinstance(agent, Sequence):
         raise ValueError(f"agent must be one agent on a single environment, got {agent!r:.200}")
     num_rounds = check_run(env, agent, num_rounds, seed, warm_start)

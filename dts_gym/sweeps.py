@@ -155,6 +155,8 @@ def run_sweep(
     >>> {label: comparison.labels for label, comparison in run_sweep(sweep).cells.items()}
     {'DiffusionBandit-v0 (num_actions 10)': ['dTS', 'LinTS'], 'DiffusionBandit-v0 (num_actions 20)': ['dTS', 'LinTS']}
     """
+    if not isinstance(sweep, Sweep):
+        raise ValueError(f"sweep must be a Sweep, as load_sweep reads it from a file, got {sweep!r:.200}")
     checked_pool(backend, num_workers, ray_address)
     folder = checked_folder(out, resume)
     experiments = sweep.experiments()

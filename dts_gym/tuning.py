@@ -70,7 +70,7 @@ def tune(
     Raises
     ------
     ValueError
-        As `compare`, or if the grid has a value that is not positive, or one twice.
+        As `compare`, or if the grid has a value that is not positive, or one twice, or no agent has a scale.
 
     Examples
     --------
@@ -84,6 +84,8 @@ def tune(
     trials = make_trials(
         make_experiment(env_id, agents, listed, num_rounds, env_settings, "tuning", redraw_prior), grid
     )
+    if not trials.agents:
+        raise ValueError(f"agents must be some with an exploration scale, got {[str(agent) for agent in agents]}")
     if folder is not None:
         prepare_folder(folder, trials, resume=resume)
     with open_pool(backend, num_workers, ray_address) as pool:

@@ -66,3 +66,12 @@ def test_objects_are_refused(tmp_path):
         write_archive(tmp_path / "x", {"a": np.array([{}])}, {})
     with pytest.raises(FileNotFoundError):
         read_archive(tmp_path / "absent")
+
+
+def test_errors_speak_of_the_path_that_was_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_archive(tmp_path / "nowhere" / "x.npz", {}, {})
+    assert caught.value.filename == str(tmp_path / "nowhere" / "x.npz")
+    (tmp_path / "text").write_text("no archive")
+    with pytest.raises(ValueError, match=r"got '.*text': it is no \.npz"):
+        read_archive(tmp_path / "text")

@@ -20,3 +20,8 @@ def test_a_class_without_the_interface_is_told_what_it_lacks():
 
     with pytest.raises(AssertionError, match=r"an agent must have 'update' \(dts_gym.agents.Agent gives it\)"):
         check_agent(Plain)
+
+
+def test_what_makes_no_agent_is_refused():
+    with pytest.raises(ValueError, match="make must be an agent's id, a class or make"):
+        check_agent(3)

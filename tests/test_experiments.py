@@ -197,6 +197,9 @@ def test_all_goes_on_where_one_experiment_cannot_be_had(tmp_path, capsys, monkey
     assert "swiss-roll: dTS is ahead of LinTS" in printed.out
     assert "1 experiments were run, these could not be: movielens (ml-1m could not be downloaded)" in printed.err
     assert (tmp_path / "out" / "swiss-roll" / "outcome.csv").exists()
+    assert not (tmp_path / "out" / "movielens").exists()
+    assert main(["reproduce", "movielens", "--out", str(tmp_path / "a" / "b")]) == 2
+    assert not (tmp_path / "a").exists()
 
 
 def test_what_does_not_fit_is_refused():

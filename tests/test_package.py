@@ -42,7 +42,7 @@ def test_neither_the_import_nor_an_agent_loads_heavy_modules(code):
 def test_every_public_name_is_there():
     for name in dts_gym.__all__:
         assert getattr(dts_gym, name) is not None
-    assert set(dts_gym.__all__) <= set(dir(dts_gym))
+    assert set(dts_gym.__all__) == {name for name in dir(dts_gym) if not name.startswith("__")}
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = dts_gym.nothing
 
@@ -51,6 +51,18 @@ def test_sub_packages_load_when_first_used():
     code = "import dts_gym; print(dts_gym.agents.DiffusionTS.__name__, dts_gym.envs.DiffusionBanditEnv.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["DiffusionTS", "DiffusionBanditEnv"]
+
+
+def test_the_command_line_is_a_module_too(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import gymnasium as gym\nfrom dts_gym.envs import DiffusionBanditEnv\n"
+        "gym.register('Mine-v0', entry_point=DiffusionBanditEnv)\n"
+    )
+    command = [sys.executable, "-m", "dts_gym", "run", "--env", "mine:Mine-v0", "--env.num-actions", "5"]
+    command += ["--agents", "LinTS", "--seeds", "1", "--rounds", "3", "--out", "out", "--no-progress"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "LinTS" in done.stdout
 
 
 def test_the_version_is_one():

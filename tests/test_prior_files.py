@@ -89,7 +89,7 @@ def test_foreign_files_are_refused(tmp_path):
             load_prior(path)
     with pytest.raises(ValueError, match="path must be a prior file"):
         load_prior(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no prior file"):
+    with pytest.raises(FileNotFoundError, match=r"prior must be a file that Prior\.save wrote, there is none"):
         load_prior(tmp_path / "none.safetensors")
 
 

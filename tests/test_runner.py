@@ -76,6 +76,9 @@ def test_what_cannot_be_run_is_refused():
         run(env, learned, 5)
     learned.reset(0)
     assert run(env, learned, 5, seed=0).regret.shape == (5,)
+    with pytest.raises(ValueError, match="callback must be called with a Round, got 3"):
+        run(env, fresh, 5, callback=3)
+    assert fresh.num_updates == 0
     for wrong in ("dTS", [fresh, fresh], dts_gym):
         with pytest.raises(ValueError, match="agent must be one agent"):
             run(env, wrong, 5)

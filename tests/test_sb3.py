@@ -233,6 +233,11 @@ def test_what_makes_no_sense_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             SB3Policy(*arguments, **settings)
+    with pytest.raises(ValueError, match="model must be given"):
+        make_agent("dts_gym.integrations.sb3:SB3", env)
+    for wrong in ("dTS", SB3Policy(agent)):
+        with pytest.raises(ValueError, match="agent must be an agent, as make_agent makes it"):
+            AgentModel(wrong, env)
     with pytest.raises(FileNotFoundError, match=r"none at '\S*x\.zip'"):
         SB3Policy(tmp_path / "x.zip", algorithm="stable_baselines3:PPO")
     model = trained("A2C", env)

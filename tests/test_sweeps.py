@@ -393,6 +393,8 @@ def test_what_is_no_mapping_or_no_file_is_refused(tmp_path, capsys):
     assert "must hold keys among" in capsys.readouterr().err
     assert main(["sweep", str(tmp_path / "absent.yaml")]) == 2
     assert "absent.yaml" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"sweep must be a Sweep, as load_sweep reads it from a file, got 'a\.yaml'"):
+        run_sweep("a.yaml")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)

@@ -94,9 +94,15 @@ def test_tuning_alone_keeps_records_too(tmp_path):
 
 
 def test_agents_without_the_setting_are_left_out():
-    assert not tune(ENV, ["Random", "Oracle", "EpsilonGreedy"], **ASKED, seeds=1).best
+    assert list(tune(ENV, ["Random", "LinTS", "EpsilonGreedy"], **ASKED, seeds=1).best) == ["LinTS"]
     comparison = compare(ENV, ["Random"], **ASKED, seeds=1, tune=True)
     assert comparison.labels == ["Random"]
+
+
+def test_a_tuning_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"agents must be some with an exploration scale, got \['Random'\]"):
+        tune("DiffusionBandit-v0", ["Random"], seeds=1, num_rounds=5, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_labels_tell_tuned_agents_apart():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -87,13 +88,17 @@ def run_reproduce(
     count = 0
     for study in studies:
         folder = root if out is not None and not everything else root / study.id
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
         is_held(folder, resume=resume)
         ask = Ask(profile, data if study.takes_data else None if everything else data, seeds, only)
         conduct = Conduct(folder, resume, backend, workers, ray_address, progress)
         try:
             findings = study.run(ask, conduct)
-        except (OSError, ImportError) as error:
-            if not everything:
+        except (OSError, ImportError, ValueError) as error:
+            for path in new:  # no folder stays of what could not begin
+                with suppress(OSError):
+                    path.rmdir()
+            if not everything or isinstance(error, ValueError):
                 raise
             failed.append(f"{study.id} ({error})")
             continue

@@ -26,7 +26,14 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
-import stable_baselines3
+
+try:
+    import stable_baselines3
+except ImportError as error:
+    raise ImportError(
+        f"dts_gym.integrations.sb3 needs stable-baselines3, which is not installed ({error}): "
+        "pip install 'dts-gym[sb3]'"
+    ) from error
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
@@ -97,6 +104,8 @@ class SB3Policy:
     @classmethod
     def from_env(cls, env: Any, *, seed: Any = None, **settings: Any) -> Self:
         """The policy; the environment is not looked at."""
+        if "model" not in settings:
+            raise ValueError("model must be given: a stable-baselines3 model, or its file with algorithm")
         return cls(**settings)
 
     def act(self, context: Any) -> int | IntArray:
@@ -203,6 +212,8 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
     def __init__(
         self, agent: Any, env: Any, *, seed: int | None = None, forget: bool | None = None, **settings: Any
     ) -> None:
+        if getattr(agent, "problem", None) is None:
+            raise ValueError(f"agent must be an agent, as make_agent makes it, got {agent!r:.200}")
         # The policy is a class that is never made: the agent is the policy.
         super().__init__(BasePolicy, env, 0.0, seed=seed, device="cpu", support_multi_env=True, **settings)
         sizes = self.action_space.n, self.observation_space.shape

@@ -48,8 +48,13 @@ class TensorBoard:
         self._prefix = prefix
         self._metrics = Metrics(self._report, every)
         if isinstance(writer, str | os.PathLike):
-            from torch.utils.tensorboard import SummaryWriter
-
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ImportError(
+                    f"a folder of events needs torch and tensorboard, not both of which are installed ({error}): "
+                    "pip install 'dts-gym[tensorboard]'"
+                ) from error
             writer = self._owned = SummaryWriter(os.fspath(writer))
         elif not hasattr(writer, "add_scalar"):
             raise ValueError(f"writer must be a folder or have add_scalar(tag, value, step), got {writer!r:.200}")
