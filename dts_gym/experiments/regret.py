@@ -31,7 +31,10 @@ _NAMES = {
 }
 
 # Found in LL: first plays of actions, counted.
-_HASTE = "upper bounds explore less than draws at the same scale, and 5000 rounds are few for that much exploration"
+_HASTE = (
+    "5000 rounds are few for what dTS explores at scale 1; upper bounds explore less than draws, and draws under "
+    "N(0, I) less than under the chain's wider marginal"
+)
 _STUCK = (
     "at small scales dTS no longer tries actions that it has not played, as it knows them to be no better than others "
     "(after 2500 rounds of LL at K=100 it had played 36 at 0.25, 12 at 0.1); agents that hold them for 0 on average "

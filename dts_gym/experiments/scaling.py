@@ -1,4 +1,4 @@
-"""Scaling: final regret of dTS against K, d and L, one at a time, beside the shape of the bound."""
+"""Scaling: final regret of dTS and LinTS against K, d and L, one at a time."""
 
 from __future__ import annotations
 
