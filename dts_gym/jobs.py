@@ -77,10 +77,10 @@ def make_experiment(
     """
     if isinstance(agents, str):
         raise ValueError(f"agents must be a list of ids, got {agents!r}")
-    for agent in agents:
-        if not isinstance(agent, str | AgentSpec):
+    for given in agents:
+        if not isinstance(given, str | AgentSpec):
             raise ValueError(
-                f"agents must be ids or AgentSpecs, of which each run makes a fresh agent, got {agent!r:.200}"
+                f"agents must be ids or AgentSpecs, of which each run makes a fresh agent, got {given!r:.200}"
             )
     specs = tuple(agent if isinstance(agent, AgentSpec) else parse_agent(agent) for agent in agents)
     labels = [spec.label for spec in specs]
