@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import os
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ from dts_gym.arrays import Array, BoolArray, IntArray, as_float64, finite_array,
 from dts_gym.evidence import Dtype, checked_dtype
 from dts_gym.laws import ActionLaws
 from dts_gym.problem import BanditProblem, problem_from_state
+from dts_gym.registry import agent_class, agent_ids
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.seeding import restore, state_of, stream
 from dts_gym.shared_parameter import SharedParameterPosterior
@@ -263,6 +265,8 @@ class Agent(ABC):
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """The agent that `save` wrote; it continues bit for bit.
 
+        ``dts_gym.agents.Agent.load`` takes a file of any registered agent.
+
         Raises
         ------
         FileNotFoundError
@@ -271,6 +275,10 @@ class Agent(ABC):
             If the file is damaged, or holds another kind of agent.
         """
         arrays, saved = read_archive(path)
+        if inspect.isabstract(cls):
+            for found in map(agent_class, agent_ids()):
+                if found.__name__ == saved.get("agent") and issubclass(found, cls):
+                    return found.load(path)
         if saved.get("agent") != cls.__name__ or saved.get("format") != _FORMAT:
             raise ValueError(
                 f"path must be a file of {cls.__name__} in format {_FORMAT}, got {os.fspath(path)!r} of "

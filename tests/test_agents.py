@@ -244,7 +244,13 @@ def test_greedy_ties_go_to_the_lowest_action_and_confidence_ties_to_any():
 
 
 def test_a_file_of_another_agent_is_refused(tmp_path):
-    make_agent("LinTS", problem()).save(tmp_path / "a")
+    agent = make_agent("LinTS", problem(), seed=4)
+    agent.save(tmp_path / "a")
+    again = Agent.load(tmp_path / "a")
+    assert type(again) is LinTS
+    assert [again.act(np.ones(again.problem.dim)) for _ in range(9)] == [
+        agent.act(np.ones(agent.problem.dim)) for _ in range(9)
+    ]
     with pytest.raises(ValueError, match="path must be a file of DiffusionTS"):
         DiffusionTS.load(tmp_path / "a")
     with pytest.raises(FileNotFoundError):
