@@ -9,7 +9,7 @@ import pytest
 
 from dts_gym.cli import main
 from dts_gym.experiments import Ask, Conduct, load_study, study_ids
-from dts_gym.experiments.cells import CellStudy, run_cells
+from dts_gym.experiments.cells import Cause, CellStudy, Claim, run_cells
 from dts_gym.experiments.outcome import Line, claim_verdicts, findings_of, lines_of, paired_interval, verdicts
 from dts_gym.experiments.study import judge
 
@@ -138,6 +138,34 @@ def test_a_claim_is_judged_by_the_interval_of_its_paired_differences(swiss):
 def test_a_verdict_follows_its_interval(interval, answer, cause):
     verdict = judge("claim", "where", "contrast", interval, "why")
     assert (verdict.answer, verdict.cause) == (answer, cause)
+
+
+def test_a_cause_is_told_only_where_it_was_found():
+    causes = (Cause("one cell", "at 1", ("B",), ("small",)), Cause("one agent", "at 1", ("B",)), Cause("all", "tuned"))
+    claim = Claim("A is better", "A", ("B", "C"), causes=causes)
+    asked = [("small", "at 1", "B"), ("large", "at 1", "B"), ("small", "at 1", "C"), ("large", "tuned", "C")]
+    assert [claim.cause(*each) for each in asked] == ["one cell", "one agent", "", "all"]
+
+
+def test_causes_are_of_agents_and_cells_that_there_are():
+    found = 0
+    for study in (load_study(name) for name in study_ids()):
+        for claim in getattr(study, "claims", ()):
+            cells = {cell.name for cell in study.cells("paper", None)}
+            for cause in claim.causes:
+                assert set(cause.worse) & set(claim.worse) or not cause.worse
+                assert set(cause.cells) <= cells
+                found += 1
+    assert found > 10
+
+
+def test_ratings_that_are_far_from_normal_are_not_called_normal():
+    """The last cell has every movie, whose factors lie on rays."""
+    claim = load_study("movielens").claims[1]
+    few, every = "rank-5-actions-1000-bernoulli-ratings-5", "rank-5-actions-100-gaussian-ratings-1"
+    assert "normal" in claim.cause(few, "at 1", "TunedTS")
+    assert "mode" in claim.cause(every, "tuned", "TunedTS")
+    assert claim.cause(few, "tuned", "MixTS") == ""
 
 
 def test_cells_told_another_prior_have_the_same_instances(tmp_path):

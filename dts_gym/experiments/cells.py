@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from dts_gym.comparing import compare
 from dts_gym.experiment import Comparison
@@ -43,6 +43,23 @@ class Cell:
     x: float | None = None
 
 
+class Cause(NamedTuple):
+    """Why a claim fails, where that was found.
+
+    Attributes
+    ----------
+    text : the cause.
+    kind : the scale at which it was found.
+    worse : the agents that turned out better than claimed; none: all of the claim's.
+    cells : names of the cells; none: all.
+    """
+
+    text: str
+    kind: Scale
+    worse: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Claim:
     """An agent has less regret than others: what the deck says, or what is looked at beside.
@@ -53,14 +70,23 @@ class Claim:
     better : label of the agent that has less.
     worse : labels of those that have more; in a cell that lacks one it is left out.
     cells : names of those that it is about; none: all.
-    causes : why it fails at 1, or tuned, where it does and that was found.
+    causes : why it fails, where it does and that was found; the first that fits is told.
     """
 
     text: str
     better: str
     worse: tuple[str, ...]
     cells: tuple[str, ...] = ()
-    causes: Mapping[Scale, str] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()
+
+    def cause(self, cell: str, kind: Scale, worse: str) -> str:
+        """Why it fails against one agent in one cell; empty where that was not found."""
+        fits = (
+            cause.text
+            for cause in self.causes
+            if cause.kind == kind and worse in (cause.worse or (worse,)) and cell in (cause.cells or (cell,))
+        )
+        return next(fits, "")
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dts_gym.experiments.cells import Cell, CellStudy, Claim, Outcome
+from dts_gym.experiments.causes import HASTE, STUCK
+from dts_gym.experiments.cells import Cause, Cell, CellStudy, Claim, Outcome
 from dts_gym.experiments.outcome import final_regret_of, paired_interval, scales
 from dts_gym.experiments.study import Profile, Verdict, judge
 
 _ACTIONS = (10, 100, 500, 5000, 50_000)
 _BETTER = "dTS has less regret than LinTS."
 _GROWS = "The gap between dTS and LinTS grows with the number of actions."
+_CAUSES = (Cause(HASTE, "at 1", ("LinTS",)), Cause(STUCK, "tuned", ("MarginalLinTS",), ("actions-100",)))
 
 
 def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
@@ -47,7 +49,8 @@ def _growth(outcome: Outcome) -> list[Verdict]:
                 gaps.append(theirs - ours)
             most, fewest = (int(cell.x or 0) for cell in (outcome.cells[-1], outcome.cells[0]))
             contrast = f"({other} less dTS) at K={most} less the same at K={fewest}"
-            found.append(judge(_GROWS, kind, contrast, paired_interval(gaps[0] - gaps[1])))
+            cause = HASTE if (other, kind) == ("LinTS", "at 1") else ""
+            found.append(judge(_GROWS, kind, contrast, paired_interval(gaps[0] - gaps[1]), cause))
     return found
 
 
@@ -60,7 +63,7 @@ STUDY = CellStudy(
     ),
     reference="dTS",
     cells=_cells,
-    claims=(Claim(_BETTER, "dTS", ("LinTS", "MarginalLinTS")),),
+    claims=(Claim(_BETTER, "dTS", ("LinTS", "MarginalLinTS"), causes=_CAUSES),),
     picture="x",
     x_label="Number of actions K",
     further=_growth,

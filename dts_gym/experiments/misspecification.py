@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dts_gym.experiments.cells import Cell, CellStudy, Claim, Outcome
+from dts_gym.experiments.causes import STUCK
+from dts_gym.experiments.cells import Cause, Cell, CellStudy, Claim, Outcome
 from dts_gym.experiments.outcome import between_cells
 from dts_gym.experiments.study import Profile, Verdict
 
 _ERRORS = (0.0, 0.5, 1.0, 1.5)
+_ROBUST = "dTS is robust: under the same wrong prior it has less regret than HierTS."
 _STILL = "dTS under a prior that is off is still better than HierTS under the right one."
+_WIDER = "told priors are wider than the truth: at small scales dTS then tries more of what it has not played (likely)"
 
 
 def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
@@ -36,7 +39,7 @@ def _against_the_right_one(outcome: Outcome) -> list[Verdict]:
     for error in _ERRORS[1:]:
         off = ("dTS", f"error-{error:g}")
         claim = "A prior that is off costs dTS regret."
-        found += between_cells(outcome, claim, off, ("dTS", "error-0"))
+        found += between_cells(outcome, claim, off, ("dTS", "error-0"), _WIDER)
         found += between_cells(outcome, _STILL, ("HierTS", "error-0"), off)
     return found
 
@@ -51,7 +54,7 @@ STUDY = CellStudy(
     ),
     reference="dTS",
     cells=_cells,
-    claims=(Claim("dTS is robust: under the same wrong prior it has less regret than HierTS.", "dTS", ("HierTS",)),),
+    claims=(Claim(_ROBUST, "dTS", ("HierTS",), causes=(Cause(STUCK, "tuned"),)),),
     picture="x",
     x_label="Least error v of the weights and covariances that agents are told",
     further=_against_the_right_one,

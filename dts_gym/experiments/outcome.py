@@ -123,9 +123,8 @@ def claim_verdicts(outcome: Outcome) -> list[Verdict]:
                         continue
                     contrast = f"regret of {name} less {claim.better}'s"
                     where = f"{cell.panel}, {kind}" if cell.x is None else f"{cell.panel}, {cell.x:g}, {kind}"
-                    found.append(
-                        judge(claim.text, where, contrast, paired_interval(more - less), claim.causes.get(kind, ""))
-                    )
+                    cause = claim.cause(cell.name, kind, name)
+                    found.append(judge(claim.text, where, contrast, paired_interval(more - less), cause))
     return found + ([] if outcome.study.further is None else outcome.study.further(outcome))
 
 

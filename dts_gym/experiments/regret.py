@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dts_gym.experiments.cells import Cell, CellStudy, Claim, Scale
+from dts_gym.experiments.causes import HASTE, STUCK
+from dts_gym.experiments.cells import Cause, Cell, CellStudy, Claim
 from dts_gym.experiments.study import Profile
 
 _GRID = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
@@ -29,17 +30,6 @@ _NAMES = {
     "NL": "non-linear diffusion and linear rewards",
     "NN": "non-linear diffusion and non-linear rewards",
 }
-
-# Found in LL: first plays of actions, counted.
-_HASTE = (
-    "5000 rounds are few for what dTS explores at scale 1; upper bounds explore less than draws, and draws under "
-    "N(0, I) less than under the chain's wider marginal"
-)
-_STUCK = (
-    "at small scales dTS no longer tries actions that it has not played, as it knows them to be no better than others "
-    "(after 2500 rounds of LL at K=100 it had played 36 at 0.25, 12 at 0.1); agents that hold them for 0 on average "
-    "try them wherever all rewards are negative (99 and 78, most of them there): the cheaper exploration"
-)
 
 
 def _cells_of(regime: str) -> Callable[[Profile, str | None], tuple[Cell, ...]]:
@@ -82,7 +72,7 @@ def _study(regime: str) -> CellStudy:
             "Beyond the deck: sharing is worth more than the right marginal prior.",
             "dTS",
             ("MarginalLinTS", "MarginalLinTS (noise_std 1)"),
-            causes={"tuned": _STUCK},
+            causes=(Cause(STUCK, "tuned"),),
         ),
         Claim(
             "Beyond the deck: the deck's rule costs regret; messages through the links mend it.",
@@ -98,9 +88,9 @@ def _study(regime: str) -> CellStudy:
                 ("dTS (approximation linearised)",),
             )
         )
-    causes: dict[Scale, str] = {"at 1": _HASTE}
+    causes: tuple[Cause, ...] = (Cause(HASTE, "at 1", ("LinTS", "LinUCB", "GLM-TS", "UCB-GLM")),)
     if regime == "LL":
-        causes["tuned"] = _STUCK
+        causes += (Cause(STUCK, "tuned", ("HierTS",)),)
     return CellStudy(
         id=f"regret-{regime}",
         claim=claim,

@@ -1,0 +1,12 @@
+"""Why claims fail, where several experiments share the cause."""
+
+HASTE = (
+    "5000 rounds are few for what dTS explores at scale 1; upper bounds explore less than draws, and draws under "
+    "N(0, I) less than under the chain's wider marginal"
+)
+# Found in LL: first plays of actions, counted.
+STUCK = (
+    "at small scales dTS no longer tries actions that it has not played, as it knows them to be no better than others "
+    "(after 2500 rounds of LL at K=100 it had played 36 at 0.25, 12 at 0.1); agents that hold them for 0 on average "
+    "try them wherever all rewards are negative (99 and 78, most of them there): the cheaper exploration"
+)
