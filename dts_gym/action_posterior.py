@@ -91,11 +91,15 @@ class ActionPosterior(ABC):
 
     def _in_range(self, contexts: Array) -> Array:
         """Contexts whose numbers float32 holds: choices do not hang on a context's length, so it can be any."""
+        return contexts if self.table.dtype == "float64" else np.asarray(contexts / self._lengths(contexts))
+
+    def _lengths(self, contexts: Array) -> Array:
+        """(..., 1), the lengths by which `_in_range` divides; 1 in float64."""
         if self.table.dtype == "float64":
-            return contexts
+            return np.ones((*contexts.shape[:-1], 1))
         u = (contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=-1, keepdims=True))
-        return np.asarray(contexts / np.where(norms > 0, norms, 1.0))
+        return np.where(norms > 0, norms, 1.0)
 
     def _score_moments(self, x: Array, m: Array | None) -> tuple[Array, Array, Array, Array]:
         """Mean and variance of ``x' theta_a`` given ``m``: of the played actions, then of an unplayed one.
@@ -292,6 +296,8 @@ class ActionPosterior(ABC):
         """
         sample = self._shared_sample(scale)
         center, root = self._shared_moments(scale) if sample is None else (sample[0] @ sample[1], sample[1].T)
+        lengths = self._lengths(contexts)  # unlike choices, laws hang on them: they come back below
+        contexts = self._in_range(contexts)
         mean, variance, mean0, variance0 = self._score_moments(
             contexts, np.broadcast_to(center, contexts.shape) if root.size else None
         )
@@ -306,7 +312,7 @@ class ActionPosterior(ABC):
             else:
                 weights, off = sample[0][:, None, None], sample[1] - center
                 shifts = (responses @ off.T).transpose(2, 0, 1)  # (C, n, P + 1)
-        every = means + shifts
+        every, variances = lengths * (means + shifts), lengths**2 * variances
         return ActionLaws(
             self.num_actions,
             self.table.actions,

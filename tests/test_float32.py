@@ -153,6 +153,20 @@ def test_extreme_noise_contexts_and_ranks_play_as_in_float64(rank, noise_std, no
         np.testing.assert_allclose(got, truth, rtol=0, atol=1e-6)  # what float64 resolves at such ratios
 
 
+@pytest.mark.parametrize("shared", [0.0, 1.0])
+@pytest.mark.parametrize("norm", [1e-30, 1e-15, 1e15, 1e30])
+@pytest.mark.filterwarnings("error")
+def test_laws_follow_the_length_of_a_context(norm, shared):
+    """``x' theta`` is linear in ``x``: the truth is the float64 law of the unit context, times the length."""
+    rng = np.random.default_rng(6)
+    wide, narrow = both(TwoLevelPrior(np.ones(3), shared * np.eye(3), np.eye(3)), 0.5, 400, uniform)
+    contexts = uniform(rng, 20, 3)
+    for got, truth in zip(narrow.laws(norm * contexts)[2:], wide.laws(contexts)[2:], strict=True):
+        std = np.sqrt(truth.variance())
+        np.testing.assert_allclose(np.sqrt(got.variance()) / (norm * std), 1.0, atol=1e-5)
+        np.testing.assert_allclose((got.mean() / norm - truth.mean()) / std, 0.0, atol=1e-5)
+
+
 @pytest.mark.parametrize("agent_id", AGENTS)
 def test_agents_in_float32_keep_the_contract(agent_id, tmp_path):
     """`check_agent` has batches, streams, saving and loading bit for bit."""
