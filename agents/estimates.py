@@ -26,7 +26,7 @@ class Estimates(ABC):
     that of ridge regression), dTS and dUCB on linear chains, TunedTS and MixTS, all with Gaussian rewards; with the
     others the posterior is the agent's quadratic expansion, of which these are exact averages. Chains by approximation
     and LaplaceDPS average some 512 draws, by a rule that is fixed: the same data give the same numbers, off by some
-    ``std / sqrt(512)``.
+    ``std / sqrt(512)``, LaplaceDPS's by three times that.
 
     All are at the agent's exploration scale, as `sample_parameters` is, and neither learn nor draw. They cost O(P d^2)
     a context with P played actions, times the draws or components where the law is a mixture, and O(K).
