@@ -89,7 +89,16 @@ def touching(self, psi):
     return sine_value(self, psi)
 
 
+def in_units(right):
+    """Methods of a link whose first coordinate has other units; the Jacobian's entries where ``right`` is 1."""
+    return {
+        "__call__": lambda s, x: UNITS * sine_value(s, x / UNITS),
+        "jacobian": lambda s, x: UNITS[:, None] * sine_jacobian(s, x / UNITS) / UNITS * right,
+    }
+
+
 RNG = np.random.default_rng(0)
+UNITS = np.array([1e5, 1.0, 1.0])
 FAULTS = {
     "transposed": ({"jacobian": lambda s, x: sine_jacobian(s, x).swapaxes(-1, -2)}, "agree with finite differences"),
     "slightly off": ({"jacobian": lambda s, x: 1.005 * sine_jacobian(s, x)}, "agree with finite differences"),
@@ -97,6 +106,8 @@ FAULTS = {
         {"jacobian": lambda s, x: sine_jacobian(s, x) * (1 + (x[..., :1, None] > 0))},
         "agree with finite differences",
     ),
+    "a row forgotten in small units": (in_units([[1, 1, 1], [1, 1, 1], [0, 0, 0]]), "agree with finite differences"),
+    "entries forgotten in large units": (in_units([[1, 1, 1], [0, 1, 1], [0, 1, 1]]), "agree with finite differences"),
     "one matrix": ({"jacobian": lambda s, x: np.eye(3)}, r"must have shape \(16, 3, 3\), got \(3, 3\)"),
     "infinite slope": ({"jacobian": lambda s, x: sine_jacobian(s, x) / 0.0}, "jacobian of links.0. must be finite"),
     "drop-out": ({"__call__": lambda s, x: sine_value(s, x) * (RNG.random(x.shape) > 0.1)}, "when asked again"),
@@ -110,13 +121,19 @@ FAULTS = {
     "writes": ({"__call__": touching}, "must leave the points that it is asked about unchanged"),
     "list": ({"__call__": lambda s, x: sine_value(s, x).tolist()}, "has no attribute 'shape'"),
     "not so straight": ({"affine": True}, "says that it is affine, but bends"),
+    "not so straight, high up": ({"affine": True, "__call__": lambda s, x: sine_value(s, x) + 1e5}, "but bends"),
     "two sides": (
         {"value_and_jacobian": lambda s, x: (s(x) + 0.1, s.jacobian(x))},
         "value_and_jacobian of links.0. must give the value as it is alone",
     ),
     "predictor": ({"affine_predictor": lambda s: (np.eye(3), np.zeros((3, 1)))}, "affine_predictor of links.0."),
+    "no predictor": ({"affine_predictor": lambda s: (np.full((3, 3), np.nan), np.zeros(3))}, "must be finite"),
     "surrogate": ({"surrogate": "exact"}, "surrogate of links.0. must be in"),
 }  # fmt: skip
+
+
+def test_units_are_no_fault():
+    check_prior(chain(faulty(**in_units(np.ones((3, 3))))))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
