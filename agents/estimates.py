@@ -126,7 +126,10 @@ class Estimates(ABC):
             raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
         tail = (1.0 - float(level)) / 2
         lower, upper = self._over_actions(
-            context, lambda laws: laws.quantile(tail), lambda laws: laws.quantile(1.0 - tail)
+            context,
+            lambda laws: laws.quantile(tail),
+            # Of the mirrored law: 1 - tail rounds, near a level of 1 to 1.
+            lambda laws: -laws._replace(means=-laws.means).quantile(tail),
         )
         model = self._beliefs[1]
         return model.mean(lower), model.mean(upper)

@@ -63,8 +63,8 @@ def action_entropy(agent: Any, context: Any) -> float | None:
     Notes
     -----
     Estimated from 256 draws, by their frequencies with the correction of Miller and Madow; their stream is that of
-    ``predict``, so that what the agent plays next does not change. More than about 6, the entropy of 400 equally likely
-    actions, cannot be told from so few. Costs 256 choices.
+    ``predict``, so that what the agent plays next does not change. Of few likely actions right on average, of many
+    too low: 4.57 for 100 equally likely ones, in truth 4.61, and 5.52 for 400, in truth 5.99. Costs 256 choices.
 
     Source: Miller, "Note on the bias of information estimates" (1955).
 

@@ -199,6 +199,16 @@ def test_a_level_is_between_zero_and_one(level):
         taught("LinTS").credible_interval([1.0, 0.0], level)
 
 
+@pytest.mark.parametrize("name", ["LinTS", "MixTS"])
+def test_both_ends_are_as_far_out_at_a_level_near_one(name):
+    """The law of ``-x' theta`` is the mirrored one."""
+    agent, x, level = taught(name), np.array([0.3, -0.8]), float(np.nextafter(1.0, 0.0))
+    lower, upper = agent.credible_interval(x, level)
+    mirrored_lower, mirrored_upper = agent.credible_interval(-x, level)
+    np.testing.assert_allclose((upper, lower), (-mirrored_lower, -mirrored_upper), rtol=1e-12)
+    assert np.isfinite(upper).all()
+
+
 @pytest.mark.parametrize("mean", [-60.0, -8.0, -1.0, 0.0, 0.3, 20.0])
 @pytest.mark.parametrize("std", [0.0, 1e-8, 0.1, 0.999, 1.0, 1.001, 3.0, 50.0])
 def test_the_logistic_average_by_adaptive_quadrature(mean, std):
