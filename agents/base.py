@@ -275,13 +275,14 @@ class Agent(ABC):
             If the file is damaged, or holds another kind of agent.
         """
         arrays, saved = read_archive(path)
+        kind = cls
         if inspect.isabstract(cls):
             for found in map(agent_class, agent_ids()):
                 if found.__name__ == saved.get("agent") and issubclass(found, cls):
-                    return found.load(path)
-        if saved.get("agent") != cls.__name__ or saved.get("format") != _FORMAT:
+                    kind = found
+        if saved.get("agent") != kind.__name__ or saved.get("format") != _FORMAT:
             raise ValueError(
-                f"path must be a file of {cls.__name__} in format {_FORMAT}, got {os.fspath(path)!r} of "
+                f"path must be a file of {kind.__name__} in format {_FORMAT}, got {os.fspath(path)!r} of "
                 f"{saved.get('agent')!r} in format {saved.get('format')!r}"
             )
         parts: dict[str, dict[str, Any]] = {"problem": {}, "setting": {}, "state": {}}
@@ -290,13 +291,13 @@ class Agent(ABC):
                 part, _, rest = name.partition(".")
                 parts[part][rest] = array
             problem = problem_from_state(saved["problem"], parts["problem"])
-            agent = cls._rebuild(problem, {**saved["settings"], **parts["setting"]}, parts["state"])
+            agent = kind._rebuild(problem, {**saved["settings"], **parts["setting"]}, parts["state"])
             agent._restore(parts["state"])
             for name in _STREAMS:
                 restore(agent._rngs[name], saved["streams"][name])
             agent.num_updates = integer("num_updates", saved["num_updates"], 0)
         except (KeyError, TypeError, IndexError, ValueError) as error:
-            name = cls.__name__
+            name = kind.__name__
             raise ValueError(f"path must be a whole file of {name}, got {os.fspath(path)!r}: {error}") from error
         return agent
 

@@ -297,7 +297,7 @@ class ActionPosterior(ABC):
         sample = self._shared_sample(scale)
         center, root = self._shared_moments(scale) if sample is None else (sample[0] @ sample[1], sample[1].T)
         lengths = self._lengths(contexts)  # unlike choices, laws hang on them: they come back below
-        contexts = self._in_range(contexts)
+        contexts = contexts / lengths
         mean, variance, mean0, variance0 = self._score_moments(
             contexts, np.broadcast_to(center, contexts.shape) if root.size else None
         )

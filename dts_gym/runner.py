@@ -231,6 +231,12 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool
             f"agent must be a fresh one, got one with {agent.num_updates} updates: agent.reset(seed) clears it, "
             "warm_start=True goes on with it"
         )
+    check_sizes(env, agent)
+    return integer("num_rounds", num_rounds, 1, horizon_of(env))
+
+
+def check_sizes(env: Any, agent: Any) -> None:
+    """ValueError if an agent was made for other actions or contexts than those of what has an environment's spaces."""
     offered, problem = _sizes(env, "single_" if isinstance(env, VectorEnv) else ""), getattr(agent, "problem", None)
     taken = _sizes(agent, "") if problem is None else (problem.num_actions, problem.context_shape)
     if taken[1] is not None and taken != offered:
@@ -238,7 +244,6 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool
             f"agent must be made for this env's {offered[0]} actions and contexts {offered[1]}, got one for "
             f"{taken[0]} actions and contexts {taken[1]}"
         )
-    return integer("num_rounds", num_rounds, 1, horizon_of(env))
 
 
 def _sizes(owner: Any, prefix: str) -> tuple[Any, Any]:

@@ -41,6 +41,7 @@ from stable_baselines3.common.policies import BasePolicy
 from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.problem import problem_of
 from dts_gym.registry import register_agent
+from dts_gym.runner import check_sizes
 from dts_gym.seeding import stream
 
 
@@ -216,12 +217,7 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
             raise ValueError(f"agent must be an agent, as make_agent makes it, got {agent!r:.200}")
         # The policy is a class that is never made: the agent is the policy.
         super().__init__(BasePolicy, env, 0.0, seed=seed, device="cpu", support_multi_env=True, **settings)
-        sizes = self.action_space.n, self.observation_space.shape
-        if (agent.problem.num_actions, agent.problem.context_shape) != sizes:
-            raise ValueError(
-                f"agent must be made for this env's {sizes[0]} actions and contexts {sizes[1]}, got one for "
-                f"{agent.problem.num_actions} actions and contexts {agent.problem.context_shape}"
-            )
+        check_sizes(self, agent)
         seeds = self.env.get_attr("instance_seed") if problem_of(self.env) is not None else [None]
         is_pinned = seeds[0] is not None and len(set(seeds)) == 1
         if self.n_envs > 1 and not is_pinned:
