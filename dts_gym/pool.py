@@ -130,8 +130,10 @@ class _Processes:
         start = {"initializer": _start_worker, "initargs": (os.getpid(),)}
         with joblib.parallel_config(backend="loky", inner_max_num_threads=1, **start):
             pool = joblib.Parallel(n_jobs=self._num_workers, return_as="generator_unordered", batch_size=1)
-            results = pool(joblib.delayed(one_thread)(function, *given) for given in arguments)
+            jobs = (joblib.delayed(one_thread)(function, *given) for given in arguments)
+            results = None
             try:
+                results = pool(jobs)  # starts the first jobs, and a worker can die before all of these are handed out
                 for result in results:  # noqa: UP028  "yield from" would close it before the filter below
                     yield result
             except BrokenProcessPool as error:
@@ -139,7 +141,8 @@ class _Processes:
             finally:
                 with warnings.catch_warnings():  # whoever stops early knows that jobs were under way
                     warnings.filterwarnings("ignore", ".*have been cancelled")
-                    results.close()
+                    if results is not None:
+                        results.close()
 
 
 @contextlib.contextmanager

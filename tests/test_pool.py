@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -73,6 +74,26 @@ def test_a_worker_that_dies_again_and_again_is_an_error(backend):
 
     with open_pool(backend, 2) as pool, pytest.raises(ChildProcessError, match="a worker process died"):
         list(pool(die, [(), (), ()]))
+
+
+def test_a_worker_that_dies_before_all_jobs_are_handed_out_is_an_error():
+    def die():
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    class Slow(list):
+        def __iter__(self):
+            for at, item in enumerate(super().__iter__()):
+                if at == 2:  # two are under way, and the pool asks for the next ones
+                    time.sleep(2)
+                yield item
+
+    with open_pool("processes", 2) as pool:
+        with pytest.raises(ChildProcessError, match="a worker process died"):
+            list(pool(die, Slow([(), (), ()])))
+        assert sorted(pool(pow, [(2, 1), (2, 2)])) == [2, 4]
 
 
 @ray_only
