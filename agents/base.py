@@ -177,8 +177,7 @@ class Agent(ABC):
         actions = integers("action", action, len(x), self.problem.num_actions)
         rewards = finite_array("reward", reward, (len(x),))
         checked = np.array([self.reward_model.check(y) for y in rewards.tolist()])
-        # Rewards that are expanded can still be refused by what they add up to: then none of the batch is learned.
-        before = None if isinstance(self.reward_model, GaussianReward) else self._state()
+        before = self._state() if self._may_refuse() else None  # then none of the batch is learned
         try:
             self._learn_all(x, actions, checked)
         except ValueError:
@@ -327,6 +326,10 @@ class Agent(ABC):
                 raise ValueError(f"context must be finite, got {flat[~np.isfinite(flat)][0]} among its values")
             raise ValueError(f"context must have a finite squared norm, got {np.abs(flat).max()} among its values")
         return np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1) if self._intercept else x
+
+    def _may_refuse(self) -> bool:
+        """Whether `_learn` can raise ValueError: rewards that are expanded may be too large in what they add up to."""
+        return not isinstance(self.reward_model, GaussianReward)
 
     def _is_single(self, contexts: Array) -> bool:
         """Whether checked contexts are one, not a batch."""

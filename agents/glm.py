@@ -45,6 +45,9 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
     def _believed_rewards(self) -> RewardModel:
         return self.problem.reward_model
 
+    def _may_refuse(self) -> bool:
+        return True  # Gaussian rewards are expanded too
+
     def _make_posterior(self) -> ConfidencePosterior:
         return posterior_for(self.problem, lambda K: GLMPosterior(self._prior, K, self.reward_model, self._expansion))
 

@@ -16,6 +16,9 @@ from dts_gym.mixtures import Mixture
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.unplayed import UnplayedActions, split_mask
 
+# Residuals of more standard deviations count as this: a weight's logarithm stays a number.
+_FARTHEST = 1e150
+
 
 class MixturePosterior:
     """Posterior of ``theta_a ~ sum_c w_c N(mu_c, S_c)``, independent actions, and the actions that it picks.
@@ -70,7 +73,8 @@ class MixturePosterior:
         log_density = np.empty(len(self.tables))
         for c, (table, mean) in enumerate(zip(self.tables, self.prior.means, strict=True)):
             _, variance, residual = table.observe(action, context, reward - float(context @ mean), self._variance)
-            log_density[c] = -0.5 * (math.log(variance) + residual**2 / variance)
+            z = min(abs(residual) / math.sqrt(variance), _FARTHEST)
+            log_density[c] = -0.5 * (math.log(variance) + z * z)
         return log_density
 
     def _replace(self, action: int, context: Array, reward: float) -> Array:

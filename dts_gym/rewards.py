@@ -126,8 +126,11 @@ class GaussianReward(RewardModel):
         return eta + self.noise_std * noise
 
     def check(self, reward: Any) -> float:
-        """Any finite number."""
-        return _number(reward, "a finite number")
+        """Any number with a finite square."""
+        number = _number(reward, "a finite number")
+        if not math.isfinite(number * number):
+            raise ValueError(f"reward must have a square in floating point, got {number}")
+        return number
 
     def settings(self) -> dict[str, Any]:
         """``noise_std``."""

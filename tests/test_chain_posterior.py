@@ -290,15 +290,15 @@ def test_the_tempered_bound_has_the_tempered_mean():
         assert agent.act([1.0]) in np.flatnonzero(bounds == bounds.max())
 
 
-@pytest.mark.parametrize("agent_id", ["dTS", "GLM-TS"])
-def test_a_refused_batch_is_not_half_learned(agent_id):
-    env = gym.make("DiffusionBandit-v0", num_actions=4, dim=2, reward="poisson")
+@pytest.mark.parametrize(("agent_id", "reward"), [("dTS", "poisson"), ("GLM-TS", "poisson"), ("UCB-GLM", "gaussian")])
+def test_a_refused_batch_is_not_half_learned(agent_id, reward):
+    env = gym.make("DiffusionBandit-v0", num_actions=4, dim=2, reward=reward)
     agent = make_agent(agent_id, env, seed=0)
     agent.update([1.0, 0.5], 0, 2.0)
     before = {name: array.copy() for name, array in agent._state().items()}
     for contexts in ([[1.0, 0.0], [1e200, 0.0]], [[1.0, 0.0], [1e153, 1e153]]):
         with pytest.raises(ValueError, match="finite"):
-            agent.update(contexts, [1, 2], [1.0, 1e9])
+            agent.update(contexts, [1, 2], [1.0, 1e9 if reward == "poisson" else 1e153])
         assert agent.num_updates == 1
         for name, array in agent._state().items():
             np.testing.assert_array_equal(array, before[name])

@@ -126,6 +126,24 @@ FAULTS = {
         {"value_and_jacobian": lambda s, x: (s(x) + 0.1, s.jacobian(x))},
         "value_and_jacobian of links.0. must give the value as it is alone",
     ),
+    "two sides of one point": (
+        {"value_and_jacobian": lambda s, x: (s(x), s.jacobian(x) * (1.0 if x.ndim > 1 else 1.1))},
+        "value_and_jacobian of links.0. at one point must give the jacobian as it is alone",
+    ),
+    "a vector for one point": (
+        {"jacobian": lambda s, x: sine_jacobian(s, x) if x.ndim > 1 else sine_jacobian(s, x)[0]},
+        r"jacobian of links.0. at one point must have shape \(3, 3\), got \(3,\)",
+    ),
+    "another slope for one point": (
+        {"jacobian": lambda s, x: sine_jacobian(s, x) * (1.0 if x.ndim > 1 else 1.1)},
+        "jacobian of links.0. must be at one point what it is in a batch",
+    ),
+    "one axis alone": (
+        {"jacobian": lambda s, x: sine_jacobian(s, x.reshape(-1, 3)) if x.ndim > 1 else sine_jacobian(s, x)},
+        r"at a batch of two axes must have shape \(2, 8, 3, 3\), got \(16, 3, 3\)",
+    ),
+    "complex": ({"__call__": lambda s, x: sine_value(s, x) + 0j}, "must give real numbers, got complex128"),
+    "complex slope": ({"jacobian": lambda s, x: sine_jacobian(s, x) + 0j}, "must be of real numbers, got complex128"),
     "predictor": ({"affine_predictor": lambda s: (np.eye(3), np.zeros((3, 1)))}, "affine_predictor of links.0."),
     "no predictor": ({"affine_predictor": lambda s: (np.full((3, 3), np.nan), np.zeros(3))}, "must be finite"),
     "surrogate": ({"surrogate": "exact"}, "surrogate of links.0. must be in"),
@@ -150,32 +168,32 @@ def wrapped(**methods):
     return kind([Sine()] * 2, [np.eye(3)] * 3, 1)
 
 
-def own_sample(change):
-    """A draw by hand, in which something may be ``change``-d: the branch, a scale, a shape."""
+def own_chain(change):
+    """Draws by hand, in which something may be ``change``-d: who shares what, a scale, a sign."""
 
-    def sample(self, rng, num_actions):
+    def sample_chain(self, rng, num_actions):
         shared = change.get("shared", 1)
-        psi = rng.standard_normal((shared if shared == 1 else num_actions, 3))
+        levels = [rng.standard_normal((shared if shared == 1 else num_actions, 3))]
         for ell in (1, 0):
-            rows = num_actions
-            psi = self.links[ell](psi) + change.get("std", 1.0) * rng.standard_normal((rows, 3))
-        return psi * np.sign(rng.standard_normal((num_actions, 1))) if change.get("flip") else psi
+            noise = change.get(f"std {ell}", 1.0) * rng.standard_normal((num_actions, 3))
+            levels.append(self.links[ell](levels[-1]) + noise)
+        psi = levels.pop()
+        if change.get("flip"):
+            psi = psi * np.sign(rng.standard_normal((num_actions, 1)))
+        if change.get("copy"):
+            psi[3:] = psi[0]
+        if change.get("apart"):
+            levels[1] = self.links[1](levels[0]) + rng.standard_normal((num_actions, 3))
+        return [psi, levels[1], levels[0][:1]]
 
-    return sample
+    return {"sample_chain": sample_chain, "sample": lambda s, rng, n: sample_chain(s, rng, n)[0]}
 
 
 def test_a_prior_that_draws_by_itself_is_held_against_its_links():
-    right = own_sample({})
-
-    def chain_levels(self, rng, num_actions):
-        return [right(self, rng, num_actions), np.zeros((num_actions, 3)), np.zeros((1, 3))]
-
-    check_prior(wrapped(sample=right, sample_chain=chain_levels))
-    for change in ({"shared": 2}, {"std": 1.15}, {"flip": True}):
-        sample = own_sample(change)
-        levels = lambda self, rng, n, draw=sample: [draw(self, rng, n), np.zeros((n, 3)), np.zeros((1, 3))]  # noqa: E731
-        with pytest.raises(AssertionError, match="sample must have the law of the chain"):
-            check_prior(wrapped(sample=sample, sample_chain=levels))
+    check_prior(wrapped(**own_chain({})))
+    for change in ("shared", "std 0", "std 1", "flip", "copy", "apart"):
+        with pytest.raises(AssertionError, match="sample_chain must have the law of the chain"):
+            check_prior(wrapped(**own_chain({change: 1.3})))
 
 
 @pytest.mark.parametrize(
@@ -199,6 +217,9 @@ def test_a_covariance_that_is_none_is_found():
     prior = chain(Sine())
     prior.covariances = (np.eye(3), np.diag([1.0, 1.0, -1.0]), np.eye(3))
     with pytest.raises(AssertionError, match=r"covariances\[1\] must be positive semi-definite"):
+        check_prior(prior)
+    prior.covariances = (np.eye(3), np.eye(3), np.eye(3).tolist())
+    with pytest.raises(AssertionError, match=r"covariances\[2\] must be a NumPy array, got \[\[1.0"):
         check_prior(prior)
     with pytest.raises(AssertionError, match="a prior must be a dts_gym Prior, got 3"):
         check_prior(3)

@@ -150,6 +150,7 @@ def test_every_sample_is_in_the_support(name, eta, seed):
         ("poisson", math.inf, "reward must be a non-negative integer, got inf"),
         ("poisson", None, "reward must be a non-negative integer, got None"),
         ("gaussian", math.nan, "reward must be a finite number, got nan"),
+        ("gaussian", -1e200, r"reward must have a square in floating point, got -1e\+200"),
     ],
 )
 def test_rewards_outside_the_family_are_refused(name, bad, match):
