@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -11,9 +12,10 @@ from dts_gym.arrays import Array, IntArray, covariance, factor, finite_array, in
 from dts_gym.glm import expand, fit_map, fit_mle, refuse_overflow
 from dts_gym.messages import Evidence
 from dts_gym.newton import maximise
-from dts_gym.rewards import RewardModel
+from dts_gym.rewards import GaussianReward, RewardModel
 
 Mode = Literal["map", "mle", "online"]
+_WIDEST = 1e6  # there the MAP is off by 1e-7 prior standard deviations, at 1e8 by 1e-2
 _COLUMNS = ("actions", "G", "h", "points")
 
 
@@ -109,7 +111,9 @@ class GLMTable:
         Raises
         ------
         ValueError
-            For a bad argument, or contexts and rewards whose products overflow; the table is unchanged.
+            For a bad argument, a context under which ``x' theta`` has a prior standard deviation above 1e6 (as far as
+            the evidence of rewards that are not Gaussian can be told in floating point; not looked at for "mle"), or
+            contexts and rewards whose products overflow; the table is unchanged.
         """
         number = integer("action", action, 0)
         x = finite_array("context", context, (self.dim,))
@@ -117,15 +121,18 @@ class GLMTable:
         with np.errstate(over="ignore"):
             if not np.isfinite(x @ x):
                 raise ValueError(f"context must have finite products, got {x}")
+        if self.mode != "mle":
+            mean, cov = self._checked_prior(mean, cov)
+            self._refuse_wide(x, cov)
         slot = self.slots.get(number)
         rounds = _Rounds(self.dim) if slot is None else self._rounds[slot]
         with np.errstate(over="ignore", invalid="ignore"):
             if self.mode == "mle":
                 point, evidence = self._at_mle(slot, *rounds.with_one(x, y))
             elif self.mode == "map":
-                point, evidence = self._at_map(slot, *rounds.with_one(x, y), *self._checked_prior(mean, cov))
+                point, evidence = self._at_map(slot, *rounds.with_one(x, y), mean, cov)
             else:
-                point, evidence = self._online(slot, x, y, *self._checked_prior(mean, cov))
+                point, evidence = self._online(slot, x, y, mean, cov)
         refuse_overflow(point, evidence)
         if slot is None:
             slot = self._append(number, rounds)
@@ -161,6 +168,15 @@ class GLMTable:
 
     def _checked_prior(self, mean: Any, cov: Any) -> tuple[Array, Array]:
         return finite_array("mean", mean, (self.dim,)), self._factors(cov)[0]
+
+    def _refuse_wide(self, context: Array, cov: Array) -> None:
+        with np.errstate(over="ignore"):
+            variance = float(context @ cov @ context)
+        if not isinstance(self.model, GaussianReward) and not variance <= _WIDEST**2:
+            raise ValueError(
+                f"context must give x' theta a prior standard deviation of at most {_WIDEST:g}, got "
+                f"{math.sqrt(variance):.3g} for {context}: scale contexts or parameters"
+            )
 
     def _factors(self, cov: Any) -> tuple[Array, Array, Array]:
         """The covariance, checked, a factor of it and the factor's pseudo-inverse."""

@@ -139,6 +139,8 @@ def test_a_restored_table_goes_on_bit_for_bit(mode, family, played):
         ({"context": [1.0]}, r"context must have shape \(2,\)"),
         ({"context": [1.0, np.nan]}, "context must be finite"),
         ({"context": [1e308, 1e308]}, "must have finite products"),
+        ({"context": [3e6, 0.0]}, r"context must give x' theta a prior standard deviation of at most 1e\+06, got 3"),
+        ({"cov": 1e13 * np.eye(2)}, r"prior standard deviation of at most 1e\+06, got 3.54e\+06 for \[1.  0.5\]"),
         ({"reward": 0.5}, "reward must be 0 or 1, got 0.5"),
         ({"mean": [0.0]}, r"mean must have shape \(2,\)"),
         ({"mean": None}, "mean must have shape"),
