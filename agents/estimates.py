@@ -25,8 +25,9 @@ class Estimates(ABC):
     As exact as the agent. Exact are LinTS, LinUCB, HierTS, MarginalLinTS, JointTS and EpsilonGreedy (whose posterior is
     that of ridge regression), dTS and dUCB on linear chains, TunedTS and MixTS, all with Gaussian rewards; with the
     others the posterior is the agent's quadratic expansion, of which these are exact averages. Chains by approximation
-    and LaplaceDPS average some 512 draws, by a rule that is fixed: the same data give the same numbers, off by some
-    ``std / sqrt(512)``, LaplaceDPS's by three times that.
+    and LaplaceDPS average some 512 draws, weighted where they are particles, by a rule that is fixed: the same data
+    give the same numbers. On perceptrons (d = 5, L = 2, 10 actions, 100 rounds) means are off by 0.02 to 0.13
+    posterior standard deviations, most at branch L; LaplaceDPS's by some 0.13.
 
     All are at the agent's exploration scale, as `sample_parameters` is, and neither learn nor draw. They cost O(P d^2)
     a context with P played actions, times the draws or components where the law is a mixture, and O(K).

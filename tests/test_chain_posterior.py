@@ -297,7 +297,7 @@ def test_a_refused_batch_is_not_half_learned(agent_id, reward):
     agent.update([1.0, 0.5], 0, 2.0)
     before = {name: array.copy() for name, array in agent._state().items()}
     for contexts in ([[1.0, 0.0], [1e200, 0.0]], [[1.0, 0.0], [1e153, 1e153]]):
-        with pytest.raises(ValueError, match="finite|at most 1e"):
+        with pytest.raises(ValueError, match=r"finite|at most 1e"):
             agent.update(contexts, [1, 2], [1.0, 1e9 if reward == "poisson" else 1e153])
         assert agent.num_updates == 1
         for name, array in agent._state().items():

@@ -14,6 +14,8 @@ from dts_gym import (
     LinearDiffusionPrior,
     PoissonReward,
     RewardModel,
+    branched_posterior,
+    chain_posterior,
     make_agent,
     random_mlp_prior,
 )
@@ -254,3 +256,33 @@ def test_quantiles_of_mixtures():
         assert (above >= p).all()
     one = NormalLaws(np.ones((1, 1)), np.array([[2.0]]), np.array([[4.0]]))
     np.testing.assert_allclose(one.quantile(0.975), 2 + 2 * 1.959964, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reward", [GaussianReward(1.0), BernoulliReward()], ids=["gaussian", "bernoulli"])
+@pytest.mark.parametrize("branch", [0, 1, 2])
+def test_estimates_on_perceptrons_are_off_and_hang_on_the_order_by_no_more_than_is_said(branch, reward, monkeypatch):
+    error, moved = [], []
+    for seed in range(6):
+        problem = BanditProblem(10, 5, random_mlp_prior(5, 2, seed=seed, branch=branch), reward)
+        rng = np.random.default_rng(seed)
+        theta = problem.prior.sample(rng, 10)
+        contexts, actions = rng.uniform(-1, 1, (100, 5)), rng.integers(10, size=100)
+        rewards, asked = reward.sample(rng, (contexts * theta[actions]).sum(axis=1)), rng.uniform(-1, 1, (20, 5))
+        means, std = [], None
+        for order in (np.arange(100), rng.permutation(100)):
+            agent = make_agent("dTS", problem, seed=0)
+            agent.update(contexts[order], actions[order], rewards[order])
+            std = agent.marginals(asked)[1] if std is None else std
+            for other in range(12):  # other numbers for the draws alone
+                monkeypatch.setattr(branched_posterior, "_FIXED_SEED", other)
+                monkeypatch.setattr(chain_posterior, "_FIXED_SEED", other)
+                agent._posterior._sample, agent._posterior._known = None, {}
+                means.append(agent.marginals(asked)[0] / std)
+            monkeypatch.undo()
+        one, two = np.array(means).reshape(2, 12, 20, 10)
+        error.append(one.var(axis=0, ddof=1).mean())
+        # Less what two averages of 12 draws differ by chance.
+        moved.append(((one.mean(axis=0) - two.mean(axis=0)) ** 2).mean() - 2 * error[-1] / 12)
+    assert 0.01 < np.sqrt(np.mean(error)) < 0.16
+    assert np.mean(moved) < 0.15**2
