@@ -51,7 +51,7 @@ class _Experiment:
     out: Path | None = None
     """New folder for records, table and figure; one under results/ unless given."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Go on with the runs in --out."""
+    """Go on with the runs in --out; there may be more --seeds and --agents than before."""
     backend: Backend = "processes"
     """Where runs are done; the results are the same."""
     workers: int = 1
@@ -116,7 +116,7 @@ class PosteriorError:
     out: Path | None = None
     """New folder for records, table and figure; one under results/ unless given."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Go on with the histories in --out."""
+    """Go on with the histories in --out; there may be more --seeds than before."""
     workers: int = 1
     """Processes."""
     progress: bool = True

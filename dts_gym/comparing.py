@@ -41,7 +41,7 @@ def compare(
     num_rounds : of every run, at most the horizon, which None takes.
     env_settings : arguments of ``gym.make``.
     out : a new or empty folder for the records, written as each run ends; None keeps none.
-    resume : take the runs that ``out`` holds and do the others.
+    resume : take the runs that ``out`` holds and do the others; there may be more seeds and agents than before.
     tune : first find every agent's best exploration on other seeds, then report each also at that one.
     grid, tuning_seeds : of the tuning, as `dts_gym.tune` takes them.
     tuning_settings : what of ``env_settings`` is different while tuning, for one the movies that are played.

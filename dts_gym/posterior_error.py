@@ -36,7 +36,7 @@ from dts_gym.error_problems import (
 from dts_gym.jobs import checked_seeds
 from dts_gym.pool import open_pool
 from dts_gym.prior_pool import PriorPool
-from dts_gym.records import differences, is_held, versions, write_json
+from dts_gym.records import differences, is_held, versions, with_more, write_json
 from dts_gym.registry import make_agent
 from dts_gym.runner import progress_bar
 from dts_gym.seeding import seed_sequence
@@ -132,7 +132,7 @@ def posterior_error(
     draws : of each method, at least 50; of the truth twice as many.
     out : a new or empty folder for ``errors.csv`` (a row a record, written as histories are done) and
         ``settings.json``; None keeps none.
-    resume : take the histories that ``out`` holds and do the others.
+    resume : take the histories that ``out`` holds and do the others; there may be more seeds than before.
     num_workers : processes; the numbers are the same for any.
     progress : whether to show a bar on stderr.
 
@@ -304,8 +304,14 @@ def _made_folder(out: str | os.PathLike[str] | None, settings: ErrorSettings, re
             saved = json.loads((path / "settings.json").read_bytes())
         except (OSError, ValueError) as error:
             raise ValueError(f"out must hold settings.json to be resumed, got {os.fspath(path)!r}: {error}") from error
-        for name, old, new in differences(saved, json.loads(json.dumps(content))):
-            raise ValueError(f"out must hold the same settings to be resumed, got {name} = {old!r}, asked for {new!r}")
+        asked = json.loads(json.dumps(content))
+        if isinstance(saved, dict) and isinstance(saved.get("settings"), dict):
+            saved["settings"] = with_more(saved["settings"], asked["settings"], "seeds")
+        for name, old, new in differences(saved, asked):
+            raise ValueError(
+                f"out must hold the same settings to be resumed, with all its seeds or more, got {name} = {old!r}, "
+                f"asked for {new!r}"
+            )
     write_json(path / "settings.json", content)
     return path
 

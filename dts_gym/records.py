@@ -79,7 +79,7 @@ def describe(name: str, value: Any) -> Any:
 
 
 def prepare_folder(out: Path, experiment: Experiment, *, resume: bool) -> None:
-    """Make ``out`` ready for an experiment's records.
+    """Make ``out`` ready for an experiment's records; one that is resumed may have got more seeds and agents.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def prepare_folder(out: Path, experiment: Experiment, *, resume: bool) -> None:
         If it holds something and ``resume`` is off, or holds an experiment with other settings.
     """
     if is_held(out, resume=resume):
-        _check_same(out, experiment)
+        _take_up(out, experiment)
     else:
         write_experiment(out, experiment)  # before all else: a folder without it belongs to something else
     for folder in (out, out / _RUNS, out / _LOG):
@@ -247,16 +247,33 @@ def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, 
         yield name, old, new
 
 
-def _check_same(out: Path, experiment: Experiment) -> None:
+def with_more(held: Mapping[str, Any], asked: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """``held`` with the lists of those names as ``asked`` has them, where these hold all that is held.
+
+    Examples
+    --------
+    >>> with_more({"seeds": [0, 1], "rounds": 5}, {"seeds": [0, 1, 2], "rounds": 6}, "seeds")
+    {'seeds': [0, 1, 2], 'rounds': 5}
+    """
+    lists = {name: held.get(name) for name in names}
+    more = {k: asked[k] for k, v in lists.items() if isinstance(v, list) and all(item in asked[k] for item in v)}
+    return {**held, **more}
+
+
+def _take_up(out: Path, experiment: Experiment) -> None:
     saved = _read_experiment(out)
-    asked = json.loads(json.dumps(_settings(experiment)))
-    for name, old, new in differences(saved["settings"], asked):
+    held, asked = saved["settings"], json.loads(json.dumps(_settings(experiment)))
+    for name, old, new in differences(with_more(held, asked, "seeds", "agents"), asked):
         raise ValueError(
-            f"out must hold the same experiment to be resumed, got {os.fspath(out)!r} with {name} = {old!r}, "
-            f"asked for {new!r}"
+            f"out must hold the same experiment to be resumed, with all its seeds and agents or more, got "
+            f"{os.fspath(out)!r} with {name} = {old!r}, asked for {new!r}"
         )
     for name, old, new in differences(saved.get("versions"), versions()):
         warnings.warn(f"resuming records of {name} {old} with {new}: runs may differ", stacklevel=4)
+    if held != asked:
+        if held["agents"] != asked["agents"]:  # which of them are tuned to what is not known yet
+            saved["reported"] = None if experiment.tuning is not None else asked["agents"]
+        write_json(out / _EXPERIMENT, {**saved, "settings": asked})
 
 
 def _read_experiment(out: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def run_sweep_file(
     out :
         New folder for the records; unless given the file's own, or one under results/ named after the file.
     resume :
-        Go on with the runs in the folder; those that it holds are checked.
+        Go on with the runs in the folder; those that it holds are checked, and FILE may have grown.
     backend :
         Where runs are done; the results are the same.
     workers :

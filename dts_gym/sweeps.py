@@ -141,7 +141,7 @@ def run_sweep(
     ----------
     out : a new or empty folder; None keeps no records.
     resume : take the runs that ``out`` holds, each read and checked, and do the others; damaged ones are done again,
-        with a warning.
+        with a warning. The sweep may have grown by environments, agents and seeds.
     backend, num_workers, ray_address, progress : as `dts_gym.compare`.
 
     Raises
@@ -186,7 +186,7 @@ def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> None:
         for task in tasks
     }
     asked = json.loads(json.dumps({"format": _FORMAT, "cells": cells}))
-    path = folder / _CELLS
+    path, held = folder / _CELLS, None
     if is_held(folder, resume=resume):
         try:
             held = json.loads(path.read_bytes())
@@ -196,14 +196,23 @@ def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> None:
             ) from error
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)!r} must be written by dts_gym: {error}") from error
-        for name, old, new in differences(held, asked):
+        for name, old, new in differences(held, _without_new_cells(asked, held)):
             raise ValueError(
-                f"out must hold the same sweep to be resumed, got {os.fspath(folder)!r} with {name} = {old!r}, "
-                f"asked for {new!r}"
+                f"out must hold the same sweep to be resumed, with all its environments or more, got "
+                f"{os.fspath(folder)!r} with {name} = {old!r}, asked for {new!r}"
             )
-    else:
+    if held != asked:
         write_json(path, asked)
     remove_parts(folder)
+
+
+def _without_new_cells(asked: Any, held: Any) -> Any:
+    known = held.get("cells") if isinstance(held, dict) else None
+    return (
+        asked
+        if not isinstance(known, dict)
+        else {**asked, "cells": {name: cell for name, cell in asked["cells"].items() if name in known}}
+    )
 
 
 def _read_yaml(path: Path) -> Any:

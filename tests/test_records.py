@@ -125,7 +125,9 @@ def test_a_folder_in_use_is_refused_and_left_alone(tmp_path):
     ("change", "difference"),
     [
         ({"num_rounds": 31}, "num_rounds = 30, asked for 31"),
-        ({"seeds": 4}, r"seeds\[3\] = None, asked for 3"),
+        ({"seeds": 2}, r"seeds\[2\] = 2, asked for None"),
+        ({"seeds": [0, 1, 3, 4]}, r"seeds\[2\] = 2, asked for 3"),
+        ({"agents": ["dTS"]}, r"agents\[1\] = .*LinTS.*, asked for None"),
         ({"env_settings": {"num_actions": 7, "dim": 2}}, r"env_settings\.num_actions = 6, asked for 7"),
         ({"redraw_prior": True}, "redraw_prior = False, asked for True"),
         ({"tune": True, "grid": [1]}, "tuning = None"),
@@ -136,6 +138,25 @@ def test_only_the_same_experiment_is_resumed(tmp_path, change, difference):
     compare(ENV, AGENTS, **ASKED, out=tmp_path)
     with pytest.raises(ValueError, match=difference):
         compare(ENV, **{"agents": AGENTS, **ASKED, **change}, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("tuned", [{}, {"tune": True, "grid": [1, 0.5], "tuning_seeds": 2}], ids=["plain", "tuned"])
+def test_a_resumed_experiment_may_have_grown_by_seeds_and_agents(tmp_path, tuned, stopped_after):
+    out, asked = tmp_path / "out", ASKED | tuned
+    compare(ENV, AGENTS, **asked, out=out)
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    grown = {**asked, "seeds": [5, *range(4)]}
+    with stopped_after(1):
+        compare(ENV, AGENTS, **grown, out=out, resume=True)
+    with pytest.warns(UserWarning, match="holds 3 of 5 seeds"):
+        assert_same(load_records(out), compare(ENV, AGENTS, **asked))
+    more = ["LinUCB", *AGENTS]
+    resumed = compare(ENV, more, **grown, out=out, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert_same(resumed, compare(ENV, more, **grown, out=tmp_path / "straight"))
+    assert_same(resumed, load_records(out))
+    for name in ("experiment.json", *(["tuning/experiment.json"] if tuned else [])):
+        assert (out / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
 
 
 def test_other_versions_are_warned_of(tmp_path):

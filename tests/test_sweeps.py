@@ -320,6 +320,19 @@ def test_what_is_finished_is_checked_when_resumed(tmp_path):
     assert results(out) == straight
 
 
+def test_a_resumed_sweep_may_have_grown(tmp_path):
+    out, grown = tmp_path / "out", tmp_path / "grown.yaml"
+    run_sweep(SMALL, out=out)
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    grown.write_text(TEXT.format(rounds=30, seeds=3).replace("[6, 9]", "[5, 6, 9]").replace("[dTS", "[LinUCB, dTS"))
+    whole = run_sweep(load_sweep(grown), out=tmp_path / "straight")
+    resumed = run_sweep(load_sweep(grown), out=out, resume=True)
+    assert len(whole.cells) > len(run_sweep(SMALL).cells)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert results(out) == results(tmp_path / "straight")
+    assert list(resumed.cells) == list(whole.cells)
+
+
 def test_only_the_same_sweep_is_resumed(tmp_path, capsys):
     file, out = sweep_file(tmp_path), tmp_path / "out"
     run_sweep(SMALL, out=out)
@@ -328,7 +341,8 @@ def test_only_the_same_sweep_is_resumed(tmp_path, capsys):
         ("[6, 9]", "[6, 10]", "cells."),
         ("dim: 2", "dim: 3", "env_settings.dim = 2, asked for 3"),
         ("rounds: 30", "rounds: 31", "num_rounds = 30, asked for 31"),
-        ("seeds: 2", "seeds: 3", "seeds[2] = None, asked for 2"),
+        ("seeds: 2", "seeds: 1", "seeds[1] = 1, asked for None"),
+        ("[6, 9]", "[6]", "asked for None"),
         ("=0.5", "=0.4", "asked for"),
     ]:
         file.write_text(TEXT.format(rounds=30, seeds=2).replace(old, new))
