@@ -121,18 +121,18 @@ class GLMTable:
         with np.errstate(over="ignore"):
             if not np.isfinite(x @ x):
                 raise ValueError(f"context must have finite products, got {x}")
-        if self.mode != "mle":
-            mean, cov = self._checked_prior(mean, cov)
-            self._refuse_wide(x, cov)
+        prior = None if self.mode == "mle" else self._checked_prior(mean, cov)
+        if prior is not None:
+            self._refuse_wide(x, prior[1])
         slot = self.slots.get(number)
         rounds = _Rounds(self.dim) if slot is None else self._rounds[slot]
         with np.errstate(over="ignore", invalid="ignore"):
-            if self.mode == "mle":
+            if prior is None:
                 point, evidence = self._at_mle(slot, *rounds.with_one(x, y))
             elif self.mode == "map":
-                point, evidence = self._at_map(slot, *rounds.with_one(x, y), mean, cov)
+                point, evidence = self._at_map(slot, *rounds.with_one(x, y), *prior)
             else:
-                point, evidence = self._online(slot, x, y, mean, cov)
+                point, evidence = self._online(slot, x, y, *prior)
         refuse_overflow(point, evidence)
         if slot is None:
             slot = self._append(number, rounds)

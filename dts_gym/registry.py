@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from typing import TYPE_CHECKING, Any, Literal, overload
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +44,8 @@ _AGENTS: dict[str, str | type[Agent]] = {
     "Oracle": "dts_gym.agents.baselines:Oracle",
 }
 
+_OWN_AGENTS = frozenset(_AGENTS)  # the package's
+
 
 def register_envs() -> None:
     """Put the package's environments into Gymnasium's registry."""
@@ -62,14 +67,51 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
     ------
     ValueError
         If the id is another's or has a colon, or the entry point is no ``"module:Class"``.
+
+    Notes
+    -----
+    A class of the same name and module takes the place of its former self, as where a notebook's cell is run again.
     """
     if ":" in agent_id:
         raise ValueError(f"agent_id must hold no colon, which parts a module from an id, got {agent_id!r}")
-    if _AGENTS.get(agent_id, entry_point) != entry_point:  # a module that is imported again changes nothing
-        raise ValueError(f"agent_id must be new, got {agent_id!r}, which is registered")
     if not isinstance(entry_point, type) and not (isinstance(entry_point, str) and entry_point.count(":") == 1):
         raise ValueError(f"entry_point must be a class or 'module:Class', got {entry_point!r}")
+    if agent_id in _AGENTS and _place(_AGENTS[agent_id]) != _place(entry_point):
+        raise ValueError(f"agent_id must be new, got {agent_id!r}, which is registered")
     _AGENTS[agent_id] = entry_point
+
+
+def _place(entry_point: str | type[Agent]) -> str:
+    if isinstance(entry_point, str):
+        return entry_point
+    return f"{entry_point.__module__}:{entry_point.__qualname__}"
+
+
+class Entries(NamedTuple):
+    """What another process may not find by its id: an environment's spec, agents' entry points by id."""
+
+    env: EnvSpec | None
+    agents: dict[str, str | type[Agent]]
+
+
+def own_entries(env_id: str, agent_ids: Iterable[str]) -> Entries:
+    """Entries of a user's own, for `take_entries` in a worker process: a script's or a notebook's are known here alone.
+
+    Ids with a module, ``"module:Id"``, are left to it.
+    """
+    spec = None if ":" in env_id or env_id in _ENVS else gym.spec(env_id)
+    if spec is not None and isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
+        spec = replace(spec, entry_point=cast("Any", load_env_creator(spec.entry_point)))
+    own = {name: _AGENTS[name] for name in agent_ids if name in _AGENTS and name not in _OWN_AGENTS}
+    here = {name: agent_class(name) for name, entry in own.items() if _place(entry).startswith("__main__:")}
+    return Entries(spec, {**own, **here})
+
+
+def take_entries(entries: Entries) -> None:
+    """Register what `own_entries` gave."""
+    if entries.env is not None:
+        gym.registry[entries.env.id] = entries.env
+    _AGENTS.update(entries.agents)
 
 
 def env_ids() -> list[str]:
