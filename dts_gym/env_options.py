@@ -96,11 +96,13 @@ def _field(name: str, kind: Any, default: Any) -> tuple[str, Any, Any]:
 
 
 def _settable(hint: Any) -> Any:
-    """The part of a type that a word on the command line can be; None if there is none."""
+    """The part of a type that words on the command line can be; None if there is none."""
     if hint in (int, float, bool, str) or typing.get_origin(hint) is Literal:
         return hint
+    if typing.get_origin(hint) is Sequence and typing.get_args(hint)[0] in (int, float):
+        return tuple[typing.get_args(hint)[0], ...]
     if typing.get_origin(hint) in (Union, types.UnionType):
-        members = [member for member in typing.get_args(hint) if _settable(member) is not None]
+        members = [kept for member in typing.get_args(hint) if (kept := _settable(member)) is not None]
         if members:
             optional = [types.NoneType] if types.NoneType in typing.get_args(hint) else []
             return Union[(*members, *optional)]
@@ -111,6 +113,8 @@ def _type_text(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return " | ".join(map(str, typing.get_args(kind)))
     members = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        return f"{_type_text(members[0])} ..."
     if members:
         return " | ".join(map(_type_text, members))
     return "None" if kind is types.NoneType else str(kind.__name__)

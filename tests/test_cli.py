@@ -215,6 +215,13 @@ def test_options_are_read_by_their_types(options_env, arguments, settings):
     assert parsed == settings
 
 
+@pytest.mark.parametrize(("words", "stds"), [("0.5", 0.5), ("1 0.5 0.2", (1.0, 0.5, 0.2)), ("None", None)])
+def test_an_option_may_be_a_number_or_several(words, stds):
+    _, given = split_env_arguments(["run", "--env.stds", *words.split(), "--env.depth", "2"])
+    assert parse_env_settings("DiffusionBandit-v0", given) == {"stds": stds, "depth": 2}
+    assert "--env.stds float | float ... | None = None" in options_text("DiffusionBandit-v0")
+
+
 def test_options_of_the_wrong_type_are_refused(options_env):
     for arguments in (["--env.mode", "medium"], ["--env.scale", "big"], ["--env.quiet", "7"], []):
         with pytest.raises(SystemExit):
