@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import tyro
@@ -21,7 +21,7 @@ import tyro
 import dts_gym
 from dts_gym.archives import write_atomically
 from dts_gym.comparing import compare
-from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
+from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments, wrapped
 from dts_gym.error_problems import PROBLEMS
 from dts_gym.error_report import error_figure, error_table, verdict
 from dts_gym.experiment import Comparison
@@ -33,9 +33,10 @@ from dts_gym.posterior_error import OBSERVATIONS, posterior_error
 from dts_gym.records import load_records
 from dts_gym.registry import agent_class, agent_settings
 from dts_gym.report import table
+from dts_gym.setting_texts import setting_texts
 from dts_gym.tuning import GRID, choose, tune, tuning_table
 
-Listed = Literal["everything", "environments", "agents", "experiments"]
+Listed = Literal["everything", "environments", "agents", "experiments"]  # or an id
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,10 @@ class PosteriorError:
 
 @dataclass(frozen=True)
 class List:
-    """Show the environments with their options, the agents, the experiments."""
+    """Show the environments with their options, the agents, the experiments; or one of them, with all that it takes."""
 
-    what: tyro.conf.Positional[Listed] = "everything"
-    """What of them to show."""
+    what: tyro.conf.Positional[str] = "everything"
+    """Everything, environments, agents or experiments; or the id of one."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _experiment(command: Run | Tune, env_arguments: list[str], arguments: list[str]) -> int:
     if any(argument.startswith("--env.help") for argument in env_arguments):
-        print(f"{command.env}\n{options_text(command.env)}")
+        print(f"{command.env}\n{options_text(command.env, described=True)}")
         return 0
     if command.resume and command.out is None:
         raise ValueError("--resume needs --out, the folder of the records to go on with")
@@ -331,7 +332,10 @@ def _show(comparison: Comparison, folder: Path, figure: Path) -> None:
     print(f"records: {folder}")
 
 
-def _list(what: Listed) -> int:
+def _list(what: str) -> int:
+    if what not in get_args(Listed):
+        print(_one_listed(what))
+        return 0
     if what in ("everything", "environments"):
         print("Environments")
         for env_id in dts_gym.env_ids():
@@ -352,6 +356,26 @@ def _list(what: Listed) -> int:
     return 0
 
 
+def _one_listed(name: str) -> str:
+    """An environment or an agent with its options, an experiment with its claim."""
+    if name in study_ids():
+        return f"{name}: {load_study(name).claim}"
+    if name in dts_gym.env_ids() or name.rpartition(":")[2] in gym.registry:
+        return f"{name}: {_first_line(env_creator, name)}\n{options_text(name, described=True)}"
+    try:
+        cls = agent_class(name)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise ValueError(
+            f"list must be one of {list(get_args(Listed))}, or the id of an environment, an agent or an experiment, "
+            f"got {name!r}"
+        ) from error
+    lines = [f"{name}: {_first_line(lambda _: cls, name)}"]
+    texts = setting_texts(name)
+    for each in agent_settings(name).values():
+        lines += [f"      {each.name}={each.default!r}", *wrapped(texts[each.name] or "")]
+    return "\n".join(lines)
+
+
 def _call(name: str, arguments: list[str]) -> int:
     module, _, function = _FUNCTIONS[name].partition(":")
     result = tyro.cli(getattr(importlib.import_module(module), function), prog=f"dts-gym {name}", args=arguments)
@@ -361,7 +385,8 @@ def _call(name: str, arguments: list[str]) -> int:
 
 def _first_line(load: Callable[[str], Any], name: str) -> str:
     try:
-        return (inspect.getdoc(load(name)) or "").partition("\n")[0]
+        lines = (inspect.getdoc(load(name)) or "").splitlines()
+        return next((line for line in lines if line and not line.startswith("#")), "")
     except ImportError as error:
         return f"not available: {error}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import textwrap
 import types
 import typing
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any, Literal, Union
 import tyro
 
 from dts_gym.jobs import env_creator
+from dts_gym.setting_texts import option_texts
 
 
 def split_env_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -79,15 +81,19 @@ def parse_env_settings(env_id: str, arguments: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(parsed.env, name) for name in given}
 
 
-def options_text(env_id: str) -> str:
-    """An environment's options, types and defaults, a line each."""
+def options_text(env_id: str, *, described: bool = False) -> str:
+    """An environment's options, types and defaults, a line each; with what its docstring says of them."""
+    texts = option_texts(env_id) if described else {}
     lines = []
     for name, (kind, default) in env_options(env_id).items():
-        lines.append(
-            f"      {flag_of(name)} {_type_text(kind)}"
-            + ("" if default is inspect.Parameter.empty else f" = {default}")
-        )
+        value = "" if default is inspect.Parameter.empty else f" = {default}"
+        lines += [f"      {flag_of(name)} {_type_text(kind)}{value}", *wrapped(texts.get(name, ""))]
     return "\n".join(lines)
+
+
+def wrapped(text: str) -> list[str]:
+    """Lines of an option's description, below it."""
+    return textwrap.wrap(text.replace("``", ""), 100, initial_indent=" " * 10, subsequent_indent=" " * 10)
 
 
 def _field(name: str, kind: Any, default: Any) -> tuple[str, Any, Any]:

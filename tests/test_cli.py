@@ -24,6 +24,7 @@ from dts_gym.envs.diffusion import DiffusionBanditEnv
 from dts_gym.priors import Prior
 from dts_gym.records import load_records
 from dts_gym.report import table
+from dts_gym.setting_texts import option_texts, setting_texts
 from dts_gym.tuning import choose, tuning_table
 
 SMALL = ["--env.num-actions", "6", "--env.dim", "2", "--rounds", "20", "--seeds", "2", "--no-progress"]
@@ -131,7 +132,29 @@ def test_list_names_every_agent_environment_and_option(capsys):
     for name in (*dts_gym.env_ids(), *dts_gym.agent_ids(), "--env.num-actions int = 100", "--env.branch int | None"):
         assert name in printed
     assert main(["run", "--env.help"]) == 0
-    assert "--env.noise-std float = 1.0" in capsys.readouterr().out
+    assert "--env.noise-std float = 1.0\n          standard deviation of Gaussian rewards." in capsys.readouterr().out
+
+
+def test_list_of_an_id_says_what_it_takes(capsys, options_env):
+    import dts_gym
+
+    for name in dts_gym.env_ids():
+        assert main(["list", name]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert all(option_texts(name)[option].replace("``", "") in printed for option in env_options(name))
+    for name in dts_gym.agent_ids():
+        assert main(["list", name]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        for setting, text in setting_texts(name).items():
+            assert f"{setting}=" in printed
+            assert text.replace("``", "") in printed
+    assert main(["list", "cost"]) == 0
+    assert capsys.readouterr().out.startswith("cost: dTS costs O(")
+    assert main(["list", options_env]) == 0
+    assert "--env.mode" in capsys.readouterr().out
+    for wrong in ("nonsense", "no.module:Mine"):
+        assert main(["list", wrong]) == 2
+        assert f"or the id of an environment, an agent or an experiment, got '{wrong}'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

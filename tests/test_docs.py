@@ -19,6 +19,7 @@ from dts_gym.experiment import parse_agent
 from dts_gym.experiments import study_ids
 from dts_gym.jobs import env_creator
 from dts_gym.registry import agent_settings
+from dts_gym.setting_texts import setting_texts
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -185,13 +186,13 @@ def test_pages_that_stay_the_same_are_not_written_again(pages, tmp_path):
 
 @pytest.mark.parametrize("agent_id", AGENT_IDS)
 def test_every_setting_of_an_agent_is_described(pages, agent_id):
-    settings = pages.setting_texts(agent_id)
-    assert list(settings) == list(agent_settings(agent_id))
+    texts, settings = setting_texts(agent_id), agent_settings(agent_id)
+    assert list(texts) == list(settings)
     page = pages.agent_page(agent_id)
-    for name, setting in settings.items():
-        assert setting.text
-        assert not setting.text.startswith("as `")
-        assert f"| `{name}` | `{setting.default}` |" in page
+    for name, text in texts.items():
+        assert text
+        assert not text.startswith("as `")
+        assert f"| `{name}` | `{settings[name].default!r}` |" in page
 
 
 def test_a_setting_that_no_docstring_describes_is_an_error(pages, monkeypatch):

@@ -13,18 +13,18 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from numpydoc.docscrape import NumpyDocString
 from sphinx.util.inspect import TypeAliasForwardRef
 from sphinx.util.nodes import make_refnode
 
 import dts_gym
-from dts_gym import agents
 from dts_gym.env_options import options_text
 from dts_gym.experiments import load_study, study_ids
 from dts_gym.jobs import env_creator
 from dts_gym.registry import agent_class, agent_settings
+from dts_gym.setting_texts import setting_texts
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
 _SINGLE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _WIDTH = 96  # of a docstring's line, less what some were wrapped before
 _HEADING = re.compile(r"^## (.*)$", flags=re.MULTILINE)
-
-
-class Setting(NamedTuple):
-    """A setting of an agent: its default as Python prints it, and what its docstring or that of a base says."""
-
-    default: str
-    text: str
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -87,19 +80,28 @@ On the command line `dts-gym run --env {env_id}` takes, with their defaults:
 
 
 def agent_page(agent_id: str) -> str:
-    """The page of an agent: what its docstring says but for the parameters, then a table of its settings."""
+    """The page of an agent: what its docstring says but for the parameters, then a table of its settings.
+
+    Raises
+    ------
+    ValueError
+        If no docstring describes one of them.
+    """
     cls = agent_class(agent_id)
     doc = NumpyDocString(inspect.cleandoc(cls.__doc__ or ""))
     parts = ["\n".join(doc[part]) for part in ("Summary", "Extended Summary", "Notes", "Examples")]
     # Where the settings are explained is of no matter here: the table has them all.
     parts[1] = re.sub(r"Parameters as `\w+`\. ?", "", parts[1]).replace("Parameters and cost as", "Cost as")
     text = "\n\n".join(part for part in parts if part.strip())
-    settings = setting_texts(agent_id)
-    rows = "\n".join(f"| `{name}` | `{each.default}` | {_cell(each.text)} |" for name, each in settings.items())
+    texts = setting_texts(agent_id)
+    for name, described in texts.items():
+        if described is None:
+            raise ValueError(f"the docstring of {cls.__name__} must describe its setting {name!r}, got none")
+    defaults = {name: repr(parameter.default) for name, parameter in agent_settings(agent_id).items()}
+    rows = "\n".join(f"| `{name}` | `{defaults[name]}` | {_cell(texts[name] or '')} |" for name in texts)
     table = f"| setting | default | |\n|---|---|---|\n{rows}" if rows else "None."
-    name = next(iter(settings), None)
-    given = "" if name is None else f", {name}={settings[name].default}"
-    line = agent_id if name is None else f"{agent_id}:{name}={settings[name].default}"
+    first = [f"{name}={default}" for name, default in defaults.items()][:1]
+    given, line = "".join(f", {each}" for each in first), ":".join([agent_id, *first])
     return f"""# {agent_id}
 
 ```{{eval-rst}}
@@ -117,43 +119,6 @@ def agent_page(agent_id: str) -> str:
 `dts_gym.make_agent("{agent_id}", env, seed=0{given})`; on the command line `--agents {line}`. The class is
 {{py:class}}`{_home(cls)}`; what all agents share is {{py:class}}`dts_gym.agents.Agent`'s.
 """
-
-
-def setting_texts(agent_id: str) -> dict[str, Setting]:
-    """Every setting that the agent takes, with its description, wherever that stands.
-
-    Raises
-    ------
-    ValueError
-        If no docstring describes one: of the class, its bases, or the class that these refer to ("as `LinTS`").
-    """
-    cls = agent_class(agent_id)
-    found = {}
-    for name, parameter in agent_settings(agent_id).items():
-        text = _described(cls, name, set())
-        if text is None:
-            raise ValueError(f"the docstring of {cls.__name__} must describe its setting {name!r}, got none")
-        found[name] = Setting(repr(parameter.default), text)
-    return found
-
-
-def _described(cls: type, name: str, seen: set[type]) -> str | None:
-    """What the docstring of a class or a base says of a parameter; "as `Other`" is looked up there."""
-    if cls in seen:
-        return None
-    seen.add(cls)
-    for base in inspect.getmro(cls):
-        doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
-        for parameter in NumpyDocString(doc)["Parameters"]:
-            if name in re.split(r"\s*,\s*", parameter.name):
-                text = " ".join([parameter.type, *(line.strip() for line in parameter.desc)]).strip()
-                other = re.match(r"as `(\w+)`", text)
-                return text if other is None else _described(getattr(agents, other[1]), name, seen)
-        for other in re.findall(r"Parameters[a-z ]* as `(\w+)`", doc):
-            text = _described(getattr(agents, other), name, seen)
-            if text is not None:
-                return text
-    return None
 
 
 def _table(folder: str, rows: Iterable[tuple[str, str]]) -> str:

@@ -1,0 +1,63 @@
+"""What docstrings say of the settings of agents and of the options of environments."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+
+from docstring_parser.numpydoc import parse
+
+from dts_gym.jobs import env_creator
+from dts_gym.registry import agent_class, agent_settings
+
+
+def setting_texts(agent_id: str) -> dict[str, str | None]:
+    """Every setting that an agent takes, with what a docstring says of it, wherever that stands.
+
+    Of the class, its bases, or the class of `dts_gym.agents` that these refer to ("as `LinTS`"); None if none does.
+
+    Examples
+    --------
+    >>> setting_texts("LinTS")["prior_mean"]
+    '(d,), zeros if None.'
+    """
+    cls = agent_class(agent_id)
+    return {name: _described(cls, name, set()) for name in agent_settings(agent_id)}
+
+
+def option_texts(env_id: str) -> dict[str, str]:
+    """The arguments of an environment that its docstring describes, as Gymnasium's do: "- ``name=default``: text".
+
+    Examples
+    --------
+    >>> option_texts("DiffusionBandit-v0")["num_actions"]
+    'K.'
+    """
+    doc = inspect.getdoc(env_creator(env_id)) or ""
+    found = re.findall(r"^- ``(\w+)=[^`]*``: (.*(?:\n  .*)*)", doc, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def _described(cls: type, name: str, seen: set[type]) -> str | None:
+    """What the docstring of a class or a base says of a parameter; "as `Other`" is looked up there."""
+    if cls in seen:
+        return None
+    seen.add(cls)
+    for base in inspect.getmro(cls):
+        doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        for parameter in parse(doc).params:
+            if name in re.split(r"\s*,\s*", parameter.arg_name):
+                text = " ".join(f"{parameter.type_name or ''} {parameter.description or ''}".split())
+                other = re.match(r"as `(\w+)`", text)
+                return text if other is None else _of_another(other[1], name, seen)
+        for other in re.findall(r"Parameters[a-z ]* as `(\w+)`", doc):
+            text = _of_another(other, name, seen)
+            if text is not None:
+                return text
+    return None
+
+
+def _of_another(cls: str, name: str, seen: set[type]) -> str | None:
+    found = getattr(importlib.import_module("dts_gym.agents"), cls, None)
+    return None if found is None else _described(found, name, seen)
