@@ -29,7 +29,8 @@ class MovieLensBanditEnv(BanditEnv):
     The centred ratings are factorised once, ``rating - mean = user' movie + noise``, and kept in a cache. Movies
     with enough ratings are split in two: the prior is fitted to the training movies, and the K actions of an
     episode are drawn at reset from the others. Every round a random user comes along. Users' factors have identity
-    covariance, so that priors on movies mean the same on every data set.
+    covariance, so that priors on movies mean the same on every data set. The factorisation is one of all ratings: the
+    prior has seen no movie that is played, but users' factors are fitted to their ratings of it too.
 
     The problem's prior is learned from the training movies. "linear" is a chain of ``depth`` identity links: its top
     is at 0, the last link adds the training movies' mean, and their covariance is split evenly over the levels, so that
