@@ -4,7 +4,7 @@ from dts_gym.agents.base import Agent, ModelAgent, Posterior, PosteriorAgent
 from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
 from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
 from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
-from dts_gym.agents.linear import HierTS, JointTS, LinTS, LinUCB, MarginalLinTS
+from dts_gym.agents.linear import HierTS, JointTS, LinearAgent, LinTS, LinUCB, MarginalLinTS
 from dts_gym.agents.posterior_sampling import LaplaceDPS, MixTS, PosteriorSampler, TunedTS
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "LaplaceDPS",
     "LinTS",
     "LinUCB",
+    "LinearAgent",
     "MarginalLinTS",
     "MixTS",
     "ModelAgent",

@@ -23,7 +23,26 @@ from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
 Seed = int | np.random.SeedSequence | None
 
 
-class HierTS(PosteriorAgent[TwoLevelPosterior]):
+class _ReducedChainTS(PosteriorAgent[TwoLevelPosterior]):
+    """Thompson sampling with what is left of the problem's chain once some levels are marginalised."""
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        noise_std: float | None = None,
+        dtype: Dtype = "float64",
+    ) -> None:
+        self._dtype = checked_dtype(dtype)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype)
+
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
+
+
+class HierTS(_ReducedChainTS):
     """Hierarchical Thompson sampling: keeps the top latent shared, marginalises the others (branch L - 1).
 
     Parameters and cost as `DiffusionTS`. Exact for the model in which only ``psi_L`` is shared.
@@ -31,44 +50,17 @@ class HierTS(PosteriorAgent[TwoLevelPosterior]):
     Source: Hong et al., "Hierarchical Bayesian Bandits" (2022), on the chain as the deck compares it.
     """
 
-    def __init__(
-        self,
-        problem: BanditProblem,
-        *,
-        seed: Seed = None,
-        exploration: float = 1.0,
-        noise_std: float | None = None,
-        dtype: Dtype = "float64",
-    ) -> None:
-        self._dtype = checked_dtype(dtype)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype)
-
     def _make_posterior(self) -> TwoLevelPosterior:
         disjoint_problem(type(self).__name__, self.problem)
         return _chain_posterior(self, max(linear_chain(type(self).__name__, self.problem).depth - 1, 0), self._dtype)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
-
-class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
+class MarginalLinTS(_ReducedChainTS):
     """Linear Thompson sampling with the chain's marginal as every action's prior (branch L): no sharing.
 
     Parameters and cost as `DiffusionTS`. Exact for the model in which actions are independent and the chain is linear;
     of another chain it takes the marginal's mean and covariance, from 10 000 draws.
     """
-
-    def __init__(
-        self,
-        problem: BanditProblem,
-        *,
-        seed: Seed = None,
-        exploration: float = 1.0,
-        noise_std: float | None = None,
-        dtype: Dtype = "float64",
-    ) -> None:
-        self._dtype = checked_dtype(dtype)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype)
 
     def _make_posterior(self) -> TwoLevelPosterior:
         prior = disjoint_problem(type(self).__name__, self.problem).prior
@@ -77,12 +69,11 @@ class MarginalLinTS(PosteriorAgent[TwoLevelPosterior]):
         fitted = fit_gaussian(prior_draws(prior))
         return TwoLevelPosterior(fitted, self.problem.num_actions, self.noise_std, dtype=self._dtype)
 
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
+class LinearAgent(PosteriorAgent[ConfidencePosterior]):
+    """Independent actions under Gaussian rewards, each with the prior ``N(prior_mean, prior_cov)``; exact.
 
-class LinTS(PosteriorAgent[ConfidencePosterior]):
-    """Linear Thompson sampling: independent actions, each with the prior ``N(prior_mean, prior_cov)``.
+    Subclasses say how to choose.
 
     Parameters
     ----------
@@ -91,6 +82,35 @@ class LinTS(PosteriorAgent[ConfidencePosterior]):
     prior_cov : (d, d) PSD, the identity if None.
     intercept : whether every context gets a trailing 1: an action's mean reward is then ``x' theta + c``, the prior is
         of d + 1 numbers, of which ``c`` is the last, and so are `sample_parameters` and `moments`.
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: Seed = None,
+        exploration: float = 1.0,
+        prior_mean: Array | None = None,
+        prior_cov: Array | None = None,
+        intercept: bool = False,
+        noise_std: float | None = None,
+        dtype: Dtype = "float64",
+    ) -> None:
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        self._intercept = intercept
+        self._dtype = disjoint_dtype(problem, dtype)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype, **given)
+
+    def _make_posterior(self) -> ConfidencePosterior:
+        return posterior_for(
+            self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std, dtype=self._dtype)
+        )
+
+
+class LinTS(LinearAgent):
+    """Linear Thompson sampling: independent actions, each with the prior ``N(prior_mean, prior_cov)``.
+
+    Parameters as `LinearAgent`.
 
     Notes
     -----
@@ -100,36 +120,14 @@ class LinTS(PosteriorAgent[ConfidencePosterior]):
     Source: Agrawal and Goyal, "Thompson Sampling for Contextual Bandits with Linear Payoffs" (2013).
     """
 
-    def __init__(
-        self,
-        problem: BanditProblem,
-        *,
-        seed: Seed = None,
-        exploration: float = 1.0,
-        prior_mean: Array | None = None,
-        prior_cov: Array | None = None,
-        intercept: bool = False,
-        noise_std: float | None = None,
-        dtype: Dtype = "float64",
-    ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
-        self._intercept = intercept
-        self._dtype = disjoint_dtype(problem, dtype)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype, **given)
-
-    def _make_posterior(self) -> ConfidencePosterior:
-        return posterior_for(
-            self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std, dtype=self._dtype)
-        )
-
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
-class LinUCB(PosteriorAgent[ConfidencePosterior]):
+class LinUCB(LinearAgent):
     """Linear upper confidence bounds: the largest mean plus ``exploration`` posterior standard deviations.
 
-    Parameters as `LinTS`. Unplayed actions are one tie, broken at random.
+    Parameters as `LinearAgent`. Unplayed actions are one tie, broken at random.
 
     Notes
     -----
@@ -138,28 +136,6 @@ class LinUCB(PosteriorAgent[ConfidencePosterior]):
 
     Source: Li et al., "A Contextual-Bandit Approach to Personalized News Article Recommendation" (2010).
     """
-
-    def __init__(
-        self,
-        problem: BanditProblem,
-        *,
-        seed: Seed = None,
-        exploration: float = 1.0,
-        prior_mean: Array | None = None,
-        prior_cov: Array | None = None,
-        intercept: bool = False,
-        noise_std: float | None = None,
-        dtype: Dtype = "float64",
-    ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
-        self._intercept = intercept
-        self._dtype = disjoint_dtype(problem, dtype)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype, **given)
-
-    def _make_posterior(self) -> ConfidencePosterior:
-        return posterior_for(
-            self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std, dtype=self._dtype)
-        )
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)
