@@ -106,7 +106,7 @@ def _settable(hint: Any) -> Any:
     if hint in (int, float, bool, str) or typing.get_origin(hint) is Literal:
         return hint
     if typing.get_origin(hint) is Sequence and typing.get_args(hint)[0] in (int, float):
-        return tuple[typing.get_args(hint)[0], ...]
+        return types.GenericAlias(tuple, (typing.get_args(hint)[0], ...))
     if typing.get_origin(hint) in (Union, types.UnionType):
         members = [kept for member in typing.get_args(hint) if (kept := _settable(member)) is not None]
         if members:

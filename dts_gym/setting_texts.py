@@ -52,9 +52,9 @@ def _described(cls: type, name: str, seen: set[type]) -> str | None:
                 other = re.match(r"as `(\w+)`", text)
                 return text if other is None else _of_another(other[1], name, seen)
         for other in re.findall(r"Parameters[a-z ]* as `(\w+)`", doc):
-            text = _of_another(other, name, seen)
-            if text is not None:
-                return text
+            found = _of_another(other, name, seen)
+            if found is not None:
+                return found
     return None
 
 
