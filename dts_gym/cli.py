@@ -360,9 +360,11 @@ def _one_listed(name: str) -> str:
     """An environment or an agent with its options, an experiment with its claim."""
     if name in study_ids():
         return f"{name}: {load_study(name).claim}"
-    if name in dts_gym.env_ids() or name.rpartition(":")[2] in gym.registry:
-        return f"{name}: {_first_line(env_creator, name)}\n{options_text(name, described=True)}"
     try:
+        if ":" in name:  # the module registers it
+            importlib.import_module(name.rpartition(":")[0])
+        if name.rpartition(":")[2] in gym.registry:
+            return f"{name}: {_first_line(env_creator, name)}\n{options_text(name, described=True)}"
         cls = agent_class(name)
     except (ValueError, ModuleNotFoundError) as error:
         raise ValueError(

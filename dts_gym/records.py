@@ -263,11 +263,13 @@ def with_more(held: Mapping[str, Any], asked: Mapping[str, Any], *names: str) ->
 def _take_up(out: Path, experiment: Experiment) -> None:
     saved = _read_experiment(out)
     held, asked = saved["settings"], json.loads(json.dumps(_settings(experiment)))
+    what = "out must hold the same experiment to be resumed, with all its seeds and agents or more"
+    for name in ("seeds", "agents"):
+        lost = [item["label"] if name == "agents" else item for item in held[name] if item not in asked[name]]
+        if lost:
+            raise ValueError(f"{what}, got {os.fspath(out)!r} with {name} that are not asked for: {lost}")
     for name, old, new in differences(with_more(held, asked, "seeds", "agents"), asked):
-        raise ValueError(
-            f"out must hold the same experiment to be resumed, with all its seeds and agents or more, got "
-            f"{os.fspath(out)!r} with {name} = {old!r}, asked for {new!r}"
-        )
+        raise ValueError(f"{what}, got {os.fspath(out)!r} with {name} = {old!r}, asked for {new!r}")
     for name, old, new in differences(saved.get("versions"), versions()):
         warnings.warn(f"resuming records of {name} {old} with {new}: runs may differ", stacklevel=4)
     if held != asked:

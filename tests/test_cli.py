@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dts_gym import cli
+from dts_gym import cli, registry
 from dts_gym.cli import main
 from dts_gym.comparing import compare
 from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
@@ -135,7 +135,7 @@ def test_list_names_every_agent_environment_and_option(capsys):
     assert "--env.noise-std float = 1.0\n          standard deviation of Gaussian rewards." in capsys.readouterr().out
 
 
-def test_list_of_an_id_says_what_it_takes(capsys, options_env):
+def test_list_of_an_id_says_what_it_takes(capsys, options_env, tmp_path, monkeypatch):
     import dts_gym
 
     for name in dts_gym.env_ids():
@@ -152,9 +152,20 @@ def test_list_of_an_id_says_what_it_takes(capsys, options_env):
     assert capsys.readouterr().out.startswith("cost: dTS costs O(")
     assert main(["list", options_env]) == 0
     assert "--env.mode" in capsys.readouterr().out
-    for wrong in ("nonsense", "no.module:Mine"):
+    (tmp_path / "mine_to_list.py").write_text(
+        "import gymnasium as gym, dts_gym\n"
+        "gym.register('Mine-v0', 'dts_gym.envs:DiffusionBanditEnv')\n"
+        "dts_gym.register_agent('MineTS', 'dts_gym.agents:LinTS')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+    for name, shown in (("mine_to_list:Mine-v0", "--env.noise-std"), ("mine_to_list:MineTS", "prior_cov=None")):
+        assert main(["list", name]) == 0
+        assert shown in capsys.readouterr().out
+    for wrong in ("nonsense", "no.module:Mine", "mine_to_list:Other"):
         assert main(["list", wrong]) == 2
         assert f"or the id of an environment, an agent or an experiment, got '{wrong}'" in capsys.readouterr().err
+    del gym.registry["Mine-v0"]
 
 
 @pytest.mark.parametrize(

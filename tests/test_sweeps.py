@@ -341,9 +341,9 @@ def test_only_the_same_sweep_is_resumed(tmp_path, capsys):
         ("[6, 9]", "[6, 10]", "cells."),
         ("dim: 2", "dim: 3", "env_settings.dim = 2, asked for 3"),
         ("rounds: 30", "rounds: 31", "num_rounds = 30, asked for 31"),
-        ("seeds: 2", "seeds: 1", "seeds[1] = 1, asked for None"),
+        ("seeds: 2", "seeds: 1", "seeds that are not asked for: [1]"),
         ("[6, 9]", "[6]", "asked for None"),
-        ("=0.5", "=0.4", "asked for"),
+        ("=0.5", "=0.4", "agents that are not asked for: ['LinTS (exploration 0.5)']"),
     ]:
         file.write_text(TEXT.format(rounds=30, seeds=2).replace(old, new))
         assert main(["sweep", str(file), "--out", str(out), "--resume", "--no-progress"]) == 2
