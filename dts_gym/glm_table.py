@@ -15,7 +15,7 @@ from dts_gym.newton import maximise
 from dts_gym.rewards import GaussianReward, RewardModel
 
 Mode = Literal["map", "mle", "online"]
-_WIDEST = 1e6  # there the MAP is off by 1e-7 prior standard deviations, at 1e8 by 1e-2
+_WIDEST = 1e7  # there MAPs are off by up to 1e-4 prior standard deviations, at 1e8 by 1e-2
 _COLUMNS = ("actions", "G", "h", "points")
 
 
@@ -111,7 +111,7 @@ class GLMTable:
         Raises
         ------
         ValueError
-            For a bad argument, a context under which ``x' theta`` has a prior standard deviation above 1e6 (as far as
+            For a bad argument, a context under which ``x' theta`` has a prior standard deviation above 1e7 (as far as
             the evidence of rewards that are not Gaussian can be told in floating point; not looked at for "mle"), or
             contexts and rewards whose products overflow; the table is unchanged.
         """
