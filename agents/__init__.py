@@ -1,11 +1,13 @@
 """Agents: one ``act`` / ``update`` interface, an agent a class."""
 
-from dts_gym.agents.base import Agent, ModelAgent, Posterior, PosteriorAgent
+from dts_gym.agents.base import Agent
 from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
 from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
 from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
 from dts_gym.agents.linear import HierTS, JointTS, LinearAgent, LinTS, LinUCB, MarginalLinTS
+from dts_gym.agents.model_agents import ModelAgent, PosteriorAgent
 from dts_gym.agents.posterior_sampling import LaplaceDPS, MixTS, PosteriorSampler, TunedTS
+from dts_gym.agents.posteriors import Posterior
 
 __all__ = [
     "GLMTS",

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import math
-import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, Generic, Protocol, Self, TypeVar, final, runtime_checkable
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Self, final
 
 import numpy as np
 
-from dts_gym.action_posterior import ActionPosterior
-from dts_gym.agents.estimates import Estimates
-from dts_gym.archives import read_archive, write_archive
-from dts_gym.arrays import Array, BoolArray, IntArray, as_float64, finite_array, integer, integers, positive
-from dts_gym.evidence import Dtype, checked_dtype
-from dts_gym.laws import ActionLaws
-from dts_gym.problem import BanditProblem, problem_from_state
-from dts_gym.registry import agent_class, agent_ids
+from dts_gym.agents.inputs import checked_context, checked_mask, checked_problem, scalar
+from dts_gym.agents.saved import STREAMS, Saved
+from dts_gym.arrays import Array, BoolArray, IntArray, finite_array, integer, integers
+from dts_gym.problem import BanditProblem
 from dts_gym.rewards import GaussianReward, RewardModel
-from dts_gym.seeding import restore, state_of, stream
-from dts_gym.shared_parameter import SharedParameterPosterior
-from dts_gym.unknown import UnknownReward
-
-_STREAMS = ("act", "predict-greedy", "predict-draw", "parameters", "posterior")
-_FORMAT = 1
+from dts_gym.seeding import stream
 
 
-class Agent(ABC):
+class Agent(Saved):
     """A bandit agent: it picks actions for contexts and learns from rewards.
 
     Subclasses say how to choose, learn, forget and keep their state; this class checks input, owns the random
@@ -171,7 +159,7 @@ class Agent(ABC):
         x = self._check_context(context)
         if self._is_single(x):
             a = integer("action", action, 0, self.problem.num_actions - 1)
-            y = self.reward_model.check(_scalar("reward", reward))
+            y = self.reward_model.check(scalar("reward", reward))
             self._learn(x, a, y)
             self.num_updates += 1
             return
@@ -219,7 +207,7 @@ class Agent(ABC):
         """Forget everything learned and start all random streams from ``seed`` (None: fresh entropy)."""
         # One root for all streams: with None each purpose would take entropy of its own, and none be told again.
         root = seed if seed is not None else np.random.SeedSequence()
-        self._rngs = {name: stream(root, name) for name in _STREAMS}
+        self._rngs = {name: stream(root, name) for name in STREAMS}
         self.num_updates = 0
         self._forget()
 
@@ -243,67 +231,8 @@ class Agent(ABC):
             agent.reset(np.random.SeedSequence(row))
         return agents
 
-    @final
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the agent, its problem and its random streams to one .npz without pickle, under exactly ``path``."""
-        problem_settings, problem_arrays = self.problem.state()
-        plain = {name: value for name, value in self._settings.items() if not isinstance(value, np.ndarray)}
-        arrays: dict[str, Array | IntArray] = {f"problem.{name}": array for name, array in problem_arrays.items()}
-        arrays |= {f"setting.{name}": v for name, v in self._settings.items() if isinstance(v, np.ndarray)}
-        arrays |= {f"state.{name}": array for name, array in self._state().items()}
-        settings = {
-            "format": _FORMAT,
-            "agent": type(self).__name__,
-            "problem": problem_settings,
-            "settings": plain,
-            "streams": {name: state_of(rng) for name, rng in self._rngs.items()},
-            "num_updates": self.num_updates,
-        }
-        write_archive(path, arrays, settings)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The agent that `save` wrote; it continues bit for bit.
-
-        ``dts_gym.agents.Agent.load`` takes a file of any registered agent.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If the file is damaged, or holds another kind of agent.
-        """
-        arrays, saved = read_archive(path)
-        kind = cls
-        if inspect.isabstract(cls):
-            for found in map(agent_class, agent_ids()):
-                if found.__name__ == saved.get("agent") and issubclass(found, cls):
-                    kind = found
-        if saved.get("agent") != kind.__name__ or saved.get("format") != _FORMAT:
-            raise ValueError(
-                f"path must be a file of {kind.__name__} in format {_FORMAT}, got {os.fspath(path)!r} of "
-                f"{saved.get('agent')!r} in format {saved.get('format')!r}"
-            )
-        parts: dict[str, dict[str, Any]] = {"problem": {}, "setting": {}, "state": {}}
-        try:
-            for name, array in arrays.items():
-                part, _, rest = name.partition(".")
-                parts[part][rest] = array
-            problem = problem_from_state(saved["problem"], parts["problem"])
-            agent = kind._rebuild(problem, {**saved["settings"], **parts["setting"]}, parts["state"])
-            agent._restore(parts["state"])
-            for name in _STREAMS:
-                restore(agent._rngs[name], saved["streams"][name])
-            agent.num_updates = integer("num_updates", saved["num_updates"], 0)
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            name = kind.__name__
-            raise ValueError(f"path must be a whole file of {name}, got {os.fspath(path)!r}: {error}") from error
-        return agent
-
     @classmethod
     def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
-        """A fresh agent with saved settings."""
         return cls(problem, seed=0, **settings)
 
     def _fresh(self, index: int) -> Self:
@@ -314,18 +243,7 @@ class Agent(ABC):
         return self.problem.reward_model
 
     def _check_context(self, context: Any) -> Array:
-        shape = self.problem.context_shape
-        x = as_float64("context", context)
-        if x.shape != shape and x.shape[1:] != shape:
-            raise ValueError(f"context must have shape {shape} or (n, {str(shape)[1:]}, got shape {x.shape}")
-        flat = x.ravel()
-        # A finite sum of squares proves that all are finite; the slow look is for the others.
-        with np.errstate(over="ignore"):
-            norm = flat.dot(flat)
-        if not math.isfinite(norm):
-            if not np.isfinite(flat).all():
-                raise ValueError(f"context must be finite, got {flat[~np.isfinite(flat)][0]} among its values")
-            raise ValueError(f"context must have a finite squared norm, got {np.abs(flat).max()} among its values")
+        x = checked_context(context, self.problem.context_shape)
         return np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1) if self._intercept else x
 
     def _may_refuse(self) -> bool:
@@ -338,22 +256,7 @@ class Agent(ABC):
 
     def _check_mask(self, mask: Any, contexts: Array) -> BoolArray | None:
         """``mask`` for checked contexts; None where it allows all."""
-        if mask is None:
-            return None
-        K = self.problem.num_actions
-        rows = "" if self._is_single(contexts) else f" or ({len(contexts)}, {K})"
-        try:
-            allowed = np.asarray(mask)
-        except ValueError as error:  # rows of different lengths
-            raise ValueError(f"mask must be booleans of shape ({K},){rows}, got {mask!r:.200}") from error
-        if allowed.dtype != np.bool_ or (allowed.shape != (K,) and (not rows or allowed.shape != (len(contexts), K))):
-            raise ValueError(
-                f"mask must be booleans of shape ({K},){rows}, got shape {allowed.shape} of {allowed.dtype}"
-            )
-        if not allowed.any(axis=-1).all():
-            row = f" in row {int(allowed.any(axis=-1).argmin())}" if allowed.ndim == 2 else ""
-            raise ValueError(f"mask must allow an action or more, got none{row}")
-        return None if allowed.all() else allowed
+        return checked_mask(mask, self.problem.num_actions, None if self._is_single(contexts) else len(contexts))
 
     def _choose_allowed(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         """Actions, () or (n,), for a checked mask, (K,) or a row a context."""
@@ -382,204 +285,3 @@ class Agent(ABC):
     @abstractmethod
     def _forget(self) -> None:
         """Go back to the prior."""
-
-    @abstractmethod
-    def _state(self) -> Mapping[str, Array | IntArray]:
-        """Arrays from which `_restore` continues bit for bit."""
-
-    @abstractmethod
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `_state` gave."""
-
-
-class Posterior(Protocol):
-    """What an agent asks of a posterior; contexts are as the problem has them, scale is the exploration scale."""
-
-    def update(self, context: Array, action: int, reward: float) -> None:
-        """Condition on one reward."""
-
-    def thompson(
-        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None
-    ) -> IntArray:
-        """Best actions under posterior draws, of those that ``mask`` (K,) allows."""
-
-    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Allowed actions of the largest posterior mean."""
-
-    def sample_parameters(self, rng: np.random.Generator, scale: float, size: int | None = None) -> Array:
-        """Posterior draws, one (K, d) or ``size`` of them (size, K, d)."""
-
-    def moments(self, scale: float) -> tuple[Array, Array]:
-        """Posterior mean (K, d) and covariance (K d, K d)."""
-
-    def laws(self, contexts: Array, scale: float) -> ActionLaws:
-        """Posterior laws of every action's ``x' theta``, for n contexts."""
-
-    def state(self) -> dict[str, Array | IntArray]:
-        """Arrays from which `restore` continues bit for bit."""
-
-    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
-
-
-@runtime_checkable
-class BatchPosterior(Protocol):
-    """A posterior that takes in n rewards in one pass."""
-
-    def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
-        """Condition on n rewards: (n, d), (n,) and (n,)."""
-
-
-class ConfidencePosterior(Posterior, Protocol):
-    """A posterior that also knows how far its means may be off."""
-
-    def upper_confidence(
-        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None
-    ) -> IntArray:
-        """Allowed actions of the largest mean plus ``scale`` standard deviations."""
-
-
-P = TypeVar("P", bound=Posterior)
-
-
-def posterior_for(problem: BanditProblem, make: Callable[[int], ActionPosterior]) -> ConfidencePosterior:
-    """The posterior that ``make`` gives for a number of actions, fit for the problem's features.
-
-    Where all actions share a parameter, it is that of a single action, asked about all features.
-    """
-    if problem.features == "disjoint":
-        return make(problem.num_actions)
-    return SharedParameterPosterior(make(1))
-
-
-class ModelAgent(Agent, Estimates, Generic[P]):
-    """An agent that learns a posterior of all actions' parameters; subclasses say which, and how to choose by it."""
-
-    _posterior: P
-
-    @abstractmethod
-    def _make_posterior(self) -> P:
-        """The posterior before any data."""
-
-    def _forget(self) -> None:
-        self._posterior = self._make_posterior()
-
-    def _learn(self, context: Array, action: int, reward: float) -> None:
-        self._posterior.update(context, action, reward)
-
-    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
-        if isinstance(self._posterior, BatchPosterior):
-            self._posterior.update_all(contexts, actions, rewards)
-        else:
-            super()._learn_all(contexts, actions, rewards)
-
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.greedy(contexts)
-
-    def _state(self) -> Mapping[str, Array | IntArray]:
-        return self._posterior.state()
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self._posterior.restore(dict(state))
-
-
-class PosteriorAgent(ModelAgent[P]):
-    """An agent with a posterior that it draws from, or takes bounds of, at an exploration scale.
-
-    Parameters
-    ----------
-    problem, seed : as `Agent`.
-    exploration : every posterior standard deviation is multiplied by it; 1 is the Bayesian answer.
-    noise_std : standard deviation of the Gaussian rewards believed in; None takes the problem's.
-    """
-
-    def __init__(
-        self,
-        problem: BanditProblem,
-        *,
-        seed: int | np.random.SeedSequence | None,
-        exploration: float,
-        noise_std: float | None,
-        **settings: Any,
-    ) -> None:
-        if noise_std is None and isinstance(checked_problem(problem).reward_model, UnknownReward):
-            UnknownReward.refuse()
-        self.exploration = positive("exploration", exploration)
-        self._noise_std = None if noise_std is None else positive("noise_std", noise_std)
-        if self._noise_std is not None:
-            settings["noise_std"] = self._noise_std
-        super().__init__(problem, seed=seed, exploration=self.exploration, **settings)
-
-    @property
-    def noise_std(self) -> float:
-        """Standard deviation of the rewards that the agent believes in."""
-        assert isinstance(self.reward_model, GaussianReward)
-        return self.reward_model.noise_std
-
-    def sample_parameters(self, size: int | None = None) -> Array:
-        """Posterior draws of all actions' parameters, (K, d), or (d,) of the one that they share: for small K.
-
-        Parameters
-        ----------
-        size : n independent draws, (n, K, d) or (n, d), where a chain of many levels is not much dearer than for one;
-            None: one draw, without the leading axis.
-
-        Notes
-        -----
-        As exact as the agent; its stream is its own.
-        """
-        count = None if size is None else integer("size", size, 1)
-        return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration, count)
-
-    def moments(self) -> tuple[Array, Array]:
-        """Posterior mean (K, d) and covariance (K d, K d), action-major; (d,) and (d, d) of a shared parameter.
-
-        As exact as the agent; for small K.
-        """
-        return self._posterior.moments(self.exploration)
-
-    @property
-    def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
-        return self._posterior, self.reward_model, self.exploration
-
-    def _believed_rewards(self) -> RewardModel:
-        if self._noise_std is not None:
-            return GaussianReward(self._noise_std)
-        if not isinstance(self.problem.reward_model, GaussianReward):
-            raise ValueError(
-                f"noise_std must be given where the rewards are not Gaussian: {type(self).__name__} believes in "
-                f"Gaussian rewards, the problem has {self.problem.reward_model!r}"
-            )
-        return self.problem.reward_model
-
-
-def checked_problem(value: Any) -> BanditProblem:
-    """``value`` as a BanditProblem, or ValueError."""
-    if not isinstance(value, BanditProblem):
-        raise ValueError(f"problem must be a BanditProblem, got {value!r:.200}")
-    return value
-
-
-def disjoint_problem(agent: str, value: Any) -> BanditProblem:
-    """``value`` as a BanditProblem with parameters for every action, or ValueError."""
-    problem = checked_problem(value)
-    if problem.features != "disjoint":
-        raise ValueError(f"problem must have disjoint features for {agent}, got {problem.features!r} ones")
-    return problem
-
-
-def disjoint_dtype(problem: BanditProblem, value: Any) -> Dtype:
-    """``value``, the precision of the actions' matrices, where every action has one; or ValueError."""
-    dtype = checked_dtype(value)
-    if dtype != "float64" and checked_problem(problem).features != "disjoint":
-        raise ValueError(f"dtype must be 'float64' where all actions share a parameter, got {dtype!r}")
-    return dtype
-
-
-def _scalar(name: str, value: Any) -> Any:
-    """``value`` without its array, where it is one of a single number without axes."""
-    if isinstance(value, np.ndarray):
-        if value.ndim:
-            raise ValueError(f"{name} must be a number, got an array of shape {value.shape}")
-        return value[()]
-    return value

@@ -7,8 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from dts_gym.agents.base import Agent, ConfidencePosterior, ModelAgent, Posterior, posterior_for
+from dts_gym.agents.base import Agent
 from dts_gym.agents.linear import Seed, independent_prior
+from dts_gym.agents.model_agents import ModelAgent
+from dts_gym.agents.posteriors import ConfidencePosterior, Posterior, posterior_for
 from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.rewards import GaussianReward, RewardModel

@@ -7,8 +7,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
-from dts_gym.agents.base import ConfidencePosterior, PosteriorAgent, checked_problem, disjoint_dtype, posterior_for
+from dts_gym.agents.inputs import checked_problem, disjoint_dtype
 from dts_gym.agents.linear import Seed, linear_chain
+from dts_gym.agents.model_agents import PosteriorAgent
+from dts_gym.agents.posteriors import ConfidencePosterior, posterior_for
 from dts_gym.arrays import Array, BoolArray, IntArray, integer
 from dts_gym.branched_posterior import BranchedPosterior, Pool, checked_pool
 from dts_gym.chain_posterior import ChainPosterior, Surrogate

@@ -14,7 +14,7 @@ from dts_gym.problem import BanditProblem
 from dts_gym.rewards import RewardModel
 
 if TYPE_CHECKING:
-    from dts_gym.agents.base import Posterior
+    from dts_gym.agents.posteriors import Posterior
 
 
 class Estimates(ABC):

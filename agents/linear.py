@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.agents.base import (
-    ConfidencePosterior,
-    PosteriorAgent,
-    checked_problem,
-    disjoint_dtype,
-    disjoint_problem,
-    posterior_for,
-)
+from dts_gym.agents.inputs import checked_problem, disjoint_dtype, disjoint_problem
+from dts_gym.agents.model_agents import PosteriorAgent
+from dts_gym.agents.posteriors import ConfidencePosterior, posterior_for
 from dts_gym.arrays import Array, BoolArray, IntArray, covariance, finite_array
 from dts_gym.evidence import Dtype, checked_dtype
 from dts_gym.fitting import fit_gaussian, prior_draws

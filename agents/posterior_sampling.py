@@ -9,8 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
-from dts_gym.agents.base import Posterior, PosteriorAgent, checked_problem, posterior_for
+from dts_gym.agents.inputs import checked_problem
 from dts_gym.agents.linear import Seed
+from dts_gym.agents.model_agents import PosteriorAgent
+from dts_gym.agents.posteriors import Posterior, posterior_for
 from dts_gym.arrays import Array, BoolArray, IntArray, integer
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.glm_posterior import GLMPosterior

@@ -42,7 +42,7 @@ from dts_gym.runner import progress_bar
 from dts_gym.seeding import seed_sequence
 
 if TYPE_CHECKING:
-    from dts_gym.agents.base import PosteriorAgent
+    from dts_gym.agents import PosteriorAgent
 
 OBSERVATIONS = (1, 10, 100, 1000)
 CONTROL = "truth"

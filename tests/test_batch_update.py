@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dts_gym
-from dts_gym.agents.base import BatchPosterior
+from dts_gym.agents.posteriors import BatchPosterior
 from dts_gym.joint import JointPosterior
 from dts_gym.priors import LinearDiffusionPrior
 from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior

@@ -1,0 +1,78 @@
+"""What agents are given, checked: problems, contexts, masks, numbers; errors name the argument, and change nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dts_gym.arrays import Array, BoolArray, as_float64
+from dts_gym.evidence import Dtype, checked_dtype
+from dts_gym.problem import BanditProblem
+
+
+def checked_problem(value: Any) -> BanditProblem:
+    """``value`` as a BanditProblem, or ValueError."""
+    if not isinstance(value, BanditProblem):
+        raise ValueError(f"problem must be a BanditProblem, got {value!r:.200}")
+    return value
+
+
+def disjoint_problem(agent: str, value: Any) -> BanditProblem:
+    """``value`` as a BanditProblem with parameters for every action, or ValueError."""
+    problem = checked_problem(value)
+    if problem.features != "disjoint":
+        raise ValueError(f"problem must have disjoint features for {agent}, got {problem.features!r} ones")
+    return problem
+
+
+def disjoint_dtype(problem: BanditProblem, value: Any) -> Dtype:
+    """``value``, the precision of the actions' matrices, where every action has one; or ValueError."""
+    dtype = checked_dtype(value)
+    if dtype != "float64" and checked_problem(problem).features != "disjoint":
+        raise ValueError(f"dtype must be 'float64' where all actions share a parameter, got {dtype!r}")
+    return dtype
+
+
+def checked_context(value: Any, shape: tuple[int, ...]) -> Array:
+    """``value`` as one context of that shape, or n of them; or ValueError."""
+    x = as_float64("context", value)
+    if x.shape != shape and x.shape[1:] != shape:
+        raise ValueError(f"context must have shape {shape} or (n, {str(shape)[1:]}, got shape {x.shape}")
+    flat = x.ravel()
+    # A finite sum of squares proves that all are finite; the slow look is for the others.
+    with np.errstate(over="ignore"):
+        norm = flat.dot(flat)
+    if not math.isfinite(norm):
+        if not np.isfinite(flat).all():
+            raise ValueError(f"context must be finite, got {flat[~np.isfinite(flat)][0]} among its values")
+        raise ValueError(f"context must have a finite squared norm, got {np.abs(flat).max()} among its values")
+    return x
+
+
+def checked_mask(mask: Any, num_actions: int, num_contexts: int | None) -> BoolArray | None:
+    """``mask`` as (K,) booleans, or (n, K) for n contexts (None: for one); None where it allows all; or ValueError."""
+    if mask is None:
+        return None
+    K = num_actions
+    rows = "" if num_contexts is None else f" or ({num_contexts}, {K})"
+    try:
+        allowed = np.asarray(mask)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"mask must be booleans of shape ({K},){rows}, got {mask!r:.200}") from error
+    if allowed.dtype != np.bool_ or (allowed.shape != (K,) and (not rows or allowed.shape != (num_contexts, K))):
+        raise ValueError(f"mask must be booleans of shape ({K},){rows}, got shape {allowed.shape} of {allowed.dtype}")
+    if not allowed.any(axis=-1).all():
+        row = f" in row {int(allowed.any(axis=-1).argmin())}" if allowed.ndim == 2 else ""
+        raise ValueError(f"mask must allow an action or more, got none{row}")
+    return None if allowed.all() else allowed
+
+
+def scalar(name: str, value: Any) -> Any:
+    """``value`` without its array, where it is one of a single number without axes."""
+    if isinstance(value, np.ndarray):
+        if value.ndim:
+            raise ValueError(f"{name} must be a number, got an array of shape {value.shape}")
+        return value[()]
+    return value

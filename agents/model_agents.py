@@ -1,0 +1,121 @@
+"""Agents that learn a posterior of all actions' parameters."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from dts_gym.agents.base import Agent
+from dts_gym.agents.estimates import Estimates
+from dts_gym.agents.inputs import checked_problem
+from dts_gym.agents.posteriors import BatchPosterior, Posterior
+from dts_gym.arrays import Array, IntArray, integer, positive
+from dts_gym.problem import BanditProblem
+from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.unknown import UnknownReward
+
+P = TypeVar("P", bound=Posterior)
+
+
+class ModelAgent(Agent, Estimates, Generic[P]):
+    """An agent that learns a posterior of all actions' parameters; subclasses say which, and how to choose by it."""
+
+    _posterior: P
+
+    @abstractmethod
+    def _make_posterior(self) -> P:
+        """The posterior before any data."""
+
+    def _forget(self) -> None:
+        self._posterior = self._make_posterior()
+
+    def _learn(self, context: Array, action: int, reward: float) -> None:
+        self._posterior.update(context, action, reward)
+
+    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        if isinstance(self._posterior, BatchPosterior):
+            self._posterior.update_all(contexts, actions, rewards)
+        else:
+            super()._learn_all(contexts, actions, rewards)
+
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
+        return self._posterior.greedy(contexts)
+
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        return self._posterior.state()
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._posterior.restore(dict(state))
+
+
+class PosteriorAgent(ModelAgent[P]):
+    """An agent with a posterior that it draws from, or takes bounds of, at an exploration scale.
+
+    Parameters
+    ----------
+    problem, seed : as `Agent`.
+    exploration : every posterior standard deviation is multiplied by it; 1 is the Bayesian answer.
+    noise_std : standard deviation of the Gaussian rewards believed in; None takes the problem's.
+    """
+
+    def __init__(
+        self,
+        problem: BanditProblem,
+        *,
+        seed: int | np.random.SeedSequence | None,
+        exploration: float,
+        noise_std: float | None,
+        **settings: Any,
+    ) -> None:
+        if noise_std is None and isinstance(checked_problem(problem).reward_model, UnknownReward):
+            UnknownReward.refuse()
+        self.exploration = positive("exploration", exploration)
+        self._noise_std = None if noise_std is None else positive("noise_std", noise_std)
+        if self._noise_std is not None:
+            settings["noise_std"] = self._noise_std
+        super().__init__(problem, seed=seed, exploration=self.exploration, **settings)
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of the rewards that the agent believes in."""
+        assert isinstance(self.reward_model, GaussianReward)
+        return self.reward_model.noise_std
+
+    def sample_parameters(self, size: int | None = None) -> Array:
+        """Posterior draws of all actions' parameters, (K, d), or (d,) of the one that they share: for small K.
+
+        Parameters
+        ----------
+        size : n independent draws, (n, K, d) or (n, d), where a chain of many levels is not much dearer than for one;
+            None: one draw, without the leading axis.
+
+        Notes
+        -----
+        As exact as the agent; its stream is its own.
+        """
+        count = None if size is None else integer("size", size, 1)
+        return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration, count)
+
+    def moments(self) -> tuple[Array, Array]:
+        """Posterior mean (K, d) and covariance (K d, K d), action-major; (d,) and (d, d) of a shared parameter.
+
+        As exact as the agent; for small K.
+        """
+        return self._posterior.moments(self.exploration)
+
+    @property
+    def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
+        return self._posterior, self.reward_model, self.exploration
+
+    def _believed_rewards(self) -> RewardModel:
+        if self._noise_std is not None:
+            return GaussianReward(self._noise_std)
+        if not isinstance(self.problem.reward_model, GaussianReward):
+            raise ValueError(
+                f"noise_std must be given where the rewards are not Gaussian: {type(self).__name__} believes in "
+                f"Gaussian rewards, the problem has {self.problem.reward_model!r}"
+            )
+        return self.problem.reward_model

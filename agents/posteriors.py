@@ -1,0 +1,71 @@
+"""What agents ask of a posterior, and the one that fits a problem's features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from dts_gym.action_posterior import ActionPosterior
+from dts_gym.arrays import Array, BoolArray, IntArray
+from dts_gym.laws import ActionLaws
+from dts_gym.problem import BanditProblem
+from dts_gym.shared_parameter import SharedParameterPosterior
+
+
+class Posterior(Protocol):
+    """What an agent asks of a posterior; contexts are as the problem has them, scale is the exploration scale."""
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best actions under posterior draws, of those that ``mask`` (K,) allows."""
+
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed actions of the largest posterior mean."""
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float, size: int | None = None) -> Array:
+        """Posterior draws, one (K, d) or ``size`` of them (size, K, d)."""
+
+    def moments(self, scale: float) -> tuple[Array, Array]:
+        """Posterior mean (K, d) and covariance (K d, K d)."""
+
+    def laws(self, contexts: Array, scale: float) -> ActionLaws:
+        """Posterior laws of every action's ``x' theta``, for n contexts."""
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+
+
+@runtime_checkable
+class BatchPosterior(Protocol):
+    """A posterior that takes in n rewards in one pass."""
+
+    def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        """Condition on n rewards: (n, d), (n,) and (n,)."""
+
+
+class ConfidencePosterior(Posterior, Protocol):
+    """A posterior that also knows how far its means may be off."""
+
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Allowed actions of the largest mean plus ``scale`` standard deviations."""
+
+
+def posterior_for(problem: BanditProblem, make: Callable[[int], ActionPosterior]) -> ConfidencePosterior:
+    """The posterior that ``make`` gives for a number of actions, fit for the problem's features.
+
+    Where all actions share a parameter, it is that of a single action, asked about all features.
+    """
+    if problem.features == "disjoint":
+        return make(problem.num_actions)
+    return SharedParameterPosterior(make(1))

@@ -1,0 +1,100 @@
+"""Files of agents: settings, problem, random streams and what was learned, without pickle."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Self, final
+
+import numpy as np
+
+from dts_gym.archives import read_archive, write_archive
+from dts_gym.arrays import Array, IntArray, integer
+from dts_gym.problem import BanditProblem, problem_from_state
+from dts_gym.registry import agent_class, agent_ids
+from dts_gym.seeding import restore, state_of
+
+STREAMS = ("act", "predict-greedy", "predict-draw", "parameters", "posterior")  # an agent's random streams
+_FORMAT = 1
+
+
+class Saved(ABC):
+    """Saving and loading, for what is made of a problem and settings, has random streams and a state of arrays."""
+
+    problem: BanditProblem
+    num_updates: int
+    _settings: dict[str, Any]
+    _rngs: dict[str, np.random.Generator]
+
+    @final
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the agent, its problem and its random streams to one .npz without pickle, under exactly ``path``."""
+        problem_settings, problem_arrays = self.problem.state()
+        plain = {name: value for name, value in self._settings.items() if not isinstance(value, np.ndarray)}
+        arrays: dict[str, Array | IntArray] = {f"problem.{name}": array for name, array in problem_arrays.items()}
+        arrays |= {f"setting.{name}": v for name, v in self._settings.items() if isinstance(v, np.ndarray)}
+        arrays |= {f"state.{name}": array for name, array in self._state().items()}
+        settings = {
+            "format": _FORMAT,
+            "agent": type(self).__name__,
+            "problem": problem_settings,
+            "settings": plain,
+            "streams": {name: state_of(rng) for name, rng in self._rngs.items()},
+            "num_updates": self.num_updates,
+        }
+        write_archive(path, arrays, settings)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The agent that `save` wrote; it continues bit for bit.
+
+        ``dts_gym.agents.Agent.load`` takes a file of any registered agent.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, or holds another kind of agent.
+        """
+        arrays, saved = read_archive(path)
+        kind = cls
+        if inspect.isabstract(cls):
+            for found in map(agent_class, agent_ids()):
+                if found.__name__ == saved.get("agent") and issubclass(found, cls):
+                    kind = found
+        if saved.get("agent") != kind.__name__ or saved.get("format") != _FORMAT:
+            raise ValueError(
+                f"path must be a file of {kind.__name__} in format {_FORMAT}, got {os.fspath(path)!r} of "
+                f"{saved.get('agent')!r} in format {saved.get('format')!r}"
+            )
+        parts: dict[str, dict[str, Any]] = {"problem": {}, "setting": {}, "state": {}}
+        try:
+            for name, array in arrays.items():
+                part, _, rest = name.partition(".")
+                parts[part][rest] = array
+            problem = problem_from_state(saved["problem"], parts["problem"])
+            agent = kind._rebuild(problem, {**saved["settings"], **parts["setting"]}, parts["state"])
+            agent._restore(parts["state"])
+            for name in STREAMS:
+                restore(agent._rngs[name], saved["streams"][name])
+            agent.num_updates = integer("num_updates", saved["num_updates"], 0)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            name = kind.__name__
+            raise ValueError(f"path must be a whole file of {name}, got {os.fspath(path)!r}: {error}") from error
+        return agent
+
+    @classmethod
+    @abstractmethod
+    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
+        """A fresh one with saved settings; ``state`` where these do not hold all."""
+
+    @abstractmethod
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        """Arrays from which `_restore` continues bit for bit."""
+
+    @abstractmethod
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `_state` gave."""
