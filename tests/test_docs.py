@@ -96,7 +96,7 @@ def parse(call, monkeypatch):
     name, *words = shlex.split(call, comments=True)
     assert name == "dts-gym"
     words = [PLACEHOLDERS.get(word, word) for word in words]
-    for target in ("compare", "tune", "posterior_error", "load_records", "_list"):
+    for target in ("compare", "tune", "posterior_error", "load_records", "listed"):
         monkeypatch.setattr(cli, target, _stop)
     if words[0] in cli._FUNCTIONS:
         module_name, _, function = cli._FUNCTIONS[words[0]].partition(":")

@@ -1,0 +1,80 @@
+"""``dts-gym list``: what there is, and what one of these takes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import gymnasium as gym
+
+import dts_gym
+from dts_gym.env_options import options_text, wrapped
+from dts_gym.experiments import load_study, study_ids
+from dts_gym.jobs import env_creator
+from dts_gym.registry import agent_class, agent_settings
+from dts_gym.setting_texts import setting_texts
+
+_Listed = Literal["everything", "environments", "agents", "experiments"]  # or an id
+
+
+def listed(what: str) -> str:
+    """Environments with their options, agents with their settings, experiments with their claims; or one of an id.
+
+    Raises
+    ------
+    ValueError
+        For what is neither a kind nor an id.
+    """
+    if what not in get_args(_Listed):
+        return _one_listed(what)
+    lines = []
+    if what in ("everything", "environments"):
+        lines.append("Environments")
+        for env_id in dts_gym.env_ids():
+            lines.append(f"  {env_id}: {_first_line(env_creator, env_id)}")
+            with contextlib.suppress(ImportError):
+                lines.append(options_text(env_id))
+    if what in ("everything", "agents"):
+        lines.append("Agents")
+        for agent_id in dts_gym.agent_ids():
+            lines.append(f"  {agent_id}: {_first_line(agent_class, agent_id)}")
+            with contextlib.suppress(ImportError):
+                settings = [f"{each.name}={each.default!r}" for each in agent_settings(agent_id).values()]
+                lines.append("      " + (", ".join(settings) or "no settings"))
+    if what in ("everything", "experiments"):
+        lines.append("Experiments, for dts-gym reproduce")
+        lines += [f"  {study_id}: {load_study(study_id).claim}" for study_id in study_ids()]
+    return "\n".join(lines)
+
+
+def _one_listed(name: str) -> str:
+    """An environment or an agent with its options, an experiment with its claim."""
+    if name in study_ids():
+        return f"{name}: {load_study(name).claim}"
+    try:
+        if ":" in name:  # the module registers it
+            importlib.import_module(name.rpartition(":")[0])
+        if name.rpartition(":")[2] in gym.registry:
+            return f"{name}: {_first_line(env_creator, name)}\n{options_text(name, described=True)}"
+        cls = agent_class(name)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise ValueError(
+            f"list must be one of {list(get_args(_Listed))}, or the id of an environment, an agent or an experiment, "
+            f"got {name!r}"
+        ) from error
+    lines = [f"{name}: {_first_line(lambda _: cls, name)}"]
+    texts = setting_texts(name)
+    for each in agent_settings(name).values():
+        lines += [f"      {each.name}={each.default!r}", *wrapped(texts[each.name] or "")]
+    return "\n".join(lines)
+
+
+def _first_line(load: Callable[[str], Any], name: str) -> str:
+    try:
+        lines = (inspect.getdoc(load(name)) or "").splitlines()
+        return next((line for line in lines if line and not line.startswith("#")), "")
+    except ImportError as error:
+        return f"not available: {error}"
