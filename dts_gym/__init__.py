@@ -21,15 +21,9 @@ if TYPE_CHECKING:
     from dts_gym.branch_choice import BranchChoice, choose_branch
     from dts_gym.comparing import compare
     from dts_gym.links import AffineLink, Link, MLPLink
-    from dts_gym.priors import (
-        DiffusionPrior,
-        LinearDiffusionPrior,
-        Prior,
-        load_prior,
-        random_linear_prior,
-        random_mlp_prior,
-    )
+    from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, Prior, load_prior
     from dts_gym.problem import BanditInstance, BanditProblem
+    from dts_gym.random_priors import random_linear_prior, random_mlp_prior
     from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward, RewardModel
     from dts_gym.runner import RunResult, run
     from dts_gym.tuning import tune
@@ -91,8 +85,8 @@ _HOMES = {
     "choose_branch": "branch_choice",
     "compare": "comparing",
     "load_prior": "priors",
-    "random_linear_prior": "priors",
-    "random_mlp_prior": "priors",
+    "random_linear_prior": "random_priors",
+    "random_mlp_prior": "random_priors",
     "run": "runner",
     "tune": "tuning",
 }

@@ -12,8 +12,9 @@ import numpy as np
 
 from dts_gym.arrays import Array, integer, positive
 from dts_gym.bench_peers import peer_figure, peer_table, peer_versions, time_peers
-from dts_gym.priors import LinearDiffusionPrior, random_linear_prior
+from dts_gym.priors import LinearDiffusionPrior
 from dts_gym.problem import BanditProblem
+from dts_gym.random_priors import random_linear_prior
 from dts_gym.registry import make_agent
 from dts_gym.rewards import GaussianReward
 from dts_gym.seeding import stream

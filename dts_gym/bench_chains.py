@@ -11,8 +11,9 @@ import numpy as np
 
 from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.links import MLPLink
-from dts_gym.priors import DiffusionPrior, random_linear_prior, random_mlp_prior
+from dts_gym.priors import DiffusionPrior
 from dts_gym.problem import BanditProblem
+from dts_gym.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.registry import make_agent
 from dts_gym.rewards import BernoulliReward, GaussianReward
 from dts_gym.seeding import stream

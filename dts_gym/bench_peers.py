@@ -19,8 +19,8 @@ import numpy as np
 from dts_gym.archives import write_atomically
 from dts_gym.arrays import Array, IntArray
 from dts_gym.figures import COLOURS
-from dts_gym.priors import random_linear_prior
 from dts_gym.problem import BanditProblem
+from dts_gym.random_priors import random_linear_prior
 from dts_gym.registry import make_agent
 from dts_gym.rewards import GaussianReward
 from dts_gym.seeding import stream

@@ -20,99 +20,25 @@ computation: the choice of test quantities shapes sensitivity" (2023).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 
 from dts_gym.arrays import IntArray, integer
+from dts_gym.calibration_problems import PROBLEM_NAMES, PROBLEMS, CalibrationProblem
 from dts_gym.pool import open_pool
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, Prior, random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditProblem
+from dts_gym.rank_tests import Z_LIMIT, RankTest, rank_counts, rank_test
 from dts_gym.registry import make_agent
 from dts_gym.report import layout
-from dts_gym.rewards import BernoulliReward, GaussianReward, RewardModel
 from dts_gym.runner import progress_bar
 from dts_gym.seeding import seed_sequence, stream
 
-Claim = Literal["exact", "consistent", "approximate"]
-
-# A z-score from here on is no chance: two-sided 6.8e-6, up to twice that for a chi-square of 16 to 60 a bin.
-Z_LIMIT = 4.5
 _PART = 20  # simulations a job
-
-
-@dataclass(frozen=True, eq=False)
-class CalibrationProblem:
-    """A bandit and an agent whose posterior is to be tested on it.
-
-    Parameters
-    ----------
-    name : as results show it.
-    problem : of any prior, rewards and features.
-    agent : id of an agent with posterior draws.
-    settings : the agent's own.
-    claim : what the agent's posterior is said to be; "consistent" in the number of particles. Shown, not used.
-    num_rounds : rewards in a simulation.
-    """
-
-    name: str
-    problem: BanditProblem
-    agent: str = "dTS"
-    settings: Mapping[str, Any] | None = None
-    claim: Claim = "exact"
-    num_rounds: int = 10
-
-
-def _five_actions(name: str, prior: Prior, model: RewardModel, claim: Claim, **settings: Any) -> CalibrationProblem:
-    return CalibrationProblem(name, BanditProblem(5, prior.dim, prior, model), settings=settings, claim=claim)
-
-
-# Actions are near each other and rewards few: most of the posterior is in the shared levels, where engines differ.
-# With Sigma_1 = I and 20 rounds, their standard deviation could be a fifth too small unseen.
-_LINEAR = LinearDiffusionPrior(random_linear_prior(3, 2).weights, [np.eye(3) / 16, np.eye(3), np.eye(3)])
-_MLP = DiffusionPrior(random_mlp_prior(2, 2).links, [np.eye(2) / 16, np.eye(2), np.eye(2)])
-_GAUSSIAN = GaussianReward(1.0)
-
-PROBLEMS = (
-    _five_actions("linear", _LINEAR, _GAUSSIAN, "exact"),
-    _five_actions("linear-branch", _LINEAR.with_branch(1), _GAUSSIAN, "exact"),
-    _five_actions("linear-particles", _LINEAR, _GAUSSIAN, "exact", approximation="particles"),
-    _five_actions("mlp-particles", _MLP, _GAUSSIAN, "consistent", approximation="particles"),
-    _five_actions("mlp-linearised", _MLP, _GAUSSIAN, "approximate", approximation="linearised"),
-    _five_actions("mlp-deck", _MLP, _GAUSSIAN, "approximate", approximation="deck"),
-    _five_actions("linear-bernoulli", _LINEAR, BernoulliReward(), "approximate"),
-)
-_NAMES = tuple(problem.name for problem in PROBLEMS)
-
-
-class RankTest(NamedTuple):
-    """How far ranks are from uniform.
-
-    Attributes
-    ----------
-    p_value : of the chi-square test over bins.
-    z_score : its normal score, of the upper tail; at most 37.
-    shift : mean of the ranks less M / 2, relative to M + 1: -1/2 to 1/2.
-    shift_z : the same in standard errors.
-    spread : mean distance of the ranks from M / 2, relative to that of uniform ranks: 0 to 2.
-    spread_z : its difference from 1 in standard errors.
-    verdict : "uniform" where all three z are within 4.5. Else what the larger of shift and spread says of the
-        posterior, "too low" or "too high", "too narrow" or "too wide"; where neither is 3 standard errors, "misshapen",
-        or "too even" if the bins are.
-    """
-
-    p_value: float
-    z_score: float
-    shift: float
-    shift_z: float
-    spread: float
-    spread_z: float
-    verdict: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +73,7 @@ class Calibration:
 
     def histogram(self) -> IntArray:
         """Ranks in each bin, (Q, bins)."""
-        return np.array([_counts(ranks, self.draws, self.bins) for ranks in self.ranks.T])
+        return np.array([rank_counts(ranks, self.draws, self.bins) for ranks in self.ranks.T])
 
 
 def calibrate(
@@ -221,39 +147,6 @@ def calibrate(
     ]
 
 
-def rank_test(ranks: IntArray, draws: int, bins: int) -> RankTest:
-    """Test ranks on 0..draws for being uniform.
-
-    Parameters
-    ----------
-    ranks : (N,)
-    draws : M.
-    bins : of the chi-square; they need not divide M + 1.
-
-    Examples
-    --------
-    >>> ranks = np.random.default_rng(0).integers(64, size=1000)
-    >>> rank_test(ranks, 63, 16).verdict, rank_test(16 + ranks // 2, 63, 16).verdict
-    ('uniform', 'too wide')
-    """
-    N = len(ranks)
-    positions = np.arange(draws + 1)
-    expected = N * _counts(positions, draws, bins) / (draws + 1)
-    statistic = float(((_counts(ranks, draws, bins) - expected) ** 2 / expected).sum())
-    p_value = float(chi2.sf(statistic, bins - 1))
-    z_score = float(norm.isf(max(p_value, 1e-300)))
-    shift = float(ranks.mean() - draws / 2)
-    distances = np.abs(positions - draws / 2)
-    distance = float(np.abs(ranks - draws / 2).mean())
-    shift_z = shift / float(positions.std()) * math.sqrt(N)
-    # Two draws or one leave the distances without spread.
-    error = max(float(distances.std()), 1e-12) / math.sqrt(N)
-    spread_z = (distance - float(distances.mean())) / error
-    verdict = _verdict(z_score, shift_z, spread_z)
-    spread = distance / float(distances.mean())
-    return RankTest(p_value, z_score, shift / (draws + 1), shift_z, spread, spread_z, verdict)
-
-
 def calibration_table(results: Sequence[Calibration]) -> str:
     """The tests as text, a row a quantity, with the false-alarm rate below."""
     header = ("problem", "claim", "quantity", "p", "z", "shift (z)", "spread (z)", "verdict")
@@ -276,7 +169,7 @@ def calibration_table(results: Sequence[Calibration]) -> str:
 
 
 def run_calibration(
-    problems: tuple[str, ...] = _NAMES,
+    problems: tuple[str, ...] = PROBLEM_NAMES,
     simulations: int = 1000,
     draws: int = 63,
     bins: int = 16,
@@ -332,9 +225,11 @@ def _listed(problems: Sequence[str | CalibrationProblem] | None) -> Sequence[str
 def _known(problem: str | CalibrationProblem) -> CalibrationProblem:
     if isinstance(problem, CalibrationProblem):
         return problem
-    if problem not in _NAMES:
-        raise ValueError(f"problems must be CalibrationProblems or names among {list(_NAMES)}, got {problem!r:.200}")
-    return PROBLEMS[_NAMES.index(problem)]
+    if problem not in PROBLEM_NAMES:
+        raise ValueError(
+            f"problems must be CalibrationProblems or names among {list(PROBLEM_NAMES)}, got {problem!r:.200}"
+        )
+    return PROBLEMS[PROBLEM_NAMES.index(problem)]
 
 
 def _parts(
@@ -401,18 +296,3 @@ def _quantities(problem: BanditProblem) -> dict[str, tuple[int, int] | None]:
         actions = {"played": 0} | ({"unplayed": K - 1} if _num_played(K) < K else {})
         places = {f"{what} theta[{a}, {i}]": (a, i) for what, a in actions.items() for i in coordinates}
     return {**places, "best mean": None, "average mean": None, "log-likelihood": None}
-
-
-def _counts(ranks: IntArray, draws: int, bins: int) -> IntArray:
-    """Ranks in each of ``bins`` bins, as even as they can be, (bins,)."""
-    return np.bincount(ranks * bins // (draws + 1), minlength=bins)
-
-
-def _verdict(z_score: float, shift_z: float, spread_z: float) -> str:
-    if max(abs(z_score), abs(shift_z), abs(spread_z)) < Z_LIMIT:
-        return "uniform"
-    if max(abs(shift_z), abs(spread_z)) < 3.0:
-        return "misshapen" if z_score > 0 else "too even"
-    if abs(spread_z) >= abs(shift_z):
-        return "too narrow" if spread_z > 0 else "too wide"
-    return "too low" if shift_z > 0 else "too high"  # high ranks: the draws lie below the truth

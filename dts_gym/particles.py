@@ -33,16 +33,17 @@ distributions" (1995).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import Array, IntArray, integer, positive
+from dts_gym.arrays import Array, integer, positive
+from dts_gym.guides import Guide, guides_of, walk
 from dts_gym.links import finite_value
-from dts_gym.messages import Evidence, through_noise
-from dts_gym.surrogates import AffineMap, Chain, HasChain, Messages, as_chain, log_evidence, upward_messages
+from dts_gym.messages import through_noise
+from dts_gym.resampling import normalised, resample
+from dts_gym.surrogates import Chain, HasChain, Messages, as_chain, log_evidence
 
 BoolArray = NDArray[np.bool_]
 
@@ -69,21 +70,12 @@ class Particles(NamedTuple):
     effective_sample_size: Array
 
 
-class _Guide(NamedTuple):
-    """A guided step ``N(f, Sigma)`` times ``m``: mean ``gain f + shift``, covariance ``root root'``."""
-
-    gain: Array  # (..., d, d)
-    shift: Array  # (..., d)
-    root: Array  # (..., d, r)
-    log_constant: Array  # (...), log Z(f) less the quadratic form in f
-
-
 def default_defensive(prior: HasChain, surrogate: str) -> float:
     """The share of defensive draws for a surrogate by name: none where all links are affine.
 
     Examples
     --------
-    >>> from dts_gym.priors import random_linear_prior
+    >>> from dts_gym.random_priors import random_linear_prior
     >>> default_defensive(random_linear_prior(2, 1), "jacobian")
     0.0
     """
@@ -136,8 +128,9 @@ def sample_shared(
 
     Examples
     --------
-    >>> from dts_gym.priors import random_linear_prior
-    >>> from dts_gym.surrogates import statistical_surrogates
+    >>> from dts_gym.messages import Evidence
+    >>> from dts_gym.random_priors import random_linear_prior
+    >>> from dts_gym.surrogates import statistical_surrogates, upward_messages
     >>> prior, rng = random_linear_prior(3, 2), np.random.default_rng(0)
     >>> message = Evidence(np.eye(3), np.ones(3))
     >>> messages = upward_messages(prior, statistical_surrogates(prior, rng), message)
@@ -205,105 +198,6 @@ def pick(particles: Particles, rng: np.random.Generator) -> Array:
     return np.asarray(np.take_along_axis(particles.value, index[..., None, None], axis=-2)[..., 0, :])
 
 
-def sample_thetas(
-    prior: HasChain,
-    surrogates: Sequence[AffineMap],
-    evidence: Evidence,
-    branch: int,
-    num_particles: int,
-    rng: np.random.Generator,
-    *,
-    size: int = 1,
-    exploration: float = 1.0,
-    defensive: float = 0.0,
-) -> tuple[Array, Array]:
-    """Posterior draws of all actions' parameters, each from filters of its own.
-
-    Parameters
-    ----------
-    surrogates : L maps.
-    evidence : on theta, (K, d, d) and (K, d); zeros for actions without data.
-    others : as in `sample_shared`.
-
-    Returns
-    -------
-    (n, K, d), (n,)
-        The draws, and the least effective sample size of the filters behind each, relative to P.
-
-    Notes
-    -----
-    For small K: an agent keeps tables of messages and draws played actions only. Consistent in P at branch 0 and L;
-    between, the shared part is approximate (see `sample_shared`).
-    """
-    chain = as_chain(prior)
-    depth = len(chain.links)
-    message = through_noise(*evidence, chain.covariances[0])
-    if branch == 0:
-        message = Evidence(message.G.sum(axis=0), message.h.sum(axis=0))
-    messages = upward_messages(chain, surrogates, message, branch)
-    parents, sizes = None, []
-    if branch < depth:
-        shared = sample_shared(
-            chain, messages, branch, num_particles, rng, size=size, exploration=exploration, defensive=defensive
-        )
-        parents = pick(shared, rng)
-        sizes.append(shared.effective_sample_size)
-    if branch == 0:
-        assert parents is not None
-        mean = parents[:, None]  # (n, 1, d)
-    else:
-        own = sample_actions(
-            chain,
-            messages,
-            branch,
-            parents,
-            num_particles,
-            rng,
-            size=size,
-            exploration=exploration,
-            defensive=defensive,
-        )
-        mean = pick(own, rng)  # (n, K, d)
-        sizes.append(own.effective_sample_size.min(axis=-1))
-    guide = _guide(evidence, chain.roots[0], exploration)
-    theta = _walk(mean[..., None, :], guide, 1, rng, exploration)[..., 0, :]
-    return theta, np.min(sizes, axis=0)
-
-
-def resample(log_weights: Array, rng: np.random.Generator, method: str = "systematic") -> IntArray:
-    """Ancestors of equally weighted particles.
-
-    Parameters
-    ----------
-    log_weights : (n, P), of n filters.
-    rng : one uniform number a filter (systematic), or a multinomial draw.
-    method : "systematic" or "multinomial".
-
-    Returns
-    -------
-    (n, P)
-        Indices, ascending in each row. Particle i appears ``P w_i`` times on average.
-
-    Examples
-    --------
-    >>> resample(np.log([[0.5, 0.25, 0.25, 1e-300]]), np.random.default_rng(0)).tolist()
-    [[0, 0, 1, 2]]
-    """
-    n, P = log_weights.shape
-    weights = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
-    weights /= weights.sum(axis=-1, keepdims=True)
-    if method == "multinomial":
-        counts = rng.multinomial(P, weights)
-    elif method == "systematic":
-        ends = np.ceil(P * weights.cumsum(axis=-1) - rng.random((n, 1))).clip(0, P).astype(np.int64)
-        ends[:, -1] = P
-        counts = ends.copy()
-        counts[:, 1:] -= ends[:, :-1]
-    else:
-        raise ValueError(f"resampling must be 'systematic' or 'multinomial', got {method!r}")
-    return np.broadcast_to(np.arange(P), (n, P)).ravel().repeat(counts.ravel()).reshape(n, P)
-
-
 def _filtered(
     chain: Chain,
     messages: Messages,
@@ -334,15 +228,15 @@ def _filtered(
     ratio: Array = np.zeros((*lead, P))  # log R
     unguided = _random_places(lead, P, num_defensive, rng)
     least = np.ones(lead)
-    guides = _guides(chain, messages, levels, exploration)
+    guides = guides_of(chain, messages, levels, exploration)
     for ell in levels:
-        guide = _Guide(*(part[ell - levels[-1]] for part in guides))
-        psi = _walk(mean, guide, P, rng, exploration, unguided, chain.padded_roots[ell])
+        guide = Guide(*(part[ell - levels[-1]] for part in guides))
+        psi = walk(mean, guide, P, rng, exploration, unguided, chain.padded_roots[ell])
         ratio += log_evidence(messages.latents[ell - 1], psi) / temperature - (log_z + guide.log_constant[..., None])
         mean = finite_value(chain.links[ell - 1], psi, f"links[{ell - 1}]")
         log_z = log_evidence(messages.values[ell - 1], mean) / temperature
         walked = np.logaddexp(log_guided + ratio, log_defensive) if num_defensive else ratio
-        log_weights, relative = _normalised(log_z - origin - walked)
+        log_weights, relative = normalised(log_z - origin - walked)
         least = np.minimum(least, relative)
         poor = relative < 0.5
         if ell == levels[-1] or not poor.any():
@@ -358,46 +252,6 @@ def _filtered(
     return Particles(psi, mean, log_weights, least)
 
 
-def _guides(chain: Chain, messages: Messages, levels: range, exploration: float) -> _Guide:
-    """The guided steps of the levels, the lowest first, on the first axis: one factorisation for all."""
-    low, high = levels[-1], levels[0]
-    latents = messages.latents[low - 1 : high]
-    G, h = np.array([latent.G for latent in latents]), np.array([latent.h for latent in latents])
-    roots = chain.padded_roots[low : high + 1]
-    return _guide(Evidence(G, h), roots.reshape(len(roots), *[1] * (h.ndim - 2), *roots.shape[1:]), exploration)
-
-
-def _guide(latent: Evidence, prior_root: Array, exploration: float) -> _Guide:
-    """The guided step to a node with message ``latent`` and noise ``R R'``; singular noise is fine. O(d^3)."""
-    values, vectors = np.linalg.eigh(np.swapaxes(prior_root, -1, -2) @ latent.G @ prior_root)  # (..., r), (..., r, r)
-    spread = 1.0 + values.clip(0.0)
-    root = (prior_root @ vectors) / np.sqrt(spread)[..., None, :]
-    root_t = np.swapaxes(root, -1, -2)
-    reach = (root_t @ latent.h[..., None])[..., 0]  # (..., r)
-    constant = 0.5 * np.vecdot(reach, reach) / exploration**2 - 0.5 * np.log(spread).sum(axis=-1)
-    gain = np.eye(root.shape[-2]) - root @ (root_t @ latent.G)
-    return _Guide(gain, (root @ reach[..., None])[..., 0], root, constant)
-
-
-def _walk(
-    mean: Array,
-    guide: _Guide,
-    num_particles: int,
-    rng: np.random.Generator,
-    exploration: float,
-    unguided: BoolArray | None = None,
-    prior_root: Array | None = None,
-) -> Array:
-    """One step of all particles, (..., P, d), from the prior's means ``mean`` (..., P or 1, d)."""
-    lead = np.broadcast_shapes(mean.shape[:-2], guide.shift.shape[:-1])
-    noise = exploration * rng.standard_normal((*lead, num_particles, guide.root.shape[-1]))
-    center = mean @ np.swapaxes(guide.gain, -1, -2) + guide.shift[..., None, :]
-    psi: Array = center + noise @ np.swapaxes(guide.root, -1, -2)
-    if unguided is None or prior_root is None:
-        return psi
-    return np.where(unguided[..., None], mean + noise @ prior_root.T, psi)
-
-
 def _random_places(lead: tuple[int, ...], P: int, count: int, rng: np.random.Generator) -> BoolArray | None:
     """(..., P) bools, ``count`` of each row true; None where ``count`` is 0."""
     if count == 0:
@@ -409,12 +263,3 @@ def _random_places(lead: tuple[int, ...], P: int, count: int, rng: np.random.Gen
 def _log_shares(num_defensive: int, P: int) -> tuple[float, float]:
     share = num_defensive / P
     return math.log1p(-share), math.log(share) if num_defensive else -math.inf
-
-
-def _normalised(log_weights: Array) -> tuple[Array, Array]:
-    """The weights scaled to sum to one, (..., P), and their effective sample size relative to P, (...)."""
-    shifted: Array = log_weights - log_weights.max(axis=-1, keepdims=True)
-    weights = np.exp(shifted)
-    total = weights.sum(axis=-1)
-    size = total * total / (weights.shape[-1] * np.vecdot(weights, weights))
-    return np.asarray(shifted - np.log(total)[..., None]), np.asarray(size)

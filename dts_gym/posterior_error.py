@@ -7,20 +7,13 @@ and the figure.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dts_gym.archives import write_atomically
 from dts_gym.arrays import Array, integer
 from dts_gym.denoiser_training import torch_on
 from dts_gym.energy import energy_score
@@ -36,77 +29,24 @@ from dts_gym.error_problems import (
 from dts_gym.jobs import checked_seeds
 from dts_gym.pool import open_pool
 from dts_gym.prior_pool import PriorPool
-from dts_gym.records import differences, is_held, versions, with_more, write_json
 from dts_gym.registry import make_agent
 from dts_gym.runner import progress_bar
 from dts_gym.seeding import seed_sequence
 
 if TYPE_CHECKING:
     from dts_gym.agents import PosteriorAgent
+from dts_gym.error_records import (
+    CONTROL,
+    ErrorRecord,
+    ErrorSettings,
+    PosteriorErrors,
+    made_folder,
+    whole_histories,
+    write_records,
+)
 
 OBSERVATIONS = (1, 10, 100, 1000)
-CONTROL = "truth"
 _KEY = 61  # fixed for ever, as the keys of `dts_gym.seeding`
-
-
-@dataclass(frozen=True)
-class ErrorSettings:
-    """What was asked.
-
-    Parameters
-    ----------
-    problems : names in `ALL_PROBLEMS`.
-    observations : numbers of observations, ascending.
-    seeds : one history each, of every problem.
-    draws : of a method's posterior; the truth has twice as many.
-    """
-
-    problems: tuple[str, ...]
-    observations: tuple[int, ...]
-    seeds: tuple[int, ...]
-    draws: int
-
-
-@dataclass(frozen=True)
-class ErrorRecord:
-    """Draws of one method after one number of observations of one history.
-
-    Attributes
-    ----------
-    method : a label, or "truth": other draws of the true posterior, as many as a method's, which show what chance
-        does to the numbers.
-    mean_error : norm of the difference of means, in standard deviations of the true posterior (whitened by its
-        covariance), over the root of the dimension K d.
-    covariance_error : Frobenius norm of the whitened covariance less the identity, over the root of the dimension.
-    energy, noise_floor, z_score : of `dts_gym.energy.energy_score`.
-    sampler : of the truth: "dense" (independent draws of the dense posterior), "chains" (Markov chains) or "pool"
-        (many draws of the prior, reweighted).
-    r_hat : the worst of the truth's Markov chains, else 1.
-    effective_draws : the effective sample size of the truth's pool, else infinite.
-    trusted : whether the truth is one.
-    """
-
-    problem: str
-    observations: int
-    method: str
-    seed: int
-    mean_error: float
-    covariance_error: float
-    energy: float
-    noise_floor: float
-    z_score: float
-    sampler: str
-    r_hat: float
-    effective_draws: float
-    trusted: bool
-
-
-@dataclass(frozen=True)
-class PosteriorErrors:
-    """What `posterior_error` found: records by problem, number of observations, method and seed."""
-
-    settings: ErrorSettings
-    records: tuple[ErrorRecord, ...]
 
 
 def posterior_error(
@@ -169,8 +109,8 @@ def posterior_error(
     workers = integer("num_workers", num_workers, 1)
     if any(ALL_PROBLEMS[name].shape for name in settings.problems):
         torch_on("cpu")
-    folder = _made_folder(out, settings, resume)
-    found = [] if folder is None else _whole_histories(folder, settings)
+    folder = made_folder(out, settings, resume)
+    found = [] if folder is None else whole_histories(folder, settings)
     done = {(record.problem, record.seed) for record in found}
     total = len(settings.problems) * len(settings.seeds) - len(done)
     for records in progress_bar(_results(settings, workers, done), progress, total, "histories"):
@@ -209,15 +149,6 @@ def history_errors(
             records.append(ErrorRecord(problem.name, n, label, seed, *numbers, *trust))
         start = n
     return records
-
-
-def write_records(path: str | os.PathLike[str], records: Sequence[ErrorRecord]) -> None:
-    """Write records as CSV, all digits."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([field.name for field in fields(ErrorRecord)])
-    rows.writerows(astuple(record) for record in records)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
 class _Whitener:
@@ -287,48 +218,3 @@ def _different(name: str, values: Any, check: Any) -> tuple[Any, ...]:
     if not checked or len(set(checked)) < len(checked):
         raise ValueError(f"{name} must be at least one, none of them twice, got {list(values)!r:.200}")
     return checked
-
-
-def _made_folder(out: str | os.PathLike[str] | None, settings: ErrorSettings, resume: bool) -> Path | None:
-    """Make the folder, with the settings in it; ValueError where it holds something else."""
-    if out is None:
-        return None
-    path = Path(out)
-    content = {
-        "settings": asdict(settings),
-        "problems": [asdict(ALL_PROBLEMS[name]) for name in settings.problems],
-        "versions": versions(),
-    }
-    if is_held(path, resume=resume):
-        try:
-            saved = json.loads((path / "settings.json").read_bytes())
-        except (OSError, ValueError) as error:
-            raise ValueError(f"out must hold settings.json to be resumed, got {os.fspath(path)!r}: {error}") from error
-        asked = json.loads(json.dumps(content))
-        if isinstance(saved, dict) and isinstance(saved.get("settings"), dict):
-            saved["settings"] = with_more(saved["settings"], asked["settings"], "seeds")
-        for name, old, new in differences(saved, asked):
-            raise ValueError(
-                f"out must hold the same settings to be resumed, with all its seeds or more, got {name} = {old!r}, "
-                f"asked for {new!r}"
-            )
-    write_json(path / "settings.json", content)
-    return path
-
-
-def _whole_histories(folder: Path, settings: ErrorSettings) -> list[ErrorRecord]:
-    """Records that a folder holds, of histories with all of theirs."""
-    path = folder / "errors.csv"
-    if not path.exists():
-        return []
-    kinds = get_type_hints(ErrorRecord)
-    read: dict[type, Callable[[str], Any]] = {int: int, float: float, str: str, bool: lambda text: text == "True"}
-    with path.open(newline="") as file:
-        found = [ErrorRecord(**{k: read[kinds[k]](v) for k, v in row.items()}) for row in csv.DictReader(file)]
-    counts = Counter((record.problem, record.seed) for record in found)
-
-    def is_whole(record: ErrorRecord) -> bool:
-        methods = len(ALL_PROBLEMS[record.problem].methods) + 1  # and the control
-        return counts[record.problem, record.seed] == methods * len(settings.observations)
-
-    return [record for record in found if is_whole(record)]

@@ -27,11 +27,12 @@ from dts_gym.ddpm import DenoiserNetwork
 from dts_gym.deconvolution import clean_moments, matched_shrinkage
 from dts_gym.denoiser_training import Trainer, TrainingSettings, torch_on
 from dts_gym.messages import Evidence
-from dts_gym.particles import default_defensive, sample_thetas
+from dts_gym.particles import default_defensive
 from dts_gym.priors import DiffusionPrior
 from dts_gym.reverse_process import Schedule, noise_schedule, reverse_chain
 from dts_gym.seeding import stream
 from dts_gym.surrogates import as_chain, statistical_surrogates
+from dts_gym.theta_draws import sample_thetas
 
 Variance = Literal["matched", "posterior"]
 

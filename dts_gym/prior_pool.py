@@ -50,7 +50,7 @@ def draw_pool(prior: Prior, size: int, rng: np.random.Generator) -> PriorPool:
 
     Examples
     --------
-    >>> from dts_gym.priors import random_linear_prior
+    >>> from dts_gym.random_priors import random_linear_prior
     >>> draw_pool(random_linear_prior(2, 3), 100, np.random.default_rng(0)).means.shape
     (100, 2)
     """
@@ -95,7 +95,7 @@ def sample_pool(
 
     Examples
     --------
-    >>> from dts_gym.priors import random_linear_prior
+    >>> from dts_gym.random_priors import random_linear_prior
     >>> rng = np.random.default_rng(0)
     >>> pool = draw_pool(random_linear_prior(2, 3), 1000, rng)
     >>> found = sample_pool(pool, np.eye(2), np.ones(2), 1.0, 50, rng)

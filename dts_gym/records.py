@@ -13,15 +13,11 @@ import hashlib
 import json
 import math
 import os
-import platform
 import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from importlib.metadata import version
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,6 +25,7 @@ import numpy as np
 
 from dts_gym.archives import read_archive, remove_parts, write_archive, write_atomically
 from dts_gym.arrays import finite_array, integer
+from dts_gym.descriptions import describe, differences, versions, with_more
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
 
 _FORMAT = 2
@@ -50,32 +47,6 @@ def identity(experiment: Experiment, spec: AgentSpec, seed: int) -> dict[str, An
         "role": experiment.role,
         "redraw_prior": experiment.redraw_prior,
     }
-
-
-def describe(name: str, value: Any) -> Any:
-    """``value`` as JSON holds it; arrays and priors by a digest of what is in them.
-
-    Raises
-    ------
-    ValueError
-        If it is nothing that a record can tell apart from another.
-    """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return {str(key): describe(f"{name}[{key!r}]", item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [describe(name, item) for item in value]
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-        return {"array": list(value.shape), "dtype": str(value.dtype), "sha256": digest}
-    if hasattr(value, "state"):  # a prior or a problem: settings and arrays from which it can be built again
-        return {"type": type(value).__name__, "state": describe(name, value.state())}
-    raise ValueError(f"{name} must be plain data, an array or a prior where records are kept, got {value!r:.200}")
 
 
 def prepare_folder(out: Path, experiment: Experiment, *, resume: bool) -> None:
@@ -229,37 +200,6 @@ def load_records(folder: str | os.PathLike[str]) -> Comparison:
     return Comparison(experiment, by_label, tuning)
 
 
-def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two JSON values differ: name, old value, new value.
-
-    Examples
-    --------
-    >>> list(differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}))
-    [('b.c', 2, 3)]
-    """
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
-    elif isinstance(old, list) and isinstance(new, list):
-        for i, (a, b) in enumerate(zip_longest(old, new)):
-            yield from differences(a, b, f"{name}[{i}]")
-    elif old != new:
-        yield name, old, new
-
-
-def with_more(held: Mapping[str, Any], asked: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """``held`` with the lists of those names as ``asked`` has them, where these hold all that is held.
-
-    Examples
-    --------
-    >>> with_more({"seeds": [0, 1], "rounds": 5}, {"seeds": [0, 1, 2], "rounds": 6}, "seeds")
-    {'seeds': [0, 1, 2], 'rounds': 5}
-    """
-    lists = {name: held.get(name) for name in names}
-    more = {k: asked[k] for k, v in lists.items() if isinstance(v, list) and all(item in asked[k] for item in v)}
-    return {**held, **more}
-
-
 def _take_up(out: Path, experiment: Experiment) -> None:
     saved = _read_experiment(out)
     held, asked = saved["settings"], json.loads(json.dumps(_settings(experiment)))
@@ -313,14 +253,6 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
 
 def _spec_state(spec: AgentSpec) -> dict[str, Any]:
     return {"id": spec.id, "settings": describe("settings", spec.settings), "label": spec.label}
-
-
-def versions() -> dict[str, str]:
-    """Of Python, this package and those that results depend on."""
-    import dts_gym  # here, as the package imports this module
-
-    packages = {name: version(name) for name in ("numpy", "scipy", "gymnasium")}
-    return {"python": platform.python_version(), "dts_gym": dts_gym.__version__, **packages}
 
 
 def file_name(label: str) -> str:

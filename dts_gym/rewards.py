@@ -8,18 +8,16 @@ from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, gammaln, log_expit, ndtr, ndtri, pdtr, pdtrc
+from scipy.special import expit, gammaln, log_expit, ndtr
 
 from dts_gym.arrays import Array, positive
+from dts_gym.poisson_quantile import poisson_quantile
 
 # A Poisson predictor above this counts as this: a mean of 2e130, whose square is still a number.
 _LARGEST_LOG_MEAN = 300.0
 # Nodes and weights of an average over a standard normal number, for families without a better rule.
 _NORMAL_NODES, _NORMAL_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 _NORMAL_WEIGHTS /= _NORMAL_WEIGHTS.sum()
-# Up to this mean the Poisson quantile is searched; above, its expansion is off by less than 1e-8 in probability.
-_SEARCHED_MEAN = 1e6
 
 
 class RewardModel(ABC):
@@ -262,7 +260,7 @@ class PoissonReward(RewardModel):
         it by the quantile's normal expansion to second order, rounded: within 1e-8 in probability.
         """
         mean = self.mean(eta)
-        return _poisson_quantile(np.ravel(noise), mean.ravel()).reshape(mean.shape)
+        return poisson_quantile(np.ravel(noise), mean.ravel()).reshape(mean.shape)
 
     def check(self, reward: Any) -> float:
         """A non-negative integer, as int or float."""
@@ -294,29 +292,6 @@ def _number(reward: Any, expected: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"reward must be {expected}, got {number}")
     return number
-
-
-def _poisson_quantile(probability: Array, mean: Array) -> Array:
-    """The smallest count whose distribution function reaches ``probability`` (< 1); all are (n,).
-
-    Source: Cornish and Fisher (1938) for the start; from it, a search by ones.
-    """
-    probability = probability.clip(2.0**-54)  # 0 stands for the numbers up to 2^-53
-    z = ndtri(probability)
-    count = np.floor(mean + np.sqrt(mean) * z + (z * z - 1.0) / 6.0 + 0.5).clip(0.0)
-    searched = mean <= _SEARCHED_MEAN
-    k, p, m = count[searched], probability[searched], mean[searched]
-
-    def too_low(k: Array) -> NDArray[np.bool_]:
-        # Each tail by its own function: near one, the other's rounding is larger than what is left.
-        return np.asarray(np.where(p < 0.5, pdtr(k, m) < p, pdtrc(k, m) > 1.0 - p), dtype=np.bool_)
-
-    while (low := too_low(k)).any():
-        k += low
-    while (high := (k > 0) & ~too_low(k - 1.0)).any():
-        k -= high
-    count[searched] = k
-    return np.asarray(count)
 
 
 _FAMILIES: dict[str, type[RewardModel]] = {

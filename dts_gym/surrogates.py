@@ -89,7 +89,7 @@ def as_chain(prior: HasChain) -> Chain:
 
     Examples
     --------
-    >>> from dts_gym.priors import random_linear_prior
+    >>> from dts_gym.random_priors import random_linear_prior
     >>> [R.shape for R in as_chain(random_linear_prior(3, 2)).roots]
     [(3, 3), (3, 3), (3, 3)]
     """
@@ -142,7 +142,7 @@ def statistical_surrogates(prior: HasChain, rng: np.random.Generator, num_draws:
 
     Examples
     --------
-    >>> from dts_gym.priors import random_linear_prior
+    >>> from dts_gym.random_priors import random_linear_prior
     >>> prior = random_linear_prior(3, 2)
     >>> surrogates = statistical_surrogates(prior, np.random.default_rng(0))
     >>> bool((surrogates[1].weight == prior.weights[1]).all())

@@ -8,7 +8,8 @@ from dts_gym import BanditProblem, BernoulliReward, DiffusionPrior, GaussianRewa
 from dts_gym.ddpm import DenoiserNetwork
 from dts_gym.energy import energy_score
 from dts_gym.joint import JointPosterior
-from dts_gym.priors import LinearDiffusionPrior, random_linear_prior, random_mlp_prior
+from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.reverse_process import noise_schedule, reverse_chain
 from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
 

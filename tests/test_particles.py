@@ -6,11 +6,14 @@ import pytest
 from dts_gym.energy import energy_score
 from dts_gym.links import Link, MLPLink
 from dts_gym.messages import Evidence, through_noise
-from dts_gym.particles import default_defensive, pick, resample, sample_actions, sample_shared, sample_thetas
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, random_mlp_prior
+from dts_gym.particles import default_defensive, pick, sample_actions, sample_shared
+from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.random_priors import random_mlp_prior
+from dts_gym.resampling import resample
 from dts_gym.slice_sampling import slice_sample
 from dts_gym.surrogates import as_chain, deck_surrogates, statistical_surrogates, upward_messages
 from dts_gym.tangents import jacobian_surrogates
+from dts_gym.theta_draws import sample_thetas
 
 NAMES = ["jacobian", "statistical", "deck"]
 

@@ -23,19 +23,15 @@ from dts_gym.error_problems import (
     pretrained_pool,
     true_posterior,
 )
+from dts_gym.error_records import CONTROL, ErrorRecord, ErrorSettings, PosteriorErrors
 from dts_gym.error_report import error_table, summarise, verdict
 from dts_gym.figures import COLOURS
 from dts_gym.joint import JointPosterior
 from dts_gym.links import MLPLink
-from dts_gym.posterior_error import (
-    CONTROL,
-    ErrorRecord,
-    ErrorSettings,
-    PosteriorErrors,
-    history_errors,
-)
+from dts_gym.posterior_error import history_errors
 from dts_gym.prior_pool import draw_pool
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, random_linear_prior
+from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.random_priors import random_linear_prior
 from dts_gym.reverse_process import noise_schedule, reverse_chain
 from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward
 from dts_gym.slice_sampling import slice_sample_rewards

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from dts_gym import random_linear_prior
 from dts_gym.comparing import compare
+from dts_gym.descriptions import describe, differences
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, RunRecord, kept_rounds
-from dts_gym.records import describe, differences, load_records
+from dts_gym.records import load_records
 from dts_gym.report import plus_minus, table
 
 ENV = "DiffusionBandit-v0"

@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 
 from dts_gym.archives import write_atomically
+from dts_gym.descriptions import versions
 from dts_gym.experiments import load_study, study_ids
 from dts_gym.experiments.study import (
     FORMAT,
@@ -22,7 +23,7 @@ from dts_gym.experiments.study import (
     verdict_rows,
 )
 from dts_gym.pool import Backend
-from dts_gym.records import is_held, versions, write_json
+from dts_gym.records import is_held, write_json
 from dts_gym.report import layout
 
 ALL = "all"

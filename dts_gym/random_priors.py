@@ -1,0 +1,108 @@
+"""Random priors: linear chains and chains of perceptrons, as the paper draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dts_gym.arrays import Array, integer, nonnegative, positive
+from dts_gym.links import Activation, MLPLink
+from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.seeding import stream
+
+
+def random_linear_prior(
+    dim: int,
+    depth: int,
+    *,
+    stds: float | Sequence[float] = 1.0,
+    weight_norm: float | None = None,
+    seed: int | np.random.SeedSequence | None = 0,
+    branch: int = 0,
+) -> LinearDiffusionPrior:
+    """A linear chain with weights uniform on [-1, 1], the last columns zeroed (`active_columns`).
+
+    Parameters
+    ----------
+    dim, depth : d >= 1 and L >= 1.
+    stds : ``sigma_1 .. sigma_{L+1}``, or one for all: ``Sigma_ell = sigma_ell^2 I``.
+    weight_norm : scale every weight to this spectral norm; None leaves them as drawn.
+    seed : of the weights.
+    branch : levels above it are shared, 0..L.
+
+    Examples
+    --------
+    >>> prior = random_linear_prior(5, 2, weight_norm=1.0, stds=[0.1, 0.2, 0.3])
+    >>> [round(float(np.linalg.norm(W, 2)), 12) for W in prior.weights], prior.covariances[2][0, 0].round(12).item()
+    ([1.0, 1.0], 0.09)
+    """
+    d, L = integer("dim", dim, 1), integer("depth", depth, 1)
+    norm = None if weight_norm is None else positive("weight_norm", weight_norm)
+    covariances = _isotropic(stds, d, L)
+    rng = stream(seed, "prior")
+    weights = []
+    for columns in active_columns(d, L):
+        W = rng.uniform(-1.0, 1.0, (d, d))
+        W[:, columns:] = 0.0
+        weights.append(W if norm is None else W * (norm / np.linalg.norm(W, 2)))
+    return LinearDiffusionPrior(weights, covariances, branch=branch)
+
+
+def active_columns(dim: int, depth: int) -> tuple[int, ...]:
+    """``d_1 .. d_L``, how many columns of its weights `random_linear_prior` does not zero: ``max(1, d // 2^(ell-1))``.
+
+    Examples
+    --------
+    >>> active_columns(5, 2), active_columns(20, 4)  # the paper's sizes
+    ((5, 2), (20, 10, 5, 2))
+    """
+    d, L = integer("dim", dim, 1), integer("depth", depth, 1)
+    return tuple(max(1, d >> level) for level in range(L))
+
+
+def random_mlp_prior(
+    dim: int,
+    depth: int,
+    *,
+    hidden: int | None = None,
+    activation: Activation = "relu",
+    stds: float | Sequence[float] = 1.0,
+    seed: int | np.random.SeedSequence | None = 0,
+    branch: int = 0,
+) -> DiffusionPrior:
+    """A chain of two-layer MLP links with weights uniform on [-1, 1] and no biases (zeros).
+
+    Parameters
+    ----------
+    dim, depth : d >= 1 and L >= 1.
+    hidden : width of the hidden layer; None: ``max(20, 3 d)``, which is the paper's 20 for d=5 and 60 for d=20.
+    activation : "relu" (the paper's), "tanh" or "silu".
+    stds : ``sigma_1 .. sigma_{L+1}``, or one for all: ``Sigma_ell = sigma_ell^2 I``.
+    seed : of the weights.
+    branch : levels above it are shared, 0..L.
+
+    Notes
+    -----
+    Links are not contractions. With ReLU and these widths the parameters' scale about doubles with each link at d=5
+    (in the mean square over weights, ``hidden dim / 18`` fold): a chain of 40 links ends some 1e13 wide.
+
+    Examples
+    --------
+    >>> prior = random_mlp_prior(5, 2)
+    >>> prior.links[0].weights[0].shape, prior.sample(np.random.default_rng(0), 100).shape
+    ((20, 5), (100, 5))
+    """
+    d, L = integer("dim", dim, 1), integer("depth", depth, 1)
+    width = max(20, 3 * d) if hidden is None else integer("hidden", hidden, 1)
+    covariances = _isotropic(stds, d, L)
+    rng = stream(seed, "prior")
+    shapes = ((width, d), (d, width))
+    links = [MLPLink([rng.uniform(-1.0, 1.0, shape) for shape in shapes], activation=activation) for _ in range(L)]
+    return DiffusionPrior(links, covariances, branch)
+
+
+def _isotropic(stds: float | Sequence[float], d: int, L: int) -> list[Array]:
+    """``sigma_ell^2 I`` of every level, from L + 1 standard deviations or one for all."""
+    sigmas = nonnegative("stds", [stds] * (L + 1) if np.ndim(stds) == 0 else stds, L + 1)
+    return [sigma**2 * np.eye(d) for sigma in sigmas]

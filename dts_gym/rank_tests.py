@@ -1,0 +1,87 @@
+"""Tests of ranks for being uniform: a chi-square over bins, their mean, their distance from the middle."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import chi2, norm
+
+from dts_gym.arrays import IntArray
+
+# A z-score from here on is no chance: two-sided 6.8e-6, up to twice that for a chi-square of 16 to 60 a bin.
+Z_LIMIT = 4.5
+
+
+class RankTest(NamedTuple):
+    """How far ranks are from uniform.
+
+    Attributes
+    ----------
+    p_value : of the chi-square test over bins.
+    z_score : its normal score, of the upper tail; at most 37.
+    shift : mean of the ranks less M / 2, relative to M + 1: -1/2 to 1/2.
+    shift_z : the same in standard errors.
+    spread : mean distance of the ranks from M / 2, relative to that of uniform ranks: 0 to 2.
+    spread_z : its difference from 1 in standard errors.
+    verdict : "uniform" where all three z are within 4.5. Else what the larger of shift and spread says of the
+        posterior, "too low" or "too high", "too narrow" or "too wide"; where neither is 3 standard errors, "misshapen",
+        or "too even" if the bins are.
+    """
+
+    p_value: float
+    z_score: float
+    shift: float
+    shift_z: float
+    spread: float
+    spread_z: float
+    verdict: str
+
+
+def rank_test(ranks: IntArray, draws: int, bins: int) -> RankTest:
+    """Test ranks on 0..draws for being uniform.
+
+    Parameters
+    ----------
+    ranks : (N,)
+    draws : M.
+    bins : of the chi-square; they need not divide M + 1.
+
+    Examples
+    --------
+    >>> ranks = np.random.default_rng(0).integers(64, size=1000)
+    >>> rank_test(ranks, 63, 16).verdict, rank_test(16 + ranks // 2, 63, 16).verdict
+    ('uniform', 'too wide')
+    """
+    N = len(ranks)
+    positions = np.arange(draws + 1)
+    expected = N * rank_counts(positions, draws, bins) / (draws + 1)
+    statistic = float(((rank_counts(ranks, draws, bins) - expected) ** 2 / expected).sum())
+    p_value = float(chi2.sf(statistic, bins - 1))
+    z_score = float(norm.isf(max(p_value, 1e-300)))
+    shift = float(ranks.mean() - draws / 2)
+    distances = np.abs(positions - draws / 2)
+    distance = float(np.abs(ranks - draws / 2).mean())
+    shift_z = shift / float(positions.std()) * math.sqrt(N)
+    # Two draws or one leave the distances without spread.
+    error = max(float(distances.std()), 1e-12) / math.sqrt(N)
+    spread_z = (distance - float(distances.mean())) / error
+    verdict = _verdict(z_score, shift_z, spread_z)
+    spread = distance / float(distances.mean())
+    return RankTest(p_value, z_score, shift / (draws + 1), shift_z, spread, spread_z, verdict)
+
+
+def rank_counts(ranks: IntArray, draws: int, bins: int) -> IntArray:
+    """Ranks in each of ``bins`` bins, as even as they can be, (bins,)."""
+    return np.bincount(ranks * bins // (draws + 1), minlength=bins)
+
+
+def _verdict(z_score: float, shift_z: float, spread_z: float) -> str:
+    if max(abs(z_score), abs(shift_z), abs(spread_z)) < Z_LIMIT:
+        return "uniform"
+    if max(abs(shift_z), abs(spread_z)) < 3.0:
+        return "misshapen" if z_score > 0 else "too even"
+    if abs(spread_z) >= abs(shift_z):
+        return "too narrow" if spread_z > 0 else "too wide"
+    return "too low" if shift_z > 0 else "too high"  # high ranks: the draws lie below the truth

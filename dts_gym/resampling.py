@@ -1,0 +1,50 @@
+"""Weights of particles, and ancestors drawn by them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dts_gym.arrays import Array, IntArray
+
+
+def resample(log_weights: Array, rng: np.random.Generator, method: str = "systematic") -> IntArray:
+    """Ancestors of equally weighted particles.
+
+    Parameters
+    ----------
+    log_weights : (n, P), of n filters.
+    rng : one uniform number a filter (systematic), or a multinomial draw.
+    method : "systematic" or "multinomial".
+
+    Returns
+    -------
+    (n, P)
+        Indices, ascending in each row. Particle i appears ``P w_i`` times on average.
+
+    Examples
+    --------
+    >>> resample(np.log([[0.5, 0.25, 0.25, 1e-300]]), np.random.default_rng(0)).tolist()
+    [[0, 0, 1, 2]]
+    """
+    n, P = log_weights.shape
+    weights = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    if method == "multinomial":
+        counts = rng.multinomial(P, weights)
+    elif method == "systematic":
+        ends = np.ceil(P * weights.cumsum(axis=-1) - rng.random((n, 1))).clip(0, P).astype(np.int64)
+        ends[:, -1] = P
+        counts = ends.copy()
+        counts[:, 1:] -= ends[:, :-1]
+    else:
+        raise ValueError(f"resampling must be 'systematic' or 'multinomial', got {method!r}")
+    return np.broadcast_to(np.arange(P), (n, P)).ravel().repeat(counts.ravel()).reshape(n, P)
+
+
+def normalised(log_weights: Array) -> tuple[Array, Array]:
+    """The weights scaled to sum to one, (..., P), and their effective sample size relative to P, (...)."""
+    shifted: Array = log_weights - log_weights.max(axis=-1, keepdims=True)
+    weights = np.exp(shifted)
+    total = weights.sum(axis=-1)
+    size = total * total / (weights.shape[-1] * np.vecdot(weights, weights))
+    return np.asarray(shifted - np.log(total)[..., None]), np.asarray(size)
