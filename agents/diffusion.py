@@ -12,7 +12,8 @@ from dts_gym.agents.linear import Seed, linear_chain
 from dts_gym.agents.model_agents import PosteriorAgent
 from dts_gym.agents.posteriors import ConfidencePosterior, posterior_for
 from dts_gym.arrays import Array, BoolArray, IntArray, integer
-from dts_gym.branched_posterior import BranchedPosterior, Pool, checked_pool
+from dts_gym.branched_levels import Pool, checked_pool
+from dts_gym.branched_posterior import BranchedPosterior
 from dts_gym.chain_posterior import ChainPosterior, Surrogate
 from dts_gym.evidence import Dtype
 from dts_gym.glm_posterior import GLMPosterior

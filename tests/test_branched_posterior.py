@@ -122,7 +122,7 @@ def test_a_branch_between_is_near_slice_sampling_and_the_decks_rule_is_not():
     distance = {}
     for name, engine in engines.items():
         values = np.stack(
-            [engine._values(rng, 1.0, from_clouds=False)[0][engine.table.actions.argsort()] for _ in range(800)]
+            [engine.levels.values(rng, 1.0, from_clouds=False)[0][engine.table.actions.argsort()] for _ in range(800)]
         )
         distance[name] = energy_score(values.reshape(800, 6), truth.values.reshape(-1, 6), rng).distance
     assert distance["jacobian"] < 0.02
@@ -156,19 +156,19 @@ def test_every_member_of_a_cloud_is_used_once_and_new_evidence_renews_it():
     feed([posterior], rng, 2, 3, 8)
     x = np.array([0.5, 0.5])
     posterior.thompson(x, rng, from_clouds=True)
-    clouds, size = posterior._clouds.copy(), posterior._cloud_size
+    clouds, size = posterior.levels._clouds.copy(), posterior.levels._cloud_size
     assert size == 32
-    assert (posterior._left == size - 1).all()
-    seen = [posterior._values(rng, 1.0, from_clouds=True)[0] for _ in range(size - 1)]
-    np.testing.assert_array_equal(posterior._clouds, clouds)
+    assert (posterior.levels._left == size - 1).all()
+    seen = [posterior.levels.values(rng, 1.0, from_clouds=True)[0] for _ in range(size - 1)]
+    np.testing.assert_array_equal(posterior.levels._clouds, clouds)
     np.testing.assert_array_equal(np.sort(np.array(seen), axis=0), np.sort(clouds[:, :-1].transpose(1, 0, 2), axis=0))
-    posterior._values(rng, 1.0, from_clouds=True)
-    assert (posterior._clouds != clouds).any(axis=(1, 2)).all()
-    before = posterior._clouds.copy()
+    posterior.levels.values(rng, 1.0, from_clouds=True)
+    assert (posterior.levels._clouds != clouds).any(axis=(1, 2)).all()
+    before = posterior.levels._clouds.copy()
     action = int(posterior.table.actions[1])
     posterior.update(x, action, 5.0)
     posterior.thompson(x, rng, from_clouds=True)
-    changed = (posterior._clouds != before).any(axis=(1, 2))
+    changed = (posterior.levels._clouds != before).any(axis=(1, 2))
     assert changed.tolist() == [slot == 1 for slot in range(len(posterior.table))]
 
 
@@ -220,7 +220,7 @@ def test_a_kept_pool_is_a_sample_of_the_prior_and_every_round_deals_another_part
     prior, N, scale = tanh_prior(2, 2, 2), 5000, 0.7
     posterior = BranchedPosterior(prior, 5000, GaussianReward(0.5), branch=2, pool="kept", pool_size=N)
     rng = np.random.default_rng(0)
-    whole = posterior._pool_values(N, None, rng, scale)
+    whole = posterior.levels.pool_values(N, None, rng, scale)
     tempered = DiffusionPrior(prior.links, [scale**2 * cov for cov in prior.covariances], 2)
     truth = prior.links[0](tempered.sample_chain(rng, 200_000)[1])  # f_1(psi_1)
     for power in (1, 2):
@@ -229,16 +229,16 @@ def test_a_kept_pool_is_a_sample_of_the_prior_and_every_round_deals_another_part
         assert (np.abs(off) < 4.5 * error).all()
     assert len(np.unique(whole, axis=0)) == N  # distinct members
     order = np.lexsort(whole.T)
-    again = posterior._pool_values(N, None, rng, scale)
+    again = posterior.levels.pool_values(N, None, rng, scale)
     np.testing.assert_array_equal(again[np.lexsort(again.T)], whole[order])  # drawn once
     assert not np.array_equal(again, whole)  # dealt anew
     # Each of 300 deals of 1000 holds a member with probability 1/5; neighbours go together, so members are 5 stretches.
     firsts = {tuple(row): i for i, row in enumerate(whole)}
     counts = np.zeros(N)
     for _ in range(300):
-        counts[[firsts[tuple(row)] for row in posterior._pool_values(1000, None, rng, scale)]] += 1
+        counts[[firsts[tuple(row)] for row in posterior.levels.pool_values(1000, None, rng, scale)]] += 1
     assert np.abs(counts - 60).max() < 4.5 * np.sqrt(300 * 0.2 * 0.8)
-    other = posterior._pool_values(N, None, rng, 2 * scale)
+    other = posterior.levels.pool_values(N, None, rng, 2 * scale)
     assert not set(map(tuple, other)) & set(firsts)  # of another scale
 
 

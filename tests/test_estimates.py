@@ -275,7 +275,7 @@ def test_estimates_on_perceptrons_are_off_and_hang_on_the_order_by_no_more_than_
             agent.update(contexts[order], actions[order], rewards[order])
             std = agent.marginals(asked)[1] if std is None else std
             for other in range(12):  # other numbers for the draws alone
-                monkeypatch.setattr(branched_posterior, "_FIXED_SEED", other)
+                monkeypatch.setattr(branched_posterior, "FIXED_SEED", other)
                 monkeypatch.setattr(chain_posterior, "_FIXED_SEED", other)
                 agent._posterior._sample, agent._posterior._known = None, {}
                 means.append(agent.marginals(asked)[0] / std)
