@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from dts_gym.arrays import Array, IntArray, factor, finite_array, integer
+from dts_gym.chain_diagnostics import effective_draws, split_r_hat
 from dts_gym.glm import expand, fit_map
 from dts_gym.messages import Evidence, condition, through_noise
 from dts_gym.rewards import GaussianReward, RewardModel
@@ -186,70 +187,6 @@ def slice_sample_rewards(
     return SliceSamples(values, split_r_hat(values), effective_draws(values))
 
 
-def split_r_hat(values: Array) -> Array:
-    """Split R-hat: each chain's halves count as chains of their own.
-
-    Parameters
-    ----------
-    values : (num_samples, chains, ...), at least four samples.
-
-    Returns
-    -------
-    (...)
-        The root of the pooled over the mean within-chain variance; 1 where nothing varies.
-
-    Notes
-    -----
-    Source: Gelman et al., "Bayesian Data Analysis", 3rd edition (2013), section 11.4.
-
-    Examples
-    --------
-    >>> draws = np.random.default_rng(0).standard_normal((1000, 4))
-    >>> bool(split_r_hat(draws) < 1.01), bool(split_r_hat(draws + np.arange(4.0)) > 1.2)
-    (True, True)
-    """
-    halves = _halves(values)
-    n = halves.shape[0]
-    within = halves.var(axis=0, ddof=1).mean(axis=0)
-    between = halves.mean(axis=0).var(axis=0, ddof=1)
-    unit = np.where(within > 0, within, 1.0)
-    ratio = np.where(within > 0, (n - 1) / n + between / unit, np.where(between > 0, np.inf, 1.0))
-    return np.asarray(np.sqrt(ratio))
-
-
-def effective_draws(values: Array) -> Array:
-    """Number of independent draws worth as much for the mean, all chains together.
-
-    Parameters
-    ----------
-    values : (num_samples, chains, ...).
-
-    Returns
-    -------
-    (...)
-        At most ``num_samples * chains``.
-
-    Notes
-    -----
-    Split chains, autocorrelations by FFT, summed in pairs up to the first negative pair, made to fall (Geyer 1992;
-    Vehtari et al. 2021, without ranks). O(num_samples log num_samples) a series.
-    """
-    halves = _halves(values)
-    n, m = halves.shape[:2]
-    centred = halves - halves.mean(axis=0)
-    spectrum = np.abs(np.fft.rfft(centred, 2 * n, axis=0)) ** 2
-    autocov = np.fft.irfft(spectrum, 2 * n, axis=0)[:n].mean(axis=1) / n  # (n, ...), mean over chains
-    within = autocov[0] * n / (n - 1)
-    pooled = autocov[0] + halves.mean(axis=0).var(axis=0, ddof=1)
-    correlation = 1.0 - (within - autocov) / np.where(pooled > 0, pooled, 1.0)
-    correlation[0] = 1.0
-    pairs = correlation[: n - n % 2].reshape(n // 2, 2, *correlation.shape[1:]).sum(axis=1)
-    positive = np.logical_and.accumulate(pairs > 0, axis=0)
-    falling = np.minimum.accumulate(np.where(positive, pairs, 0.0), axis=0)
-    time = np.maximum(2.0 * falling.sum(axis=0) - 1.0, 1.0)
-    return np.asarray(n * m / time)
-
-
 class _Likelihood(Protocol):
     """What a slice step needs."""
 
@@ -371,9 +308,3 @@ def _elliptical_step(
         high[waiting] = np.where(behind, high[waiting], angle[waiting])
         angle[waiting] = rng.uniform(low[waiting], high[waiting])
     return state, value, density
-
-
-def _halves(values: Array) -> Array:
-    """(S, chains, ...) to (S // 2, 2 chains, ...)."""
-    half = len(values) // 2
-    return np.concatenate([values[:half], values[len(values) - half :]], axis=1)

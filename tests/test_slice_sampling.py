@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from dts_gym.chain_diagnostics import effective_draws, split_r_hat
 from dts_gym.energy import energy_score
 from dts_gym.links import MLPLink
 from dts_gym.messages import through_noise
 from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
-from dts_gym.slice_sampling import effective_draws, slice_sample, split_r_hat
+from dts_gym.slice_sampling import slice_sample
 
 
 def random_cov(rng, d):
