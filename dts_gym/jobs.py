@@ -19,7 +19,7 @@ from dts_gym import records
 from dts_gym.arrays import integer
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds, parse_agent
 from dts_gym.pool import Pool
-from dts_gym.registry import Entries, make_agent, own_entries, take_entries
+from dts_gym.registry import Entries, make_agent, take_entries, user_entries
 from dts_gym.runner import check_run, horizon_of, progress_bar, run
 from dts_gym.seeding import seed_sequence
 
@@ -127,7 +127,7 @@ def run_all(tasks: Sequence[Task], pool: Pool, *, progress: bool = False) -> lis
     done = {job: record for job in jobs if (record := _finished(*tasks[job[0]], *job[1:])) is not None}
     left = [job for job in jobs if job not in done]
     what = "tuning" if tasks and all(task.experiment.role == "tuning" for task in tasks) else "runs"
-    entries = [own_entries(e.env_id, [spec.id for spec in e.agents]) for e, _ in tasks]
+    entries = [user_entries(e.env_id, [spec.id for spec in e.agents]) for e, _ in tasks]
     asked = [(job, tasks[job[0]].experiment, entries[job[0]]) for job in left]
     with closing(pool(_run_job, asked)) as finished:
         for job, record in progress_bar(finished, progress, len(jobs), what, initial=len(done)):

@@ -44,7 +44,7 @@ _AGENTS: dict[str, str | type[Agent]] = {
     "Oracle": "dts_gym.agents.baselines:Oracle",
 }
 
-_OWN_AGENTS = frozenset(_AGENTS)  # the package's
+_BUILT_IN = frozenset(_AGENTS)  # the package's
 
 
 def register_envs() -> None:
@@ -94,7 +94,7 @@ class Entries(NamedTuple):
     agents: dict[str, str | type[Agent]]
 
 
-def own_entries(env_id: str, agent_ids: Iterable[str]) -> Entries:
+def user_entries(env_id: str, agent_ids: Iterable[str]) -> Entries:
     """Entries of a user's own, for `take_entries` in a worker process: a script's or a notebook's are known here alone.
 
     Ids with a module, ``"module:Id"``, are left to it.
@@ -102,13 +102,13 @@ def own_entries(env_id: str, agent_ids: Iterable[str]) -> Entries:
     spec = None if ":" in env_id or env_id in _ENVS else gym.spec(env_id)
     if spec is not None and isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
         spec = replace(spec, entry_point=cast("Any", load_env_creator(spec.entry_point)))
-    own = {name: _AGENTS[name] for name in agent_ids if name in _AGENTS and name not in _OWN_AGENTS}
+    own = {name: _AGENTS[name] for name in agent_ids if name in _AGENTS and name not in _BUILT_IN}
     here = {name: agent_class(name) for name, entry in own.items() if _place(entry).startswith("__main__:")}
     return Entries(spec, {**own, **here})
 
 
 def take_entries(entries: Entries) -> None:
-    """Register what `own_entries` gave."""
+    """Register what `user_entries` gave."""
     if entries.env is not None:
         gym.registry[entries.env.id] = entries.env
     _AGENTS.update(entries.agents)
