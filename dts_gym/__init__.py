@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dts_gym import agents, callbacks, checks, datasets, envs, pretraining, sweeps, theory
     from dts_gym.branch_choice import BranchChoice, choose_branch
     from dts_gym.comparing import compare
+    from dts_gym.experiment import AgentSpec
     from dts_gym.links import AffineLink, Link, MLPLink
     from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, Prior, load_prior
     from dts_gym.problem import BanditInstance, BanditProblem
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AffineLink",
+    "AgentSpec",
     "BanditInstance",
     "BanditProblem",
     "BernoulliReward",
@@ -69,6 +71,7 @@ __all__ = [
 _MODULES = ("agents", "callbacks", "checks", "datasets", "envs", "pretraining", "sweeps", "theory")
 _HOMES = {
     "AffineLink": "links",
+    "AgentSpec": "experiment",
     "BanditInstance": "problem",
     "BanditProblem": "problem",
     "BernoulliReward": "rewards",

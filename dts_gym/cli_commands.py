@@ -29,7 +29,7 @@ class ExperimentCommand:
     out: Path | None = None
     """New folder for records, table and figure; one under results/ unless given."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Go on with the runs in --out; there may be more --seeds and --agents than before."""
+    """Go on with the runs in --out; --seeds and --agents may be others than before."""
     backend: Backend = "processes"
     """Where runs are done; the results are the same."""
     workers: int = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import inspect
 from collections.abc import Callable
@@ -13,8 +14,7 @@ import gymnasium as gym
 import dts_gym
 from dts_gym.env_options import options_text, wrapped
 from dts_gym.experiments import load_study, study_ids
-from dts_gym.jobs import env_creator
-from dts_gym.registry import agent_class, agent_settings
+from dts_gym.registry import agent_class, agent_settings, env_creator
 from dts_gym.setting_texts import setting_texts
 
 _Listed = Literal["everything", "environments", "agents", "experiments"]  # or an id
@@ -63,13 +63,19 @@ def _one_listed(name: str) -> str:
     except (ValueError, ModuleNotFoundError) as error:
         raise ValueError(
             f"list must be one of {list(get_args(_Listed))}, or the id of an environment, an agent or an experiment, "
-            f"got {name!r}"
+            f"got {name!r}{_near(name)}"
         ) from error
     lines = [f"{name}: {_first_line(lambda _: cls, name)}"]
     texts = setting_texts(name)
     for each in agent_settings(name).values():
         lines += [f"      {each.name}={each.default!r}", *wrapped(texts[each.name] or "")]
     return "\n".join(lines)
+
+
+def _near(name: str) -> str:
+    ids = {each.lower(): each for each in (*dts_gym.env_ids(), *dts_gym.agent_ids(), *study_ids())}
+    close = [ids[each] for each in difflib.get_close_matches(name.lower(), ids, n=1, cutoff=0.7)]
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _first_line(load: Callable[[str], Any], name: str) -> str:

@@ -35,13 +35,13 @@ def compare(
 
     Parameters
     ----------
-    env_id : as ``gym.make`` takes it; ``"module:Id"`` imports the module first, in worker processes too.
+    env_id : as ``gym.make`` takes it; what a script registers is known to worker processes too.
     agents : ids, with settings as in ``"dTS:exploration=0.3,branch=1"``, or `AgentSpec`.
     seeds : how many runs an agent, or their seeds; run s is the same instance for every agent.
     num_rounds : of every run, at most the horizon, which None takes.
     env_settings : arguments of ``gym.make``.
     out : a new or empty folder for the records, written as each run ends; None keeps none.
-    resume : take the runs that ``out`` holds and do the others; there may be more seeds and agents than before.
+    resume : take the runs that ``out`` holds and do the others; seeds and agents may be others than before.
     tune : first find every agent's best exploration on other seeds, then report each also at that one.
     grid, tuning_seeds : of the tuning, as `dts_gym.tune` takes them.
     tuning_settings : what of ``env_settings`` is different while tuning, for one the movies that are played.

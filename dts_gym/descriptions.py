@@ -35,7 +35,14 @@ def describe(name: str, value: Any) -> Any:
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return {"array": list(value.shape), "dtype": str(value.dtype), "sha256": digest}
     if hasattr(value, "state"):  # a prior or a problem: settings and arrays from which it can be built again
-        return {"type": type(value).__name__, "state": describe(name, value.state())}
+        try:
+            state = value.state()
+        except ValueError as error:
+            raise ValueError(
+                f"{name} must be what can be saved where records are kept (out): {error}; a registered environment "
+                "that makes it needs no such setting"
+            ) from error
+        return {"type": type(value).__name__, "state": describe(name, state)}
     raise ValueError(f"{name} must be plain data, an array or a prior where records are kept, got {value!r:.200}")
 
 

@@ -23,7 +23,7 @@ class AgentSpec:
 
     Parameters
     ----------
-    id : as `dts_gym.agent_ids` lists; ``"module:Id"`` imports the module first, in worker processes too.
+    id : as `dts_gym.agent_ids` lists; ``"module:Id"`` imports the module, which registers it, first.
     settings : of its constructor.
     label : its name in tables and figures; made from id and settings if empty.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 import warnings
@@ -13,13 +12,12 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
 
 from dts_gym import records
 from dts_gym.arrays import integer
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds, parse_agent
 from dts_gym.pool import Pool
-from dts_gym.registry import Entries, make_agent, take_entries, user_entries
+from dts_gym.registry import Entries, env_creator, make_agent, take_entries, user_entries
 from dts_gym.runner import check_run, horizon_of, progress_bar, run
 from dts_gym.seeding import seed_sequence
 
@@ -181,17 +179,6 @@ def _finished(experiment: Experiment, out: Path | None, seed: int, index: int) -
     except ValueError as error:
         warnings.warn(f"running again: {error}", stacklevel=2)
         return None
-
-
-def env_creator(env_id: str) -> Any:
-    """The class or function behind an environment's id; Gymnasium's error for an unknown one."""
-    if not isinstance(env_id, str):
-        raise ValueError(f"env_id must be the id of an environment, got {env_id!r:.200}")
-    module, _, name = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    entry_point = gym.spec(name).entry_point
-    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
 
 
 def _check_env_settings(env_id: str, settings: Mapping[str, Any], redraw_prior: bool) -> None:

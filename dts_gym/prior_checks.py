@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from dts_gym.arrays import Array, covariance
+from dts_gym.arrays import Array, covariance, factor
 from dts_gym.links import Link, finite_value
 from dts_gym.priors import Prior, prior_from_state
 from dts_gym.seeding import stream
@@ -127,8 +127,9 @@ def _check_link(link: Link, points: Array, name: str) -> None:
     )
     if link.affine:
         straight = value[0] + (points - points[0]) @ jacobian[0].T
-        # By how far the values reach: beside a large offset all of a bend is small.
-        loose = _BATCH_TOLERANCE * np.ptp(value, axis=0) + _ROUNDING * np.abs(value).max() + 1e-300
+        # By how far the values reach: beside a large offset all of a bend is small. Sums may cancel.
+        terms = np.abs(value).max() + (np.abs(points) @ np.abs(jacobian[0]).T).max()
+        loose = _BATCH_TOLERANCE * np.ptp(value, axis=0) + _ROUNDING * terms + 1e-300
         assert (np.abs(value - straight) <= loose).all(), f"{name} says that it is affine, but bends"
     predictor = link.affine_predictor()
     if predictor is not None:
@@ -182,10 +183,9 @@ def _unrolled(prior: Prior, rng: np.random.Generator, count: int) -> list[Array]
     for ell in range(prior.depth, -1, -1):
         if ell < prior.depth:
             psi = _value(prior.links[ell], psi, f"links[{ell}]")
-        values, vectors = np.linalg.eigh(prior.covariances[ell])
+        root = factor(covariance(f"covariances[{ell}]", prior.covariances[ell], prior.dim))
         rows = 2 if ell <= prior.branch else 1
-        noise = rng.standard_normal((count, rows, prior.dim)) * np.sqrt(values.clip(0.0))
-        psi = psi + noise @ vectors.T
+        psi = psi + rng.standard_normal((count, rows, root.shape[1])) @ root.T
         levels.append(psi)
     return levels[::-1]
 
@@ -265,6 +265,11 @@ def _check_state(prior: Prior) -> None:
         settings, arrays = prior.state()
     except ValueError:  # of links that cannot be saved; all else works
         return
-    built = prior_from_state(settings, arrays)
+    try:
+        built = prior_from_state(settings, arrays)
+    except ValueError as error:
+        raise AssertionError(
+            f"state() must give what a prior can be built from again, or raise ValueError as Link.state does: {error}"
+        ) from error
     first, second = (one.sample(stream(4, "check"), 3) for one in (prior, built))
     assert (first == second).all(), "a prior built from state() must draw the same under the same seed"

@@ -17,6 +17,7 @@ import re
 import shlex
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -25,8 +26,9 @@ import numpy as np
 
 from dts_gym.archives import read_archive, remove_parts, write_archive, write_atomically
 from dts_gym.arrays import finite_array, integer
-from dts_gym.descriptions import describe, differences, versions, with_more
+from dts_gym.descriptions import describe, differences, versions
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
+from dts_gym.sources import sources
 
 _FORMAT = 2
 _EXPERIMENT = "experiment.json"
@@ -50,7 +52,7 @@ def identity(experiment: Experiment, spec: AgentSpec, seed: int) -> dict[str, An
 
 
 def prepare_folder(out: Path, experiment: Experiment, *, resume: bool) -> None:
-    """Make ``out`` ready for an experiment's records; one that is resumed may have got more seeds and agents.
+    """Make ``out`` ready for an experiment's records; one that is resumed may have other seeds and agents.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def write_experiment(out: Path, experiment: Experiment, reported: tuple[AgentSpe
         "format": _FORMAT,
         "settings": _settings(experiment),
         "reported": None if reported is None else [_spec_state(spec) for spec in reported],
-        "versions": versions(),
+        "versions": versions() | sources(experiment),
     }
     write_json(out / _EXPERIMENT, content)
 
@@ -200,22 +202,44 @@ def load_records(folder: str | os.PathLike[str]) -> Comparison:
     return Comparison(experiment, by_label, tuning)
 
 
-def _take_up(out: Path, experiment: Experiment) -> None:
+def check_resumed(out: Path, experiment: Experiment) -> None:
+    """Refuse a folder that cannot be taken up for an experiment: it may differ in seeds and agents only.
+
+    Raises
+    ------
+    ValueError
+        If it holds another experiment, or none.
+    """
+    _taken_up(out, experiment)
+
+
+def _taken_up(out: Path, experiment: Experiment) -> dict[str, Any]:
+    """What a held folder's description becomes. Runs that are not asked for stay, and count when they are again."""
     saved = _read_experiment(out)
     held, asked = saved["settings"], json.loads(json.dumps(_settings(experiment)))
-    what = "out must hold the same experiment to be resumed, with all its seeds and agents or more"
-    for name in ("seeds", "agents"):
-        lost = [item["label"] if name == "agents" else item for item in held[name] if item not in asked[name]]
-        if lost:
-            raise ValueError(f"{what}, got {os.fspath(out)!r} with {name} that are not asked for: {lost}")
-    for name, old, new in differences(with_more(held, asked, "seeds", "agents"), asked):
-        raise ValueError(f"{what}, got {os.fspath(out)!r} with {name} = {old!r}, asked for {new!r}")
-    for name, old, new in differences(saved.get("versions"), versions()):
+    for name, old, new in differences({**held, "seeds": asked["seeds"], "agents": asked["agents"]}, asked):
+        raise ValueError(
+            f"out must hold the same experiment to be resumed, but for seeds and agents, got {os.fspath(out)!r} with "
+            f"{name} = {old!r}, asked for {new!r}"
+        )
+    # Which agents are tuned to what is known later: until then those of before can be read.
+    reported = asked["agents"] if experiment.tuning is None else saved.get("reported")
+    now = versions() | sources(experiment)
+    return {**saved, "settings": asked, "reported": reported, "versions": now | _known_versions(saved)}
+
+
+def _known_versions(saved: Mapping[str, Any]) -> dict[str, Any]:
+    known = saved.get("versions")
+    return known if isinstance(known, dict) else {}
+
+
+def _take_up(out: Path, experiment: Experiment) -> None:
+    saved, taken = _read_experiment(out), _taken_up(out, experiment)
+    known, now = _known_versions(saved), versions() | sources(experiment)
+    for name, old, new in differences(known, {name: now.get(name, known[name]) for name in known}):
         warnings.warn(f"resuming records of {name} {old} with {new}: runs may differ", stacklevel=4)
-    if held != asked:
-        if held["agents"] != asked["agents"]:  # which of them are tuned to what is not known yet
-            saved["reported"] = None if experiment.tuning is not None else asked["agents"]
-        write_json(out / _EXPERIMENT, {**saved, "settings": asked})
+    if taken != saved:
+        write_json(out / _EXPERIMENT, taken)
 
 
 def _read_experiment(out: Path) -> dict[str, Any]:

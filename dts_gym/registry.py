@@ -66,7 +66,7 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
     Raises
     ------
     ValueError
-        If the id is another's or has a colon, or the entry point is no ``"module:Class"``.
+        If the id is another's or has a colon, or the entry point is no ``"module:Class"`` and no class of agents.
 
     Notes
     -----
@@ -76,6 +76,11 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
         raise ValueError(f"agent_id must hold no colon, which parts a module from an id, got {agent_id!r}")
     if not isinstance(entry_point, type) and not (isinstance(entry_point, str) and entry_point.count(":") == 1):
         raise ValueError(f"entry_point must be a class or 'module:Class', got {entry_point!r}")
+    if isinstance(entry_point, type):
+        lacking = {name for name in ("act", "update") if not hasattr(entry_point, name)}
+        lacking |= set(getattr(entry_point, "__abstractmethods__", ()))
+        if lacking:
+            raise ValueError(f"entry_point must be a class that defines {sorted(lacking)}, got {entry_point!r}")
     if agent_id in _AGENTS and _place(_AGENTS[agent_id]) != _place(entry_point):
         raise ValueError(f"agent_id must be new, got {agent_id!r}, which is registered")
     _AGENTS[agent_id] = entry_point
@@ -102,9 +107,14 @@ def user_entries(env_id: str, agent_ids: Iterable[str]) -> Entries:
     spec = None if ":" in env_id or env_id in _ENVS else gym.spec(env_id)
     if spec is not None and isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
         spec = replace(spec, entry_point=cast("Any", load_env_creator(spec.entry_point)))
-    own = {name: _AGENTS[name] for name in agent_ids if name in _AGENTS and name not in _BUILT_IN}
+    own = {name: _AGENTS[name] for name in agent_ids if name in _AGENTS and not is_built_in(name)}
     here = {name: agent_class(name) for name, entry in own.items() if _place(entry).startswith("__main__:")}
     return Entries(spec, {**own, **here})
+
+
+def is_built_in(name: str) -> bool:
+    """Whether an id is of the package's own environments or agents."""
+    return name in _ENVS or name in _BUILT_IN
 
 
 def take_entries(entries: Entries) -> None:
@@ -122,6 +132,17 @@ def env_ids() -> list[str]:
 def agent_ids() -> list[str]:
     """Ids of the registered agents."""
     return list(_AGENTS)
+
+
+def env_creator(env_id: str) -> Any:
+    """The class or function behind an environment's id; Gymnasium's error for an unknown one."""
+    if not isinstance(env_id, str):
+        raise ValueError(f"env_id must be the id of an environment, got {env_id!r:.200}")
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    entry_point = gym.spec(name).entry_point
+    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
 
 
 def agent_class(agent_id: str) -> type[Agent]:

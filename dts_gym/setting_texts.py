@@ -8,8 +8,7 @@ import re
 
 from docstring_parser.numpydoc import parse
 
-from dts_gym.jobs import env_creator
-from dts_gym.registry import agent_class, agent_settings
+from dts_gym.registry import agent_class, agent_settings, env_creator
 
 
 def setting_texts(agent_id: str) -> dict[str, str | None]:

@@ -31,7 +31,7 @@ def run_sweep_file(
         redraw_prior: true
         environments:
           - id: DiffusionBandit-v0
-            num_actions: [20, 100]    # a list is a grid: a cell for each value
+            num_actions: [20, 100]    # a list is a grid: a cell for each value; [[1, 2]] is one list
             dim: 5
           - id: SharedDiffusionBandit-v0
             num_actions: 20

@@ -142,7 +142,8 @@ def run_sweep(
     ----------
     out : a new or empty folder; None keeps no records.
     resume : take the runs that ``out`` holds, each read and checked, and do the others; damaged ones are done again,
-        with a warning. The sweep may have grown by environments, agents and seeds.
+        with a warning. Agents and seeds may be others than before, and there may be more environments; a cell that has
+        got another name, as "num_actions 5" where there was no other, is a new one and refused.
     backend, num_workers, ray_address, progress : as `dts_gym.compare`.
 
     Raises
@@ -166,19 +167,22 @@ def run_sweep(
     begin = perf_counter()
     with open_pool(backend, num_workers, ray_address) as pool:
         started = perf_counter()
-        if folder is not None:  # here: a cluster that does not answer leaves no folder
-            _prepare(folder, tasks, resume)
+        cells_of = None if folder is None else _prepare(folder, tasks, resume)  # a cluster that is silent leaves none
         comparisons = run_tasks(tasks, tuning, resume, pool, progress=progress)
         ended = perf_counter()
     cells = dict(zip(experiments, comparisons, strict=True))
     if folder is not None:
+        write_json(folder / _CELLS, cells_of)  # here: what is refused leaves it as it was
         text = cells_csv(comparisons).encode()
         write_atomically(folder / SUMMARY, lambda file: file.write(text))
     return SweepResult(cells, started - begin, ended - started)
 
 
-def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> None:
-    """Make a sweep's folder ready, or check that it is this sweep's; the cells' own are `run_tasks`' to make."""
+def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> Any:
+    """Make a sweep's folder ready, or check that it is this sweep's; the cells' own are `run_tasks`' to make.
+
+    Gives the description of all cells.
+    """
     cells = {
         os.path.basename(task.out or ""): {
             "env_id": task.experiment.env_id,
@@ -202,9 +206,10 @@ def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> None:
                 f"out must hold the same sweep to be resumed, with all its environments or more, got "
                 f"{os.fspath(folder)!r} with {name} = {old!r}, asked for {new!r}"
             )
-    if held != asked:
+    if held is None:
         write_json(path, asked)
     remove_parts(folder)
+    return asked
 
 
 def _without_new_cells(asked: Any, held: Any) -> Any:

@@ -16,7 +16,7 @@ from dts_gym.arrays import Array, positive
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, label_of
 from dts_gym.jobs import Task, checked_folder, checked_seeds, make_experiment, run_all
 from dts_gym.pool import Backend, Pool, checked_pool, open_pool
-from dts_gym.records import TUNING, prepare_folder, write_experiment
+from dts_gym.records import TUNING, check_resumed, is_held, prepare_folder, write_experiment
 from dts_gym.registry import agent_class
 from dts_gym.report import Style, layout, plus_minus, standard_error
 
@@ -139,9 +139,7 @@ def run_tasks(
     All of the tuning comes before all that is reported, each a single batch of jobs.
     """
     if tuning is None:
-        for experiment, out in tasks:
-            if out is not None:
-                prepare_folder(out, experiment, resume=resume)
+        _prepare(tasks, resume)
         return run_all(tasks, pool, progress=progress)
     noted: dict[str, Any] = {"grid": list(tuning.grid), "seeds": list(tuning.seeds)}
     if tuning.settings:
@@ -150,13 +148,21 @@ def run_tasks(
     trials = [
         Task(make_trials(_apart(experiment, tuning), tuning.grid), out and out / TUNING) for experiment, out in tasks
     ]
-    for task in (*tasks, *trials):
-        if task.out is not None:
-            prepare_folder(task.out, task.experiment, resume=resume)
+    _prepare([*tasks, *trials], resume)
     tried = run_all(trials, pool, progress=progress)
     reported = [_reported(task, trial) for task, trial in zip(tasks, tried, strict=True)]
     final = run_all(reported, pool, progress=progress)
     return [replace(comparison, tuning=trial) for comparison, trial in zip(final, tried, strict=True)]
+
+
+def _prepare(tasks: Sequence[Task], resume: bool) -> None:
+    """Make all folders ready, none where one is refused."""
+    kept = [(task.out, task.experiment) for task in tasks if task.out is not None]
+    for out, experiment in kept:
+        if resume and out.is_dir() and is_held(out, resume=True):
+            check_resumed(out, experiment)
+    for out, experiment in kept:
+        prepare_folder(out, experiment, resume=resume)
 
 
 def _reported(task: Task, tried: Comparison) -> Task:

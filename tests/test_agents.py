@@ -269,6 +269,9 @@ def test_a_user_s_agent_can_be_registered_once(monkeypatch):
     for wrong in ("nowhere", 3, problem):
         with pytest.raises(ValueError, match="entry_point must be a class or 'module:Class'"):
             dts_gym.register_agent("Other", wrong)
+    for wrong, lacking in ((dict, r"\['act'\]"), (Agent, "'_choose', '_choose_greedily', '_forget', '_learn'")):
+        with pytest.raises(ValueError, match=f"entry_point must be a class that defines .*{lacking}"):
+            dts_gym.register_agent("Other", wrong)
 
 
 def test_an_id_may_come_with_the_module_that_registers_it(monkeypatch, tmp_path):

@@ -165,6 +165,8 @@ def test_list_of_an_id_says_what_it_takes(capsys, options_env, tmp_path, monkeyp
     for wrong in ("nonsense", "no.module:Mine", "mine_to_list:Other"):
         assert main(["list", wrong]) == 2
         assert f"or the id of an environment, an agent or an experiment, got '{wrong}'" in capsys.readouterr().err
+    assert main(["list", "DTS"]) == 2
+    assert "got 'DTS'; did you mean dTS?" in capsys.readouterr().err
     del gym.registry["Mine-v0"]
 
 

@@ -62,6 +62,7 @@ def denoisers():
         random_mlp_prior(2, 2, activation="silu", branch=2),
         chain(Sine()),
         chain(Sine(), branch=1),
+        LinearDiffusionPrior([np.ones((3, 3)), np.eye(3)], [np.eye(3) - 1 / 3] * 3, branch=1),  # levels that sum to 0
         chain(Sine(), branch=2),
         chain(Single()),
         DiffusionPrior([AffineLink(2 * np.eye(1)), MLPLink([[[1.0]], [[-1.0]]])], [np.eye(1)] * 3),
@@ -146,6 +147,7 @@ FAULTS = {
     "complex slope": ({"jacobian": lambda s, x: sine_jacobian(s, x) + 0j}, "must be of real numbers, got complex128"),
     "predictor": ({"affine_predictor": lambda s: (np.eye(3), np.zeros((3, 1)))}, "affine_predictor of links.0."),
     "no predictor": ({"affine_predictor": lambda s: (np.full((3, 3), np.nan), np.zeros(3))}, "must be finite"),
+    "a kind of its own": ({"state": lambda s: ({"kind": "own"}, {})}, r"state\(\) must give what a prior can be built"),
     "surrogate": ({"surrogate": "exact"}, "surrogate of links.0. must be in"),
 }  # fmt: skip
 

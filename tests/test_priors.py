@@ -13,6 +13,16 @@ from dts_gym.random_priors import random_linear_prior, random_mlp_prior
 LIMIT = 4.5
 
 
+class SizelessLink(Link):
+    """A link that forgot its dim."""
+
+    def __call__(self, psi):
+        return psi
+
+    def jacobian(self, psi):
+        return np.broadcast_to(np.eye(psi.shape[-1]), (*psi.shape, psi.shape[-1]))
+
+
 def mlp_chain(branch=0):
     rng = np.random.default_rng(1)
     links = [
@@ -153,6 +163,7 @@ def test_random_networks_depend_on_the_seed_alone():
         ),
         (lambda: DiffusionPrior([AffineLink(np.eye(2)), AffineLink(np.eye(3))], [np.eye(2)] * 3), r"links\[1\].*dim 3"),
         (lambda: DiffusionPrior([np.eye(2)], [np.eye(2)] * 2), r"links\[0\] must be a dts_gym Link"),
+        (lambda: DiffusionPrior([SizelessLink()], [np.eye(2)] * 2), r"links\[0\] must have set its dim when made"),
         (
             lambda: DiffusionPrior([AffineLink(np.eye(2))], [np.eye(2), -np.eye(2)]),
             r"covariances\[1\] .* semi-definite",

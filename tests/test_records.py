@@ -1,8 +1,10 @@
 """Records survive kills, are taken up again, and tell damage and other experiments from their own; the table."""
 
 import csv
+import importlib
 import io
 import json
+import linecache
 import os
 import shlex
 import shutil
@@ -13,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dts_gym import random_linear_prior
+from dts_gym import DiffusionPrior, Link, random_linear_prior, registry
+from dts_gym.agents import LinTS
 from dts_gym.comparing import compare
 from dts_gym.descriptions import describe, differences
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, RunRecord, kept_rounds
@@ -126,13 +129,9 @@ def test_a_folder_in_use_is_refused_and_left_alone(tmp_path):
     ("change", "difference"),
     [
         ({"num_rounds": 31}, "num_rounds = 30, asked for 31"),
-        ({"seeds": 1}, r"with seeds that are not asked for: \[1, 2\]"),
-        ({"seeds": [0, 1, 3, 4]}, r"with seeds that are not asked for: \[2\]"),
-        ({"agents": ["LinTS:exploration=0.5"]}, r"with agents that are not asked for: \['dTS'\]"),
         ({"env_settings": {"num_actions": 7, "dim": 2}}, r"env_settings\.num_actions = 6, asked for 7"),
         ({"redraw_prior": True}, "redraw_prior = False, asked for True"),
         ({"tune": True, "grid": [1]}, "tuning = None"),
-        ({"agents": ["dTS", "LinTS:exploration=0.4"]}, r"not asked for: \['LinTS \(exploration 0\.5\)'\]"),
     ],
 )
 def test_only_the_same_experiment_is_resumed(tmp_path, change, difference):
@@ -142,15 +141,15 @@ def test_only_the_same_experiment_is_resumed(tmp_path, change, difference):
 
 
 @pytest.mark.parametrize("tuned", [{}, {"tune": True, "grid": [1, 0.5], "tuning_seeds": 2}], ids=["plain", "tuned"])
-def test_a_resumed_experiment_may_have_grown_by_seeds_and_agents(tmp_path, tuned, stopped_after):
+def test_a_resumed_experiment_may_have_other_seeds_and_agents(tmp_path, tuned, stopped_after):
     out, asked = tmp_path / "out", ASKED | tuned
-    compare(ENV, AGENTS, **asked, out=out)
+    before = compare(ENV, AGENTS, **asked, out=out)
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
     grown = {**asked, "seeds": [5, *range(4)]}
     with stopped_after(1):
         compare(ENV, AGENTS, **grown, out=out, resume=True)
     with pytest.warns(UserWarning, match="holds 3 of 5 seeds"):
-        assert_same(load_records(out), compare(ENV, AGENTS, **asked))
+        assert_same(load_records(out), before)
     more = ["LinUCB", *AGENTS]
     resumed = compare(ENV, more, **grown, out=out, resume=True)
     assert {path: path.stat().st_mtime_ns for path in written} == written
@@ -158,6 +157,28 @@ def test_a_resumed_experiment_may_have_grown_by_seeds_and_agents(tmp_path, tuned
     assert_same(resumed, load_records(out))
     for name in ("experiment.json", *(["tuning/experiment.json"] if tuned else [])):
         assert (out / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    assert_same(compare(ENV, AGENTS, **asked, out=out, resume=True), before)  # what is not asked for stays
+    assert_same(load_records(out), before)
+    assert_same(compare(ENV, more, **grown, out=out, resume=True), resumed)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")} == kept
+
+
+def test_an_agent_that_fails_locks_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+
+    class Late(LinTS):
+        def _learn(self, context, action, reward):
+            if self.num_updates == 20:
+                raise RuntimeError("late")
+            super()._learn(context, action, reward)
+
+    registry.register_agent("Late", Late)
+    before = compare(ENV, AGENTS, **ASKED, out=tmp_path)
+    with pytest.raises(RuntimeError, match="late"):
+        compare(ENV, [*AGENTS, "Late"], **ASKED, out=tmp_path, resume=True)
+    assert_same(compare(ENV, AGENTS, **ASKED, out=tmp_path, resume=True), before)
+    assert_same(load_records(tmp_path), before)
 
 
 def test_other_versions_are_warned_of(tmp_path):
@@ -168,12 +189,66 @@ def test_other_versions_are_warned_of(tmp_path):
         compare(ENV, ["Random"], **ASKED, out=tmp_path, resume=True)
 
 
+def test_code_and_files_that_have_changed_are_warned_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+    monkeypatch.syspath_prepend(tmp_path)
+    module, prior, out = tmp_path / "their_agents.py", tmp_path / "prior.safetensors", tmp_path / "out"
+
+    def written(scale):
+        module.write_text(
+            "import dts_gym\nfrom dts_gym.agents import LinTS\n"
+            f"class Theirs(LinTS):\n    scale = {scale}\n"
+            "dts_gym.register_agent('Theirs', Theirs)\n"
+        )
+        linecache.clearcache()
+        importlib.invalidate_caches()
+        if "their_agents" in sys.modules:
+            importlib.reload(sys.modules["their_agents"])
+
+    written("1.0")
+    random_linear_prior(2, 1, seed=0).save(prior)
+    asked = {"num_rounds": 5, "env_settings": {"num_actions": 4, "prior": str(prior)}, "out": out}
+    compare(ENV, ["their_agents:Theirs"], seeds=1, **asked)
+    compare(
+        ENV, ["their_agents:Theirs", "dTS"], seeds=2, **asked, resume=True
+    )  # and no warning, which is an error here
+    written("1.25")
+    with pytest.warns(UserWarning, match="resuming records of agent their_agents:Theirs [0-9a-f]{16} with") as warned:
+        compare(ENV, ["their_agents:Theirs", "dTS"], seeds=3, **asked, resume=True)
+    assert len(warned) == 1
+    random_linear_prior(2, 1, seed=1).save(prior)
+    with pytest.warns(UserWarning, match="resuming records of") as warned:
+        compare(ENV, ["their_agents:Theirs", "dTS"], seeds=3, **asked, resume=True)
+    assert [str(one.message).split()[3] for one in warned] == ["agent", "file"]  # the first is not forgotten
+
+
+def test_a_prior_that_cannot_be_saved_is_named_where_records_are_kept(tmp_path):
+    class Own(Link):
+        dim = 2
+
+        def __call__(self, psi):
+            return psi
+
+        def jacobian(self, psi):
+            return np.broadcast_to(np.eye(2), (*psi.shape, 2))
+
+    prior = DiffusionPrior([Own()], [np.eye(2)] * 2)
+    settings = {"num_actions": 4, "prior": prior}
+    with pytest.raises(
+        ValueError, match=r"env_settings\['prior'\] must be what can be saved where records are kept \(out"
+    ):
+        compare(ENV, ["LinTS"], seeds=1, num_rounds=5, env_settings=settings, out=tmp_path / "out")
+    compare(ENV, ["LinTS"], seeds=1, num_rounds=5, env_settings=settings)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2, "settings": {}}', '{"format": 1, "settings": {}}',
                                      '{"format": 1, "settings": {"seeds": 3}, "reported": []}'])  # fmt: skip
 def test_a_damaged_description_is_a_value_error(tmp_path, content):
     (tmp_path / "experiment.json").write_text(content)
     with pytest.raises(ValueError, match="must"):
         load_records(tmp_path)
+    with pytest.raises(ValueError, match="must"):
+        compare(ENV, AGENTS, **ASKED, out=tmp_path, resume=True)
 
 
 def test_odd_labels_have_files_of_their_own(tmp_path):

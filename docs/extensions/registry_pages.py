@@ -22,8 +22,7 @@ from sphinx.util.nodes import make_refnode
 import dts_gym
 from dts_gym.env_options import options_text
 from dts_gym.experiments import load_study, study_ids
-from dts_gym.jobs import env_creator
-from dts_gym.registry import agent_class, agent_settings
+from dts_gym.registry import agent_class, agent_settings, env_creator
 from dts_gym.setting_texts import setting_texts
 
 if TYPE_CHECKING:
