@@ -59,14 +59,13 @@ def _one_listed(name: str) -> str:
             importlib.import_module(name.rpartition(":")[0])
         if name.rpartition(":")[2] in gym.registry:
             return f"{name}: {_first_line(env_creator, name)}\n{options_text(name, described=True)}"
-        cls = agent_class(name)
+        texts = setting_texts(name)
     except (ValueError, ModuleNotFoundError) as error:
         raise ValueError(
             f"list must be one of {list(get_args(_Listed))}, or the id of an environment, an agent or an experiment, "
             f"got {name!r}{_near(name)}"
         ) from error
-    lines = [f"{name}: {_first_line(lambda _: cls, name)}"]
-    texts = setting_texts(name)
+    lines = [f"{name}: {_first_line(agent_class, name)}"]
     for each in agent_settings(name).values():
         lines += [f"      {each.name}={each.default!r}", *wrapped(texts[each.name] or "")]
     return "\n".join(lines)

@@ -64,19 +64,6 @@ def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, 
         yield name, old, new
 
 
-def with_more(held: Mapping[str, Any], asked: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """``held`` with the lists of those names as ``asked`` has them, where these hold all that is held.
-
-    Examples
-    --------
-    >>> with_more({"seeds": [0, 1], "rounds": 5}, {"seeds": [0, 1, 2], "rounds": 6}, "seeds")
-    {'seeds': [0, 1, 2], 'rounds': 5}
-    """
-    lists = {name: held.get(name) for name in names}
-    more = {k: asked[k] for k, v in lists.items() if isinstance(v, list) and all(item in asked[k] for item in v)}
-    return {**held, **more}
-
-
 def versions() -> dict[str, str]:
     """Of Python, this package and those that results depend on."""
     import dts_gym  # here, as the package imports this module

@@ -10,18 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
 from dts_gym.archives import write_atomically
-from dts_gym.descriptions import differences, versions, with_more
-from dts_gym.error_problems import (
-    ALL_PROBLEMS,
-)
+from dts_gym.descriptions import differences, versions
+from dts_gym.error_problems import ALL_PROBLEMS
 from dts_gym.records import is_held, write_json
-
-if TYPE_CHECKING:
-    pass
-
 
 CONTROL = "truth"
 
@@ -111,8 +105,11 @@ def made_folder(out: str | os.PathLike[str] | None, settings: ErrorSettings, res
         except (OSError, ValueError) as error:
             raise ValueError(f"out must hold settings.json to be resumed, got {os.fspath(path)!r}: {error}") from error
         asked = json.loads(json.dumps(content))
-        if isinstance(saved, dict) and isinstance(saved.get("settings"), dict):
-            saved["settings"] = with_more(saved["settings"], asked["settings"], "seeds")
+        held = saved.get("settings") if isinstance(saved, dict) else None
+        if isinstance(held, dict) and isinstance(held.get("seeds"), list):
+            more = asked["settings"]["seeds"]
+            if all(seed in more for seed in held["seeds"]):
+                held["seeds"] = more
         for name, old, new in differences(saved, asked):
             raise ValueError(
                 f"out must hold the same settings to be resumed, with all its seeds or more, got {name} = {old!r}, "

@@ -122,8 +122,8 @@ class GLMTable:
             if not np.isfinite(x @ x):
                 raise ValueError(f"context must have finite products, got {x}")
         prior = None if self.mode == "mle" else self._checked_prior(mean, cov)
-        if prior is not None:
-            self._refuse_wide(x, prior[1])
+        if prior is not None and not isinstance(self.model, GaussianReward):
+            _refuse_wide(x, prior[1])
         slot = self.slots.get(number)
         rounds = _Rounds(self.dim) if slot is None else self._rounds[slot]
         with np.errstate(over="ignore", invalid="ignore"):
@@ -169,15 +169,6 @@ class GLMTable:
     def _checked_prior(self, mean: Any, cov: Any) -> tuple[Array, Array]:
         return finite_array("mean", mean, (self.dim,)), self._factors(cov)[0]
 
-    def _refuse_wide(self, context: Array, cov: Array) -> None:
-        with np.errstate(over="ignore"):
-            variance = float(context @ cov @ context)
-        if not isinstance(self.model, GaussianReward) and not variance <= _WIDEST**2:
-            raise ValueError(
-                f"context must give x' theta a prior standard deviation of at most {_WIDEST:g}, got "
-                f"{math.sqrt(variance):.3g} for {context}: scale contexts or parameters"
-            )
-
     def _factors(self, cov: Any) -> tuple[Array, Array, Array]:
         """The covariance, checked, a factor of it and the factor's pseudo-inverse."""
         known, given = self._prior[0], np.asarray(cov)
@@ -219,6 +210,16 @@ class GLMTable:
         rewards = np.asarray(state["rewards"], dtype=np.float64)
         parts = zip(np.split(contexts, ends), np.split(rewards, ends), strict=True)
         self._rounds = [_Rounds(self.dim, X, y) for X, y in parts][: len(self.slots)]
+
+
+def _refuse_wide(context: Array, cov: Array) -> None:
+    with np.errstate(over="ignore"):
+        variance = float(context @ cov @ context)
+    if not variance <= _WIDEST**2:
+        raise ValueError(
+            f"context must give x' theta a prior standard deviation of at most {_WIDEST:g}, got "
+            f"{math.sqrt(variance):.3g} for {context}: scale contexts or parameters"
+        )
 
 
 class _Rounds:

@@ -17,7 +17,6 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -84,17 +83,25 @@ def is_held(out: Path, *, resume: bool) -> bool:
     return bool(held)
 
 
-def write_experiment(out: Path, experiment: Experiment, reported: tuple[AgentSpec, ...] | None = None) -> None:
-    """Write ``experiment.json``; ``reported`` are the agents after tuning, where they are known already."""
-    if reported is None and experiment.tuning is None:
-        reported = experiment.agents
+def write_experiment(out: Path, experiment: Experiment) -> None:
+    """Write ``experiment.json``; where agents are tuned first, `write_reported` notes those that are reported."""
     content = {
         "format": _FORMAT,
         "settings": _settings(experiment),
-        "reported": None if reported is None else [_spec_state(spec) for spec in reported],
+        "reported": _reported_before(experiment, None),
         "versions": versions() | sources(experiment),
     }
     write_json(out / _EXPERIMENT, content)
+
+
+def write_reported(out: Path, agents: tuple[AgentSpec, ...]) -> None:
+    """Note the agents that are reported, in the description that the folder has."""
+    write_json(out / _EXPERIMENT, {**_read_experiment(out), "reported": [_spec_state(spec) for spec in agents]})
+
+
+def _reported_before(experiment: Experiment, known: Any) -> Any:
+    """The agents that are reported; before they are tuned, those that are known from before."""
+    return known if experiment.tuning is not None else [_spec_state(spec) for spec in experiment.agents]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -202,19 +209,14 @@ def load_records(folder: str | os.PathLike[str]) -> Comparison:
     return Comparison(experiment, by_label, tuning)
 
 
-def check_resumed(out: Path, experiment: Experiment) -> None:
-    """Refuse a folder that cannot be taken up for an experiment: it may differ in seeds and agents only.
+def check_resumed(out: Path, experiment: Experiment) -> dict[str, Any]:
+    """The description in a held folder, which may differ from an experiment in seeds and agents only.
 
     Raises
     ------
     ValueError
         If it holds another experiment, or none.
     """
-    _taken_up(out, experiment)
-
-
-def _taken_up(out: Path, experiment: Experiment) -> dict[str, Any]:
-    """What a held folder's description becomes. Runs that are not asked for stay, and count when they are again."""
     saved = _read_experiment(out)
     held, asked = saved["settings"], json.loads(json.dumps(_settings(experiment)))
     for name, old, new in differences({**held, "seeds": asked["seeds"], "agents": asked["agents"]}, asked):
@@ -222,23 +224,23 @@ def _taken_up(out: Path, experiment: Experiment) -> dict[str, Any]:
             f"out must hold the same experiment to be resumed, but for seeds and agents, got {os.fspath(out)!r} with "
             f"{name} = {old!r}, asked for {new!r}"
         )
-    # Which agents are tuned to what is known later: until then those of before can be read.
-    reported = asked["agents"] if experiment.tuning is None else saved.get("reported")
-    now = versions() | sources(experiment)
-    return {**saved, "settings": asked, "reported": reported, "versions": now | _known_versions(saved)}
-
-
-def _known_versions(saved: Mapping[str, Any]) -> dict[str, Any]:
-    known = saved.get("versions")
-    return known if isinstance(known, dict) else {}
+    return saved
 
 
 def _take_up(out: Path, experiment: Experiment) -> None:
-    saved, taken = _read_experiment(out), _taken_up(out, experiment)
-    known, now = _known_versions(saved), versions() | sources(experiment)
+    """Make a held folder's that of an experiment. Runs that are not asked for stay, and count when they are again."""
+    saved = check_resumed(out, experiment)
+    known, now = saved.get("versions"), versions() | sources(experiment)
+    known = known if isinstance(known, dict) else {}
     for name, old, new in differences(known, {name: now.get(name, known[name]) for name in known}):
         warnings.warn(f"resuming records of {name} {old} with {new}: runs may differ", stacklevel=4)
-    if taken != saved:
+    taken = {
+        **saved,
+        "settings": _settings(experiment),
+        "reported": _reported_before(experiment, saved.get("reported")),
+        "versions": now | known,
+    }
+    if json.loads(json.dumps(taken)) != saved:
         write_json(out / _EXPERIMENT, taken)
 
 

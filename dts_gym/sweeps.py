@@ -167,12 +167,12 @@ def run_sweep(
     begin = perf_counter()
     with open_pool(backend, num_workers, ray_address) as pool:
         started = perf_counter()
-        cells_of = None if folder is None else _prepare(folder, tasks, resume)  # a cluster that is silent leaves none
+        asked = None if folder is None else _prepare(folder, tasks, resume)  # here: a silent cluster leaves no folder
         comparisons = run_tasks(tasks, tuning, resume, pool, progress=progress)
         ended = perf_counter()
     cells = dict(zip(experiments, comparisons, strict=True))
     if folder is not None:
-        write_json(folder / _CELLS, cells_of)  # here: what is refused leaves it as it was
+        write_json(folder / _CELLS, asked)  # here: a sweep that is refused has not grown
         text = cells_csv(comparisons).encode()
         write_atomically(folder / SUMMARY, lambda file: file.write(text))
     return SweepResult(cells, started - begin, ended - started)
@@ -191,7 +191,7 @@ def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> Any:
         for task in tasks
     }
     asked = json.loads(json.dumps({"format": _FORMAT, "cells": cells}))
-    path, held = folder / _CELLS, None
+    path = folder / _CELLS
     if is_held(folder, resume=resume):
         try:
             held = json.loads(path.read_bytes())
@@ -201,24 +201,17 @@ def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> Any:
             ) from error
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)!r} must be written by dts_gym: {error}") from error
-        for name, old, new in differences(held, _without_new_cells(asked, held)):
+        known = held.get("cells") if isinstance(held, dict) else None
+        again = {name: cell for name, cell in asked["cells"].items() if isinstance(known, dict) and name in known}
+        for name, old, new in differences(held, {**asked, "cells": again}):
             raise ValueError(
                 f"out must hold the same sweep to be resumed, with all its environments or more, got "
                 f"{os.fspath(folder)!r} with {name} = {old!r}, asked for {new!r}"
             )
-    if held is None:
+    else:
         write_json(path, asked)
     remove_parts(folder)
     return asked
-
-
-def _without_new_cells(asked: Any, held: Any) -> Any:
-    known = held.get("cells") if isinstance(held, dict) else None
-    return (
-        asked
-        if not isinstance(known, dict)
-        else {**asked, "cells": {name: cell for name, cell in asked["cells"].items() if name in known}}
-    )
 
 
 def _read_yaml(path: Path) -> Any:

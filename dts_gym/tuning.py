@@ -16,7 +16,7 @@ from dts_gym.arrays import Array, positive
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, label_of
 from dts_gym.jobs import Task, checked_folder, checked_seeds, make_experiment, run_all
 from dts_gym.pool import Backend, Pool, checked_pool, open_pool
-from dts_gym.records import TUNING, check_resumed, is_held, prepare_folder, write_experiment
+from dts_gym.records import TUNING, check_resumed, is_held, prepare_folder, write_reported
 from dts_gym.registry import agent_class
 from dts_gym.report import Style, layout, plus_minus, standard_error
 
@@ -169,7 +169,7 @@ def _reported(task: Task, tried: Comparison) -> Task:
     """An experiment with its tuned agents, noted in its folder."""
     agents = with_tuned(task.experiment.agents, choose(tried).best)
     if task.out is not None:
-        write_experiment(task.out, task.experiment, agents)
+        write_reported(task.out, agents)
     return Task(replace(task.experiment, agents=agents), task.out)
 
 
