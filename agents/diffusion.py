@@ -8,10 +8,9 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.inputs import checked_problem, disjoint_dtype
-from dts_gym.agents.linear import Seed, linear_chain
+from dts_gym.agents.linear import linear_chain
 from dts_gym.agents.model_agents import PosteriorAgent
 from dts_gym.agents.posteriors import ConfidencePosterior, posterior_for
-from dts_gym.arrays import Array, BoolArray, IntArray, integer
 from dts_gym.branched_levels import Pool, checked_pool
 from dts_gym.branched_posterior import BranchedPosterior
 from dts_gym.chain_posterior import ChainPosterior, Surrogate
@@ -26,6 +25,9 @@ from dts_gym.shared_parameter import SharedParameterPosterior
 from dts_gym.slice_posterior import SlicePosterior
 from dts_gym.surrogates import default_surrogate
 from dts_gym.two_level import TwoLevelPosterior
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.seeding import Seed
+from dts_gym.utils.validation import integer
 
 Approximation = Literal["particles", "linearised", "deck", "slice"]
 

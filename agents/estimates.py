@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dts_gym.arrays import Array
 from dts_gym.laws import NormalLaws
 from dts_gym.problem import BanditProblem
 from dts_gym.rewards import RewardModel
+from dts_gym.utils.arrays import Array
 
 if TYPE_CHECKING:
     from dts_gym.agents.posteriors import Posterior

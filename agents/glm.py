@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.agents.linear import Seed, independent_prior
+from dts_gym.agents.linear import independent_prior
 from dts_gym.agents.model_agents import PosteriorAgent
 from dts_gym.agents.posteriors import ConfidencePosterior, posterior_for
-from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
 from dts_gym.problem import BanditProblem
 from dts_gym.rewards import RewardModel
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.seeding import Seed
 
 
 class GLMAgent(PosteriorAgent[ConfidencePosterior]):

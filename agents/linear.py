@@ -7,15 +7,15 @@ import numpy as np
 from dts_gym.agents.inputs import checked_problem, disjoint_dtype, disjoint_problem
 from dts_gym.agents.model_agents import PosteriorAgent
 from dts_gym.agents.posteriors import ConfidencePosterior, posterior_for
-from dts_gym.arrays import Array, BoolArray, IntArray, covariance, finite_array
 from dts_gym.evidence import Dtype, checked_dtype
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.joint import JointPosterior
 from dts_gym.priors import LinearDiffusionPrior, as_linear
 from dts_gym.problem import BanditProblem
 from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
-
-Seed = int | np.random.SeedSequence | None
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.seeding import Seed
+from dts_gym.utils.validation import covariance, finite_array
 
 
 class _ReducedChainTS(PosteriorAgent[TwoLevelPosterior]):

@@ -10,10 +10,8 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.inputs import checked_problem
-from dts_gym.agents.linear import Seed
 from dts_gym.agents.model_agents import PosteriorAgent
 from dts_gym.agents.posteriors import Posterior, posterior_for
-from dts_gym.arrays import Array, BoolArray, IntArray, integer
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
@@ -24,6 +22,9 @@ from dts_gym.problem import BanditProblem
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.shared_parameter import SharedParameterPosterior
 from dts_gym.two_level import TwoLevelPosterior
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.seeding import Seed
+from dts_gym.utils.validation import integer
 
 
 class PosteriorSampler(PosteriorAgent[Posterior]):

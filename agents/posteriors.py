@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
-from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.laws import ActionLaws
 from dts_gym.problem import BanditProblem
 from dts_gym.shared_parameter import SharedParameterPosterior
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
 class Posterior(Protocol):

@@ -10,11 +10,12 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from dts_gym.archives import read_archive, write_archive
-from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.problem import BanditProblem, problem_from_state
 from dts_gym.registry import agent_class, agent_ids
-from dts_gym.seeding import restore, state_of
+from dts_gym.utils.archives import read_archive, write_archive
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.seeding import restore, state_of
+from dts_gym.utils.validation import integer
 
 STREAMS = ("act", "predict-greedy", "predict-draw", "parameters", "posterior")  # an agent's random streams
 _FORMAT = 1

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import ndtri_exp
 
-from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.contenders import contenders
 from dts_gym.evidence import ActionTable, Dtype
 from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.unplayed import AllowedActions, UnplayedActions, split_mask
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 # Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first, also
 # for a single context: below, its overhead is more than the reading that it saves.

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, integer, positive
 from dts_gym.bench_peers import peer_figure, peer_table, peer_versions, time_peers
 from dts_gym.priors import LinearDiffusionPrior
 from dts_gym.problem import BanditProblem
 from dts_gym.random_priors import random_linear_prior
 from dts_gym.registry import make_agent
 from dts_gym.rewards import GaussianReward
-from dts_gym.seeding import stream
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import integer, positive
 
 _AGENTS = ("dTS", "LinTS", "LinUCB")
 _MOST_PLAYED = 4000

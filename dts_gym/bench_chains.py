@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.links import MLPLink
 from dts_gym.priors import DiffusionPrior
 from dts_gym.problem import BanditProblem
 from dts_gym.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.registry import make_agent
 from dts_gym.rewards import BernoulliReward, GaussianReward
-from dts_gym.seeding import stream
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import integer
 
 _ACTIONS, _DIM, _SHALLOW = 100, 5, 2
 _DEPTHS = (_SHALLOW, 40)

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from dts_gym.arrays import IntArray, integer
-from dts_gym.seeding import stream
+from dts_gym.utils.arrays import IntArray
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import integer
 
 # Rounds before the timed ones: blocks drawn ahead have then reached their length.
 _WARM_ROUNDS = 240

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dts_gym.archives import write_atomically
-from dts_gym.arrays import Array, IntArray
 from dts_gym.figures import COLOURS
 from dts_gym.problem import BanditProblem
 from dts_gym.random_priors import random_linear_prior
 from dts_gym.registry import make_agent
 from dts_gym.rewards import GaussianReward
-from dts_gym.seeding import stream
+from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.seeding import stream
 
 METHODS = ("LinTS", "LinUCB")
 # K, d and how many actions are played.

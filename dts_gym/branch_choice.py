@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import Array, IntArray, finite_array, integer
 from dts_gym.links import finite_value
 from dts_gym.priors import Prior, as_linear, as_prior
-from dts_gym.seeding import stream
 from dts_gym.surrogates import as_chain
 from dts_gym.two_level import TwoLevelPrior
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import finite_array, integer
 
 _PAIRS, _MOST = 4000, 11  # pairs of actions behind each covariance; branches tried unless told
 _SUBSETS, _ERRORS = 5, 2.0

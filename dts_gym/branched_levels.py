@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.cavity import parameter_law
 from dts_gym.chain_posterior import Surrogate
 from dts_gym.evidence import ActionTable
@@ -28,6 +27,8 @@ from dts_gym.surrogates import (
 )
 from dts_gym.tangent_search import TangentSearch
 from dts_gym.tangents import jacobian_surrogates
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.validation import integer
 
 Pool = Literal["fresh", "kept"]
 

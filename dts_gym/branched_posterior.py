@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import ndtri_exp
 
-from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.branched_levels import FIXED_SEED, BranchedLevels, Pool
 from dts_gym.chain_posterior import Surrogate
 from dts_gym.evidence import ActionTable
@@ -20,6 +19,7 @@ from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.priors import Prior
 from dts_gym.rewards import RewardModel
 from dts_gym.unplayed import UnplayedActions, split_mask
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 # Draws of an action's filter for its moments, and of the prior for an unplayed action's.
 _MOMENT_PARTICLES, _PRIOR_DRAWS = 512, 8192

@@ -28,15 +28,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from dts_gym.arrays import IntArray, integer
 from dts_gym.calibration_problems import PROBLEM_NAMES, PROBLEMS, CalibrationProblem
-from dts_gym.pool import open_pool
 from dts_gym.problem import BanditProblem
 from dts_gym.rank_tests import Z_LIMIT, RankTest, rank_counts, rank_test
 from dts_gym.registry import make_agent
-from dts_gym.report import layout
-from dts_gym.runner import progress_bar
-from dts_gym.seeding import seed_sequence, stream
+from dts_gym.utils.arrays import IntArray
+from dts_gym.utils.progress import progress_bar
+from dts_gym.utils.seeding import seed_sequence, stream
+from dts_gym.utils.tables import layout
+from dts_gym.utils.validation import integer
+from dts_gym.utils.workers import open_pool
 
 _PART = 20  # simulations a job
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dts_gym.arrays import integer
+from dts_gym.utils.validation import integer
 
 _DRAWS = 256
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dts_gym.arrays import Array
 from dts_gym.evidence import ActionTable
 from dts_gym.messages import Evidence, condition
 from dts_gym.surrogates import AffineMap, Chain
+from dts_gym.utils.arrays import Array
 
 
 def parameter_law(chain: Chain, maps: Sequence[AffineMap], level: int, others: Evidence) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.arrays import Array
+from dts_gym.utils.arrays import Array
 
 
 def split_r_hat(values: Array) -> Array:

@@ -9,7 +9,6 @@ from typing import Literal, get_args
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
-from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.cavity import law_without
 from dts_gym.glm_posterior import REFRESH_EVERY
 from dts_gym.glm_table import Mode
@@ -20,6 +19,8 @@ from dts_gym.reward_evidence import RewardEvidence
 from dts_gym.rewards import RewardModel
 from dts_gym.surrogates import AffineMap, as_chain, deck_surrogates, statistical_surrogates, upward_messages
 from dts_gym.tangent_search import TangentSearch
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.validation import integer
 
 Surrogate = Literal["jacobian", "statistical", "deck"]
 

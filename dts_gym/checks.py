@@ -12,7 +12,7 @@ import numpy as np
 
 from dts_gym.prior_checks import check_prior
 from dts_gym.registry import make_agent
-from dts_gym.seeding import stream
+from dts_gym.utils.seeding import stream
 
 if TYPE_CHECKING:
     from dts_gym.agents import Agent

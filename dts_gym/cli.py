@@ -16,7 +16,6 @@ import gymnasium as gym
 import tyro
 
 import dts_gym
-from dts_gym.archives import write_atomically
 from dts_gym.cli_commands import COMMANDS, Plot, PosteriorError, Run, Tune
 from dts_gym.cli_list import listed
 from dts_gym.comparing import compare
@@ -28,6 +27,7 @@ from dts_gym.posterior_error import posterior_error
 from dts_gym.records import load_records
 from dts_gym.report import table
 from dts_gym.tuning import choose, tune, tuning_table
+from dts_gym.utils.archives import write_atomically
 
 # Commands whose options are those of a function, which gives the text to print.
 _FUNCTIONS = {

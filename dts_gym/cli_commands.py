@@ -9,9 +9,9 @@ from typing import Any
 import tyro
 
 from dts_gym.error_problems import PROBLEMS
-from dts_gym.pool import Backend
 from dts_gym.posterior_error import OBSERVATIONS
 from dts_gym.tuning import GRID
+from dts_gym.utils.workers import Backend
 
 
 @dataclass(frozen=True)

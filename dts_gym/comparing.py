@@ -8,8 +8,8 @@ from typing import Any
 
 from dts_gym.experiment import AgentSpec, Comparison
 from dts_gym.jobs import Task, checked_folder, make_experiment
-from dts_gym.pool import Backend, checked_pool, open_pool
 from dts_gym.tuning import GRID, checked_tuning, run_tasks
+from dts_gym.utils.workers import Backend, checked_pool, open_pool
 
 
 def compare(
@@ -45,8 +45,8 @@ def compare(
     tune : first find every agent's best exploration on other seeds, then report each also at that one.
     grid, tuning_seeds : of the tuning, as `dts_gym.tune` takes them.
     tuning_settings : what of ``env_settings`` is different while tuning, for one the movies that are played.
-    backend : where runs are done, "serial", "processes" or "ray", as `dts_gym.pool.open_pool` says. Workers know the
-        agents that importing ``dts_gym`` and the module of ``env_id`` registers.
+    backend : where runs are done, "serial", "processes" or "ray", as `dts_gym.utils.workers.open_pool` says. Workers
+        know the agents that importing ``dts_gym`` and the module of ``env_id`` registers.
     num_workers : runs at a time; None is as many as there are usable cores. The results are the same for any number,
         any backend and any order; times are not.
     ray_address : of a Ray cluster; None is this machine.

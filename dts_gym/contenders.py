@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray
 from dts_gym.evidence import ActionTable
+from dts_gym.utils.arrays import Array, IntArray
 
 # Contenders are scored this many at a time, so that what they gather stays in a core's cache.
 _GATHERED = 1 << 10

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, finite_array, integer
 from dts_gym.links import Link
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import finite_array, integer
 
 _ROWS = 512  # points at a time, so that the layers stay in the cache
 

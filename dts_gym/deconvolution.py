@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.arrays import Array
+from dts_gym.utils.arrays import Array
 
 # The least share of the seen variance that is held for the clean vectors', in every direction.
 _LEAST_SHARE = 1e-3

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array
 from dts_gym.ddpm import DenoiserNetwork
-from dts_gym.runner import progress_bar
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.progress import progress_bar
 
 _FREQUENCIES = 8  # of the time embedding
 _EVALUATE_EVERY, _PATIENCE = 100, 15  # steps; evaluations without gain before training stops

@@ -9,7 +9,8 @@ from scipy.spatial.distance import cdist
 from scipy.special import gammaln
 from scipy.stats import gamma, norm
 
-from dts_gym.arrays import Array, finite_array, integer
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import finite_array, integer
 
 _CHUNK_ENTRIES = 1 << 22  # distances held at a time: 32 MB
 

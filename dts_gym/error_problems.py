@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray
 from dts_gym.datasets.shapes import Shape, sample_shape
 from dts_gym.features import draw_features
 from dts_gym.joint import JointPosterior
@@ -24,8 +23,9 @@ from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, Prior
 from dts_gym.problem import BanditProblem
 from dts_gym.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.rewards import GaussianReward, reward_model
-from dts_gym.seeding import seed_sequence, stream
 from dts_gym.slice_sampling import slice_sample_rewards
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.seeding import seed_sequence, stream
 
 # Above this the Markov chains have not converged, and there is no truth.
 R_HAT_LIMIT = 1.05

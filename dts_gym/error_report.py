@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from dts_gym.archives import write_atomically
-from dts_gym.arrays import Array
 from dts_gym.error_problems import METHODS
 from dts_gym.error_records import CONTROL, ErrorRecord, PosteriorErrors
 from dts_gym.figures import COLOURS
-from dts_gym.report import Style, layout, plus_minus, standard_error
+from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.tables import Style, layout, plus_minus, standard_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,8 +25,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import Array, IntArray, factor
 from dts_gym.messages import Evidence
+from dts_gym.utils.arrays import Array, IntArray, factor
 
 Dtype = Literal["float64", "float32"]
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray
 from dts_gym.registry import agent_ids
+from dts_gym.utils.arrays import Array, IntArray
 
 Role = Literal["report", "tuning"]
 _MAX_POINTS = 5000  # a longer curve is thinned: no figure shows more, and 50 runs of 10^6 rounds would be 400 MB

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from dts_gym.archives import write_atomically
 from dts_gym.experiment import Comparison
-from dts_gym.report import plus_minus, standard_error
 from dts_gym.tuning import base_label
+from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.tables import plus_minus, standard_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

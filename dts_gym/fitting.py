@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.arrays import Array, finite_array, integer
 from dts_gym.priors import LinearDiffusionPrior, Prior
-from dts_gym.seeding import stream
 from dts_gym.two_level import TwoLevelPrior
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import finite_array, integer
 
 # Draws of a prior that stand for past parameters where there are none.
 _PRIOR_DRAWS = 10_000

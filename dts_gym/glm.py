@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, covariance, factor, finite_array, positive
 from dts_gym.messages import Evidence
 from dts_gym.newton import climb_without_prior, maximise
 from dts_gym.rewards import RewardModel
+from dts_gym.utils.arrays import Array, factor
+from dts_gym.utils.validation import covariance, finite_array, positive
 
 
 class MLE(NamedTuple):

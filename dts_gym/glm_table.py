@@ -8,11 +8,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray, covariance, factor, finite_array, integer, positive
 from dts_gym.glm import expand, fit_map, fit_mle, refuse_overflow
 from dts_gym.messages import Evidence
 from dts_gym.newton import maximise
 from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.utils.arrays import Array, IntArray, factor
+from dts_gym.utils.validation import covariance, finite_array, integer, positive
 
 Mode = Literal["map", "mle", "online"]
 _WIDEST = 1e7  # there MAPs are off by up to 1e-4 prior standard deviations, at 1e8 by 1e-2

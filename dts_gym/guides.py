@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, BoolArray
 from dts_gym.messages import Evidence
 from dts_gym.surrogates import Chain, Messages
+from dts_gym.utils.arrays import Array, BoolArray
 
 
 class Guide(NamedTuple):

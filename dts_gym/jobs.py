@@ -14,14 +14,15 @@ import gymnasium as gym
 import numpy as np
 
 from dts_gym import records
-from dts_gym.arrays import integer
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds, parse_agent
-from dts_gym.pool import Pool
 from dts_gym.registry import Entries, env_creator, make_agent, take_entries, user_entries
-from dts_gym.runner import check_run, horizon_of, progress_bar, run
-from dts_gym.seeding import seed_sequence
+from dts_gym.runner import check_run, horizon_of, run
+from dts_gym.utils.progress import progress_bar
+from dts_gym.utils.seeding import seed_sequence
+from dts_gym.utils.validation import integer
+from dts_gym.utils.workers import Pool
 
-# Fixed for ever, as the keys of `dts_gym.seeding`.
+# Fixed for ever, as the keys of `dts_gym.utils.seeding`.
 _ROLE_KEYS: dict[Role, int] = {"report": 51, "tuning": 52}
 _Job = tuple[int, int, int]  # index of the task, seed, index of the agent
 

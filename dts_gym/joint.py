@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dts_gym.arrays import Array, BoolArray, IntArray, factor
 from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.messages import learn
 from dts_gym.priors import LinearDiffusionPrior
 from dts_gym.unplayed import allowed_scores
+from dts_gym.utils.arrays import Array, BoolArray, IntArray, factor
 
 
 class JointPosterior:

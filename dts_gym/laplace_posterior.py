@@ -13,7 +13,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy.special import ndtri_exp
 
-from dts_gym.arrays import Array, BoolArray, IntArray, factor, integer
 from dts_gym.evidence import ActionTable
 from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.glm_table import Mode
@@ -22,6 +21,8 @@ from dts_gym.priors import Prior
 from dts_gym.reward_evidence import RewardEvidence
 from dts_gym.rewards import RewardModel
 from dts_gym.unplayed import UnplayedActions, split_mask
+from dts_gym.utils.arrays import Array, BoolArray, IntArray, factor
+from dts_gym.utils.validation import integer
 
 _FIXED_SEED = 20240612
 # Draws of each action that moments are averaged over: greedy play is a function of the data.

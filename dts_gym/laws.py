@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from dts_gym.arrays import Array, IntArray
+from dts_gym.utils.arrays import Array, IntArray
 
 _HALVINGS = 60
 

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy.special import expit
 
-from dts_gym.arrays import Array, finite_array
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import finite_array
 
 Activation = Literal["relu", "tanh", "silu"]
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from dts_gym.arrays import Array, factor
 from dts_gym.links import AffineLink
+from dts_gym.utils.arrays import Array, factor
 
 
 class Evidence(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.arrays import Array, positive
 from dts_gym.priors import LinearDiffusionPrior, Prior, as_linear
-from dts_gym.seeding import stream
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import positive
 
 _WIDTH = 0.5  # of the interval that errors are drawn from
 _LEAST = 0.01  # eigenvalue of a covariance that is off

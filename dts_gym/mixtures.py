@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray, covariance, finite_array, integer
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.validation import covariance, finite_array, integer
 
 # Starts; the one of the largest likelihood after some steps goes on.
 _STARTS, _SHORT = 4, 10

@@ -17,8 +17,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dposv
 
-from dts_gym.arrays import Array
 from dts_gym.rewards import RewardModel
+from dts_gym.utils.arrays import Array
 
 MAX_STEPS = 200
 MAX_STEPS_WITHOUT_PRIOR = 50

@@ -38,12 +38,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import Array, integer, positive
 from dts_gym.guides import Guide, guides_of, walk
 from dts_gym.links import finite_value
 from dts_gym.messages import through_noise
 from dts_gym.resampling import normalised, resample
 from dts_gym.surrogates import Chain, HasChain, Messages, as_chain, log_evidence
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import integer, positive
 
 BoolArray = NDArray[np.bool_]
 

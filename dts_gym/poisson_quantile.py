@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, pdtr, pdtrc
 
-from dts_gym.arrays import Array
+from dts_gym.utils.arrays import Array
 
 # Up to this mean the Poisson quantile is searched; above, its expansion is off by less than 1e-8 in probability.
 _SEARCHED_MEAN = 1e6

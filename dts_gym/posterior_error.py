@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dts_gym.arrays import Array, integer
 from dts_gym.denoiser_training import torch_on
 from dts_gym.energy import energy_score
 from dts_gym.error_problems import (
@@ -27,11 +26,13 @@ from dts_gym.error_problems import (
     true_posterior,
 )
 from dts_gym.jobs import checked_seeds
-from dts_gym.pool import open_pool
 from dts_gym.prior_pool import PriorPool
 from dts_gym.registry import make_agent
-from dts_gym.runner import progress_bar
-from dts_gym.seeding import seed_sequence
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.progress import progress_bar
+from dts_gym.utils.seeding import seed_sequence
+from dts_gym.utils.validation import integer
+from dts_gym.utils.workers import open_pool
 
 if TYPE_CHECKING:
     from dts_gym.agents import PosteriorAgent
@@ -46,7 +47,7 @@ from dts_gym.error_records import (
 )
 
 OBSERVATIONS = (1, 10, 100, 1000)
-_KEY = 61  # fixed for ever, as the keys of `dts_gym.seeding`
+_KEY = 61  # fixed for ever, as the keys of `dts_gym.utils.seeding`
 
 
 def posterior_error(

@@ -21,7 +21,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import Array, IntArray, covariance, factor, finite_array, integer
 from dts_gym.branch_choice import checked_labels, choose_branch, labelled, random_subsets
 from dts_gym.ddpm import DenoiserNetwork
 from dts_gym.deconvolution import clean_moments, matched_shrinkage
@@ -30,9 +29,11 @@ from dts_gym.messages import Evidence
 from dts_gym.particles import default_defensive
 from dts_gym.priors import DiffusionPrior
 from dts_gym.reverse_process import Schedule, noise_schedule, reverse_chain
-from dts_gym.seeding import stream
 from dts_gym.surrogates import as_chain, statistical_surrogates
 from dts_gym.theta_draws import sample_thetas
+from dts_gym.utils.arrays import Array, IntArray, factor
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import covariance, finite_array, integer
 
 Variance = Literal["matched", "posterior"]
 

@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dts_gym.arrays import Array, finite_array, integer
 from dts_gym.branch_choice import choose_branch, random_subsets
 from dts_gym.datasets.download import cache_folder
 from dts_gym.fitting import fit_linear_chain
 from dts_gym.pretraining import fit
 from dts_gym.priors import Prior, as_prior, load_prior
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import finite_array, integer
 
 _FORMAT = 1  # raised when `fit` changes its results
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from dts_gym.arrays import Array, covariance, factor
 from dts_gym.links import Link, finite_value
 from dts_gym.priors import Prior, prior_from_state
-from dts_gym.seeding import stream
+from dts_gym.utils.arrays import Array, factor
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import covariance
 
 _SURROGATES = ("jacobian", "statistical")
 _REAL = "fiu"  # kinds of NumPy's types

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from dts_gym.archives import write_atomically
-from dts_gym.arrays import Array
+from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.arrays import Array
 
 FORMAT, VERSION = "dts_gym.prior", 1
 _INSTALL = "prior files need safetensors, which is not installed ({}): pip install safetensors"

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dts_gym.arrays import Array, factor, finite_array, integer, positive
 from dts_gym.links import finite_value
 from dts_gym.priors import Prior
+from dts_gym.utils.arrays import Array, factor
+from dts_gym.utils.validation import finite_array, integer, positive
 
 _CHUNK = 20_000  # chains that come down together
 

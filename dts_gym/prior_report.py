@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dts_gym.archives import write_atomically
-from dts_gym.arrays import Array, finite_array, integer
 from dts_gym.energy import EnergyScore, energy_score
 from dts_gym.priors import Prior
-from dts_gym.seeding import stream
+from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import finite_array, integer
 
 SHARES = (0.5, 0.9)
 _MAX_ROWS = 4000  # for the energy distance, which costs their square

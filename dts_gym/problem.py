@@ -9,10 +9,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import Array, finite_array, integer
 from dts_gym.priors import Prior, prior_from_state
 from dts_gym.rewards import RewardModel, reward_model
 from dts_gym.unknown import UnknownPrior, UnknownReward
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import finite_array, integer
 
 Features = Literal["disjoint", "shared"]
 

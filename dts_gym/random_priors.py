@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dts_gym.arrays import Array, integer, nonnegative, positive
 from dts_gym.links import Activation, MLPLink
 from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
-from dts_gym.seeding import stream
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import integer, nonnegative, positive
 
 
 def random_linear_prior(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import chi2, norm
 
-from dts_gym.arrays import IntArray
+from dts_gym.utils.arrays import IntArray
 
 # A z-score from here on is no chance: two-sided 6.8e-6, up to twice that for a chi-square of 16 to 60 a bin.
 Z_LIMIT = 4.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray
+from dts_gym.utils.arrays import Array, IntArray
 
 
 def resample(log_weights: Array, rng: np.random.Generator, method: str = "systematic") -> IntArray:

@@ -16,8 +16,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from dts_gym.arrays import Array, finite_array, integer
 from dts_gym.ddpm import DenoiserLink, DenoiserNetwork
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import finite_array, integer
 
 Schedule = Literal["cosine", "constant"]
 

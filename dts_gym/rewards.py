@@ -10,8 +10,9 @@ from typing import Any, final
 import numpy as np
 from scipy.special import expit, gammaln, log_expit, ndtr
 
-from dts_gym.arrays import Array, positive
 from dts_gym.poisson_quantile import poisson_quantile
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import positive
 
 # A Poisson predictor above this counts as this: a mean of 2e130, whose square is still a number.
 _LARGEST_LOG_MEAN = 300.0

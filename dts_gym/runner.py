@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -11,9 +11,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.callbacks import Callback, Round
 from dts_gym.problem import problem_of
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.progress import progress_bar
+from dts_gym.utils.validation import integer
 
 
 class Learner(Protocol):
@@ -255,11 +257,3 @@ def _sizes(owner: Any, prefix: str) -> tuple[Any, Any]:
 def horizon_of(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int | None:
     problem = problem_of(env)
     return None if problem is None else problem.horizon
-
-
-def progress_bar(items: Iterable[Any], progress: bool, total: int, what: str, initial: int = 0) -> Iterable[Any]:
-    if not progress:
-        return items
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, total=total, initial=initial, unit="", dynamic_ncols=True)

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from dts_gym.arrays import Array, BoolArray, IntArray
 from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.unplayed import allowed_scores
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
 class Engine(Protocol):

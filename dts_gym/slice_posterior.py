@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
-from dts_gym.arrays import Array, IntArray, integer
 from dts_gym.cavity import law_without
 from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence
@@ -18,6 +17,8 @@ from dts_gym.rewards import RewardModel
 from dts_gym.slice_sampling import _elliptical_step, _Target
 from dts_gym.surrogates import Chain, as_chain, statistical_surrogates
 from dts_gym.tangent_search import TangentSearch
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.validation import integer
 
 _FIXED_SEED = 20231117
 # Sweeps of all walkers that moments are averaged over.

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray, factor, finite_array, integer
 from dts_gym.chain_diagnostics import effective_draws, split_r_hat
 from dts_gym.glm import expand, fit_map
 from dts_gym.messages import Evidence, condition, through_noise
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.surrogates import Chain, HasChain, as_chain, log_evidence
+from dts_gym.utils.arrays import Array, IntArray, factor
+from dts_gym.utils.validation import finite_array, integer
 
 # Draws of the prior that say where an action's log-likelihood is expanded.
 _GUIDE_DRAWS = 2000

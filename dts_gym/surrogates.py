@@ -18,9 +18,10 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from dts_gym.arrays import Array, factor, integer
 from dts_gym.links import Link, finite_value
 from dts_gym.messages import Evidence, through_noise
+from dts_gym.utils.arrays import Array, factor
+from dts_gym.utils.validation import integer
 
 
 class AffineMap(NamedTuple):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tyro
 
-from dts_gym.pool import Backend
 from dts_gym.sweeps import SUMMARY, load_sweep, run_sweep
+from dts_gym.utils.workers import Backend
 
 
 def run_sweep_file(

@@ -16,14 +16,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from dts_gym.archives import remove_parts, write_atomically
 from dts_gym.descriptions import describe, differences
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, parse_agent
 from dts_gym.jobs import Task, checked_folder, make_experiment
-from dts_gym.pool import Backend, checked_pool, open_pool
 from dts_gym.records import file_name, is_held, write_json
 from dts_gym.report import cells_csv, cells_table
 from dts_gym.tuning import GRID, checked_tuning, run_tasks
+from dts_gym.utils.archives import remove_parts, write_atomically
+from dts_gym.utils.workers import Backend, checked_pool, open_pool
 
 _FORMAT = 1
 _CELLS = "sweep.json"

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dts_gym.arrays import Array, IntArray
 from dts_gym.messages import Evidence
 from dts_gym.surrogates import AffineMap, Chain, smoothed_path, upward_messages
 from dts_gym.tangents import Tangents, densest_tangents, followed_tangents
+from dts_gym.utils.arrays import Array, IntArray
 
 # Changes of the evidence up to which tangents are sought from many starts each time, the period after that, and the
 # number of starts drawn from the prior.

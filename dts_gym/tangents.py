@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import Array, integer
 from dts_gym.messages import Evidence
 from dts_gym.surrogates import (
     AffineMap,
@@ -23,6 +22,8 @@ from dts_gym.surrogates import (
     spread,
     upward_messages,
 )
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import integer
 
 # The parts of the way to the linear chain's mode that a pass of the search for tangents tries.
 _STEPS = np.array([0.5**i for i in range(8)])

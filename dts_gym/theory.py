@@ -32,8 +32,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dts_gym.arrays import Array, integer, nonnegative, positive
 from dts_gym.rewards import GaussianReward
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import integer, nonnegative, positive
 
 
 class BoundTerms(NamedTuple):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dts_gym.arrays import Array
 from dts_gym.guides import guide_of, walk
 from dts_gym.messages import Evidence, through_noise
 from dts_gym.particles import pick, sample_actions, sample_shared
 from dts_gym.surrogates import AffineMap, HasChain, as_chain, upward_messages
+from dts_gym.utils.arrays import Array
 
 
 def sample_thetas(

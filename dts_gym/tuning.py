@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from dts_gym.arrays import Array, positive
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, label_of
 from dts_gym.jobs import Task, checked_folder, checked_seeds, make_experiment, run_all
-from dts_gym.pool import Backend, Pool, checked_pool, open_pool
 from dts_gym.records import TUNING, check_resumed, is_held, prepare_folder, write_reported
 from dts_gym.registry import agent_class
-from dts_gym.report import Style, layout, plus_minus, standard_error
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.tables import Style, layout, plus_minus, standard_error
+from dts_gym.utils.validation import positive
+from dts_gym.utils.workers import Backend, Pool, checked_pool, open_pool
 
 GRID = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
 

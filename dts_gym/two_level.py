@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
-from dts_gym.arrays import Array, IntArray, factor
 from dts_gym.evidence import Dtype
 from dts_gym.messages import learn, learn_all
+from dts_gym.utils.arrays import Array, IntArray, factor
 
 
 class TwoLevelPrior(NamedTuple):

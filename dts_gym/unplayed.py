@@ -6,7 +6,7 @@ from collections.abc import Container
 
 import numpy as np
 
-from dts_gym.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
 class UnplayedActions:

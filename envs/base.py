@@ -12,9 +12,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import Array, integer
 from dts_gym.problem import BanditInstance, BanditProblem
-from dts_gym.seeding import stream
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import integer
 
 Observation = NDArray[np.float32]
 

@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args
 import gymnasium as gym
 import numpy as np
 
-from dts_gym.arrays import integer
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
 from dts_gym.features import FeatureLaw, checked_feature_law, draw_features
@@ -18,6 +17,7 @@ from dts_gym.priors import Prior, as_prior
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.rewards import RewardModel, reward_model
+from dts_gym.utils.validation import integer
 
 LinkKind = Literal["linear", "mlp"]
 RewardKind = Literal["gaussian", "bernoulli", "poisson"]

@@ -9,7 +9,6 @@ from typing import Literal, get_args
 import gymnasium as gym
 import numpy as np
 
-from dts_gym.arrays import Array, integer
 from dts_gym.datasets import Factors, cached_factors
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
@@ -17,7 +16,9 @@ from dts_gym.prior_cache import learned_prior
 from dts_gym.priors import Prior
 from dts_gym.problem import BanditInstance, BanditProblem
 from dts_gym.rewards import BernoulliReward, GaussianReward
-from dts_gym.seeding import stream
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import integer
 
 Part = Literal["all", "tuning", "report"]
 

@@ -8,7 +8,6 @@ from typing import Literal
 import gymnasium as gym
 import numpy as np
 
-from dts_gym.arrays import integer
 from dts_gym.datasets.shapes import Shape, sample_shape, shape_dim
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import RewardKind, rewards_of
@@ -18,7 +17,8 @@ from dts_gym.prior_cache import learned_prior
 from dts_gym.priors import Prior
 from dts_gym.problem import BanditInstance, BanditProblem, Features
 from dts_gym.reverse_process import Schedule
-from dts_gym.seeding import stream
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import integer
 
 
 class SyntheticBanditEnv(BanditEnv):

@@ -12,9 +12,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from dts_gym.arrays import Array, BoolArray, IntArray, integer, integers
 from dts_gym.envs.base import BanditEnv, Episode, Observation, refuse_oversized
 from dts_gym.problem import BanditInstance, BanditProblem
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.validation import integer, integers
 
 # Rounds drawn ahead: the first block, from which blocks double, and the longest.
 _FIRST_BLOCK, _LONGEST_BLOCK = 16, 256

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from dts_gym import newton
-from dts_gym.arrays import factor
 from dts_gym.glm import expand, map_estimate, mle_estimate
 from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward
+from dts_gym.utils.arrays import factor
 
 FAMILIES = [GaussianReward(0.5), BernoulliReward(), PoissonReward()]
 NAMES = [family.name for family in FAMILIES]

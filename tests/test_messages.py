@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dts_gym.arrays import factor
 from dts_gym.messages import Evidence, condition, downward, learn, through_link, through_noise, upward
 from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.utils.arrays import factor
 
 K, NOISE_STD = 3, 0.6
 # Some 600 z-scores a case, at most: false alarms below 600 * 2e-7 a case.

@@ -21,7 +21,8 @@ from dts_gym.comparing import compare
 from dts_gym.descriptions import describe, differences
 from dts_gym.experiment import AgentSpec, Comparison, Experiment, RunRecord, kept_rounds
 from dts_gym.records import load_records
-from dts_gym.report import plus_minus, table
+from dts_gym.report import table
+from dts_gym.utils.tables import plus_minus
 
 ENV = "DiffusionBandit-v0"
 ASKED = {"seeds": 3, "num_rounds": 30, "env_settings": {"num_actions": 6, "dim": 2}}

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dts_gym.archives import read_archive, write_archive
-from dts_gym.arrays import Array, IntArray, integer, positive
 from dts_gym.datasets.download import cache_folder
 from dts_gym.datasets.movielens import Ratings, Source, find_ratings, load_ratings
-from dts_gym.seeding import stream
+from dts_gym.utils.archives import read_archive, write_archive
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.seeding import stream
+from dts_gym.utils.validation import integer, positive
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -14,8 +14,8 @@ from typing import IO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import IntArray
 from dts_gym.datasets.download import RELEASES, fetch_release
+from dts_gym.utils.arrays import IntArray
 
 _BLOCK = 1 << 20  # lines read at a time
 _HEADER = "userId,movieId,rating,timestamp"

@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from dts_gym.arrays import Array, integer
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import integer
 
 Shape = Literal["swiss-roll", "moons", "rings", "mixture", "cross", "rays", "triangles", "swirl", "H", "corners"]
 

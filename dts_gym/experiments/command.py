@@ -8,7 +8,6 @@ from pathlib import Path
 
 import tyro
 
-from dts_gym.archives import write_atomically
 from dts_gym.descriptions import versions
 from dts_gym.experiments import load_study, study_ids
 from dts_gym.experiments.study import (
@@ -22,9 +21,10 @@ from dts_gym.experiments.study import (
     csv_text,
     verdict_rows,
 )
-from dts_gym.pool import Backend
 from dts_gym.records import is_held, write_json
-from dts_gym.report import layout
+from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.tables import layout
+from dts_gym.utils.workers import Backend
 
 ALL = "all"
 

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
-from dts_gym.archives import write_atomically
-from dts_gym.arrays import Array
 from dts_gym.error_problems import PLANAR
 from dts_gym.experiments.cells import Cell, CellStudy, Claim, run_cells
 from dts_gym.experiments.outcome import findings_of
@@ -19,7 +17,9 @@ from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study
 from dts_gym.figures import looks
 from dts_gym.prior_pool import draw_pool, sample_pool
 from dts_gym.registry import make_agent
-from dts_gym.seeding import stream
+from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.seeding import stream
 
 if TYPE_CHECKING:
     from dts_gym.problem import BanditProblem

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from dts_gym.arrays import integer
-from dts_gym.pool import Backend
-from dts_gym.report import Style, layout
+from dts_gym.utils.tables import Style, layout
+from dts_gym.utils.validation import integer
+from dts_gym.utils.workers import Backend
 
 FORMAT = 1  # of study.json
 Profile = Literal["quick", "paper"]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.arrays import Array
 from dts_gym.figures import COLOURS
+from dts_gym.utils.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

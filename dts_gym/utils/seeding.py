@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dts_gym.arrays import integer
+from dts_gym.utils.validation import integer
 
 # Fixed for ever: changing a key changes every published number.
 _KEYS = {
@@ -69,3 +69,6 @@ def state_of(rng: np.random.Generator) -> dict[str, Any]:
 def restore(rng: np.random.Generator, state: dict[str, Any]) -> None:
     """Put back a state taken by `state_of`."""
     rng.bit_generator.state = state
+
+
+Seed = int | np.random.SeedSequence | None

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from dts_gym.archives import read_archive, write_archive, write_atomically
+from dts_gym.utils.archives import read_archive, write_archive, write_atomically
 
 
 def test_what_is_written_comes_back_under_exactly_the_given_name(tmp_path):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from dts_gym.pool import open_pool
+from dts_gym.utils.workers import open_pool
 
 ray_only = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")
 BACKENDS = ["serial", "processes", pytest.param("ray", marks=[ray_only, pytest.mark.slow])]
@@ -43,7 +43,7 @@ def test_every_job_is_done_once_and_errors_come_back_as_they_are(backend):
 def test_a_job_has_one_blas_thread_whatever_the_environment_says(backend):
     code = f"""
 import json, os
-from dts_gym.pool import open_pool
+from dts_gym.utils.workers import open_pool
 def threads():
     from threadpoolctl import threadpool_info
     return os.getpid(), [module["num_threads"] for module in threadpool_info() if module["user_api"] == "blas"]

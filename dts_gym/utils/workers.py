@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
-from dts_gym.arrays import integer
+from dts_gym.utils.validation import integer
 
 Backend = Literal["serial", "processes", "ray"]
 _R = TypeVar("_R")
