@@ -18,7 +18,7 @@ from dts_gym.evidence import Dtype
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence, downward, upward
-from dts_gym.priors import as_linear
+from dts_gym.priors.chains import as_linear
 from dts_gym.problem import BanditProblem
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.shared_parameter import SharedParameterPosterior

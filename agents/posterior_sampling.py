@@ -12,12 +12,12 @@ from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.agents.model_agents import PosteriorAgent
 from dts_gym.agents.posteriors import Posterior, posterior_for
-from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
 from dts_gym.laplace_posterior import LaplacePosterior, alpha_bars_of
 from dts_gym.mixture_posterior import MixturePosterior
-from dts_gym.mixtures import Mixture, checked_mixture, fit_mixture
+from dts_gym.priors.fitting import fit_gaussian, prior_draws
+from dts_gym.priors.mixtures import Mixture, checked_mixture, fit_mixture
 from dts_gym.problem import BanditProblem
 from dts_gym.rewards import GaussianReward, RewardModel
 from dts_gym.shared_parameter import SharedParameterPosterior

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from dts_gym.branch_choice import BranchChoice, choose_branch
     from dts_gym.comparing import compare
     from dts_gym.experiment import AgentSpec
-    from dts_gym.links import AffineLink, Link, MLPLink
-    from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, Prior, load_prior
+    from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior, load_prior
+    from dts_gym.priors.links import AffineLink, Link, MLPLink
+    from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
     from dts_gym.problem import BanditInstance, BanditProblem
-    from dts_gym.random_priors import random_linear_prior, random_mlp_prior
     from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward, RewardModel
     from dts_gym.runner import RunResult, run
     from dts_gym.tuning import tune
@@ -70,26 +70,26 @@ __all__ = [
 
 _MODULES = ("agents", "callbacks", "checks", "datasets", "envs", "pretraining", "sweeps", "theory")
 _HOMES = {
-    "AffineLink": "links",
+    "AffineLink": "priors.links",
     "AgentSpec": "experiment",
     "BanditInstance": "problem",
     "BanditProblem": "problem",
     "BernoulliReward": "rewards",
     "BranchChoice": "branch_choice",
-    "DiffusionPrior": "priors",
+    "DiffusionPrior": "priors.chains",
     "GaussianReward": "rewards",
-    "LinearDiffusionPrior": "priors",
-    "Link": "links",
-    "MLPLink": "links",
+    "LinearDiffusionPrior": "priors.chains",
+    "Link": "priors.links",
+    "MLPLink": "priors.links",
     "PoissonReward": "rewards",
-    "Prior": "priors",
+    "Prior": "priors.chains",
     "RewardModel": "rewards",
     "RunResult": "runner",
     "choose_branch": "branch_choice",
     "compare": "comparing",
-    "load_prior": "priors",
-    "random_linear_prior": "random_priors",
-    "random_mlp_prior": "random_priors",
+    "load_prior": "priors.chains",
+    "random_linear_prior": "priors.random_priors",
+    "random_mlp_prior": "priors.random_priors",
     "run": "runner",
     "tune": "tuning",
 }

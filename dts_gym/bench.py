@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dts_gym.bench_peers import peer_figure, peer_table, peer_versions, time_peers
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.priors.random_priors import even_chain
 from dts_gym.problem import BanditProblem
-from dts_gym.random_priors import random_linear_prior
 from dts_gym.registry import make_agent
 from dts_gym.rewards import GaussianReward
 from dts_gym.utils.arrays import Array
@@ -194,13 +193,6 @@ def measure_dtypes(setting: Setting, played: int, batch: int, stretches: int, se
                 times.append(time.process_time() - start)
     wide, narrow = (float(np.median(times)) * 1e6 for times in seconds)
     return wide, narrow
-
-
-def even_chain(dim: int, depth: int, seed: int) -> LinearDiffusionPrior:
-    """A chain whose spread does not grow with its depth."""
-    chain = random_linear_prior(dim, depth, seed=seed)
-    weights = [W / max(float(np.linalg.norm(W, 2)), 1.0) for W in chain.weights]
-    return LinearDiffusionPrior(weights, chain.covariances)
 
 
 class _EinsumLinTS:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.links import MLPLink
-from dts_gym.priors import DiffusionPrior
+from dts_gym.priors.chains import DiffusionPrior
+from dts_gym.priors.links import MLPLink
+from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditProblem
-from dts_gym.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.registry import make_agent
 from dts_gym.rewards import BernoulliReward, GaussianReward
 from dts_gym.utils.arrays import Array, IntArray

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from dts_gym.figures import COLOURS
+from dts_gym.priors.random_priors import random_linear_prior
 from dts_gym.problem import BanditProblem
-from dts_gym.random_priors import random_linear_prior
 from dts_gym.registry import make_agent
 from dts_gym.rewards import GaussianReward
 from dts_gym.utils.archives import write_atomically

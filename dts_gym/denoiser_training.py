@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.ddpm import DenoiserNetwork
+from dts_gym.priors.denoisers import DenoiserNetwork
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.messages import learn
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.unplayed import allowed_scores
 from dts_gym.utils.arrays import Array, BoolArray, IntArray, factor
 

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.special import ndtri_exp
 
 from dts_gym.evidence import ActionTable
-from dts_gym.fitting import fit_gaussian, prior_draws
 from dts_gym.glm_table import Mode
 from dts_gym.laws import ActionLaws, NormalLaws
-from dts_gym.priors import Prior
+from dts_gym.priors.chains import Prior
+from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.reward_evidence import RewardEvidence
 from dts_gym.rewards import RewardModel
 from dts_gym.unplayed import UnplayedActions, split_mask

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from dts_gym.links import AffineLink
+from dts_gym.priors.links import AffineLink
 from dts_gym.utils.arrays import Array, factor
 
 

@@ -39,8 +39,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.guides import Guide, guides_of, walk
-from dts_gym.links import finite_value
 from dts_gym.messages import through_noise
+from dts_gym.priors.links import finite_value
 from dts_gym.resampling import normalised, resample
 from dts_gym.surrogates import Chain, HasChain, Messages, as_chain, log_evidence
 from dts_gym.utils.arrays import Array
@@ -76,7 +76,7 @@ def default_defensive(prior: HasChain, surrogate: str) -> float:
 
     Examples
     --------
-    >>> from dts_gym.random_priors import random_linear_prior
+    >>> from dts_gym.priors.random_priors import random_linear_prior
     >>> default_defensive(random_linear_prior(2, 1), "jacobian")
     0.0
     """
@@ -130,7 +130,7 @@ def sample_shared(
     Examples
     --------
     >>> from dts_gym.messages import Evidence
-    >>> from dts_gym.random_priors import random_linear_prior
+    >>> from dts_gym.priors.random_priors import random_linear_prior
     >>> from dts_gym.surrogates import statistical_surrogates, upward_messages
     >>> prior, rng = random_linear_prior(3, 2), np.random.default_rng(0)
     >>> message = Evidence(np.eye(3), np.ones(3))

@@ -1,8 +1,8 @@
 r"""Priors learned from data: a denoising diffusion model of parameter vectors (needs torch, the extra ``torch``).
 
 The vectors are whitened, ``theta = m + R z_0`` with ``z_0`` of mean zero and unit covariance, and a small residual
-perceptron learns the velocity of the forward process (`dts_gym.ddpm`) at L noise levels. Its output starts at zero,
-which is the best Gaussian model of the data; the held-out loss says how far it may leave it.
+perceptron learns the velocity of the forward process (`dts_gym.priors.denoisers`) at L noise levels. Its output starts
+at zero, which is the best Gaussian model of the data; the held-out loss says how far it may leave it.
 
 Noisy vectors. Where each vector comes with the covariance of its error, the model is trained by Monte Carlo EM on the
 likelihood of what was seen: clean vectors are drawn from their posterior under the model, given the seen ones, the
@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.branch_choice import checked_labels, choose_branch, labelled, random_subsets
-from dts_gym.ddpm import DenoiserNetwork
 from dts_gym.deconvolution import clean_moments, matched_shrinkage
 from dts_gym.denoiser_training import Trainer, TrainingSettings, torch_on
 from dts_gym.messages import Evidence
 from dts_gym.particles import default_defensive
-from dts_gym.priors import DiffusionPrior
-from dts_gym.reverse_process import Schedule, noise_schedule, reverse_chain
+from dts_gym.priors.chains import DiffusionPrior
+from dts_gym.priors.denoisers import DenoiserNetwork
+from dts_gym.priors.reverse_process import Schedule, noise_schedule, reverse_chain
 from dts_gym.surrogates import as_chain, statistical_surrogates
 from dts_gym.theta_draws import sample_thetas
 from dts_gym.utils.arrays import Array, IntArray, factor
@@ -74,9 +74,9 @@ def fit(
         under which held-out vectors are most probable, see `dts_gym.choose_branch`.
     catalogues : (N,), with branch "auto": a label for every vector, equal for those that one bandit would have as its
         actions; catalogues are then held out whole. None: five random subsets of the held-out vectors.
-    schedule : of noise, see `dts_gym.reverse_process.noise_schedule`.
-    variance : of the steps: "matched", with what the denoiser does not know (`dts_gym.ddpm`), or "posterior",
-        ``beta~_l`` alone; then ``Sigma_1`` is zero.
+    schedule : of noise, see `dts_gym.priors.reverse_process.noise_schedule`.
+    variance : of the steps: "matched", with what the denoiser does not know (`dts_gym.priors.denoisers`), or
+        "posterior", ``beta~_l`` alone; then ``Sigma_1`` is zero.
     hidden, blocks : width and number of residual blocks of the network.
     max_steps, batch_size, learning_rate : of Adam, its rate falling to zero by half a cosine.
     held_out : share of the vectors, in (0, 0.5], whose loss says when to stop; they are not trained on.
@@ -88,8 +88,8 @@ def fit(
     Returns
     -------
     DiffusionPrior
-        Of `dts_gym.ddpm.DenoiserLink`; needs no torch. Where the held-out loss finds nothing that is not Gaussian, the
-        network stays silent and the chain is linear, so agents take its closed form.
+        Of `dts_gym.priors.denoisers.DenoiserLink`; needs no torch. Where the held-out loss finds nothing that is not
+        Gaussian, the network stays silent and the chain is linear, so agents take its closed form.
 
     Raises
     ------

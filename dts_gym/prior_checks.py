@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from dts_gym.links import Link, finite_value
-from dts_gym.priors import Prior, prior_from_state
+from dts_gym.priors.chains import Prior, prior_from_state
+from dts_gym.priors.links import Link, finite_value
 from dts_gym.utils.arrays import Array, factor
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import covariance

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dts_gym.links import finite_value
-from dts_gym.priors import Prior
+from dts_gym.priors.chains import Prior
+from dts_gym.priors.links import finite_value
 from dts_gym.utils.arrays import Array, factor
 from dts_gym.utils.validation import finite_array, integer, positive
 
@@ -51,7 +51,7 @@ def draw_pool(prior: Prior, size: int, rng: np.random.Generator) -> PriorPool:
 
     Examples
     --------
-    >>> from dts_gym.random_priors import random_linear_prior
+    >>> from dts_gym.priors.random_priors import random_linear_prior
     >>> draw_pool(random_linear_prior(2, 3), 100, np.random.default_rng(0)).means.shape
     (100, 2)
     """
@@ -96,7 +96,7 @@ def sample_pool(
 
     Examples
     --------
-    >>> from dts_gym.random_priors import random_linear_prior
+    >>> from dts_gym.priors.random_priors import random_linear_prior
     >>> rng = np.random.default_rng(0)
     >>> pool = draw_pool(random_linear_prior(2, 3), 1000, rng)
     >>> found = sample_pool(pool, np.eye(2), np.ones(2), 1.0, 50, rng)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.priors import Prior, prior_from_state
+from dts_gym.priors.chains import Prior, prior_from_state
 from dts_gym.rewards import RewardModel, reward_model
 from dts_gym.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array

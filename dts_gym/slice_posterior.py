@@ -11,7 +11,7 @@ from dts_gym.action_posterior import ActionPosterior
 from dts_gym.cavity import law_without
 from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence
-from dts_gym.priors import Prior
+from dts_gym.priors.chains import Prior
 from dts_gym.reward_evidence import RewardEvidence
 from dts_gym.rewards import RewardModel
 from dts_gym.slice_sampling import _elliptical_step, _Target

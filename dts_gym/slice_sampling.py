@@ -86,7 +86,7 @@ def slice_sample(
 
     Examples
     --------
-    >>> from dts_gym.random_priors import random_linear_prior
+    >>> from dts_gym.priors.random_priors import random_linear_prior
     >>> prior, rng = random_linear_prior(2, 1), np.random.default_rng(0)
     >>> found = slice_sample(prior, np.eye(2), np.ones(2), rng, 50, burn_in=50, chains=4)
     >>> found.values.shape, found.r_hat.shape
@@ -165,7 +165,7 @@ def slice_sample_rewards(
 
     Examples
     --------
-    >>> from dts_gym.random_priors import random_linear_prior
+    >>> from dts_gym.priors.random_priors import random_linear_prior
     >>> from dts_gym.rewards import BernoulliReward
     >>> prior, rng = random_linear_prior(2, 1), np.random.default_rng(0)
     >>> found = slice_sample_rewards(prior, BernoulliReward(), [[1.0, 0.0]], [2], [1], 3, rng, 50, chains=4)

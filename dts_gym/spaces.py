@@ -8,7 +8,7 @@ from typing import Any
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
 
-from dts_gym.priors import Prior, as_prior
+from dts_gym.priors.chains import Prior, as_prior
 from dts_gym.problem import BanditProblem, Features
 from dts_gym.rewards import RewardModel, reward_model
 from dts_gym.unknown import UnknownPrior, UnknownReward

@@ -18,8 +18,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from dts_gym.links import Link, finite_value
 from dts_gym.messages import Evidence, through_noise
+from dts_gym.priors.links import Link, finite_value
 from dts_gym.utils.arrays import Array, factor
 from dts_gym.utils.validation import integer
 
@@ -27,7 +27,7 @@ from dts_gym.utils.validation import integer
 class AffineMap(NamedTuple):
     """``psi -> weight psi + offset``; (..., d, d) and (..., d), one row an action for the tangents of its own levels.
 
-    Like `dts_gym.links.AffineLink`, with leading axes and without checks: tangents are made anew each round.
+    Like `dts_gym.priors.links.AffineLink`, with leading axes and without checks: tangents are made anew each round.
     """
 
     weight: Array
@@ -90,7 +90,7 @@ def as_chain(prior: HasChain) -> Chain:
 
     Examples
     --------
-    >>> from dts_gym.random_priors import random_linear_prior
+    >>> from dts_gym.priors.random_priors import random_linear_prior
     >>> [R.shape for R in as_chain(random_linear_prior(3, 2)).roots]
     [(3, 3), (3, 3), (3, 3)]
     """
@@ -132,8 +132,8 @@ def statistical_surrogates(prior: HasChain, rng: np.random.Generator, num_draws:
     -------
     list of AffineMap
         L maps. An affine link is its own, exactly; a denoiser's is known from its forward process
-        (`dts_gym.links.Link.affine_predictor`); the others carry a Monte Carlo error of order ``N^-1/2``, which costs
-        particles, not correctness.
+        (`dts_gym.priors.links.Link.affine_predictor`); the others carry a Monte Carlo error of order ``N^-1/2``, which
+        costs particles, not correctness.
 
     Notes
     -----
@@ -143,7 +143,7 @@ def statistical_surrogates(prior: HasChain, rng: np.random.Generator, num_draws:
 
     Examples
     --------
-    >>> from dts_gym.random_priors import random_linear_prior
+    >>> from dts_gym.priors.random_priors import random_linear_prior
     >>> prior = random_linear_prior(3, 2)
     >>> surrogates = statistical_surrogates(prior, np.random.default_rng(0))
     >>> bool((surrogates[1].weight == prior.weights[1]).all())

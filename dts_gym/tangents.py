@@ -130,7 +130,7 @@ def densest_tangents(
 
     Examples
     --------
-    >>> from dts_gym.random_priors import random_mlp_prior
+    >>> from dts_gym.priors.random_priors import random_mlp_prior
     >>> found = densest_tangents(random_mlp_prior(2, 1), Evidence(np.eye(2), np.ones(2)), [np.zeros((3, 2))])
     >>> found.path[0].shape, found.surrogates[0].weight.shape
     ((2,), (2, 2))
@@ -170,7 +170,7 @@ def followed_tangents(
 
     Examples
     --------
-    >>> from dts_gym.random_priors import random_mlp_prior
+    >>> from dts_gym.priors.random_priors import random_mlp_prior
     >>> prior, message = random_mlp_prior(2, 1), Evidence(np.eye(2), np.ones(2))
     >>> last = jacobian_surrogates(prior, message, tolerance=1e-9)
     >>> followed_tangents(prior, Evidence(message.G, 1.001 * message.h), last).path == last.path

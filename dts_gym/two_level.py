@@ -7,66 +7,15 @@ LinTS and LinUCB are this one posterior with different ``(m0, C, S)``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.evidence import Dtype
 from dts_gym.messages import learn, learn_all
+from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array, IntArray, factor
-
-
-class TwoLevelPrior(NamedTuple):
-    """``theta_a = m + delta_a``, ``m ~ N(mean, shared_cov)``, ``delta_a ~ N(0, action_cov)``.
-
-    Attributes
-    ----------
-    mean : (d,) mean of the shared part, ``m0``.
-    shared_cov : (d, d) PSD, ``C``; zero where actions are independent.
-    action_cov : (d, d) PSD, ``S``; may be singular.
-    """
-
-    mean: Array
-    shared_cov: Array
-    action_cov: Array
-
-
-def collapse(
-    weights: Sequence[Array], covariances: Sequence[Array], offsets: Sequence[Array], branch: int
-) -> TwoLevelPrior:
-    """Collapse a chain of affine links into its two levels.
-
-    Parameters
-    ----------
-    weights : L arrays (d, d); ``weights[ell - 1]`` is ``W_ell``.
-    covariances : L + 1 arrays (d, d); ``covariances[ell - 1]`` is ``Sigma_ell``.
-    offsets : L arrays (d,); ``offsets[ell - 1]`` is ``c_ell``.
-    branch : levels above it are shared by all actions, 0..L.
-
-    Returns
-    -------
-    TwoLevelPrior
-
-    Notes
-    -----
-    Exact. With ``P_ell = W_1 ... W_ell``: ``S = sum_{ell <= branch + 1} P_{ell-1} Sigma_ell P_{ell-1}'``,
-    ``C`` the rest of that sum, ``m0 = sum_ell P_{ell-1} c_ell``. O(L d^3), once.
-    """
-    d = covariances[0].shape[0]
-    mean, shared, own = np.zeros(d), np.zeros((d, d)), np.zeros((d, d))
-    product = np.eye(d)
-    for level, cov in enumerate(covariances, start=1):
-        term = product @ cov @ product.T
-        if level <= branch + 1:
-            own += term
-        else:
-            shared += term
-        if level <= len(weights):
-            mean += product @ offsets[level - 1]
-            product = product @ weights[level - 1]
-    return TwoLevelPrior(mean, (shared + shared.T) / 2, (own + own.T) / 2)
 
 
 class TwoLevelPosterior(ActionPosterior):

@@ -11,7 +11,7 @@ from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import LinkKind, RewardKind, chain_of, rewards_of
 from dts_gym.envs.vector import vector_maker
 from dts_gym.features import FeatureLaw, checked_feature_law, draw_features
-from dts_gym.priors import Prior
+from dts_gym.priors.chains import Prior
 from dts_gym.problem import BanditInstance, BanditProblem
 
 

@@ -6,8 +6,9 @@ import pytest
 import dts_gym
 from dts_gym.agents.posteriors import BatchPosterior
 from dts_gym.joint import JointPosterior
-from dts_gym.priors import LinearDiffusionPrior
-from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
+from dts_gym.priors.chains import LinearDiffusionPrior
+from dts_gym.priors.two_level import TwoLevelPrior
+from dts_gym.two_level import TwoLevelPosterior
 
 
 def wishart(rng, d):

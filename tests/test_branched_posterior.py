@@ -12,9 +12,9 @@ from dts_gym.branched_posterior import BranchedPosterior
 from dts_gym.checks import check_agent
 from dts_gym.energy import energy_score
 from dts_gym.messages import through_noise
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.random_priors import random_mlp_prior
 from dts_gym.problem import BanditProblem
-from dts_gym.random_priors import random_mlp_prior
 from dts_gym.rewards import GaussianReward
 from dts_gym.slice_sampling import slice_sample
 

@@ -9,10 +9,10 @@ import pytest
 from dts_gym import make_agent
 from dts_gym.chain_posterior import ChainPosterior
 from dts_gym.checks import check_agent
-from dts_gym.links import Link, MLPLink
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.links import Link, MLPLink
+from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem import BanditProblem
-from dts_gym.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.rewards import GaussianReward, PoissonReward
 from dts_gym.two_level import TwoLevelPosterior
 

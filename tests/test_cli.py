@@ -21,7 +21,7 @@ from dts_gym.cli import main
 from dts_gym.comparing import compare
 from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
 from dts_gym.envs.diffusion import DiffusionBanditEnv
-from dts_gym.priors import Prior
+from dts_gym.priors.chains import Prior
 from dts_gym.records import load_records
 from dts_gym.report import table
 from dts_gym.setting_texts import option_texts, setting_texts

@@ -5,13 +5,14 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from dts_gym import BanditProblem, BernoulliReward, DiffusionPrior, GaussianReward, action_posterior, make_agent
-from dts_gym.ddpm import DenoiserNetwork
 from dts_gym.energy import energy_score
 from dts_gym.joint import JointPosterior
-from dts_gym.priors import LinearDiffusionPrior
-from dts_gym.random_priors import random_linear_prior, random_mlp_prior
-from dts_gym.reverse_process import noise_schedule, reverse_chain
-from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
+from dts_gym.priors.chains import LinearDiffusionPrior
+from dts_gym.priors.denoisers import DenoiserNetwork
+from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
+from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
+from dts_gym.priors.two_level import TwoLevelPrior
+from dts_gym.two_level import TwoLevelPosterior
 
 DRAWS = 5_000
 # Below this p-value two samples differ in law; some 60 tests are made, so false alarms are below 1e-3 in all.

@@ -7,7 +7,8 @@ import pytest
 
 from dts_gym.evidence import ActionTable
 from dts_gym.messages import learn, learn_all
-from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
+from dts_gym.priors.two_level import TwoLevelPrior
+from dts_gym.two_level import TwoLevelPosterior
 
 WIDE = np.longdouble
 

@@ -19,10 +19,10 @@ from dts_gym import (
     make_agent,
     random_mlp_prior,
 )
-from dts_gym.ddpm import DenoiserLink, DenoiserNetwork
 from dts_gym.joint import JointPosterior
 from dts_gym.laws import NormalLaws
-from dts_gym.priors import DiffusionPrior
+from dts_gym.priors.chains import DiffusionPrior
+from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork
 
 K = 6
 LINEAR = LinearDiffusionPrior(

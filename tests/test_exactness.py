@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dts_gym.joint import JointPosterior
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.two_level import TwoLevelPosterior
 
 CASES = [(depth, branch) for depth in range(1, 5) for branch in range(depth + 1)]

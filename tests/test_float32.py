@@ -11,7 +11,8 @@ import pytest
 
 import dts_gym
 from dts_gym.checks import check_agent
-from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
+from dts_gym.priors.two_level import TwoLevelPrior
+from dts_gym.two_level import TwoLevelPosterior
 
 K = 100
 EPS = 2.0**-24  # float32's unit roundoff

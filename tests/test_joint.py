@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dts_gym.joint import JointPosterior
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.priors.chains import LinearDiffusionPrior
 
 
 def posterior_of(covariances, noise_std=1.0, num_actions=3, branch=0):

@@ -14,8 +14,8 @@ from dts_gym import (
     random_linear_prior,
     random_mlp_prior,
 )
-from dts_gym.ddpm import DenoiserLink, DenoiserNetwork
-from dts_gym.priors import DiffusionPrior
+from dts_gym.priors.chains import DiffusionPrior
+from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork
 
 K, DRAWS = 7, 4_000
 # 84 tests of one law: chance alone fails one of them once in 10 000 runs.

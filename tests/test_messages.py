@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dts_gym.messages import Evidence, condition, downward, learn, through_link, through_noise, upward
-from dts_gym.priors import LinearDiffusionPrior
+from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.utils.arrays import factor
 
 K, NOISE_STD = 3, 0.6

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dts_gym.energy import energy_score
-from dts_gym.links import Link, MLPLink
 from dts_gym.messages import Evidence, through_noise
 from dts_gym.particles import default_defensive, pick, sample_actions, sample_shared
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
-from dts_gym.random_priors import random_mlp_prior
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.links import Link, MLPLink
+from dts_gym.priors.random_priors import random_mlp_prior
 from dts_gym.resampling import resample
 from dts_gym.slice_sampling import slice_sample
 from dts_gym.surrogates import as_chain, deck_surrogates, statistical_surrogates, upward_messages

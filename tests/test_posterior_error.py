@@ -13,7 +13,6 @@ from matplotlib.colors import to_rgb
 
 from dts_gym import error_problems, make_agent, posterior_error, slice_sampling
 from dts_gym.cli import main
-from dts_gym.ddpm import DenoiserNetwork
 from dts_gym.energy import energy_score
 from dts_gym.error_problems import (
     PLANAR,
@@ -27,12 +26,13 @@ from dts_gym.error_records import CONTROL, ErrorRecord, ErrorSettings, Posterior
 from dts_gym.error_report import error_table, summarise, verdict
 from dts_gym.figures import COLOURS
 from dts_gym.joint import JointPosterior
-from dts_gym.links import MLPLink
 from dts_gym.posterior_error import history_errors
 from dts_gym.prior_pool import draw_pool
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
-from dts_gym.random_priors import random_linear_prior
-from dts_gym.reverse_process import noise_schedule, reverse_chain
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.denoisers import DenoiserNetwork
+from dts_gym.priors.links import MLPLink
+from dts_gym.priors.random_priors import random_linear_prior
+from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
 from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward
 from dts_gym.slice_sampling import slice_sample_rewards
 

@@ -11,12 +11,12 @@ from dts_gym import BanditProblem, BernoulliReward, DiffusionPrior, GaussianRewa
 from dts_gym.agents import LaplaceDPS, MixTS, TunedTS
 from dts_gym.checks import check_agent
 from dts_gym.datasets import sample_shape
-from dts_gym.ddpm import DenoiserNetwork
-from dts_gym.fitting import prior_draws
 from dts_gym.laplace_posterior import LaplacePosterior
 from dts_gym.mixture_posterior import MixturePosterior
-from dts_gym.mixtures import Mixture, fit_mixture
-from dts_gym.reverse_process import noise_schedule, reverse_chain
+from dts_gym.priors.denoisers import DenoiserNetwork
+from dts_gym.priors.fitting import prior_draws
+from dts_gym.priors.mixtures import Mixture, fit_mixture
+from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
 
 MIXTURE = Mixture(
     np.array([0.5, 0.3, 0.2]),

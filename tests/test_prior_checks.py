@@ -13,7 +13,7 @@ from dts_gym import (
     random_mlp_prior,
 )
 from dts_gym.checks import check_prior
-from dts_gym.ddpm import DenoiserLink, DenoiserNetwork
+from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork
 
 
 class Sine(Link):

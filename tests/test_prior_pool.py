@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from dts_gym.ddpm import DenoiserNetwork
 from dts_gym.energy import energy_score
 from dts_gym.prior_pool import PriorPool, draw_pool, sample_pool
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
-from dts_gym.reverse_process import noise_schedule, reverse_chain
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.denoisers import DenoiserNetwork
+from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
 from dts_gym.rewards import GaussianReward
 from dts_gym.slice_sampling import slice_sample_rewards
 

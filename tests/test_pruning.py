@@ -5,7 +5,8 @@ import pytest
 from scipy.special import ndtri_exp
 
 from dts_gym import action_posterior
-from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
+from dts_gym.priors.two_level import TwoLevelPrior
+from dts_gym.two_level import TwoLevelPosterior
 
 
 @pytest.fixture

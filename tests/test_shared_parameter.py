@@ -9,8 +9,9 @@ import pytest
 from dts_gym import compare, make_agent
 from dts_gym.checks import check_agent
 from dts_gym.energy import energy_score
+from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.shared_parameter import SharedParameterPosterior
-from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior
+from dts_gym.two_level import TwoLevelPosterior
 
 AGENTS = ["dTS", "dUCB", "LinTS", "LinUCB", "EpsilonGreedy", "Random", "Oracle"]
 

@@ -5,9 +5,9 @@ import pytest
 
 from dts_gym.chain_diagnostics import effective_draws, split_r_hat
 from dts_gym.energy import energy_score
-from dts_gym.links import MLPLink
 from dts_gym.messages import through_noise
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.links import MLPLink
 from dts_gym.slice_sampling import slice_sample
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from dts_gym.links import AffineLink, MLPLink
 from dts_gym.messages import Evidence, through_noise
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.links import AffineLink, MLPLink
 from dts_gym.surrogates import (
     as_chain,
     deck_surrogates,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from dts_gym.random_priors import random_linear_prior
+from dts_gym.priors.random_priors import random_linear_prior
 from dts_gym.theory import bayes_regret_bound, bound_terms, lints_bound
 
 numbers = st.floats(1e-2, 1e2)

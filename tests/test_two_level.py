@@ -5,8 +5,9 @@ import pytest
 
 from dts_gym.joint import JointPosterior
 from dts_gym.messages import through_noise
-from dts_gym.priors import LinearDiffusionPrior
-from dts_gym.two_level import TwoLevelPosterior, TwoLevelPrior, collapse
+from dts_gym.priors.chains import LinearDiffusionPrior
+from dts_gym.priors.two_level import TwoLevelPrior, collapse
+from dts_gym.two_level import TwoLevelPosterior
 
 
 def random_cov(rng, d):

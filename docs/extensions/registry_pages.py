@@ -242,7 +242,7 @@ def find_by_end(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
     """A name without its module, as docstrings have it: the one documented object that ends so, if there is one."""
     if node.get("refdomain") != "py":
         return None
-    # `dts_gym.links.Link.state` may be documented as dts_gym.Link.state.
+    # `dts_gym.priors.links.Link.state` may be documented as dts_gym.Link.state.
     end = re.sub(r"^dts_gym\.(\w+\.)*(?=[A-Z])", "", node["reftarget"])
     found = {
         (entry.docname, entry.node_id)

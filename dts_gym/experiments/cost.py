@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.bench import even_chain, machine
+from dts_gym.bench import machine
 from dts_gym.experiments.outcome import paired_interval
 from dts_gym.experiments.study import Ask, Conduct, Findings, Study, Verdict, chosen, csv_text, judge
 from dts_gym.figures import label_ends, looks
+from dts_gym.priors.random_priors import even_chain
 from dts_gym.problem import BanditProblem
 from dts_gym.records import write_json
 from dts_gym.registry import make_agent

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dts_gym.links import Activation, MLPLink
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.links import Activation, MLPLink
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import integer, nonnegative, positive
@@ -107,3 +107,10 @@ def _isotropic(stds: float | Sequence[float], d: int, L: int) -> list[Array]:
     """``sigma_ell^2 I`` of every level, from L + 1 standard deviations or one for all."""
     sigmas = nonnegative("stds", [stds] * (L + 1) if np.ndim(stds) == 0 else stds, L + 1)
     return [sigma**2 * np.eye(d) for sigma in sigmas]
+
+
+def even_chain(dim: int, depth: int, seed: int) -> LinearDiffusionPrior:
+    """A chain whose spread does not grow with its depth."""
+    chain = random_linear_prior(dim, depth, seed=seed)
+    weights = [W / max(float(np.linalg.norm(W, 2)), 1.0) for W in chain.weights]
+    return LinearDiffusionPrior(weights, chain.covariances)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from dts_gym import load_prior
-from dts_gym.ddpm import DenoiserNetwork
-from dts_gym.prior_files import read_prior_file, write_prior_file
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior
-from dts_gym.random_priors import random_linear_prior, random_mlp_prior
-from dts_gym.reverse_process import noise_schedule, reverse_chain
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.denoisers import DenoiserNetwork
+from dts_gym.priors.prior_files import read_prior_file, write_prior_file
+from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
+from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
 

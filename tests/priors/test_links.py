@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dts_gym.links import AffineLink, Link, MLPLink, finite_value, link_from_state
+from dts_gym.priors.links import AffineLink, Link, MLPLink, finite_value, link_from_state
 
 ACTIVATIONS = ["relu", "tanh", "silu"]
 COMPLEX = {

@@ -8,7 +8,7 @@ z_0``, so ``E[z_0 | z_l] = sqrt(abar_l) z_l - sqrt(1 - abar_l) F(z_l, l)``: with
 
     f_l(z_l) = sqrt(alpha_l) z_l - g_l sqrt(1 - abar_l) F(z_l, l),      g_l = sqrt(abar_{l-1}) beta_l / (1 - abar_l)
 
-For its covariance, the schedule and the whole chain see `dts_gym.reverse_process`.
+For its covariance, the schedule and the whole chain see `dts_gym.priors.reverse_process`.
 
 Source: Ho, Jain and Abbeel, "Denoising diffusion probabilistic models" (2020); for the velocity, Salimans and Ho,
 "Progressive distillation for fast sampling of diffusion models" (2022).
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.links import Link
+from dts_gym.priors.links import Link
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import finite_array, integer
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.priors import LinearDiffusionPrior, Prior
-from dts_gym.two_level import TwoLevelPrior
+from dts_gym.priors.chains import LinearDiffusionPrior, Prior
+from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import finite_array, integer

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 import dts_gym
 from dts_gym import make_agent
-from dts_gym.ddpm import DenoiserLink, DenoiserNetwork, denoiser_from_state
 from dts_gym.joint import JointPosterior
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, prior_from_state
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, prior_from_state
+from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork, denoiser_from_state
+from dts_gym.priors.random_priors import random_mlp_prior
+from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
 from dts_gym.problem import BanditProblem
-from dts_gym.random_priors import random_mlp_prior
-from dts_gym.reverse_process import noise_schedule, reverse_chain
 from dts_gym.rewards import GaussianReward
 from dts_gym.surrogates import default_surrogate, statistical_surrogates
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from dts_gym.ddpm import denoiser_from_state
-from dts_gym.links import AffineLink, Link, finite_value, link_from_state
-from dts_gym.prior_files import read_prior_file, write_prior_file
-from dts_gym.two_level import TwoLevelPrior, collapse
+from dts_gym.priors.denoisers import denoiser_from_state
+from dts_gym.priors.links import AffineLink, Link, finite_value, link_from_state
+from dts_gym.priors.prior_files import read_prior_file, write_prior_file
+from dts_gym.priors.two_level import TwoLevelPrior, collapse
 from dts_gym.utils.arrays import Array, factor
 from dts_gym.utils.validation import covariance, finite_array, integer
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dts_gym.links import AffineLink, Link, MLPLink
-from dts_gym.priors import DiffusionPrior, LinearDiffusionPrior, prior_from_state
-from dts_gym.random_priors import random_linear_prior, random_mlp_prior
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, prior_from_state
+from dts_gym.priors.links import AffineLink, Link, MLPLink
+from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 
 # Some 100 z-scores in this file: a false alarm in 1500 changes of its seeds.
 LIMIT = 4.5

@@ -4,9 +4,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dts_gym.misspecification import misspecified_prior
-from dts_gym.priors import LinearDiffusionPrior
-from dts_gym.random_priors import random_linear_prior, random_mlp_prior
+from dts_gym.priors.chains import LinearDiffusionPrior
+from dts_gym.priors.misspecified import misspecified_prior
+from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 
 
 def test_entries_are_off_by_what_is_said():
