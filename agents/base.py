@@ -11,8 +11,8 @@ import numpy as np
 
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_problem, scalar
 from dts_gym.agents.saved import STREAMS, Saved
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import finite_array, integer, integers

@@ -19,8 +19,8 @@ from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence, downward, upward
 from dts_gym.priors.chains import as_linear
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.shared_parameter import SharedParameterPosterior
 from dts_gym.slice_posterior import SlicePosterior
 from dts_gym.surrogates import default_surrogate

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dts_gym.laws import NormalLaws
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import RewardModel
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array
 
 if TYPE_CHECKING:

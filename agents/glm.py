@@ -9,8 +9,8 @@ from dts_gym.agents.model_agents import PosteriorAgent
 from dts_gym.agents.posteriors import ConfidencePosterior, posterior_for
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.glm_table import Mode
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import RewardModel
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
 

@@ -12,7 +12,7 @@ from dts_gym.joint import JointPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.priors.two_level import TwoLevelPrior
-from dts_gym.problem import BanditProblem
+from dts_gym.problem.problem import BanditProblem
 from dts_gym.two_level import TwoLevelPosterior
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed

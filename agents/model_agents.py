@@ -12,9 +12,9 @@ from dts_gym.agents.base import Agent
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.agents.posteriors import BatchPosterior, Posterior
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import GaussianReward, RewardModel
-from dts_gym.unknown import UnknownReward
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward, RewardModel
+from dts_gym.problem.unknown import UnknownReward
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import integer, positive
 

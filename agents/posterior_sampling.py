@@ -18,8 +18,8 @@ from dts_gym.laplace_posterior import LaplacePosterior, alpha_bars_of
 from dts_gym.mixture_posterior import MixturePosterior
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.priors.mixtures import Mixture, checked_mixture, fit_mixture
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.shared_parameter import SharedParameterPosterior
 from dts_gym.two_level import TwoLevelPosterior
 from dts_gym.utils.arrays import Array, BoolArray, IntArray

@@ -9,7 +9,7 @@ import numpy as np
 
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.laws import ActionLaws
-from dts_gym.problem import BanditProblem
+from dts_gym.problem.problem import BanditProblem
 from dts_gym.shared_parameter import SharedParameterPosterior
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 

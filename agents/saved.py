@@ -10,7 +10,7 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from dts_gym.problem import BanditProblem, problem_from_state
+from dts_gym.problem.problem import BanditProblem, problem_from_state
 from dts_gym.registry import agent_class, agent_ids
 from dts_gym.utils.archives import read_archive, write_archive
 from dts_gym.utils.arrays import Array, IntArray

@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING, Any
 from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, register_envs
 
 if TYPE_CHECKING:
-    from dts_gym import agents, callbacks, checks, datasets, envs, pretraining, sweeps, theory
     from dts_gym.branch_choice import BranchChoice, choose_branch
     from dts_gym.comparing import compare
     from dts_gym.experiment import AgentSpec
     from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior, load_prior
     from dts_gym.priors.links import AffineLink, Link, MLPLink
     from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
-    from dts_gym.problem import BanditInstance, BanditProblem
-    from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward, RewardModel
+    from dts_gym.problem.problem import BanditInstance, BanditProblem
+    from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward, RewardModel
     from dts_gym.runner import RunResult, run
     from dts_gym.tuning import tune
 
@@ -72,18 +71,18 @@ _MODULES = ("agents", "callbacks", "checks", "datasets", "envs", "pretraining", 
 _HOMES = {
     "AffineLink": "priors.links",
     "AgentSpec": "experiment",
-    "BanditInstance": "problem",
-    "BanditProblem": "problem",
-    "BernoulliReward": "rewards",
+    "BanditInstance": "problem.problem",
+    "BanditProblem": "problem.problem",
+    "BernoulliReward": "problem.rewards",
     "BranchChoice": "branch_choice",
     "DiffusionPrior": "priors.chains",
-    "GaussianReward": "rewards",
+    "GaussianReward": "problem.rewards",
     "LinearDiffusionPrior": "priors.chains",
     "Link": "priors.links",
     "MLPLink": "priors.links",
-    "PoissonReward": "rewards",
+    "PoissonReward": "problem.rewards",
     "Prior": "priors.chains",
-    "RewardModel": "rewards",
+    "RewardModel": "problem.rewards",
     "RunResult": "runner",
     "choose_branch": "branch_choice",
     "compare": "comparing",

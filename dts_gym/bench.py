@@ -12,9 +12,9 @@ import numpy as np
 
 from dts_gym.bench_peers import peer_figure, peer_table, peer_versions, time_peers
 from dts_gym.priors.random_priors import even_chain
-from dts_gym.problem import BanditProblem
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward
 from dts_gym.registry import make_agent
-from dts_gym.rewards import GaussianReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import integer, positive

@@ -12,9 +12,9 @@ import numpy as np
 from dts_gym.priors.chains import DiffusionPrior
 from dts_gym.priors.links import MLPLink
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
-from dts_gym.problem import BanditProblem
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import BernoulliReward, GaussianReward
 from dts_gym.registry import make_agent
-from dts_gym.rewards import BernoulliReward, GaussianReward
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import integer

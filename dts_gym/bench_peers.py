@@ -18,9 +18,9 @@ import numpy as np
 
 from dts_gym.figures import COLOURS
 from dts_gym.priors.random_priors import random_linear_prior
-from dts_gym.problem import BanditProblem
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward
 from dts_gym.registry import make_agent
-from dts_gym.rewards import GaussianReward
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream

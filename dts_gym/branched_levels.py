@@ -14,9 +14,9 @@ from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence
 from dts_gym.particles import Particles, default_defensive, pick, sample_actions, sample_shared
 from dts_gym.priors.chains import Prior
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.resampling import resample
 from dts_gym.reward_evidence import RewardEvidence
-from dts_gym.rewards import RewardModel
 from dts_gym.surrogates import (
     AffineMap,
     Messages,

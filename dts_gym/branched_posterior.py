@@ -17,7 +17,7 @@ from dts_gym.evidence import ActionTable
 from dts_gym.glm_table import Mode
 from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.priors.chains import Prior
-from dts_gym.rewards import RewardModel
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.unplayed import UnplayedActions, split_mask
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 

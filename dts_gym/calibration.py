@@ -29,7 +29,7 @@ import numpy as np
 from scipy.stats import norm
 
 from dts_gym.calibration_problems import PROBLEM_NAMES, PROBLEMS, CalibrationProblem
-from dts_gym.problem import BanditProblem
+from dts_gym.problem.problem import BanditProblem
 from dts_gym.rank_tests import Z_LIMIT, RankTest, rank_counts, rank_test
 from dts_gym.registry import make_agent
 from dts_gym.utils.arrays import IntArray

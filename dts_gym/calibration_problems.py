@@ -10,8 +10,8 @@ import numpy as np
 
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import BernoulliReward, GaussianReward, RewardModel
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import BernoulliReward, GaussianReward, RewardModel
 
 Claim = Literal["exact", "consistent", "approximate"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from dts_gym.messages import Evidence
 from dts_gym.newton import climb_without_prior, maximise
-from dts_gym.rewards import RewardModel
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, factor
 from dts_gym.utils.validation import covariance, finite_array, positive
 
@@ -55,7 +55,7 @@ def expand(model: RewardModel, X: Array, y: Array, t: Array) -> Evidence:
 
     Examples
     --------
-    >>> from dts_gym.rewards import BernoulliReward
+    >>> from dts_gym.problem.rewards import BernoulliReward
     >>> expand(BernoulliReward(), np.array([[2.0]]), np.array([1.0]), np.array([0.0]))
     Evidence(G=array([[1.]]), h=array([1.]))
     """
@@ -93,7 +93,7 @@ def map_estimate(model: RewardModel, X: Any, y: Any, mean: Any, cov: Any, start:
 
     Examples
     --------
-    >>> from dts_gym.rewards import PoissonReward
+    >>> from dts_gym.problem.rewards import PoissonReward
     >>> map_estimate(PoissonReward(), [[1.0]], [3.0], [0.0], [[1.0]]).round(4)
     array([0.7921])
     """
@@ -139,7 +139,7 @@ def mle_estimate(model: RewardModel, X: Any, y: Any, ridge: float = 0.01, start:
 
     Examples
     --------
-    >>> from dts_gym.rewards import BernoulliReward
+    >>> from dts_gym.problem.rewards import BernoulliReward
     >>> X = [[1.0], [1.0], [1.0]]
     >>> fit = mle_estimate(BernoulliReward(), X, [1.0, 1.0, 0.0])
     >>> fit.point.round(4), fit.exists  # the logit of 2/3

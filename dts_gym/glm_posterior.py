@@ -9,7 +9,7 @@ import numpy as np
 from dts_gym.action_posterior import ActionPosterior
 from dts_gym.glm_table import GLMTable, Mode
 from dts_gym.priors.two_level import TwoLevelPrior
-from dts_gym.rewards import RewardModel
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, IntArray, factor
 
 # The sum of messages is taken anew after this many changes, so that rounding cannot pile up.

@@ -11,7 +11,7 @@ import numpy as np
 from dts_gym.glm import expand, fit_map, fit_mle, refuse_overflow
 from dts_gym.messages import Evidence
 from dts_gym.newton import maximise
-from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.validation import covariance, finite_array, integer, positive
 
@@ -47,7 +47,7 @@ class GLMTable:
 
     Examples
     --------
-    >>> from dts_gym.rewards import BernoulliReward
+    >>> from dts_gym.problem.rewards import BernoulliReward
     >>> table = GLMTable(BernoulliReward(), dim=1)
     >>> table.observe(7, np.array([2.0]), 1.0, mean=np.zeros(1), cov=np.eye(1)).G.round(4)
     array([[0.7708]])

@@ -12,7 +12,7 @@ from dts_gym.evidence import ActionTable
 from dts_gym.glm_table import GLMTable, Mode
 from dts_gym.laws import ActionLaws, NormalLaws
 from dts_gym.priors.mixtures import Mixture
-from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.unplayed import UnplayedActions, split_mask
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 

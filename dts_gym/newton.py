@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dposv
 
-from dts_gym.rewards import RewardModel
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array
 
 MAX_STEPS = 200
@@ -58,7 +58,7 @@ def maximise(model: RewardModel, Z: Array, offset: Array, y: Array, z: Array, pr
 
     Examples
     --------
-    >>> from dts_gym.rewards import GaussianReward
+    >>> from dts_gym.problem.rewards import GaussianReward
     >>> maximise(GaussianReward(), np.ones((3, 1)), np.zeros(3), np.ones(3), np.zeros(1), 1.0)
     array([0.75])
     """
@@ -126,7 +126,7 @@ def climb_without_prior(model: RewardModel, X: Array, y: Array, t: Array) -> Arr
 
     Examples
     --------
-    >>> from dts_gym.rewards import GaussianReward
+    >>> from dts_gym.problem.rewards import GaussianReward
     >>> climb_without_prior(GaussianReward(), np.ones((3, 1)), np.full(3, 0.5), np.zeros(1))
     array([0.5])
     >>> climb_without_prior(GaussianReward(), np.ones((3, 2)), np.full(3, 0.5), np.zeros(2)) is None

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from dts_gym.agents import Agent, ChainAgent, ModelAgent, PosteriorAgent
     from dts_gym.priors.chains import Prior
-    from dts_gym.problem import BanditProblem
-    from dts_gym.rewards import RewardModel
+    from dts_gym.problem.problem import BanditProblem
+    from dts_gym.problem.rewards import RewardModel
 
 _ENVS = {
     "DiffusionBandit-v0": "dts_gym.envs.diffusion:DiffusionBanditEnv",
@@ -246,7 +246,7 @@ def make_agent(
     agent_id : as `agent_ids` lists; ``"module:Id"`` imports the module, which registers the id, first.
     env_or_problem : an environment, whose ``unwrapped.problem`` is read, or the problem itself. Of an environment that
         tells no problem, with ``Discrete`` actions and ``Box`` observations, it is made of these spaces, see
-        `dts_gym.spaces.problem_from_spaces`, and of the next three.
+        `dts_gym.problem.spaces.problem_from_spaces`, and of the next three.
     seed : of all the agent's random choices.
     prior : of the parameters (a file of one will do), for agents that need one; for an environment that tells none.
     reward : "gaussian", "bernoulli" or "poisson", the law of the rewards of an environment that tells none.
@@ -267,7 +267,7 @@ def make_agent(
     >>> make_agent("LinTS", gym.make("CartPole-v1"), seed=0, noise_std=1.0).problem.num_actions
     2
     """
-    from dts_gym.problem import BanditProblem, problem_of
+    from dts_gym.problem.problem import BanditProblem, problem_of
 
     cls = agent_class(agent_id)
     known = agent_settings(agent_id)
@@ -294,7 +294,7 @@ def _problem_from_spaces(env: Any, told: dict[str, Any], settings: dict[str, Any
     """The problem of an environment that tells none; takes ``noise_std`` out of the settings where it is the law's."""
     if not (hasattr(env, "action_space") and hasattr(env, "observation_space")):
         raise ValueError(f"env_or_problem must be an environment or a BanditProblem, got {env!r:.200}")
-    from dts_gym.spaces import problem_from_spaces
+    from dts_gym.problem.spaces import problem_from_spaces
 
     if told["reward"] in (None, "gaussian"):
         told["noise_std"] = settings.pop("noise_std", None)

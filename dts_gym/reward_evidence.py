@@ -9,7 +9,7 @@ import numpy as np
 from dts_gym.evidence import ActionTable
 from dts_gym.glm_table import GLMTable, Mode
 from dts_gym.messages import Evidence
-from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from dts_gym.callbacks import Callback, Round
-from dts_gym.problem import problem_of
+from dts_gym.problem.problem import problem_of
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.validation import integer

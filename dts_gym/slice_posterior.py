@@ -12,8 +12,8 @@ from dts_gym.cavity import law_without
 from dts_gym.glm_table import Mode
 from dts_gym.messages import Evidence
 from dts_gym.priors.chains import Prior
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.reward_evidence import RewardEvidence
-from dts_gym.rewards import RewardModel
 from dts_gym.slice_sampling import _elliptical_step, _Target
 from dts_gym.surrogates import Chain, as_chain, statistical_surrogates
 from dts_gym.tangent_search import TangentSearch

@@ -10,7 +10,7 @@ import numpy as np
 from dts_gym.chain_diagnostics import effective_draws, split_r_hat
 from dts_gym.glm import expand, fit_map
 from dts_gym.messages import Evidence, condition, through_noise
-from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.surrogates import Chain, HasChain, as_chain, log_evidence
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.validation import finite_array, integer
@@ -166,7 +166,7 @@ def slice_sample_rewards(
     Examples
     --------
     >>> from dts_gym.priors.random_priors import random_linear_prior
-    >>> from dts_gym.rewards import BernoulliReward
+    >>> from dts_gym.problem.rewards import BernoulliReward
     >>> prior, rng = random_linear_prior(2, 1), np.random.default_rng(0)
     >>> found = slice_sample_rewards(prior, BernoulliReward(), [[1.0, 0.0]], [2], [1], 3, rng, 50, chains=4)
     >>> found.values.shape, bool(found.values[..., 2, 0].mean() > 0)

@@ -32,7 +32,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dts_gym.rewards import GaussianReward
+from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import integer, nonnegative, positive
 

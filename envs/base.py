@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.problem import BanditInstance, BanditProblem
+from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import integer

@@ -11,12 +11,12 @@ import numpy as np
 
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
-from dts_gym.features import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.priors.chains import Prior, as_prior
 from dts_gym.priors.misspecified import misspecified_prior
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
-from dts_gym.problem import BanditInstance, BanditProblem
-from dts_gym.rewards import RewardModel, reward_model
+from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
+from dts_gym.problem.problem import BanditInstance, BanditProblem
+from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.utils.validation import integer
 
 LinkKind = Literal["linear", "mlp"]

@@ -14,8 +14,8 @@ from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
 from dts_gym.prior_cache import learned_prior
 from dts_gym.priors.chains import Prior
-from dts_gym.problem import BanditInstance, BanditProblem
-from dts_gym.rewards import BernoulliReward, GaussianReward
+from dts_gym.problem.problem import BanditInstance, BanditProblem
+from dts_gym.problem.rewards import BernoulliReward, GaussianReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import integer

@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from dts_gym.envs.base import BanditEnv, Episode, Observation, refuse_oversized
-from dts_gym.problem import BanditInstance, BanditProblem
+from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import integer, integers
 

@@ -14,8 +14,8 @@ from dts_gym.energy import energy_score
 from dts_gym.messages import through_noise
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.random_priors import random_mlp_prior
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import GaussianReward
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward
 from dts_gym.slice_sampling import slice_sample
 
 

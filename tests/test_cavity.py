@@ -8,8 +8,8 @@ from dts_gym.branched_posterior import BranchedPosterior
 from dts_gym.chain_posterior import ChainPosterior
 from dts_gym.glm_posterior import GLMPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import GaussianReward
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward
 from dts_gym.slice_posterior import SlicePosterior
 
 MODEL = GaussianReward(0.7)

@@ -12,8 +12,8 @@ from dts_gym.checks import check_agent
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.links import Link, MLPLink
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import GaussianReward, PoissonReward
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward, PoissonReward
 from dts_gym.two_level import TwoLevelPosterior
 
 

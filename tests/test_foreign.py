@@ -8,8 +8,8 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 import dts_gym
 from dts_gym import BernoulliReward, GaussianReward, make_agent, random_linear_prior
 from dts_gym.experiment import AgentSpec
-from dts_gym.problem import problem_of
-from dts_gym.spaces import problem_from_spaces
+from dts_gym.problem.problem import problem_of
+from dts_gym.problem.spaces import problem_from_spaces
 
 BOX = Box(-1, 1, (3,), np.float32)
 PRIOR = random_linear_prior(3, 2)

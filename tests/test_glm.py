@@ -11,7 +11,7 @@ from scipy import optimize
 
 from dts_gym import newton
 from dts_gym.glm import expand, map_estimate, mle_estimate
-from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward
+from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward
 from dts_gym.utils.arrays import factor
 
 FAMILIES = [GaussianReward(0.5), BernoulliReward(), PoissonReward()]

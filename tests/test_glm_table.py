@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dts_gym.glm import expand, map_estimate, mle_estimate
 from dts_gym.glm_table import GLMTable
-from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward
+from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward
 
 FAMILIES = {"gaussian": GaussianReward(0.5), "bernoulli": BernoulliReward(), "poisson": PoissonReward()}
 MODES = ["map", "mle", "online"]

@@ -33,7 +33,7 @@ from dts_gym.priors.denoisers import DenoiserNetwork
 from dts_gym.priors.links import MLPLink
 from dts_gym.priors.random_priors import random_linear_prior
 from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
-from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward
+from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward
 from dts_gym.slice_sampling import slice_sample_rewards
 
 MODELS = {"bernoulli": BernoulliReward(), "poisson": PoissonReward(), "gaussian": GaussianReward(0.8)}

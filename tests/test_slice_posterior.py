@@ -11,7 +11,7 @@ from dts_gym.chain_posterior import ChainPosterior
 from dts_gym.checks import check_agent
 from dts_gym.energy import energy_score
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
-from dts_gym.rewards import GaussianReward
+from dts_gym.problem.rewards import GaussianReward
 from dts_gym.slice_posterior import SlicePosterior
 from dts_gym.two_level import TwoLevelPosterior
 

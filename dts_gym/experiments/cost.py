@@ -17,10 +17,10 @@ from dts_gym.experiments.outcome import paired_interval
 from dts_gym.experiments.study import Ask, Conduct, Findings, Study, Verdict, chosen, csv_text, judge
 from dts_gym.figures import label_ends, looks
 from dts_gym.priors.random_priors import even_chain
-from dts_gym.problem import BanditProblem
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward
 from dts_gym.records import write_json
 from dts_gym.registry import make_agent
-from dts_gym.rewards import GaussianReward
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar

@@ -22,7 +22,7 @@ from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 
 if TYPE_CHECKING:
-    from dts_gym.problem import BanditProblem
+    from dts_gym.problem.problem import BanditProblem
 
 _AGENTS = ("dTS", "LaplaceDPS", "TunedTS", "MixTS")
 _SEEN = 5  # rewards behind the picture: few enough that the prior's shape shows in the posterior

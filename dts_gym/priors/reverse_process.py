@@ -1,10 +1,11 @@
 """The reverse process of a denoising diffusion model as a chain: its schedule, its links and their covariances.
 
 In the symbols of `dts_gym.priors.denoisers`, the covariance of step l is
-``Sigma_l = beta~_l I + g_l^2 E Cov(z_0 | z_l)``. The first term, ``beta~_l = beta_l (1 - abar_{l-1}) / (1 - abar_l)``, is the posterior variance were ``z_0`` known; the
-second is what the denoiser does not know of it. Together they are what is left of ``z_{l-1}`` given ``z_l``, on
-average, so that the chain has the forward process's covariance at every level however few the steps. Without the
-second, few steps give too narrow a law, and the last one no spread at all (``beta~_1 = 0``).
+``Sigma_l = beta~_l I + g_l^2 E Cov(z_0 | z_l)``. The first term, ``beta~_l = beta_l (1 - abar_{l-1}) / (1 - abar_l)``,
+is the posterior variance were ``z_0`` known; the second is what the denoiser does not know of it. Together they are
+what is left of ``z_{l-1}`` given ``z_l``, on average, so that the chain has the forward process's covariance at every
+level however few the steps. Without the second, few steps give too narrow a law, and the last one no spread at all
+(``beta~_1 = 0``).
 
 Source: Bao et al., "Analytic-DPM: an analytic estimate of the optimal reverse variance in diffusion probabilistic
 models" (2022).

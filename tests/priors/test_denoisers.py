@@ -12,8 +12,8 @@ from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, prior_fr
 from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork, denoiser_from_state
 from dts_gym.priors.random_priors import random_mlp_prior
 from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
-from dts_gym.problem import BanditProblem
-from dts_gym.rewards import GaussianReward
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward
 from dts_gym.surrogates import default_surrogate, statistical_surrogates
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.priors.chains import Prior, prior_from_state
-from dts_gym.rewards import RewardModel, reward_model
-from dts_gym.unknown import UnknownPrior, UnknownReward
+from dts_gym.problem.rewards import RewardModel, reward_model
+from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import finite_array, integer
 

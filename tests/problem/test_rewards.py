@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from dts_gym.poisson_quantile import poisson_quantile
-from dts_gym.rewards import BernoulliReward, GaussianReward, PoissonReward, reward_model
+from dts_gym.problem.poisson_quantile import poisson_quantile
+from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward, reward_model
 
 FAMILIES = [GaussianReward(0.7), BernoulliReward(), PoissonReward()]
 NAMES = [family.name for family in FAMILIES]

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from scipy.special import expit, gammaln, log_expit, ndtr
 
-from dts_gym.poisson_quantile import poisson_quantile
+from dts_gym.problem.poisson_quantile import poisson_quantile
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import positive
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dts_gym.priors.chains import Prior
-from dts_gym.rewards import GaussianReward, RewardModel
+from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import integer
 

@@ -9,9 +9,9 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
 
 from dts_gym.priors.chains import Prior, as_prior
-from dts_gym.problem import BanditProblem, Features
-from dts_gym.rewards import RewardModel, reward_model
-from dts_gym.unknown import UnknownPrior, UnknownReward
+from dts_gym.problem.problem import BanditProblem, Features
+from dts_gym.problem.rewards import RewardModel, reward_model
+from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 
 
 def problem_from_spaces(

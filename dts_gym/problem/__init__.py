@@ -1,0 +1,10 @@
+"""What a bandit problem is: sizes, prior, rewards, contexts.
+
+Read `problem` first (what an agent may know, and the instance that it may not see), then `rewards` (Gaussian,
+Bernoulli, Poisson; `poisson_quantile` serves the last). `contexts` draws contexts. `spaces` makes a problem of the
+spaces of somebody else's environment, with the placeholders of `unknown` where that environment says nothing.
+"""
+
+from dts_gym.problem.problem import BanditInstance, BanditProblem, Features, problem_from_state, problem_of
+
+__all__ = ["BanditInstance", "BanditProblem", "Features", "problem_from_state", "problem_of"]
