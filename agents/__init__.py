@@ -7,7 +7,7 @@ from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
 from dts_gym.agents.linear import HierTS, JointTS, LinearAgent, LinTS, LinUCB, MarginalLinTS
 from dts_gym.agents.model_agents import ModelAgent, PosteriorAgent
 from dts_gym.agents.posterior_sampling import LaplaceDPS, MixTS, PosteriorSampler, TunedTS
-from dts_gym.agents.posteriors import Posterior
+from dts_gym.posteriors.interface import Posterior
 
 __all__ = [
     "GLMTS",

@@ -10,11 +10,12 @@ import numpy as np
 from dts_gym.agents.base import Agent
 from dts_gym.agents.linear import independent_prior
 from dts_gym.agents.model_agents import ModelAgent
-from dts_gym.agents.posteriors import ConfidencePosterior, Posterior, posterior_for
+from dts_gym.posteriors.interface import ConfidencePosterior, Posterior
+from dts_gym.posteriors.shared_parameter import posterior_for
+from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
+from dts_gym.posteriors.unplayed import allowed_scores
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.two_level import TwoLevelPosterior
-from dts_gym.unplayed import allowed_scores
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
 

@@ -6,25 +6,26 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.inputs import checked_problem, disjoint_dtype
 from dts_gym.agents.linear import linear_chain
 from dts_gym.agents.model_agents import PosteriorAgent
-from dts_gym.agents.posteriors import ConfidencePosterior, posterior_for
-from dts_gym.branched_levels import Pool, checked_pool
-from dts_gym.branched_posterior import BranchedPosterior
-from dts_gym.chain_posterior import ChainPosterior, Surrogate
-from dts_gym.evidence import Dtype
-from dts_gym.glm_posterior import GLMPosterior
-from dts_gym.glm_table import Mode
-from dts_gym.messages import Evidence, downward, upward
+from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.action_table import Dtype
+from dts_gym.posteriors.chain.branched_levels import Pool, checked_pool
+from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
+from dts_gym.posteriors.chain.chain_posterior import ChainPosterior, Surrogate
+from dts_gym.posteriors.chain.surrogates import default_surrogate
+from dts_gym.posteriors.evidence import Evidence
+from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
+from dts_gym.posteriors.glm.glm_table import Mode
+from dts_gym.posteriors.interface import ConfidencePosterior
+from dts_gym.posteriors.linear_chain import downward, upward
+from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
+from dts_gym.posteriors.shared_parameter import SharedParameterPosterior, posterior_for
+from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import as_linear
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.shared_parameter import SharedParameterPosterior
-from dts_gym.slice_posterior import SlicePosterior
-from dts_gym.surrogates import default_surrogate
-from dts_gym.two_level import TwoLevelPosterior
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
 from dts_gym.utils.validation import integer

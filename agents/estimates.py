@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dts_gym.laws import NormalLaws
+from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array
 
 if TYPE_CHECKING:
-    from dts_gym.agents.posteriors import Posterior
+    from dts_gym.posteriors.interface import Posterior
 
 
 class Estimates(ABC):

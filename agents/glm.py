@@ -6,9 +6,10 @@ import numpy as np
 
 from dts_gym.agents.linear import independent_prior
 from dts_gym.agents.model_agents import PosteriorAgent
-from dts_gym.agents.posteriors import ConfidencePosterior, posterior_for
-from dts_gym.glm_posterior import GLMPosterior
-from dts_gym.glm_table import Mode
+from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
+from dts_gym.posteriors.glm.glm_table import Mode
+from dts_gym.posteriors.interface import ConfidencePosterior
+from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -25,7 +26,7 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
     prior_mean : (d,), zeros if None.
     prior_cov : (d, d) PSD, the identity if None.
     intercept : whether every context gets a trailing 1, as `LinTS`.
-    expansion : point at which the evidence is expanded, see `dts_gym.glm_table.GLMTable`.
+    expansion : point at which the evidence is expanded, see `dts_gym.posteriors.glm.glm_table.GLMTable`.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dts_gym.evidence import Dtype, checked_dtype
+from dts_gym.posteriors.action_table import Dtype, checked_dtype
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.validation import as_float64

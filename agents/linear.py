@@ -6,14 +6,15 @@ import numpy as np
 
 from dts_gym.agents.inputs import checked_problem, disjoint_dtype, disjoint_problem
 from dts_gym.agents.model_agents import PosteriorAgent
-from dts_gym.agents.posteriors import ConfidencePosterior, posterior_for
-from dts_gym.evidence import Dtype, checked_dtype
-from dts_gym.joint import JointPosterior
+from dts_gym.posteriors.action_table import Dtype, checked_dtype
+from dts_gym.posteriors.interface import ConfidencePosterior
+from dts_gym.posteriors.joint_posterior import JointPosterior
+from dts_gym.posteriors.shared_parameter import posterior_for
+from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.two_level import TwoLevelPosterior
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
 from dts_gym.utils.validation import covariance, finite_array

@@ -11,7 +11,7 @@ import numpy as np
 from dts_gym.agents.base import Agent
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.inputs import checked_problem
-from dts_gym.agents.posteriors import BatchPosterior, Posterior
+from dts_gym.posteriors.interface import BatchPosterior, Posterior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.problem.unknown import UnknownReward

@@ -8,20 +8,20 @@ from typing import Any, Self
 
 import numpy as np
 
-from dts_gym.action_posterior import ActionPosterior
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.agents.model_agents import PosteriorAgent
-from dts_gym.agents.posteriors import Posterior, posterior_for
-from dts_gym.glm_posterior import GLMPosterior
-from dts_gym.glm_table import Mode
-from dts_gym.laplace_posterior import LaplacePosterior, alpha_bars_of
-from dts_gym.mixture_posterior import MixturePosterior
+from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
+from dts_gym.posteriors.glm.glm_table import Mode
+from dts_gym.posteriors.interface import Posterior
+from dts_gym.posteriors.laplace_posterior import LaplacePosterior, alpha_bars_of
+from dts_gym.posteriors.mixture_posterior import MixturePosterior
+from dts_gym.posteriors.shared_parameter import SharedParameterPosterior, posterior_for
+from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.priors.mixtures import Mixture, checked_mixture, fit_mixture
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.shared_parameter import SharedParameterPosterior
-from dts_gym.two_level import TwoLevelPosterior
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
 from dts_gym.utils.validation import integer
@@ -160,8 +160,8 @@ class LaplaceDPS(PosteriorSampler):
 
     Notes
     -----
-    Approximate, see `dts_gym.laplace_posterior`. Actions are independent chains, whatever the prior's branch; with
-    shared features there is one.
+    Approximate, see `dts_gym.posteriors.laplace_posterior`. Actions are independent chains, whatever the prior's
+    branch; with shared features there is one.
 
     Source: Kveton et al., "Online Posterior Sampling with a Diffusion Prior" (2024).
     """

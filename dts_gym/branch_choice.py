@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dts_gym.posteriors.chain.chain import as_chain
 from dts_gym.priors.chains import Prior, as_linear, as_prior
 from dts_gym.priors.links import finite_value
 from dts_gym.priors.two_level import TwoLevelPrior
-from dts_gym.surrogates import as_chain
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import finite_array, integer

@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dts_gym.datasets.shapes import Shape, sample_shape
-from dts_gym.joint import JointPosterior
+from dts_gym.posteriors.joint_posterior import JointPosterior
+from dts_gym.posteriors.mcmc.slice_sampling import slice_sample_rewards
 from dts_gym.pretraining import fit
 from dts_gym.prior_pool import PriorPool, draw_pool, sample_pool
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior
@@ -23,7 +24,6 @@ from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem.contexts import draw_features
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, reward_model
-from dts_gym.slice_sampling import slice_sample_rewards
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import seed_sequence, stream
 

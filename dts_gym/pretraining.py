@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from dts_gym.branch_choice import checked_labels, choose_branch, labelled, random_subsets
 from dts_gym.deconvolution import clean_moments, matched_shrinkage
 from dts_gym.denoiser_training import Trainer, TrainingSettings, torch_on
-from dts_gym.messages import Evidence
-from dts_gym.particles import default_defensive
+from dts_gym.posteriors.chain.chain import as_chain
+from dts_gym.posteriors.chain.parameter_draws import sample_thetas
+from dts_gym.posteriors.chain.particles import default_defensive
+from dts_gym.posteriors.chain.surrogates import statistical_surrogates
+from dts_gym.posteriors.evidence import Evidence
 from dts_gym.priors.chains import DiffusionPrior
 from dts_gym.priors.denoisers import DenoiserNetwork
 from dts_gym.priors.reverse_process import Schedule, noise_schedule, reverse_chain
-from dts_gym.surrogates import as_chain, statistical_surrogates
-from dts_gym.theta_draws import sample_thetas
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import covariance, finite_array, integer

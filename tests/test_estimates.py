@@ -14,13 +14,12 @@ from dts_gym import (
     LinearDiffusionPrior,
     PoissonReward,
     RewardModel,
-    branched_posterior,
-    chain_posterior,
     make_agent,
     random_mlp_prior,
 )
-from dts_gym.joint import JointPosterior
-from dts_gym.laws import NormalLaws
+from dts_gym.posteriors.chain import branched_posterior, chain_posterior
+from dts_gym.posteriors.joint_posterior import JointPosterior
+from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.priors.chains import DiffusionPrior
 from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dts_gym import BanditProblem, BernoulliReward, GaussianReward, LinearDiffusionPrior, make_agent, random_mlp_prior
-from dts_gym.joint import JointPosterior
+from dts_gym.posteriors.joint_posterior import JointPosterior
 
 LINEAR = LinearDiffusionPrior([np.array([[1.0, 0.5], [0.0, 1.0]])] * 2, [np.eye(2), 0.5 * np.eye(2), np.eye(2)])
 MLP = random_mlp_prior(2, 2, activation="tanh", hidden=6)

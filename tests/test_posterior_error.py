@@ -11,7 +11,7 @@ import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
 
-from dts_gym import error_problems, make_agent, posterior_error, slice_sampling
+from dts_gym import error_problems, make_agent, posterior_error
 from dts_gym.cli import main
 from dts_gym.energy import energy_score
 from dts_gym.error_problems import (
@@ -25,8 +25,10 @@ from dts_gym.error_problems import (
 from dts_gym.error_records import CONTROL, ErrorRecord, ErrorSettings, PosteriorErrors
 from dts_gym.error_report import error_table, summarise, verdict
 from dts_gym.figures import COLOURS
-from dts_gym.joint import JointPosterior
 from dts_gym.posterior_error import history_errors
+from dts_gym.posteriors.joint_posterior import JointPosterior
+from dts_gym.posteriors.mcmc import slice_sampling
+from dts_gym.posteriors.mcmc.slice_sampling import slice_sample_rewards
 from dts_gym.prior_pool import draw_pool
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.denoisers import DenoiserNetwork
@@ -34,7 +36,6 @@ from dts_gym.priors.links import MLPLink
 from dts_gym.priors.random_priors import random_linear_prior
 from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
 from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward
-from dts_gym.slice_sampling import slice_sample_rewards
 
 MODELS = {"bernoulli": BernoulliReward(), "poisson": PoissonReward(), "gaussian": GaussianReward(0.8)}
 

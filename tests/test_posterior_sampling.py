@@ -11,8 +11,8 @@ from dts_gym import BanditProblem, BernoulliReward, DiffusionPrior, GaussianRewa
 from dts_gym.agents import LaplaceDPS, MixTS, TunedTS
 from dts_gym.checks import check_agent
 from dts_gym.datasets import sample_shape
-from dts_gym.laplace_posterior import LaplacePosterior
-from dts_gym.mixture_posterior import MixturePosterior
+from dts_gym.posteriors.laplace_posterior import LaplacePosterior
+from dts_gym.posteriors.mixture_posterior import MixturePosterior
 from dts_gym.priors.denoisers import DenoiserNetwork
 from dts_gym.priors.fitting import prior_draws
 from dts_gym.priors.mixtures import Mixture, fit_mixture

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from dts_gym.energy import energy_score
+from dts_gym.posteriors.mcmc.slice_sampling import slice_sample_rewards
 from dts_gym.prior_pool import PriorPool, draw_pool, sample_pool
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.denoisers import DenoiserNetwork
 from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
 from dts_gym.problem.rewards import GaussianReward
-from dts_gym.slice_sampling import slice_sample_rewards
 
 SCALE, OFFSET = np.array([[1.0, 0.5], [0.0, 2.0]]), np.array([1.0, -1.0])
 

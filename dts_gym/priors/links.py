@@ -22,7 +22,7 @@ class Link(ABC):
     ----------
     dim : d.
     affine : whether ``f(psi) = W psi + c`` exactly.
-    surrogate : which affine stand-in serves messages best, see `dts_gym.surrogates`.
+    surrogate : which affine stand-in serves messages best, see `dts_gym.posteriors.chain.surrogates`.
     """
 
     dim: int

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 import dts_gym
 from dts_gym import make_agent
-from dts_gym.joint import JointPosterior
+from dts_gym.posteriors.chain.surrogates import default_surrogate, statistical_surrogates
+from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, prior_from_state
 from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork, denoiser_from_state
 from dts_gym.priors.random_priors import random_mlp_prior
 from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
-from dts_gym.surrogates import default_surrogate, statistical_surrogates
 
 
 def random_network(d, H=7, B=2, L=3, seed=0, loudness=1.0):

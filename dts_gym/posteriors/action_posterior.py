@@ -1,0 +1,362 @@
+"""Posteriors of many actions around a shared part, and the actions that they pick, whatever the shared part's law.
+
+Every action's parameters are ``theta_a = m0 + m + delta_a`` with ``m`` shared and ``delta_a ~ N(0, S)`` of its own.
+Given ``m`` and the evidence, the actions are independent and Gaussian; what `ActionPosterior` leaves to its
+subclasses is how evidence comes about and how ``m`` is drawn.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.special import ndtri_exp
+
+from dts_gym.posteriors.action_table import ActionTable, Dtype
+from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.pruning import contenders
+from dts_gym.posteriors.unplayed import AllowedActions, UnplayedActions, split_mask
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+
+# Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first, also
+# for a single context: below, its overhead is more than the reading that it saves.
+_PRUNED_FROM = 1 << 19
+# A batch is worked off in parts, each array of a part holding at most about this many numbers: 32 MB.
+_BATCH_SCORES = 1 << 22
+
+
+class ActionPosterior(ABC):
+    """Choices by the posterior of ``theta_a = m0 + m + delta_a``.
+
+    Parameters
+    ----------
+    center : (d,), ``m0``.
+    action_cov : (d, d) PSD, ``S``.
+    num_actions : K; costs nothing, only played actions are stored.
+    dtype : of the matrices that choices read, see `ActionTable`; moments and updates are in float64 always.
+
+    Notes
+    -----
+    ``scale`` below is the exploration scale, ``mask`` (K,) the actions that may be picked, None for all. Inside, ``m``
+    is in the table's coordinates. The choice of an action costs one pass over the played actions' packed matrices, and
+    a draw of ``m``; O(K) more under a mask.
+
+    In float32 the pass reads half the bytes. With ``g = (d (d + 1) / 2 + 3) 2^-24`` a score's mean given ``m`` is off
+    by at most ``g |u|'|T||m|`` and its variance by ``g |u|'|T||u|``: as ``|T_ij| <= (T_ii T_jj)^1/2``, little beside
+    its standard deviation however well the action is known, unless ``m`` is huge in units of an action's own deviation,
+    or more is known along the context than along the axes.
+    """
+
+    def __init__(self, center: Array, action_cov: Array, num_actions: int, dtype: Dtype = "float64") -> None:
+        self._center = center
+        self.num_actions = num_actions
+        self.table = ActionTable(action_cov, dtype)
+        self.unplayed = UnplayedActions(num_actions)
+
+    @abstractmethod
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+
+    @abstractmethod
+    def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
+        """Posterior draws of ``m``, (*lead, d); None where nothing is shared."""
+
+    @abstractmethod
+    def _shared_moments(self, scale: float) -> tuple[Array, Array]:
+        """Posterior mean (d,) of ``m`` and a root (d, r) of its covariance; r = 0 where nothing is shared."""
+
+    @abstractmethod
+    def _shared_state(self) -> Mapping[str, Array | IntArray]:
+        """Arrays of the shared part from which `_restore_shared` continues bit for bit."""
+
+    @abstractmethod
+    def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `_shared_state` gave; the table is restored already."""
+
+    def _shared_sample(self, scale: float) -> tuple[Array, Array] | None:
+        """Draws of ``m`` by a rule that is fixed: weights (C,), values (C, d); None where `_shared_moments` say all."""
+        return None
+
+    def _mean_rows(self, like: Array, scale: float) -> Array | None:
+        """Posterior mean of ``m``, as many rows as ``like``; None where nothing is shared."""
+        mean, root = self._shared_moments(scale)
+        return np.broadcast_to(mean, like.shape) if root.size else None
+
+    def _mark_played(self, action: int) -> None:
+        """Take an action out of the unplayed ones, if it is there."""
+        if action not in self.table.slots:
+            self.unplayed.remove(action)
+
+    def _in_range(self, contexts: Array) -> Array:
+        """Contexts whose numbers float32 holds: choices do not hang on a context's length, so it can be any."""
+        return contexts if self.table.dtype == "float64" else np.asarray(contexts / self._lengths(contexts))
+
+    def _lengths(self, contexts: Array) -> Array:
+        """(..., 1), the lengths by which `_in_range` divides; 1 in float64."""
+        if self.table.dtype == "float64":
+            return np.ones((*contexts.shape[:-1], 1))
+        u = (contexts @ self.table.basis) * self.table.reached
+        norms = np.sqrt((u * u).sum(axis=-1, keepdims=True))
+        return np.where(norms > 0, norms, 1.0)
+
+    def _score_moments(self, x: Array, m: Array | None) -> tuple[Array, Array, Array, Array]:
+        """Mean and variance of ``x' theta_a`` given ``m``: of the played actions, then of an unplayed one.
+
+        ``x`` and ``m`` are (d,) or (n, d); the arrays are (P,) or (P, n), then () or (n,). The means leave out
+        ``x' m0``, which all actions have.
+        """
+        table = self.table
+        x = x @ table.basis
+        u = x * table.reached
+        variance0 = np.asarray((u * u).sum(axis=-1))
+        mean = table.beta @ u.T
+        mean0 = np.zeros_like(variance0)
+        along, variance = table.forms(u, m)
+        if m is not None and along is not None:
+            mean += along
+            mean += ((x - u) * m).sum(axis=-1)
+            mean0 = np.asarray((x * m).sum(axis=-1))
+        np.maximum(variance, 0.0, out=variance)
+        return mean, variance, mean0, variance0
+
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best action under one posterior draw of all parameters, a draw a context.
+
+        Parameters
+        ----------
+        contexts : (d,) or (n, d).
+        rng : source of the draws.
+        scale : exploration scale.
+        mask : (K,) the actions that may be picked, for all contexts; None allows all. It conditions nothing: the draw
+            is of all actions, and the best allowed one is picked.
+
+        Returns
+        -------
+        () or (n,)
+        """
+        if parts := self._parts(contexts):
+            return np.concatenate([self.thompson(part, rng, scale, mask) for part in parts])
+        contexts = self._in_range(contexts)
+        m = self._draw_shared(contexts.shape[:-1], rng, scale)
+        if m is None and self._is_pruned(contexts):
+            return self._thompson_pruned(contexts, rng, scale, mask)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        mean, variance, mean0, variance0 = self._score_moments(contexts, m)
+        scores = rng.standard_normal(mean.shape)
+        scores *= np.sqrt(variance, out=variance)
+        if scale != 1.0:
+            scores *= scale
+        scores += mean
+        scores[banned] = -np.inf
+        return self._pick(scores, self._best_unplayed(mean0, scale * np.sqrt(variance0), unplayed, rng), unplayed, rng)
+
+    def _best_unplayed(
+        self, mean: Array, std: Array, unplayed: UnplayedActions | AllowedActions, rng: np.random.Generator
+    ) -> Array:
+        """A draw of the best unplayed action's score, a context each; their scores are i.i.d. given the shared part."""
+        remaining = len(unplayed)
+        if not remaining:
+            return np.full(mean.shape, -np.inf)
+        # The maximum of `remaining` i.i.d. normals, by the quantile of U^(1 / remaining).
+        return np.asarray(mean + std * ndtri_exp(rng.standard_exponential(mean.shape) / -remaining))
+
+    def _is_pruned(self, contexts: Array) -> bool:
+        """Whether pruning pays, where nothing is shared."""
+        size = len(self.table) * self.table.packed_dim
+        return size > (_PRUNED_FROM if contexts.ndim == 1 else 0)
+
+    def _thompson_pruned(
+        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None
+    ) -> IntArray:
+        """`thompson` where nothing is shared: its law, and for one context its very draws."""
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
+        norms = np.sqrt((u * u).sum(axis=1))
+        noise = rng.standard_normal((len(u), len(self.table)))
+        top = self._best_unplayed(np.zeros(len(u)), scale * norms, unplayed, rng)
+        best, rows, slots = contenders(self.table, u, norms, noise, scale, top, banned)
+        chosen = np.zeros(len(u), dtype=np.int64)
+        chosen[rows] = self.table.actions[slots]
+        beaten = top > best
+        if beaten.any():
+            chosen[beaten] = unplayed.draw(rng, int(np.count_nonzero(beaten)))
+        return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
+
+    def _parts(self, contexts: Array) -> list[Array]:
+        """The batch in parts of bounded memory; none where it needs no parting."""
+        rows = max(1, _BATCH_SCORES // max(len(self.table), self.table.packed_dim))
+        if contexts.ndim == 1 or len(contexts) <= rows:
+            return []
+        return [contexts[start : start + rows] for start in range(0, len(contexts), rows)]
+
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random.
+
+        Takes and returns what `thompson` does. The standard deviation is the marginal one, of the shared part
+        too: O(P d^2) a context more than `thompson` where something is shared.
+        """
+        root = self._shared_moments(scale)[1]
+        if not root.size and self._is_pruned(contexts):
+            if parts := self._parts(contexts):
+                return np.concatenate([self.upper_confidence(part, rng, scale, mask) for part in parts])
+            return self._upper_confidence_pruned(contexts, rng, scale, mask)
+        if contexts.ndim == 2:
+            return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
+        contexts = self._in_range(contexts)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        mean, variance, mean0, variance0 = self._score_moments(contexts, self._mean_rows(contexts, scale))
+        extra = np.zeros(len(mean) + 1)
+        if root.size:
+            reach = self._responses(contexts) @ root  # (P + 1, r)
+            extra = (reach * reach).sum(axis=1)
+        bounds = mean + np.sqrt(scale**2 * variance + extra[:-1])
+        bounds[banned] = -np.inf
+        top = mean0 + np.sqrt(scale**2 * variance0 + extra[-1]) if len(unplayed) else np.asarray(-np.inf)
+        best = max(bounds.max(initial=-np.inf), float(top))
+        tied = self.table.actions[bounds == best]
+        chosen = int(rng.integers(len(tied) + (len(unplayed) if top == best else 0)))
+        return np.asarray(tied[chosen] if chosen < len(tied) else unplayed.draw_one(rng))
+
+    def _responses(self, context: Array) -> Array:
+        """How ``x' theta_a`` follows ``m``, in the table's coordinates: of the played actions, then of any other.
+
+        (P + 1, d).
+        """
+        x = context @ self.table.basis
+        u = x * self.table.reached
+        return np.vstack([x - u + self.table.products(u), x])
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d).
+
+        Normal, or a mixture over the draws of the shared part where it has no closed form. O(P d^2) a context, and O(C
+        P d) with C draws.
+        """
+        sample = self._shared_sample(scale)
+        center, root = self._shared_moments(scale) if sample is None else (sample[0] @ sample[1], sample[1].T)
+        lengths = self._lengths(contexts)  # unlike choices, laws hang on them: they come back below
+        contexts = contexts / lengths
+        mean, variance, mean0, variance0 = self._score_moments(
+            contexts, np.broadcast_to(center, contexts.shape) if root.size else None
+        )
+        own = contexts @ self._center
+        means = np.column_stack([mean.T, mean0]) + own[:, None]  # (n, P + 1)
+        variances = scale**2 * np.column_stack([variance.T, variance0])
+        weights, shifts = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
+        if root.size:
+            responses = np.stack([self._responses(x) for x in contexts])  # (n, P + 1, d)
+            if sample is None:
+                variances = variances + ((responses @ root) ** 2).sum(axis=-1)
+            else:
+                weights, off = sample[0][:, None, None], sample[1] - center
+                shifts = (responses @ off.T).transpose(2, 0, 1)  # (C, n, P + 1)
+        every, variances = lengths * (means + shifts), lengths**2 * variances
+        return ActionLaws(
+            self.num_actions,
+            self.table.actions,
+            NormalLaws(weights, every[..., :-1], variances[None, :, :-1]),
+            NormalLaws(weights[..., 0], every[..., -1], variances[None, :, -1]),
+        )
+
+    def _upper_confidence_pruned(
+        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None
+    ) -> IntArray:
+        """`upper_confidence` where nothing is shared."""
+        contexts = self._in_range(contexts)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
+        norms = np.sqrt((u * u).sum(axis=1))
+        top = scale * norms if len(unplayed) else np.full(len(u), -np.inf)
+        best, rows, slots = contenders(self.table, u, norms, 1.0, scale, top, banned)
+        ends = np.searchsorted(rows, np.arange(len(u) + 1))
+        chosen = np.empty(len(u), dtype=np.int64)
+        for i in range(len(u)):
+            tied = slots[ends[i] : ends[i + 1]] if best[i] >= top[i] else slots[:0]
+            index = int(rng.integers(len(tied) + (len(unplayed) if top[i] >= best[i] else 0)))
+            chosen[i] = self.table.actions[tied[index]] if index < len(tied) else unplayed.draw_one(rng)
+        return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
+
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
+        if parts := self._parts(contexts):
+            return np.concatenate([self.greedy(part, mask) for part in parts])
+        contexts = self._in_range(contexts)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        mean, _, mean0, _ = self._score_moments(contexts, self._mean_rows(contexts, 1.0))
+        mean[banned] = -np.inf
+        best = mean.max(axis=0, initial=-np.inf)
+        numbers = self.table.actions.reshape(-1, *[1] * best.ndim)  # (P,) or (P, 1)
+        chosen = np.where(mean == best, numbers, self.num_actions).min(axis=0, initial=self.num_actions)
+        if len(unplayed):
+            lowest = unplayed.lowest(self.table.slots)
+            chosen = np.where(mean0 == best, np.minimum(chosen, lowest), np.where(mean0 > best, lowest, chosen))
+        return np.asarray(chosen)
+
+    def _pick(
+        self, scores: Array, top: Array, unplayed: UnplayedActions | AllowedActions, rng: np.random.Generator
+    ) -> IntArray:
+        """The best played action, or where ``top`` beats it an unplayed one."""
+        if len(self.table):
+            best = scores.argmax(axis=0)
+            actions = np.asarray(self.table.actions[best])
+            reached = scores[best] if scores.ndim == 1 else scores[best, np.arange(scores.shape[1])]
+            beaten = np.asarray(top > reached)
+            if not beaten.any():
+                return actions
+        else:
+            actions, beaten = np.zeros(top.shape, dtype=np.int64), np.ones(top.shape, dtype=bool)
+        if not beaten.ndim:
+            return np.asarray(unplayed.draw_one(rng))
+        actions[beaten] = unplayed.draw(rng, int(np.count_nonzero(beaten)))
+        return actions
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d), for small K.
+
+        O(P d^3), O(K d^2) a draw, and the draw of ``m``.
+        """
+        K, d, reached = self.num_actions, self.table.dim, self.table.reached
+        lead = () if size is None else (size,)
+        m = self._draw_shared(lead, rng, scale)
+        center = np.zeros((*lead, 1, d)) if m is None else m[..., None, :]
+        theta = center + scale * reached * rng.standard_normal((*lead, K, d))  # in the table's coordinates
+        gamma = self.table.gamma()  # (P, d, d)
+        values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
+        noise = scale * np.sqrt(values.clip(0.0)) * rng.standard_normal((*lead, *values.shape))  # (..., P, d)
+        pull = (self.table.beta - (gamma @ center[..., None])[..., 0]) * reached
+        theta[..., self.table.actions, :] = center + pull + (vectors @ noise[..., None])[..., 0]
+        return np.asarray(theta @ self.table.basis.T + self._center)
+
+    def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K."""
+        K, d, basis, reached = self.num_actions, self.table.dim, self.table.basis, self.table.reached
+        gamma, beta = np.zeros((K, d, d)), np.zeros((K, d))
+        gamma[self.table.actions] = self.table.gamma()
+        beta[self.table.actions] = self.table.beta
+        response = np.eye(d) - reached[:, None] * gamma  # (K, d, d): how theta_a follows m
+        shared_mean, root = self._shared_moments(scale)
+        mean = beta * reached + response @ shared_mean
+        spread = (basis @ response @ root).reshape(K * d, -1)  # (K d, r)
+        cov = spread @ spread.T
+        own = basis @ (np.diag(reached) - gamma * np.outer(reached, reached)) @ basis.T  # (K, d, d)
+        for a in range(K):
+            block = slice(a * d, (a + 1) * d)
+            cov[block, block] += scale**2 * (own[a] + own[a].T) / 2
+        return self._center + mean @ basis.T, cov
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+        return {**self.table.state(), **self._shared_state()}
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+        self.table.restore(state)
+        self.unplayed = UnplayedActions(self.num_actions)
+        for action in self.table.actions.tolist():
+            self.unplayed.remove(action)
+        self._restore_shared(state)

@@ -1,0 +1,374 @@
+"""The table of played actions: what each has seen, and the message it sends to the shared part.
+
+Only played actions have a row. A row holds its evidence ``(G, h)`` in natural form and, ready for use, what
+has passed the action's own noise ``S``: ``Gamma = (I + G S)^-1 G`` and ``beta = (I + G S)^-1 h``, updated by rank
+one. Symmetric matrices are stored packed (the upper triangle, row by row): a round reads half the bytes.
+
+Two things keep rounding at the size of one operation's, whatever the number of rewards, the noise and ``S``. Messages
+are kept in coordinates in which ``S`` is a diagonal of ones and zeros, ``S = basis diag(reached) basis'``; so where
+``S`` is nearly singular or singular, the large entries of ``Gamma`` do not round off the small. And their sums are
+compensated (Kahan). Computing a row anew from ``(G, h)`` now and then would not do: in directions that no context
+has had, the rounding of ``G`` is as large as ``eps |G S|``.
+
+What is stored is not ``Gamma`` but ``T = diag(reached) - Gamma``, the action's covariance given the shared part (and,
+where ``S`` reaches a part only, minus the rest of ``Gamma``): the variance of a score is then ``u' T u``, in which no
+digits cancel, however much of ``S`` is known. In a float32 table scores read ``T`` rounded to single precision, and a
+second array holds in double precision what rounding took; updates read both, and are those of a float64 table. (In
+single precision that array would cost up to a hundredth of a posterior deviation where rewards are precise.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dts_gym.posteriors.evidence import Evidence
+from dts_gym.utils.arrays import Array, IntArray, factor
+
+Dtype = Literal["float64", "float32"]
+
+# An action's deviation along a context counts as known where less than this of its prior variance is left (times d).
+_KNOWN = 4.0 * float(np.finfo(np.float64).eps)
+# Numbers of a block that stays in a core's cache from one use to the next: 1 MB.
+_CACHED = 1 << 17
+# A layer of fewer observations than this is worked off one by one.
+_FEW = 3
+# The table's columns, one row an action.
+_COLUMNS = ("actions", "cov", "beta", "G", "h", "cov_carry", "beta_carry")
+
+
+def checked_dtype(value: Any) -> Dtype:
+    """``value``, a precision of the matrices that scores are taken from, or ValueError."""
+    if not isinstance(value, str) or value not in get_args(Dtype):
+        raise ValueError(f"dtype must be 'float64' or 'float32', got {value!r:.200}")
+    return value  # type: ignore[return-value]
+
+
+class Increment(NamedTuple):
+    """What one observation adds to an action's message: ``v v' / variance`` and ``v residual / variance``.
+
+    As evidence on the shared part, it is one observation ``residual ~ N(v' m, variance)``.
+    """
+
+    v: Array  # (d,)
+    variance: float
+    residual: float
+
+
+class Increments(NamedTuple):
+    """What n observations add, each as an `Increment`."""
+
+    v: Array  # (n, d)
+    variance: Array  # (n,)
+    residual: Array  # (n,)
+
+
+class ActionTable:
+    """Evidence and messages of the played actions.
+
+    Parameters
+    ----------
+    action_cov : (d, d) PSD, ``S``, the noise of an action around the shared part; may be singular.
+    dtype : of ``cov``, which scores read: "float64" or "float32".
+
+    Notes
+    -----
+    Exact. ``observe`` costs O(d^2). Memory grows with the number of played actions, ``3 d (d + 3) / 2`` floats
+    each, nearly a third of them of half the size in float32.
+
+    Attributes
+    ----------
+    dtype : as given.
+    basis : (d, d), from the table's coordinates to the parameters': ``theta = basis @ theta_in_table``.
+    inverse : (d, d), its inverse.
+    reached : (d,) ones and zeros, ``S`` in the table's coordinates.
+    """
+
+    def __init__(self, action_cov: Array, dtype: Dtype = "float64") -> None:
+        d = action_cov.shape[0]
+        self.dim, self.dtype = d, dtype
+        R = factor(action_cov)  # (d, r)
+        r = R.shape[1]
+        std = np.linalg.norm(R, axis=1, keepdims=True)
+        unit = np.where(std > 0, std, 1.0)
+        rest = np.linalg.svd(R / unit)[0][:, r:]  # (d, d - r), what S does not reach
+        self.basis = np.hstack([R, unit * rest])
+        self.inverse = np.vstack([np.linalg.pinv(R / unit), rest.T]) / unit.T
+        self.reached = (np.arange(d) < r).astype(np.float64)
+        self.rows, self.cols = np.triu_indices(d)
+        self.packed_dim = self.rows.size
+        unpack = np.empty((d, d), dtype=np.intp)
+        unpack[self.rows, self.cols] = unpack[self.cols, self.rows] = np.arange(self.packed_dim)
+        self._unpack = unpack
+        self._origin = np.diag(self.reached)[self.rows, self.cols]  # of T, before any data
+        # A packed matrix times these weights is the full quadratic form: off-diagonals count twice.
+        self._quad_weights = np.where(self.rows == self.cols, 1.0, 2.0)
+        self._cross_weights = np.where(self.rows == self.cols, 0.5, 1.0)
+        self._block = max(64, 8 * _CACHED // (self.packed_dim * np.dtype(dtype).itemsize))
+        # Of the block past what S reaches, which no score reads, a float32 table keeps nothing: it may be too large.
+        self._kept = self.reached if dtype == "float32" else np.ones(d)
+        self.slots: dict[int, int] = {}
+        self._allocate(0)
+
+    def _allocate(self, capacity: int) -> None:
+        self._actions = np.empty(capacity, dtype=np.int64)
+        self._cov = np.empty((capacity, self.packed_dim), dtype=self.dtype)
+        self._beta = np.empty((capacity, self.dim))
+        self._G = np.empty((capacity, self.packed_dim))
+        self._h = np.empty((capacity, self.dim))
+        self._cov_carry = np.empty((capacity, self.packed_dim))
+        self._beta_carry = np.empty((capacity, self.dim))
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @property
+    def actions(self) -> IntArray:
+        """(P,) the played actions, in the order of their first play."""
+        return self._actions[: len(self.slots)]
+
+    @property
+    def cov(self) -> Array | NDArray[np.float32]:
+        """(P, d (d + 1) / 2) packed ``T = diag(reached) - Gamma``, in the table's coordinates."""
+        return self._cov[: len(self.slots)]
+
+    @property
+    def beta(self) -> Array:
+        """(P, d) messages' natural means, in the table's coordinates."""
+        return self._beta[: len(self.slots)]
+
+    def gamma(self, slots: IntArray | list[int] | int | None = None) -> Array:
+        """``Gamma`` of rows (None: of all), (k, d, d), or of one (d, d), in the table's coordinates; a copy.
+
+        In a float32 table without the block past what ``S`` reaches, which is zero there.
+        """
+        rows: Any = slice(len(self.slots)) if slots is None else slots
+        return self.unpack(self._packed_gamma(rows))
+
+    def _packed_gamma(self, rows: Any) -> Array:
+        # The first difference is exact where little has been learned; the carry then has the digits of what has.
+        return np.asarray((self._origin - self._cov[rows]) - self._cov_carry[rows])
+
+    def unpack(self, packed: Array) -> Array:
+        """Packed (..., d (d + 1) / 2) to symmetric (..., d, d)."""
+        return packed[..., self._unpack]
+
+    def to_parameters(self, message: Evidence) -> Evidence:
+        """A message in the table's coordinates as one in the parameters': (..., d, d) and (..., d)."""
+        return Evidence(self.inverse.T @ message.G @ self.inverse, message.h @ self.inverse)
+
+    def messages(self, slots: IntArray | list[int] | int) -> Evidence:
+        """Messages of rows in the parameters' coordinates, (k, d, d) and (k, d), or of one row (d, d) and (d,)."""
+        return self.to_parameters(Evidence(self.gamma(slots), self.beta[slots]))
+
+    def evidence(self) -> tuple[Array, Array]:
+        """``G`` (P, d, d) and ``h`` (P, d) of the played actions, about the parameters themselves."""
+        P = len(self.slots)
+        return self.unpack(self._G[:P]), self._h[:P].copy()
+
+    def observe(self, action: int, context: Array, target: float, variance: float) -> Increment:
+        """Add one Gaussian observation ``target ~ N(context' theta, variance)``.
+
+        Returns
+        -------
+        Increment
+            What the observation adds to the action's message, in the table's coordinates.
+        """
+        slot = self._slot_of(action)
+        x = context @ self.basis
+        u = x * self.reached
+        v = x - u + (self._cov[slot] + self._cov_carry[slot]).take(self._unpack) @ u  # (d,)
+        spread = float(u @ v)
+        if spread <= _KNOWN * self.dim * float(u @ u):
+            # Nothing but rounding is left of the action's own part: only what S does not reach can be learned.
+            v, spread = v - v * self.reached, 0.0
+        total = variance + spread
+        residual = target - float(self._beta[slot] @ u)
+        _add(self._cov[slot], self._cov_carry[slot], (v * self._kept).take(self.rows) * (v / -total).take(self.cols))
+        _add(self._beta[slot], self._beta_carry[slot], v * (residual / total))
+        scaled = context / variance
+        self._G[slot] += context.take(self.rows) * scaled.take(self.cols)
+        self._h[slot] += scaled * target
+        return Increment(v, total, residual)
+
+    def observe_all(self, actions: IntArray, contexts: Array, targets: Array, variance: float) -> Increments:
+        """`observe` n times, (n,), (n, d) and (n,), in array operations; the same to rounding.
+
+        Notes
+        -----
+        Exact. O(n d^2). Worked off in layers: layer j holds the (j + 1)-th observation of each action, so that the
+        actions of a layer are distinct, and each action's observations are taken in their order. Given the shared part
+        what n observations add are n independent scalar observations of it.
+        """
+        n, d = contexts.shape
+        out = Increments(np.empty((n, d)), np.empty(n), np.empty(n))
+        slots = self._slots_of(actions)
+        order = np.argsort(slots, kind="stable")
+        starts = np.flatnonzero(np.diff(slots[order], prepend=-1))
+        turn = np.empty(n, dtype=np.intp)  # how many observations of the same action come before
+        turn[order] = np.arange(n) - np.repeat(starts, np.diff(starts, append=n))
+        by_turn = np.argsort(turn, kind="stable")
+        part = max(_FEW, _CACHED // (d * d))
+        for layer in np.split(by_turn, np.cumsum(np.bincount(turn))[:-1]):
+            if len(layer) < _FEW:
+                for i in layer.tolist():
+                    increment = self.observe(int(actions[i]), contexts[i], float(targets[i]), variance)
+                    out.v[i], out.variance[i], out.residual[i] = increment
+                continue
+            for start in range(0, len(layer), part):
+                rows = layer[start : start + part]
+                increments = self._observe_distinct(slots[rows], contexts[rows], targets[rows], variance)
+                out.v[rows], out.variance[rows], out.residual[rows] = increments
+        return out
+
+    def _observe_distinct(self, slots: IntArray, contexts: Array, targets: Array, variance: float) -> Increments:
+        """`observe`, line by line, of rows that are all different: (k,), (k, d) and (k,)."""
+        x = contexts @ self.basis
+        u = x * self.reached
+        cov, cov_carry = self._cov[slots], self._cov_carry[slots]
+        beta, beta_carry = self._beta[slots], self._beta_carry[slots]
+        v = x - u + ((cov + cov_carry)[:, self._unpack] @ u[:, :, None])[:, :, 0]  # (k, d)
+        spread = np.einsum("ij,ij->i", u, v)
+        known = spread <= _KNOWN * self.dim * np.einsum("ij,ij->i", u, u)
+        if known.any():
+            v[known] -= v[known] * self.reached
+            spread[known] = 0.0
+        total = variance + spread
+        residual = targets - np.einsum("ij,ij->i", beta, u)
+        _add(cov, cov_carry, (v * self._kept)[:, self.rows] * (v / -total[:, None])[:, self.cols])
+        _add(beta, beta_carry, v * (residual / total)[:, None])
+        self._cov[slots], self._cov_carry[slots] = cov, cov_carry
+        self._beta[slots], self._beta_carry[slots] = beta, beta_carry
+        scaled = contexts / variance
+        self._G[slots] += contexts[:, self.rows] * scaled[:, self.cols]
+        self._h[slots] += scaled * targets[:, None]
+        return Increments(v, total, residual)
+
+    def replace(self, action: int, G: Array, h: Array) -> Evidence:
+        """Replace an action's evidence about its parameters, as a refitted one does: O(d^3); not in float32.
+
+        Returns
+        -------
+        Evidence
+            By how much its message changes, (d, d) and (d,), in the table's coordinates.
+        """
+        assert self.dtype == "float64"
+        slot = self._slot_of(action)
+        gamma, beta = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
+        change = Evidence(gamma - self.gamma(slot), beta - self._beta[slot])
+        self._cov[slot], self._cov_carry[slot] = self._origin, 0.0
+        _add(self._cov[slot], self._cov_carry[slot], -gamma[self.rows, self.cols])
+        self._beta[slot], self._beta_carry[slot] = beta, 0.0
+        self._G[slot], self._h[slot] = G[self.rows, self.cols], h
+        return change
+
+    def _through_own_noise(self, G: Array, h: Array) -> Evidence:
+        """Evidence past ``diag(reached)``, in the table's coordinates: PSD however large ``G`` is."""
+        r = int(self.reached.sum())
+        values, vectors = np.linalg.eigh((G[:r, :r] + G[:r, :r].T) / 2)
+        values = values.clip(0.0)
+        solved = (vectors / (1.0 + values)) @ (vectors.T @ np.column_stack([G[:r, r:], h[:r]]))  # (I + G_rr)^-1 of them
+        gamma = G.copy()
+        gamma[:r, :r] = (vectors * (values / (1.0 + values))) @ vectors.T
+        gamma[:r, r:], gamma[r:, :r] = solved[:, :-1], solved[:, :-1].T
+        gamma[r:, r:] -= G[r:, :r] @ solved[:, :-1]
+        return Evidence((gamma + gamma.T) / 2, np.concatenate([solved[:, -1], h[r:] - G[r:, :r] @ solved[:, -1]]))
+
+    def total(self) -> Evidence:
+        """The sum of all messages, (d, d) and (d,), in the table's coordinates: O(P d^2)."""
+        gamma = self._packed_gamma(slice(len(self.slots)))
+        return Evidence(self.unpack(gamma.sum(axis=0)), self.beta.sum(axis=0))
+
+    def forms(self, u: Array, m: Array | None) -> tuple[Array | None, Array]:
+        """``u' T m`` (None without ``m``) and ``u' T u`` of every played action: (P,) or (P, n).
+
+        Parameters
+        ----------
+        u : (d,) or (n, d).
+        m : as ``u``, or None.
+        """
+        quadratic = self.quadratic_query(u).astype(self.dtype, copy=False)
+        if m is None:
+            return None, self.cov @ quadratic
+        bilinear = self._bilinear_query(u, m).astype(self.dtype, copy=False)
+        if u.ndim == 2:
+            return self.cov @ bilinear, self.cov @ quadratic
+        # One reading of the matrices serves both forms: a block stays in the cache for the second.
+        out = np.empty((2, len(self.slots)), dtype=self.dtype)
+        for start in range(0, len(self.slots), self._block):
+            rows = slice(start, start + self._block)
+            np.dot(self.cov[rows], bilinear, out=out[0, rows])
+            np.dot(self.cov[rows], quadratic, out=out[1, rows])
+        return out[0], out[1]
+
+    def quadratic_query(self, u: Array) -> Array:
+        """(d,) or (n, d) to (packed,) or (packed, n): ``T @ query`` is ``u' T u``."""
+        return (u.take(self.rows, axis=-1) * u.take(self.cols, axis=-1) * self._quad_weights).T
+
+    def _bilinear_query(self, u: Array, m: Array) -> Array:
+        """As `quadratic_query`, of ``u' T m``."""
+        first = u.take(self.rows, axis=-1) * m.take(self.cols, axis=-1)
+        first += u.take(self.cols, axis=-1) * m.take(self.rows, axis=-1)
+        first *= self._cross_weights
+        return first.T
+
+    def products(self, u: Array) -> Array | NDArray[np.float32]:
+        """``T u`` of every played action: (d,) to (P, d)."""
+        query = np.zeros((self.packed_dim, self.dim))
+        index = np.arange(self.packed_dim)
+        np.add.at(query, (index, self.rows), u[self.cols])
+        off = self.rows != self.cols
+        np.add.at(query, (index[off], self.cols[off]), u[self.rows[off]])
+        return np.asarray(self.cov @ query.astype(self.dtype, copy=False))
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+        P = len(self.slots)
+        return {name: getattr(self, f"_{name}")[:P].copy() for name in _COLUMNS}
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+        P = len(state["actions"])
+        self._allocate(P)
+        for name in _COLUMNS:
+            getattr(self, f"_{name}")[:] = state[name]
+        self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
+
+    def _slot_of(self, action: int) -> int:
+        slot = self.slots.get(action)
+        if slot is None:
+            self._append([action])
+            slot = self.slots[action]
+        return slot
+
+    def _slots_of(self, actions: IntArray) -> IntArray:
+        """(n,) rows of the actions; those without one get theirs in the order in which they come."""
+        numbers = actions.tolist()
+        self._append([action for action in dict.fromkeys(numbers) if action not in self.slots])
+        return np.array([self.slots[action] for action in numbers], dtype=np.int64)
+
+    def _append(self, actions: list[int]) -> None:
+        """Add empty rows for actions that have none."""
+        begin = len(self.slots)
+        end = begin + len(actions)
+        if end > len(self._actions):
+            kept = self.state()
+            self._allocate(max(16, 2 * begin, end))
+            for name, array in kept.items():
+                getattr(self, f"_{name}")[:begin] = array
+        self._actions[begin:end] = actions
+        for name in _COLUMNS[1:]:
+            getattr(self, f"_{name}")[begin:end] = self._origin if name == "cov" else 0.0
+        self.slots.update(zip(actions, range(begin, end), strict=True))
+
+
+def _add(total: Array, carry: Array, increment: Array) -> None:
+    """``total += increment`` in place; ``carry`` holds what rounding has cost so far, in float64 always."""
+    increment += carry
+    before = total.copy()
+    total += increment  # a float32 total too is added in float64, then rounded
+    np.subtract(before, total, out=carry, dtype=np.float64)
+    carry += increment

@@ -1,0 +1,303 @@
+"""What is known of a chain whose lower levels are each action's own: evidence, surrogates, filters, draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from dts_gym.posteriors.action_table import ActionTable
+from dts_gym.posteriors.chain.chain import AffineMap, as_chain
+from dts_gym.posteriors.chain.chain_posterior import Surrogate
+from dts_gym.posteriors.chain.leave_one_out import parameter_law
+from dts_gym.posteriors.chain.messages import Messages, upward_messages
+from dts_gym.posteriors.chain.particles import Particles, default_defensive, pick, sample_actions, sample_shared
+from dts_gym.posteriors.chain.resampling import resample
+from dts_gym.posteriors.chain.surrogates import deck_surrogates, statistical_surrogates
+from dts_gym.posteriors.chain.tangent_tracker import TangentSearch
+from dts_gym.posteriors.chain.tangents import jacobian_surrogates
+from dts_gym.posteriors.evidence import Evidence
+from dts_gym.posteriors.glm.glm_table import Mode
+from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
+from dts_gym.priors.chains import Prior
+from dts_gym.problem.rewards import RewardModel
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.validation import integer
+
+Pool = Literal["fresh", "kept"]
+
+_CLOUD = 32  # draws that a cloud holds at least
+FIXED_SEED = 20231116  # of what is drawn by a rule that is fixed
+
+
+def checked_pool(pool: Pool, branch: int, depth: int) -> Pool:
+    """``pool``, which must be a kind of pool that the branch allows, or ValueError."""
+    if pool not in get_args(Pool) or (pool == "kept" and branch < depth):
+        raise ValueError(f"pool must be one of {get_args(Pool)}, and 'fresh' below branch {depth}, got {pool!r}")
+    return pool
+
+
+class BranchedLevels:
+    """What is known of the levels that actions share and of their own: evidence, surrogates, filters, draws.
+
+    Parameters
+    ----------
+    prior, model, branch, num_particles, surrogate, expansion, pool_size, pool : as `BranchedPosterior`.
+
+    Attributes
+    ----------
+    table : evidence of the played actions.
+    effective_sample_size : of the last filters, relative to their particles.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        model: RewardModel,
+        *,
+        branch: int,
+        num_particles: int,
+        surrogate: Surrogate,
+        expansion: Mode,
+        pool_size: int,
+        pool: Pool,
+    ) -> None:
+        self.branch = integer("branch", branch, 1, prior.depth)
+        self.num_particles = integer("num_particles", num_particles, 1)
+        self.pool_size = integer("pool_size", pool_size, 1)
+        self.pool = checked_pool(pool, self.branch, prior.depth)
+        self._kept: tuple[float, Array] | None = None  # scale, draws
+        self.table = ActionTable(prior.covariances[0])
+        self.effective_sample_size = 1.0
+        self._chain = as_chain(prior)
+        self._evidence = RewardEvidence(model, prior.dim, expansion)
+        self._surrogate: Surrogate = surrogate
+        self._defensive = default_defensive(prior, surrogate) if self.num_particles > 1 else 0.0
+        self._statistical = statistical_surrogates(self._chain, np.random.default_rng(FIXED_SEED))
+        self._maps = deck_surrogates(self._chain) if surrogate == "deck" else self._statistical
+        # At branch L each played action has tangents of its own, found when its evidence changes.
+        self._searches: list[TangentSearch] = []
+        self._counts: list[int] = []  # updates of each played action
+        self._path: list[Array] | None = None  # between, one search for all: its last path
+        self._clouds = np.empty((0, self._cloud_size, prior.dim))
+        self._left: IntArray = np.empty(0, dtype=np.int64)  # members of each cloud that are not used up
+        self._cloud_scale = 1.0
+
+    @property
+    def independent(self) -> bool:
+        """Whether actions share nothing."""
+        return self.branch == len(self._chain.links)
+
+    @property
+    def _filters(self) -> int:
+        """Filters that fill a cloud."""
+        return max(1, _CLOUD // self.num_particles)
+
+    @property
+    def _cloud_size(self) -> int:
+        return self._filters * self.num_particles
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+        new = action not in self.table.slots
+        self._evidence.observe(self.table, context, action, reward, lambda: self._without(action))
+        if new:
+            self._counts.append(0)
+            self._clouds = np.concatenate([self._clouds, np.empty((1, *self._clouds.shape[1:]))])
+            self._left = np.append(self._left, 0)
+            if self._own_tangents:
+                self._searches.append(TangentSearch(self._chain, self._statistical, (FIXED_SEED, action)))
+        slot = self.table.slots[action]
+        self._counts[slot] += 1
+        self._left[slot] = 0
+        if self._own_tangents:
+            self._searches[slot].search(self.table.messages(slot), self._counts[slot])
+        elif self._surrogate == "jacobian":
+            self._search_all()
+
+    @property
+    def _own_tangents(self) -> bool:
+        return self.independent and self._surrogate == "jacobian"
+
+    def _search_all(self) -> None:
+        """Tangents for the evidence as it stands, shared levels and all played actions', from the last path."""
+        message = self.table.messages(list(range(len(self.table))))
+        start = None
+        if self._path is not None:
+            start = list(self._path)
+            missing = len(self.table) - len(start[0])
+            if missing:
+                start[: self.branch] = [
+                    np.vstack([own, np.repeat(fresh[None], missing, axis=0)])
+                    for own, fresh in zip(start[: self.branch], self._unplayed_path(start[self.branch]), strict=True)
+                ]
+        found = jacobian_surrogates(self._chain, message, self.branch, start)
+        self._maps, self._path = found.surrogates, found.path
+
+    def _unplayed_path(self, psi: Array) -> list[Array]:
+        """The most probable own levels of an action without data, given ``psi_{b+1}``: ``b`` arrays (d,)."""
+        own: list[Array] = []
+        for ell in range(self.branch, 0, -1):
+            psi = self._chain.links[ell](psi)
+            own.append(psi)
+        return own[::-1]
+
+    def _without(self, action: int) -> tuple[Array, Array]:
+        """Moments of an action's parameters given the other actions' data, were the surrogates the links."""
+        slot, d = self.table.slots.get(action), self.table.dim
+        maps = [self._map_of(ell, slot) for ell in range(1, len(self._chain.links) + 1)]
+        others = Evidence(np.zeros((d, d)), np.zeros(d))
+        if self.independent or not len(self.table):
+            return parameter_law(self._chain, maps, 1, others)
+        others = self._upward(range(len(self.table))).values[self.branch]
+        if slot is not None:
+            # Past the action's own levels alone, its message stands unsummed at the branch.
+            own = upward_messages(self._chain, maps, self.table.messages(slot)).values[self.branch]
+            others = Evidence(others.G - own.G, others.h - own.h)
+        return parameter_law(self._chain, maps, self.branch + 1, others)
+
+    def _map_of(self, ell: int, slot: int | None) -> AffineMap:
+        """The surrogate of a link, an action's own up to the branch; before its first reward the prior's."""
+        if self._own_tangents:
+            return self._searches[slot].maps[ell - 1] if slot is not None else self._statistical[ell - 1]
+        weight, offset = self._maps[ell - 1]
+        if weight.ndim == 2:
+            return self._maps[ell - 1]
+        return self._statistical[ell - 1] if slot is None else AffineMap(weight[slot], offset[slot])
+
+    def _upward(self, slots: Sequence[int]) -> Messages:
+        """Messages on all levels, of some played actions at branch L, of all of them else."""
+        maps = self._maps
+        if self._own_tangents:
+            maps = [
+                AffineMap(*(np.array(part) for part in zip(*level, strict=True)))
+                for level in zip(*(self._searches[slot].maps for slot in slots), strict=True)
+            ]
+        return upward_messages(self._chain, maps, self.table.messages(list(slots)), self.branch)
+
+    def values(self, rng: np.random.Generator, scale: float, *, from_clouds: bool) -> tuple[Array, Array | None]:
+        """One posterior draw of the played actions' ``f_1(psi_1)``, (P, d), and of ``f_{b+1}`` (d,) if it is shared."""
+        played = range(len(self.table))
+        if self.independent:
+            if not played:
+                return np.empty((0, self.table.dim)), None
+            if from_clouds:
+                return self._from_clouds(rng, scale), None
+            own = self.own_filters(played, None, rng, scale)
+            return pick(own, rng)[0], None
+        parent: Array = self.shared_draws(1, rng, scale)[0]
+        if not played:
+            return np.empty((0, self.table.dim)), parent
+        return pick(self.own_filters(played, parent[None], rng, scale), rng)[0], parent
+
+    def shared_draws(self, size: int, rng: np.random.Generator, scale: float) -> Array:
+        """Draws of ``f_{b+1}(psi_{b+1})``, (size, d)."""
+        if len(self.table):
+            messages = self._upward(range(len(self.table)))
+        else:
+            d = self.table.dim
+            nothing = Evidence(np.zeros((1, d, d)), np.zeros((1, d)))
+            messages = upward_messages(self._chain, self._statistical, nothing, self.branch)
+        particles = sample_shared(
+            self._chain, messages, self.branch, self.num_particles, rng,
+            size=size, exploration=scale, defensive=self._defensive,
+        )  # fmt: skip
+        self.effective_sample_size = float(particles.effective_sample_size.mean())
+        return pick(particles, rng)
+
+    def own_filters(
+        self,
+        slots: Sequence[int],
+        parents: Array | None,
+        rng: np.random.Generator,
+        scale: float,
+        *,
+        size: int = 1,
+        num_particles: int | None = None,
+    ) -> Particles:
+        """Filters of played actions' own levels, (n, k, P, d), given draws (n, d) of a shared part."""
+        particles = sample_actions(
+            self._chain, self._upward(slots), self.branch, parents, num_particles or self.num_particles, rng,
+            size=size, exploration=scale, defensive=self._defensive,
+        )  # fmt: skip
+        least = float(particles.effective_sample_size.mean())
+        self.effective_sample_size = least if parents is None else min(self.effective_sample_size, least)
+        return particles
+
+    def _from_clouds(self, rng: np.random.Generator, scale: float) -> Array:
+        """The next member of every played action's cloud, (P, d)."""
+        if scale != self._cloud_scale:
+            self._left[:] = 0
+            self._cloud_scale = scale
+        empty = np.flatnonzero(self._left == 0)
+        if empty.size:
+            particles = self.own_filters(empty.tolist(), None, rng, scale, size=self._filters)
+            n, k, P = particles.log_weights.shape
+            ancestors = resample(particles.log_weights.reshape(n * k, P), rng).reshape(n, k, P)
+            members = np.take_along_axis(particles.value, ancestors[..., None], axis=-2)
+            members = members.transpose(1, 0, 2, 3).reshape(k, n * P, -1)
+            order = rng.random((k, n * P)).argsort(axis=1)
+            self._clouds[empty] = np.take_along_axis(members, order[..., None], axis=1)
+            self._left[empty] = n * P
+        self._left -= 1
+        return np.asarray(self._clouds[np.arange(len(self._left)), self._left])
+
+    def prior_values(self, size: int, parent: Array | None, rng: np.random.Generator, scale: float) -> Array:
+        """Draws of an unplayed action's ``f_1(psi_1)``, (size, d), given the shared part."""
+        mean = np.zeros(self.table.dim) if parent is None else parent
+        value = np.broadcast_to(mean, (size, len(mean)))
+        for ell in range(self.branch, 0, -1):
+            root = self._chain.roots[ell]
+            value = self._chain.links[ell - 1](value + scale * rng.standard_normal((size, root.shape[1])) @ root.T)
+        return np.asarray(value)
+
+    def pool_values(self, size: int, parent: Array | None, rng: np.random.Generator, scale: float) -> Array:
+        """Draws that stand for the unplayed actions of this round, (size, d)."""
+        if self.pool == "fresh":
+            return self.prior_values(size, parent, rng, scale)
+        if self._kept is None or self._kept[0] != scale:
+            # By a rule that is fixed: a restored posterior has the same.
+            drawn = self.prior_values(self.pool_size, None, np.random.default_rng(FIXED_SEED), scale)
+            self._kept = scale, drawn
+        # Draws in a row are independent, so a random stretch of them is as good as a random choice, and cheap.
+        start = int(rng.integers(self.pool_size))
+        return np.take(self._kept[1], range(start, start + size), axis=0, mode="wrap")
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+        state: dict[str, Array | IntArray] = {
+            **self.table.state(),
+            **self._evidence.state(),
+            "clouds": self._clouds.copy(),
+            "left": self._left.copy(),
+            "counts": np.array(self._counts, dtype=np.int64),
+            "scalars": np.array([self._cloud_scale, self.effective_sample_size]),
+        }
+        for slot, search in enumerate(self._searches):
+            state |= {f"search.{slot}.{name}": array for name, array in search.state().items()}
+        if self._path is not None:
+            for ell, (psi, (weight, offset)) in enumerate(zip(self._path, self._maps, strict=True)):
+                state |= {f"path.{ell}": psi, f"weight.{ell}": weight, f"offset.{ell}": offset}
+        return state
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+        self.table.restore(state)
+        self._evidence.restore(state)
+        self._clouds, self._left = np.array(state["clouds"], float), np.array(state["left"], dtype=np.int64)
+        self._counts = [int(n) for n in state["counts"]]
+        self._cloud_scale, self.effective_sample_size = (float(x) for x in state["scalars"])
+        self._searches = []
+        if self._own_tangents:
+            for slot, action in enumerate(self.table.actions.tolist()):
+                search = TangentSearch(self._chain, self._statistical, (FIXED_SEED, action))
+                search.restore({name: state[f"search.{slot}.{name}"] for name in ("weight", "offset", "path")})
+                self._searches.append(search)
+        if "path.0" in state:
+            levels = range(len(self._chain.links))
+            self._path = [np.array(state[f"path.{ell}"], float) for ell in levels]
+            self._maps = [
+                AffineMap(np.array(state[f"weight.{ell}"], float), np.array(state[f"offset.{ell}"], float))
+                for ell in levels
+            ]

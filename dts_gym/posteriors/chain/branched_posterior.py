@@ -1,0 +1,311 @@
+"""The posterior of a chain whose lower levels are each action's own: a particle filter an action.
+
+Above the branch the levels are shared, as in `dts_gym.posteriors.chain.chain_posterior`; at branch L nothing is, and
+actions are independent draws of the whole chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.special import ndtri_exp
+
+from dts_gym.posteriors.action_table import ActionTable
+from dts_gym.posteriors.chain.branched_levels import FIXED_SEED, BranchedLevels, Pool
+from dts_gym.posteriors.chain.chain_posterior import Surrogate
+from dts_gym.posteriors.glm.glm_table import Mode
+from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.unplayed import UnplayedActions, split_mask
+from dts_gym.priors.chains import Prior
+from dts_gym.problem.rewards import RewardModel
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+
+# Draws of an action's filter for its moments, and of the prior for an unplayed action's.
+_MOMENT_PARTICLES, _PRIOR_DRAWS = 512, 8192
+# Draws of the shared part for moments, and particles of each action below each of them.
+_SHARED_DRAWS, _OWN_PARTICLES = 128, 16
+
+
+class BranchedPosterior:
+    """Posterior of actions with chains of their own below the branch, and the actions that it picks.
+
+    Parameters
+    ----------
+    prior : a chain of any links.
+    num_actions : K.
+    model : law of the rewards.
+    branch : 1..L, levels above it are shared.
+    num_particles : P of every filter.
+    surrogate : affine stand-ins for the links in the upward messages: "jacobian", "statistical" or "deck".
+    expansion : of rewards that are not Gaussian, as `GLMTable` says.
+    pool_size : draws of the prior that stand for the unplayed actions of a round, one each while they suffice.
+    pool : "fresh", these are drawn anew each round; or at branch L "kept", they are drawn once, and every round deals
+        a random part of them to the unplayed actions (an approximation).
+
+    Notes
+    -----
+    At branch L consistent in P for the chain's posterior given the evidence. Between, the shared part is approximate:
+    it is filtered with messages that have passed the actions' surrogates; each action's own levels are then filtered
+    given that draw. Exact with linear links at any branch.
+
+    At branch L a played action keeps a cloud, draws of its filter resampled to equal weights, each used once and in
+    random order; it is renewed when used up or when its evidence changes: a round costs one filter, P L link
+    evaluations, and now and then others. Between, every played action is filtered every round: P b link evaluations
+    each. Unplayed actions are drawn from the prior anew each round, b link evaluations each; where they are more than
+    ``pool_size``, that many draws stand for all, each for several actions that share its mean (an approximation). A
+    kept pool costs a round no link evaluations; it stands for the prior as a sample of its size does.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        num_actions: int,
+        model: RewardModel,
+        *,
+        branch: int,
+        num_particles: int = 32,
+        surrogate: Surrogate = "jacobian",
+        expansion: Mode = "map",
+        pool_size: int = 10_000,
+        pool: Pool = "fresh",
+    ) -> None:
+        self.num_actions = num_actions
+        self.levels = BranchedLevels(
+            prior,
+            model,
+            branch=branch,
+            num_particles=num_particles,
+            surrogate=surrogate,
+            expansion=expansion,
+            pool_size=pool_size,
+            pool=pool,
+        )
+        self.unplayed = UnplayedActions(num_actions)
+        self._known: dict[float, tuple[Array, Array, Array, Array]] = {}
+        self._sample: tuple[float, Array, Array, Array] | None = None  # scale, and what `_fixed_draws` gave
+
+    @property
+    def table(self) -> ActionTable:
+        """Evidence of the played actions."""
+        return self.levels.table
+
+    @property
+    def effective_sample_size(self) -> float:
+        """Of the last filters, relative to their particles."""
+        return self.levels.effective_sample_size
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+        new = action not in self.table.slots
+        self.levels.update(context, action, reward)
+        if new:
+            self.unplayed.remove(action)
+        self._known, self._sample = {}, None
+
+    def thompson(
+        self,
+        contexts: Array,
+        rng: np.random.Generator,
+        scale: float = 1.0,
+        mask: BoolArray | None = None,
+        *,
+        from_clouds: bool = False,
+    ) -> IntArray:
+        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+
+        ``mask`` (K,) allows actions, None all. ``from_clouds`` draws from the clouds, whose members are then used up;
+        else from filters of this call's own.
+        """
+        if contexts.ndim == 2:
+            rows = [self.thompson(x, rng, scale, mask, from_clouds=from_clouds) for x in contexts]
+            return np.array(rows, dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        values, parent = self.levels.values(rng, scale, from_clouds=from_clouds)
+        mean, variance = self._score_moments(contexts, values)
+        scores = mean + scale * np.sqrt(variance) * rng.standard_normal(mean.shape)
+        scores[banned] = -np.inf
+        best = int(scores.argmax()) if len(scores) else -1
+        remaining = len(unplayed)
+        if remaining:
+            size = min(remaining, self.levels.pool_size)
+            copies = np.full(size, remaining // size) + (np.arange(size) < remaining % size)
+            pool = self.levels.pool_values(size, parent, rng, scale) @ contexts
+            # The best of each draw's copies, which differ by their own noise.
+            top = pool + scale * self._own_std(contexts) * ndtri_exp(rng.standard_exponential(size) / -copies)
+            if best < 0 or top.max() > scores[best]:
+                return np.asarray(unplayed.draw_one(rng))
+        return np.asarray(self.table.actions[best])
+
+    def _own_std(self, context: Array) -> float:
+        """Standard deviation of ``x' theta`` around ``x' f_1(psi_1)`` without data."""
+        u = (context @ self.table.basis) * self.table.reached
+        return float(np.sqrt(u @ u))
+
+    def _responses(self, context: Array) -> Array:
+        """How the played actions' ``x' theta`` follow ``f_1``, (P, d) in the table's coordinates."""
+        x = context @ self.table.basis
+        u = x * self.table.reached
+        return np.asarray(x - u + self.table.products(u))
+
+    def _score_moments(self, context: Array, values: Array) -> tuple[Array, Array]:
+        """Mean and variance (at exploration 1) of the played actions' ``x' theta`` given their ``f_1``: (P,), (P,)."""
+        response = self._responses(context)
+        u = (context @ self.table.basis) * self.table.reached
+        mean = np.einsum("pd,pd->p", response, values @ self.table.inverse.T) + self.table.beta @ u
+        return mean, np.maximum(response @ u, 0.0)
+
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Allowed action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
+        if contexts.ndim == 2:
+            return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        values, covs, value0, cov0 = self._value_moments(scale)
+        mean, variance = self._score_moments(contexts, values)
+        response = self._responses(contexts) @ self.table.inverse  # (P, d), on the parameters' f_1
+        spread = np.einsum("pd,pde,pe->p", response, covs, response)
+        bounds = mean + np.sqrt(scale**2 * variance + spread.clip(0.0))
+        bounds[banned] = -np.inf
+        top = -np.inf
+        if len(unplayed):
+            variance0 = scale**2 * self._own_std(contexts) ** 2 + float(contexts @ cov0 @ contexts)
+            top = float(contexts @ value0) + variance0**0.5
+        best = max(float(bounds.max(initial=-np.inf)), top)
+        tied = self.table.actions[bounds == best]
+        chosen = int(rng.integers(len(tied) + (len(unplayed) if top == best else 0)))
+        return np.asarray(tied[chosen] if chosen < len(tied) else unplayed.draw_one(rng))
+
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
+        if contexts.ndim == 2:
+            return np.array([self.greedy(x, mask) for x in contexts], dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        values, _, value0, _ = self._value_moments(1.0)
+        mean = self._score_moments(contexts, values)[0]
+        mean[banned] = -np.inf
+        best = mean.max(initial=-np.inf)
+        chosen = int(self.table.actions[mean == best].min()) if len(mean) else self.num_actions
+        if len(unplayed):
+            mean0, lowest = float(contexts @ value0), unplayed.lowest(self.table.slots)
+            chosen = lowest if mean0 > best else min(chosen, lowest) if mean0 == best else chosen
+        return np.asarray(chosen)
+
+    def _value_moments(self, scale: float) -> tuple[Array, Array, Array, Array]:
+        """Means (P, d) and covariances (P, d, d) of the played actions' ``f_1``, and those of an unplayed one's.
+
+        Monte Carlo averages by a rule that is fixed, so that they depend on the data alone.
+        """
+        if scale not in self._known:
+            values, weights, value0 = self._fixed_draws(scale)
+            mean = np.einsum("npk,npkd->pd", weights, values)
+            off = values - mean[:, None]
+            cov = np.einsum("npk,npkd,npke->pde", weights, off, off, optimize=True)
+            self._known[scale] = mean, cov, value0.mean(axis=0), np.atleast_2d(np.cov(value0.T, bias=True))
+        return self._known[scale]
+
+    def _fixed_draws(self, scale: float) -> tuple[Array, Array, Array]:
+        """Draws of the played actions' ``f_1``, (n, P, k, d), their weights (n, P, k), and an unplayed one's, (., d).
+
+        By a rule that is fixed.
+        """
+        rng, d = np.random.default_rng(FIXED_SEED), self.table.dim
+        played = range(len(self.table))
+        values, weights = np.empty((1, 0, 1, d)), np.empty((1, 0, 1))  # of draws, actions, particles
+        if self.levels.independent:
+            value0 = self.levels.prior_values(_PRIOR_DRAWS, None, rng, scale)
+            if played:
+                own = self.levels.own_filters(played, None, rng, scale, num_particles=_MOMENT_PARTICLES)
+                values, weights = own.value, np.exp(own.log_weights)
+        else:
+            parents = self.levels.shared_draws(_SHARED_DRAWS, rng, scale)
+            each = _PRIOR_DRAWS // _SHARED_DRAWS
+            value0 = np.concatenate([self.levels.prior_values(each, parent, rng, scale) for parent in parents])
+            if played:
+                own = self.levels.own_filters(played, parents, rng, scale, num_particles=_OWN_PARTICLES)
+                values, weights = own.value, np.exp(own.log_weights) / len(parents)
+        return values, weights, value0
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures over the draws that `moments` averages.
+
+        The draws are kept until the next reward, 512 or more of a played action. O(512 P d) a context.
+        """
+        if self._sample is None or self._sample[0] != scale:
+            self._sample = scale, *self._fixed_draws(scale)
+        _, values, weights, value0 = self._sample
+        n, P, k, d = values.shape
+        means, variances = np.empty((n * k, len(contexts), P)), np.empty((1, len(contexts), P))
+        for i, x in enumerate(contexts):
+            base, variance = self._score_moments(x, np.zeros((P, d)))
+            response = self._responses(x) @ self.table.inverse
+            shifts = np.einsum("npkd,pd->nkp", values, response).reshape(n * k, P)
+            means[:, i], variances[0, i] = base + shifts, scale**2 * variance
+        shares = weights.transpose(0, 2, 1).reshape(n * k, 1, P)
+        own_std = np.array([self._own_std(x) for x in contexts])
+        other = NormalLaws(
+            np.full((len(value0), 1), 1.0 / len(value0)), value0 @ contexts.T, (scale * own_std)[None] ** 2
+        )
+        return ActionLaws(self.num_actions, self.table.actions, NormalLaws(shares, means, variances), other)
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d): for small K."""
+        if size is not None:
+            return np.stack([self.sample_parameters(rng, scale) for _ in range(size)])
+        values, parent = self.levels.values(rng, scale, from_clouds=False)
+        table, K, d = self.table, self.num_actions, self.table.dim
+        f = self.levels.prior_values(K, parent, rng, scale)
+        f[table.actions] = values
+        f = f @ table.inverse.T
+        theta = f + scale * table.reached * rng.standard_normal((K, d))
+        gamma = table.gamma()  # (P, d, d)
+        eigenvalues, vectors = np.linalg.eigh(np.diag(table.reached) - gamma * np.outer(table.reached, table.reached))
+        noise = scale * np.sqrt(eigenvalues.clip(0.0)) * rng.standard_normal(eigenvalues.shape)
+        own = f[table.actions]
+        pull = (table.beta - np.einsum("pde,pe->pd", gamma, own)) * table.reached
+        theta[table.actions] = own + pull + (vectors @ noise[..., None])[..., 0]
+        return np.asarray(theta @ table.basis.T)
+
+    def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K, by Monte Carlo."""
+        table, K, d = self.table, self.num_actions, self.table.dim
+        values, covs, value0, cov0 = self._value_moments(scale)
+        f, spread = np.tile(value0, (K, 1)), np.tile(cov0, (K, 1, 1))
+        f[table.actions], spread[table.actions] = values, covs
+        gamma, beta = np.zeros((K, d, d)), np.zeros((K, d))
+        gamma[table.actions], beta[table.actions] = table.gamma(), table.beta
+        reached = table.reached
+        response = (
+            table.basis @ (np.eye(d) - reached[:, None] * gamma) @ table.inverse
+        )  # (K, d, d), how theta follows f
+        mean = (beta * reached) @ table.basis.T + np.einsum("kde,ke->kd", response, f)
+        own = table.basis @ (np.diag(reached) - gamma * np.outer(reached, reached)) @ table.basis.T
+        blocks = scale**2 * own + response @ spread @ response.swapaxes(-1, -2)
+        cov = np.zeros((K, d, K, d))
+        if not self.levels.independent:
+            # Actions covary through the shared part: the covariance of their means given its draws.
+            rng = np.random.default_rng(FIXED_SEED)
+            parents = self.levels.shared_draws(_MOMENT_PARTICLES, rng, scale)
+            given = np.stack([self.levels.prior_values(_OWN_PARTICLES, p, rng, scale).mean(axis=0) for p in parents])
+            given = np.repeat(given[:, None], K, axis=1)  # (n, K, d)
+            if len(table):
+                own_levels = self.levels.own_filters(range(len(table)), parents, rng, scale)
+                weights = np.exp(own_levels.log_weights)
+                given[:, table.actions] = np.einsum("npk,npkd->npd", weights, own_levels.value)
+            off = np.einsum("kde,nke->nkd", response, given - given.mean(axis=0))
+            cov = np.einsum("nkd,nle->kdle", off, off, optimize=True) / len(parents)
+        cov[np.arange(K), :, np.arange(K), :] = (blocks + blocks.swapaxes(-1, -2)) / 2
+        return mean, cov.reshape(K * d, K * d)
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+        return self.levels.state()
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+        self.levels.restore(state)
+        self.unplayed = UnplayedActions(self.num_actions)
+        for action in self.table.actions.tolist():
+            self.unplayed.remove(action)
+        self._known, self._sample = {}, None

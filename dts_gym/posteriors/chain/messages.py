@@ -1,0 +1,85 @@
+"""Messages up a chain through affine stand-ins for its links, and the path that they make most probable.
+
+Rows of messages. With ``branch`` 0 the message on ``f_1(psi_1)`` is the sum over the actions, (d, d) and (d,); with
+``branch`` L it has one row an action, (K, d, d) and (K, d), and the rows are independent chains; between, the rows are
+summed on the value of link ``branch + 1``, and levels above the branch have no axis of actions. Where rows are
+independent there may be any number of leading axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dts_gym.posteriors.chain.chain import AffineMap, Chain, HasChain, spread
+from dts_gym.posteriors.evidence import Evidence, matvec, through_noise
+from dts_gym.utils.arrays import Array
+
+
+class Messages(NamedTuple):
+    """Upward messages through surrogates.
+
+    Attributes
+    ----------
+    values : L evidences, ``values[ell - 1]`` is ``(Gamma_ell, beta_ell)``, on ``f_ell(psi_ell)``.
+    latents : L evidences, ``latents[ell - 1]`` is ``(G_ell, h_ell)``, on ``psi_ell``.
+    """
+
+    values: tuple[Evidence, ...]
+    latents: tuple[Evidence, ...]
+
+
+def upward_messages(prior: HasChain, surrogates: Sequence[AffineMap], message: Evidence, branch: int = 0) -> Messages:
+    """Evidence on every level, from the evidence on ``f_1(psi_1)``.
+
+    Parameters
+    ----------
+    prior : a prior, or its chain.
+    surrogates : L maps.
+    message : on ``f_1(psi_1)``, rows as at the head of this module: with branch 0 the sum over actions.
+    branch : between the extremes, rows are summed on the value of link ``branch + 1``.
+
+    Returns
+    -------
+    Messages
+        Exact for the surrogates given. O(rows L d^3).
+
+    Examples
+    --------
+    >>> from dts_gym.posteriors.chain.surrogates import statistical_surrogates
+    >>> from dts_gym.priors import LinearDiffusionPrior
+    >>> prior = LinearDiffusionPrior([2 * np.eye(1)] * 2, [np.eye(1)] * 3)
+    >>> surrogates = statistical_surrogates(prior, np.random.default_rng(0))
+    >>> upward_messages(prior, surrogates, Evidence(np.eye(1), np.ones(1))).latents[1]
+    Evidence(G=array([[3.2]]), h=array([0.8]))
+    """
+    depth = len(prior.links)
+    values, latents = [], []
+    for ell, (A, c) in enumerate(surrogates, start=1):
+        if ell == branch + 1 and branch > 0:
+            message = Evidence(message.G.sum(axis=-3), message.h.sum(axis=-2))
+        values.append(message)
+        pulled = message.h - matvec(message.G, c)
+        A_t = np.swapaxes(A, -1, -2)
+        latents.append(Evidence(A_t @ message.G @ A, matvec(A_t, pulled)))
+        if ell < depth:
+            message = through_noise(*latents[-1], prior.covariances[ell])  # Sigma_{ell+1}
+    return Messages(tuple(values), tuple(latents))
+
+
+def smoothed_path(chain: Chain, surrogates: Sequence[AffineMap], messages: Messages, branch: int = 0) -> list[Array]:
+    """The most probable path were the surrogates the links, given their upward messages: L arrays (..., d)."""
+    depth = len(surrogates)
+    mean = np.zeros_like(messages.latents[-1].h)
+    path: list[Array] = []
+    for ell in range(depth, 0, -1):
+        if ell < depth:
+            A, c = surrogates[ell]  # of f_{ell+1}
+            mean = spread(matvec(A, path[-1]) + c, ell, depth, branch)
+        G, h = messages.latents[ell - 1]
+        cov = chain.covariances[ell]  # Sigma_{ell+1}
+        solved = np.linalg.solve(np.eye(len(cov)) + cov @ G, (mean + h @ cov)[..., None])
+        path.append(np.asarray(solved[..., 0], dtype=np.float64))
+    return path[::-1]

@@ -1,0 +1,293 @@
+"""Tangents as surrogates: the links linearised at the MAP path of the latents, and the search for that path.
+
+Rows of messages are as at the head of `dts_gym.posteriors.chain.surrogates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dts_gym.posteriors.chain.chain import AffineMap, Chain, HasChain, as_chain, spread
+from dts_gym.posteriors.chain.messages import smoothed_path, upward_messages
+from dts_gym.posteriors.evidence import Evidence, matvec
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import integer
+
+# The parts of the way to the linear chain's mode that a pass of the search for tangents tries.
+_STEPS = np.array([0.5**i for i in range(8)])
+
+
+_ENDS = np.array([0.0, 1.0])
+
+
+class Tangents(NamedTuple):
+    """The links' tangents at a path.
+
+    Attributes
+    ----------
+    surrogates : L maps, one a link.
+    path : L arrays, ``path[ell - 1]`` is ``psi_ell`` (..., d): the start of the next search.
+    log_density : (...) of the path given the evidence, without constants; one a chain (one in all between the
+        extremes of ``branch``).
+    """
+
+    surrogates: list[AffineMap]
+    path: list[Array]
+    log_density: Array
+
+
+def jacobian_surrogates(
+    prior: HasChain,
+    message: Evidence,
+    branch: int = 0,
+    start: Sequence[Array] | None = None,
+    max_passes: int = 8,
+    tolerance: float = 1e-3,
+) -> Tangents:
+    """The links' tangents at the MAP path of the latents, found by damped Gauss-Newton passes.
+
+    Parameters
+    ----------
+    prior : a prior, or its chain (faster).
+    message : on ``f_1(psi_1)``: what has passed the noise ``Sigma_1``. Rows as at the head of this module.
+    branch : 0..L.
+    start : a second path to search from, as `Tangents.path` of the round before holds it.
+    max_passes : at most this many linearisations are solved.
+    tolerance : stop where no log density gains more than this.
+
+    Returns
+    -------
+    Tangents
+        Of affine links the links themselves. The density is never below that of ``start``.
+
+    Notes
+    -----
+    A pass linearises the links at the path, solves the linear chain (upward messages, then means downward) and goes the
+    part of the way, of 1, 1/2, 1/4, ..., where the path is densest: prior chain times evidence on ``f_1(psi_1)``. The
+    search ends where the linear chain promises no more. It runs from the mode that the links' average slopes give and,
+    beside it, from ``start``; the better end counts. (A warm start alone can stay where ReLUs have no slope: without
+    data that is the mode.)
+    A local mode. Where ``Sigma`` is singular the path is kept on its range. Exploration does not move it.
+    O(passes rows L d^3). Deterministic.
+
+    Source: Bell, "The iterated Kalman smoother as a Gauss-Newton method" (1994).
+
+    Raises
+    ------
+    ValueError
+        If a link's value at the prior's scale is not finite.
+
+    Examples
+    --------
+    >>> from dts_gym.priors import LinearDiffusionPrior
+    >>> prior = LinearDiffusionPrior([2 * np.eye(1)], [np.eye(1), np.eye(1)])
+    >>> found = jacobian_surrogates(prior, Evidence(np.eye(1), np.ones(1)))
+    >>> found.surrogates[0].weight, found.path[0], float(found.log_density.round(9))
+    (array([[2.]]), array([0.4]), 0.4)
+    """
+    chain = as_chain(prior)
+    integer("branch", branch, 0, len(chain.links))
+    path = _cold_path(chain, message, branch)
+    if start is None:
+        return _climbed(chain, message, branch, _begun(chain, message, branch, path), max_passes, tolerance)
+    both = [np.stack(np.broadcast_arrays(cold, warm)) for cold, warm in zip(path, start, strict=True)]
+    found = _climbed(chain, message, branch, _begun(chain, message, branch, both), max_passes, tolerance)
+    path, log_density = _better(found.path, found.log_density, branch)
+    return Tangents(_tangents(chain, path), path, log_density)
+
+
+def densest_tangents(
+    prior: HasChain, message: Evidence, starts: Sequence[Array], max_passes: int = 8, tolerance: float = 1e-3
+) -> Tangents:
+    """The tangents at the densest path that searches from many starts find, and from the one of `jacobian_surrogates`.
+
+    Parameters
+    ----------
+    prior, max_passes, tolerance : as in `jacobian_surrogates`.
+    message : on ``f_1(psi_1)``, (d, d) and (d,), at branch 0.
+    starts : L arrays (n, d).
+
+    Returns
+    -------
+    Tangents
+        Of one path, (d,) a level.
+
+    Notes
+    -----
+    After each pass the lesser half of the searches is given up, down to two: about 2 n rows of passes in all.
+
+    Examples
+    --------
+    >>> from dts_gym.priors.random_priors import random_mlp_prior
+    >>> found = densest_tangents(random_mlp_prior(2, 1), Evidence(np.eye(2), np.ones(2)), [np.zeros((3, 2))])
+    >>> found.path[0].shape, found.surrogates[0].weight.shape
+    ((2,), (2, 2))
+    """
+    chain = as_chain(prior)
+    path = [np.vstack([cold, many]) for cold, many in zip(_cold_path(chain, message, 0), starts, strict=True)]
+    found = _begun(chain, message, 0, path)
+    for _ in range(max_passes):
+        before = found.log_density.max()
+        found = _climbed(chain, message, 0, found, 1, tolerance)
+        left = max(2, len(found.log_density) // 2)
+        found = _selected(found, np.argsort(-found.log_density, kind="stable")[:left])
+        if left == 2 and found.log_density[0] - before <= tolerance:
+            break
+    return _selected(found, found.log_density.argmax())
+
+
+def followed_tangents(
+    prior: HasChain,
+    message: Evidence,
+    last: Tangents,
+    branch: int = 0,
+    max_passes: int = 1,
+    tolerance: float = 1e-3,
+) -> Tangents:
+    """The tangents after a change of the evidence, searched from the last ones alone.
+
+    Parameters
+    ----------
+    prior, message, branch, tolerance : as in `jacobian_surrogates`.
+    max_passes : at least one, which will do where evidence changes bit by bit: the next search goes on from its end.
+    last : the tangents before the change.
+
+    Notes
+    -----
+    While these promise no gain above ``tolerance``, nothing moves and no link is evaluated: O(L d^3).
+
+    Examples
+    --------
+    >>> from dts_gym.priors.random_priors import random_mlp_prior
+    >>> prior, message = random_mlp_prior(2, 1), Evidence(np.eye(2), np.ones(2))
+    >>> last = jacobian_surrogates(prior, message, tolerance=1e-9)
+    >>> followed_tangents(prior, Evidence(message.G, 1.001 * message.h), last).path == last.path
+    True
+    """
+    return _climbed(as_chain(prior), message, branch, last, integer("max_passes", max_passes, 1), tolerance)
+
+
+def _tangents(chain: Chain, path: Sequence[Array]) -> list[AffineMap]:
+    tangents = []
+    for link, average, psi in zip(chain.links, chain.averages, path, strict=True):
+        if link.affine:
+            tangents.append(average)
+            continue
+        value, weight = link.value_and_jacobian(psi)
+        tangents.append(AffineMap(np.ascontiguousarray(weight), value - matvec(weight, psi)))
+    return tangents
+
+
+def _cold_path(chain: Chain, message: Evidence, branch: int) -> list[Array]:
+    """The mode that the links' average slopes give."""
+    return smoothed_path(chain, chain.averages, upward_messages(chain, chain.averages, message, branch), branch)
+
+
+def _begun(chain: Chain, message: Evidence, branch: int, path: list[Array]) -> Tangents:
+    """The tangents at a path, moved on the range of the noise."""
+    path, log_density = _settled(chain, message, branch, path)
+    return Tangents(_tangents(chain, path), path, log_density)
+
+
+def _climbed(
+    chain: Chain, message: Evidence, branch: int, found: Tangents, max_passes: int, tolerance: float
+) -> Tangents:
+    """Gauss-Newton passes from a path and its tangents, whose density is taken anew."""
+    slopes, path, log_density = found
+    for _ in range(max_passes):
+        goal = smoothed_path(chain, slopes, upward_messages(chain, slopes, message, branch), branch)
+        # In the linear chain: there the path is as dense as it is, for tangents touch.
+        ends = _between(path, goal, _ENDS, branch)
+        log_density, promised = _settled(chain, message, branch, ends, slopes)[1]
+        if not (promised - log_density > tolerance).any():
+            break
+        before = log_density
+        path, log_density = _towards(chain, message, branch, path, goal, before)
+        gain = log_density - before
+        if (gain > 0).any():
+            slopes = _tangents(chain, path)
+        if not (gain > tolerance).any():
+            break
+    return Tangents(slopes, path, log_density)
+
+
+def _settled(
+    chain: Chain, message: Evidence, branch: int, path: Sequence[Array], surrogates: Sequence[AffineMap] | None = None
+) -> tuple[list[Array], Array]:
+    """The path moved on the range of the noise (nothing moves where ``Sigma`` has full rank), and its log density.
+
+    With surrogates, that of the chain with them for links. What is not a number counts as minus infinity.
+    """
+    depth = len(chain.links)
+    mean = np.zeros_like(path[-1])
+    total: Array = np.zeros(path[-1].shape[:-1])
+    settled = []
+    for ell in range(depth, 0, -1):
+        psi, root = path[ell - 1], chain.roots[ell]
+        eps = (psi - mean) @ chain.whiteners[ell].T  # (..., r), standard normal under the prior
+        if root.shape[1] < len(root):
+            psi = mean + eps @ root.T
+        settled.append(psi)
+        term = -0.5 * np.vecdot(eps, eps)
+        total = total + (term.sum(axis=-1) if branch < depth and ell <= branch else term)
+        if surrogates is None:
+            value = chain.links[ell - 1](psi)
+        else:
+            A, c = surrogates[ell - 1]
+            value = matvec(A, psi) + c
+        mean = spread(value, ell - 1, depth, branch)
+    G, h = message
+    pull = mean @ G if G.ndim == 2 else (mean[..., None, :] @ G)[..., 0, :]
+    data = np.vecdot(h - 0.5 * pull, mean)
+    total = total + (data.sum(axis=-1) if 0 < branch < depth else data)
+    return settled[::-1], np.fmax(total, -np.inf)
+
+
+def _towards(
+    chain: Chain, message: Evidence, branch: int, path: list[Array], goal: list[Array], before: Array
+) -> tuple[list[Array], Array]:
+    """Go towards the goal to where the density is greatest; stay where it is nowhere above ``before``."""
+    depth = len(path)
+    tried, log_density = _settled(chain, message, branch, _between(path, goal, _STEPS, branch))
+    best, reached = log_density.argmax(axis=0), log_density.max(axis=0)
+    better = reached > before
+    if not better.any():
+        return path, before
+    kept = []
+    for ell, (psi, new) in enumerate(zip(path, tried, strict=True), start=1):
+        chosen = np.take_along_axis(new, _rows(best, ell, depth, branch)[None], axis=0)[0]
+        kept.append(np.where(_rows(better, ell, depth, branch), chosen, psi))
+    return kept, np.where(better, reached, before)
+
+
+def _between(path: list[Array], goal: list[Array], parts: Array, branch: int) -> list[Array]:
+    """Paths that have gone parts of the way to the goal, stacked on the first axis."""
+    depth = len(path)
+    parts = parts.reshape(-1, *[1] * (path[-1].ndim - 1))
+    return [
+        psi + _rows(parts, ell, depth, branch) * (new - psi)
+        for ell, (psi, new) in enumerate(zip(path, goal, strict=True), start=1)
+    ]
+
+
+def _better(path: list[Array], log_density: Array, branch: int) -> tuple[list[Array], Array]:
+    """Of paths stacked on the first axis, the denser one of each chain; the last where they are equal."""
+    depth = len(path)
+    last = log_density[1] >= log_density[0]
+    kept = [np.where(_rows(last, ell, depth, branch), psi[1], psi[0]) for ell, psi in enumerate(path, start=1)]
+    return kept, np.where(last, log_density[1], log_density[0])
+
+
+def _selected(found: Tangents, rows: Any) -> Tangents:
+    """Of independent chains' tangents those with an index; affine links have one map for all."""
+    slopes = [AffineMap(A[rows], c[rows]) if A.ndim > 2 else AffineMap(A, c) for A, c in found.surrogates]
+    return Tangents(slopes, [psi[rows] for psi in found.path], found.log_density[rows])
+
+
+def _rows(per_chain: NDArray[Any], ell: int, depth: int, branch: int) -> NDArray[Any]:
+    """(...), one a chain, to the axes of level ``ell``."""
+    return per_chain[..., None, None] if ell <= branch < depth else per_chain[..., None]

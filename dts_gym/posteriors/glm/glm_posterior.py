@@ -1,0 +1,101 @@
+"""The posterior of a linear chain under generalised linear rewards, each action's evidence expanded at one point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.priors.two_level import TwoLevelPrior
+from dts_gym.problem.rewards import RewardModel
+from dts_gym.utils.arrays import Array, IntArray, factor
+
+# The sum of messages is taken anew after this many changes, so that rounding cannot pile up.
+REFRESH_EVERY = 256
+
+
+class GLMPosterior(ActionPosterior):
+    """Posterior of ``theta_a = m + delta_a`` under rewards of mean ``g(x' theta_a)``, by quadratic evidence.
+
+    Parameters
+    ----------
+    prior : ``(m0, C, S)``.
+    num_actions : K; costs nothing, only played actions are stored.
+    model : law of the rewards.
+    expansion : where the evidence is expanded, as `GLMTable` says: "map", "mle" or "online".
+
+    Notes
+    -----
+    Exact for Gaussian rewards. For the others each action's log-likelihood is expanded at one point, anew when the
+    action is played: at "map" its most probable parameters given all data, the other actions' through the shared part.
+    Given that evidence exact. An
+    update refits the played action (see `GLMTable`), O(n d^2 + d^3); a choice costs what it does for Gaussian rewards.
+    """
+
+    def __init__(self, prior: TwoLevelPrior, num_actions: int, model: RewardModel, expansion: Mode = "map") -> None:
+        super().__init__(prior.mean, prior.action_cov, num_actions)
+        self._action_cov = prior.action_cov
+        self._glm = GLMTable(model, prior.mean.size, expansion)
+        self._shared_root = self.table.inverse @ factor(prior.shared_cov)  # (d, r), m = root z, z ~ N(0, I)
+        r = self._shared_root.shape[1]
+        self._precision, self._natural = np.eye(r), np.zeros(r)  # of z given the evidence
+        self._changes = 0
+        self._solved: tuple[Array, Array] | None = None
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+        G, h = self._glm.observe(action, context, reward, *self._without(action))
+        self._mark_played(action)
+        change = self.table.replace(action, G, h - G @ self._center)
+        self._changes += 1
+        root = self._shared_root
+        if self._changes % REFRESH_EVERY == 0:
+            total = self.table.total()
+            self._precision = np.eye(root.shape[1]) + root.T @ total.G @ root
+            self._natural = total.h @ root
+        elif root.size:
+            self._precision += root.T @ change.G @ root
+            self._natural += change.h @ root
+        self._solved = None
+
+    def _without(self, action: int) -> tuple[Array, Array]:
+        """Mean (d,) and covariance (d, d) of an action's parameters given the other actions' data."""
+        slot, root = self.table.slots.get(action), self._shared_root
+        precision, natural = self._precision, self._natural
+        if slot is not None and root.size:
+            precision = precision - root.T @ self.table.gamma(slot) @ root
+            natural = natural - self.table.beta[slot] @ root
+        values, vectors = np.linalg.eigh(precision)
+        turned = self.table.basis @ root @ vectors / np.sqrt(values.clip(1.0))  # no evidence takes precision away
+        mean = self._center + turned @ ((natural @ vectors) / np.sqrt(values.clip(1.0)))
+        return mean, self._action_cov + turned @ turned.T
+
+    def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
+        if not self._shared_root.size:
+            return None
+        mean, root = self._shared_moments(scale)
+        return np.asarray(mean + rng.standard_normal((*lead, root.shape[1])) @ root.T)
+
+    def _shared_moments(self, scale: float) -> tuple[Array, Array]:
+        if self._solved is None:
+            # With the precision L L' the covariance of m is (L^-1 R')' (L^-1 R'): one solve gives root and mean.
+            chol = np.linalg.cholesky(self._precision)
+            half = np.linalg.solve(chol, np.column_stack([self._shared_root.T, self._natural]))
+            root = half[:, :-1].T  # (d, r)
+            self._solved = root @ half[:, -1], root
+        mean, root = self._solved
+        return mean, scale * root
+
+    def _shared_state(self) -> Mapping[str, Array | IntArray]:
+        glm = {f"glm.{name}": array for name, array in self._glm.state().items()}
+        counts = np.array([self._changes], dtype=np.int64)
+        return {**glm, "precision": self._precision.copy(), "natural": self._natural.copy(), "changes": counts}
+
+    def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
+        self._glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})
+        self._precision = np.array(state["precision"], dtype=np.float64, order="C")
+        self._natural = np.array(state["natural"], dtype=np.float64)
+        self._changes = int(state["changes"][0])
+        self._solved = None

@@ -1,0 +1,64 @@
+"""Rewards of any family on their way into the table of played actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from dts_gym.posteriors.action_table import ActionTable
+from dts_gym.posteriors.evidence import Evidence
+from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.problem.rewards import GaussianReward, RewardModel
+from dts_gym.utils.arrays import Array, IntArray
+
+
+class RewardEvidence:
+    """Evidence of rewards on the actions' parameters: exact for Gaussian rewards, else expanded as `GLMTable` says.
+
+    Parameters
+    ----------
+    model : law of the rewards.
+    dim : d.
+    expansion : of rewards that are not Gaussian.
+    """
+
+    def __init__(self, model: RewardModel, dim: int, expansion: Mode) -> None:
+        self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else None
+        self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, dim, expansion)
+
+    @property
+    def expands(self) -> bool:
+        """Whether rewards are expanded, at a point that hangs on the latents."""
+        return self._glm is not None and self._glm.mode != "mle"
+
+    def observe(
+        self, table: ActionTable, context: Array, action: int, reward: float, law: Callable[[], tuple[Array, Array]]
+    ) -> Evidence:
+        """Put one reward into the table.
+
+        Parameters
+        ----------
+        law : gives mean (d,) and covariance (d, d) of the action's parameters given the other actions' data, asked
+            where the reward must be expanded.
+
+        Returns
+        -------
+        Evidence
+            By how much the action's message changes, (d, d) and (d,), in the table's coordinates.
+        """
+        if self._glm is None:
+            assert self._variance is not None
+            v, variance, residual = table.observe(action, context, reward, self._variance)
+            return Evidence(np.multiply.outer(v, v / variance), v * (residual / variance))
+        G, h = self._glm.observe(action, context, reward, *law())
+        return table.replace(action, G, h)
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit; the table keeps its own."""
+        return {} if self._glm is None else {f"glm.{name}": array for name, array in self._glm.state().items()}
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+        if self._glm is not None:
+            self._glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})

@@ -1,0 +1,82 @@
+"""What agents ask of a posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from dts_gym.posteriors.marginals import ActionLaws
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+
+
+class Posterior(Protocol):
+    """What an agent asks of a posterior; contexts are as the problem has them, scale is the exploration scale."""
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best actions under posterior draws, of those that ``mask`` (K,) allows."""
+
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed actions of the largest posterior mean."""
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float, size: int | None = None) -> Array:
+        """Posterior draws, one (K, d) or ``size`` of them (size, K, d)."""
+
+    def moments(self, scale: float) -> tuple[Array, Array]:
+        """Posterior mean (K, d) and covariance (K d, K d)."""
+
+    def laws(self, contexts: Array, scale: float) -> ActionLaws:
+        """Posterior laws of every action's ``x' theta``, for n contexts."""
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+
+
+@runtime_checkable
+class BatchPosterior(Protocol):
+    """A posterior that takes in n rewards in one pass."""
+
+    def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        """Condition on n rewards: (n, d), (n,) and (n,)."""
+
+
+class ConfidencePosterior(Posterior, Protocol):
+    """A posterior that also knows how far its means may be off."""
+
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Allowed actions of the largest mean plus ``scale`` standard deviations."""
+
+
+class Engine(Protocol):
+    """What is asked of the posterior of a bandit of one action."""
+
+    num_actions: int
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws, one (1, d) or ``size`` of them (size, 1, d)."""
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta``, contexts (n, d)."""
+
+    def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean (1, d) and covariance (d, d)."""
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""

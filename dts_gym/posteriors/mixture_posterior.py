@@ -1,0 +1,237 @@
+"""The posterior of independent actions whose prior is a mixture of normal laws: a mixture again, an action each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.special import ndtri_exp
+
+from dts_gym.posteriors.action_table import ActionTable
+from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.unplayed import UnplayedActions, split_mask
+from dts_gym.priors.mixtures import Mixture
+from dts_gym.problem.rewards import GaussianReward, RewardModel
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+
+# Residuals of more standard deviations count as this: a weight's logarithm stays a number.
+_FARTHEST = 1e150
+
+
+class MixturePosterior:
+    """Posterior of ``theta_a ~ sum_c w_c N(mu_c, S_c)``, independent actions, and the actions that it picks.
+
+    Parameters
+    ----------
+    prior : of every action.
+    num_actions : K; costs nothing, only played actions are stored.
+    model : law of the rewards.
+    expansion : of rewards that are not Gaussian, as `GLMTable` says; "map" and "online" expand at the most probable
+        parameters under a normal law with the mixture's moments.
+
+    Notes
+    -----
+    Exact for Gaussian rewards: a played action's weights are ``w_c`` times the evidence of its rewards under component
+    ``c``. For the others exact given the quadratic evidence. ``scale`` is the exploration scale: it multiplies the
+    components' standard deviations; their weights stay.
+
+    An update costs O(C d^2) for Gaussian rewards, else O(C d^3) and the refit. A choice costs a pass over the played
+    actions' packed matrices a component. Of the unplayed actions one multinomial draw says how many are of which
+    component, and the best of each component is drawn at once: exact, and O(C) whatever K.
+    """
+
+    def __init__(self, prior: Mixture, num_actions: int, model: RewardModel, expansion: Mode = "map") -> None:
+        self.prior = prior
+        self.num_actions = num_actions
+        # Each component's table holds what is known of the actions' parameters around its mean, were it theirs.
+        self.tables = [ActionTable(cov) for cov in prior.covs]
+        self.unplayed = UnplayedActions(num_actions)
+        self._log_weights = np.empty((0, len(prior.weights)))  # (P, C) of the played actions, not normalised
+        self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else None
+        self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, prior.means.shape[1], expansion)
+        self._moments = prior.moments()
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+        slot = self.tables[0].slots.get(action)
+        before = np.log(self.prior.weights) if slot is None else self._log_weights[slot]
+        if self._glm is None:
+            weights = before + self._observe(action, context, reward)
+        else:
+            weights = np.log(self.prior.weights) + self._replace(action, context, reward)
+        if slot is None:
+            self.unplayed.remove(action)
+            self._log_weights = np.vstack([self._log_weights, weights])
+        else:
+            self._log_weights[slot] = weights
+
+    def _observe(self, action: int, context: Array, reward: float) -> Array:
+        """Put a Gaussian reward into all tables; its log density under each component given those before, (C,)."""
+        assert self._variance is not None
+        log_density = np.empty(len(self.tables))
+        for c, (table, mean) in enumerate(zip(self.tables, self.prior.means, strict=True)):
+            _, variance, residual = table.observe(action, context, reward - float(context @ mean), self._variance)
+            z = min(abs(residual) / math.sqrt(variance), _FARTHEST)
+            log_density[c] = -0.5 * (math.log(variance) + z * z)
+        return log_density
+
+    def _replace(self, action: int, context: Array, reward: float) -> Array:
+        """Expand an action's rewards anew; the log evidence of all of them under each component, (C,)."""
+        assert self._glm is not None
+        G, h = self._glm.observe(action, context, reward, *self._moments)
+        log_evidence = np.empty(len(self.tables))
+        for c, (table, mean) in enumerate(zip(self.tables, self.prior.means, strict=True)):
+            centred = h - G @ mean
+            table.replace(action, G, centred)
+            beta, reached = table.beta[table.slots[action]], table.reached
+            # int exp(-v'Gv/2 + h'v) N(v; mean, S) dv, in coordinates in which S is diag(reached)
+            seen = (table.basis.T @ G @ table.basis) * reached
+            log_evidence[c] = 0.5 * float((centred @ table.basis * reached) @ beta) + float(mean @ (h - G @ mean / 2))
+            log_evidence[c] -= 0.5 * float(np.linalg.slogdet(np.eye(len(mean)) + seen)[1])
+        return log_evidence
+
+    def _weights(self) -> Array:
+        """Posterior weights of the played actions' components, (P, C)."""
+        weights = np.exp(self._log_weights - self._log_weights.max(axis=1, keepdims=True))
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+    def _components(self, rng: np.random.Generator) -> IntArray:
+        """A draw of every played action's component, (P,)."""
+        reached = self._weights().cumsum(axis=1)
+        drawn = rng.random(len(reached)) * reached[:, -1]
+        return np.asarray((drawn[:, None] >= reached).sum(axis=1))
+
+    def _score_moments(self, context: Array) -> tuple[Array, Array, Array, Array]:
+        """Mean and variance of ``x' theta`` by component: of the played actions, (C, P), then of any other, (C,)."""
+        C, P = len(self.tables), len(self.tables[0])
+        mean, variance = np.empty((C, P)), np.empty((C, P))
+        mean0, variance0 = self.prior.means @ context, np.empty(C)
+        for c, table in enumerate(self.tables):
+            u = (context @ table.basis) * table.reached
+            variance0[c] = u @ u
+            mean[c] = mean0[c] + table.beta @ u
+            variance[c] = table.forms(u, None)[1]
+        return mean, variance.clip(0.0), mean0, variance0
+
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+
+        ``mask`` (K,) allows actions, None all.
+        """
+        if contexts.ndim == 2:
+            return np.array([self.thompson(context, rng, scale, mask) for context in contexts], dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.tables[0].actions)
+        mean, variance, mean0, variance0 = self._score_moments(contexts)
+        played = self._components(rng), np.arange(mean.shape[1])
+        scores = mean[played] + scale * np.sqrt(variance[played]) * rng.standard_normal(mean.shape[1])
+        scores[banned] = -np.inf
+        best = int(scores.argmax()) if len(scores) else -1
+        remaining = len(unplayed)
+        if remaining:
+            counts = rng.multinomial(remaining, self.prior.weights / self.prior.weights.sum())
+            # The maximum of each component's i.i.d. normals, by the quantile of U^(1 / count).
+            top = ndtri_exp(rng.standard_exponential(len(counts)) / -counts.clip(1))
+            top = np.where(counts > 0, mean0 + scale * np.sqrt(variance0) * top, -np.inf)
+            if best < 0 or top.max() > scores[best]:
+                return np.asarray(unplayed.draw_one(rng))
+        return np.asarray(self.tables[0].actions[best])
+
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
+        if contexts.ndim == 2:
+            return np.array([self.greedy(context, mask) for context in contexts], dtype=np.int64)
+        unplayed, banned = split_mask(mask, self.unplayed, self.tables[0].actions)
+        mean, _, mean0, _ = self._score_moments(contexts)
+        scores, score0 = (self._weights() * mean.T).sum(axis=1), float(self.prior.weights @ mean0)
+        scores[banned] = -np.inf
+        best = scores.max(initial=-np.inf)
+        chosen = int(self.tables[0].actions[scores == best].min()) if len(scores) else self.num_actions
+        if len(unplayed):
+            lowest = unplayed.lowest(self.tables[0].slots)
+            chosen = lowest if score0 > best else min(chosen, lowest) if score0 == best else chosen
+        return np.asarray(chosen)
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures of C normal laws. O(C P d^2) a context."""
+        rows = [self._score_moments(x) for x in contexts]
+        # (C, n, P) twice, (C, n) twice
+        mean, variance, mean0, variance0 = (np.stack(part, axis=1) for part in zip(*rows, strict=True))
+        own = NormalLaws(self._weights().T[:, None], mean, scale**2 * variance)
+        return ActionLaws(
+            self.num_actions,
+            self.tables[0].actions,
+            own,
+            NormalLaws(self.prior.weights[:, None], mean0, scale**2 * variance0),
+        )
+
+    def _component_moments(self, c: int, slots: IntArray) -> tuple[Array, Array]:
+        """Moments of played actions' parameters were they of component ``c``: mean (n, d), a root (n, d, d) of cov."""
+        table = self.tables[c]
+        gamma, reached = table.gamma(slots), table.reached
+        values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
+        root = table.basis @ (vectors * np.sqrt(values.clip(0.0))[:, None, :])
+        return self.prior.means[c] + (table.beta[slots] * reached) @ table.basis.T, root
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d): for small K."""
+        if size is not None:
+            return np.stack([self.sample_parameters(rng, scale) for _ in range(size)])
+        K, d = self.num_actions, self.prior.means.shape[1]
+        components = np.searchsorted(self.prior.weights.cumsum()[:-1], rng.random(K), side="right")
+        components[self.tables[0].actions] = self._components(rng)
+        slots = np.full(K, -1)
+        slots[self.tables[0].actions] = np.arange(len(self.tables[0]))
+        noise = scale * rng.standard_normal((K, d))
+        theta = np.empty((K, d))
+        for c in np.unique(components).tolist():
+            table = self.tables[c]
+            new, old = np.flatnonzero((components == c) & (slots < 0)), np.flatnonzero((components == c) & (slots >= 0))
+            theta[new] = self.prior.means[c] + (noise[new] * table.reached) @ table.basis.T
+            mean, root = self._component_moments(c, slots[old])
+            theta[old] = mean + (root @ noise[old, :, None])[..., 0]
+        return theta
+
+    def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K."""
+        (K, d), P, C = (self.num_actions, self.prior.means.shape[1]), len(self.tables[0]), len(self.tables)
+        means, covs = np.tile(self.prior.means, (K, 1, 1)), np.tile(scale**2 * self.prior.covs, (K, 1, 1, 1))
+        weights = np.tile(self.prior.weights, (K, 1))
+        actions = self.tables[0].actions
+        weights[actions] = self._weights()
+        for c in range(C):
+            means[actions, c], root = self._component_moments(c, np.arange(P))
+            covs[actions, c] = scale**2 * root @ root.swapaxes(1, 2)
+        mean = np.einsum("kc,kcd->kd", weights, means)
+        off = means - mean[:, None]
+        blocks = np.einsum("kc,kcde->kde", weights, covs + off[..., :, None] * off[..., None, :])
+        cov = np.zeros((K, d, K, d))
+        cov[np.arange(K), :, np.arange(K), :] = (blocks + blocks.swapaxes(1, 2)) / 2
+        return mean, cov.reshape(K * d, K * d)
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit, the prior among them."""
+        state: dict[str, Array | IntArray] = {f"prior.{name}": array for name, array in self.prior._asdict().items()}
+        state["log_weights"] = self._log_weights.copy()
+        for c, table in enumerate(self.tables):
+            state |= {f"table.{c}.{name}": array for name, array in table.state().items()}
+        return state | ({} if self._glm is None else {f"glm.{name}": v for name, v in self._glm.state().items()})
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave, of a posterior with the same prior."""
+        for c, table in enumerate(self.tables):
+            table.restore(_under(f"table.{c}.", state))
+        self._log_weights = np.array(state["log_weights"], dtype=np.float64)
+        if self._glm is not None:
+            self._glm.restore(_under("glm.", state))
+        self.unplayed = UnplayedActions(self.num_actions)
+        for action in self.tables[0].actions.tolist():
+            self.unplayed.remove(action)
+
+
+def _under(prefix: str, arrays: Mapping[str, Array | IntArray]) -> dict[str, Array | IntArray]:
+    """The arrays whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

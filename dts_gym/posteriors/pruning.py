@@ -1,0 +1,67 @@
+"""The best of many actions without a look at most of them: where nothing is shared, exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dts_gym.posteriors.action_table import ActionTable
+from dts_gym.utils.arrays import Array, IntArray
+
+# Contenders are scored this many at a time, so that what they gather stays in a core's cache.
+_GATHERED = 1 << 10
+
+
+def contenders(
+    table: ActionTable, u: Array, norms: Array, noise: Array | float, scale: float, floor: Array, banned: IntArray
+) -> tuple[Array, IntArray, IntArray]:
+    """The best of ``mean + scale std noise`` over the played actions, where nothing is shared.
+
+    Exact, without looking at most of the matrices: ``std^2 = u' T u`` is at most ``u'u``, so where the
+    noise is not negative a score is at most ``mean + scale |u| noise``, else at most the mean. Only actions whose
+    bound reaches the score of the best bound's action, or ``floor``, are scored.
+
+    Parameters
+    ----------
+    table : of the played actions.
+    u : (n, d) contexts in the table's coordinates, what the actions' own noise reaches of them.
+    norms : (n,), ``|u|``.
+    noise : (n, P), or a number for all.
+    floor : (n,) scores that others have already.
+    banned : rows of the table that may not be picked; one or more others, or a floor, must be left.
+
+    Returns
+    -------
+    (n,), (t,), (t,)
+        The best scores (``-inf`` where ``floor`` beats every bound); the contexts and the table's rows that reach
+        them, sorted by context.
+    """
+    P = len(table)
+    mean = u @ table.beta.T  # (n, P)
+    mean[:, banned] = -np.inf
+    bounds = np.maximum(noise, 0.0) * (scale * norms)[:, None] + mean
+    query = np.ascontiguousarray(table.quadratic_query(u).T)  # (n, packed)
+
+    def score(rows: IntArray, slots: IntArray) -> Array:
+        std = np.sqrt(np.einsum("ij,ij->i", table.cov[slots], query[rows]).clip(0.0))
+        return np.asarray(
+            mean[rows, slots] + scale * std * (noise[rows, slots] if isinstance(noise, np.ndarray) else noise)
+        )
+
+    every = np.arange(len(u))
+    lower = np.maximum(score(every, bounds.argmax(axis=1)), floor)
+    # Less a trifle: a tie that is reached exactly must not be lost to rounding.
+    trifle = 1e-12 if table.dtype == "float64" else 1e-6 * table.dim
+    pairs = np.flatnonzero(bounds >= (lower - trifle * (scale * norms + np.abs(lower)))[:, None])
+    if 4 * pairs.size > bounds.size:
+        spread = np.sqrt((query.astype(table.dtype, copy=False) @ table.cov.T).clip(0.0))
+        dense = mean + scale * spread * noise
+        best = dense.max(axis=1)
+        rows, slots = np.divmod(np.flatnonzero(dense == best[:, None]), P)
+        return best, rows, slots
+    rows, slots = np.divmod(pairs, P)
+    parts = range(0, pairs.size, _GATHERED)
+    scores = np.concatenate([np.empty(0), *(score(rows[i : i + _GATHERED], slots[i : i + _GATHERED]) for i in parts)])
+    best = np.full(len(u), -np.inf)
+    np.maximum.at(best, rows, scores)
+    reached = scores == best[rows]
+    return best, rows[reached], slots[reached]

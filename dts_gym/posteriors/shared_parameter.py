@@ -1,0 +1,101 @@
+"""Bandits whose actions share one parameter vector: the posterior of a single action, asked about all features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.interface import ConfidencePosterior, Engine
+from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.unplayed import allowed_scores
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+
+
+class SharedParameterPosterior:
+    """Posterior of one ``theta`` under rewards of mean ``g(phi(x, a)' theta)``, and the actions that it picks.
+
+    Parameters
+    ----------
+    engine : the posterior of a bandit of one action with the chain as its prior; every reward is one of that action's,
+        with the played action's features as its context.
+
+    Notes
+    -----
+    As exact as the engine. A choice costs a draw of ``theta``, O(d^3), and O(K d). Contexts are (K, d) or (n, K, d).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        if engine.num_actions != 1:
+            raise ValueError(f"engine must be of one action, got {engine.num_actions}")
+        self.engine = engine
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward; ``context`` is (K, d)."""
+        self.engine.update(context[action], 0, reward)
+
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Best allowed action under one posterior draw, a draw a context: (K, d) -> (), (n, K, d) -> (n,).
+
+        ``mask`` (K,) allows actions, None all.
+        """
+        if contexts.ndim == 3:
+            return np.array([self.thompson(features, rng, scale, mask) for features in contexts], dtype=np.int64)
+        return np.asarray(allowed_scores(contexts @ self.sample_parameters(rng, scale), mask).argmax())
+
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Allowed action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
+        if contexts.ndim == 3:
+            rows = [self.upper_confidence(features, rng, scale, mask) for features in contexts]
+            return np.array(rows, dtype=np.int64)
+        mean, cov = self.moments(scale)
+        variance = np.einsum("kd,de,ke->k", contexts, cov, contexts)
+        bounds = allowed_scores(contexts @ mean + np.sqrt(variance.clip(0.0)), mask)
+        return np.asarray(rng.choice(np.flatnonzero(bounds == bounds.max())))
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        """Posterior laws of ``phi(x, a)' theta``, contexts (n, K, d): as the engine's, asked about every row."""
+        n, K, d = contexts.shape
+        engine = self.engine.laws(contexts.reshape(n * K, d), scale)
+        law = engine.own if len(engine.actions) else engine.other
+        assert law is not None
+        parts = np.broadcast_arrays(*(part[..., 0] if part.ndim == 3 else part for part in law))
+        own = NormalLaws(*(np.broadcast_to(part, (len(part), n * K)).reshape(-1, n, K) for part in parts))
+        return ActionLaws(K, np.arange(K), own, None)
+
+    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
+        return np.asarray(allowed_scores(contexts @ self.moments()[0], mask).argmax(axis=-1))
+
+    def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
+        """Posterior draws, one (d,) or ``size`` of them (size, d)."""
+        return np.asarray(self.engine.sample_parameters(rng, scale, size)[..., 0, :])
+
+    def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean (d,) and covariance (d, d)."""
+        mean, cov = self.engine.moments(scale)
+        return mean[0], cov
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+        return self.engine.state()
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Take over what `state` gave."""
+        self.engine.restore(state)
+
+
+def posterior_for(problem: BanditProblem, make: Callable[[int], ActionPosterior]) -> ConfidencePosterior:
+    """The posterior that ``make`` gives for a number of actions, fit for the problem's features.
+
+    Where all actions share a parameter, it is that of a single action, asked about all features.
+    """
+    if problem.features == "disjoint":
+        return make(problem.num_actions)
+    return SharedParameterPosterior(make(1))
