@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, register_envs
 
 if TYPE_CHECKING:
-    from dts_gym.branch_choice import BranchChoice, choose_branch
     from dts_gym.comparing import compare
     from dts_gym.experiment import AgentSpec
+    from dts_gym.pretraining.branch_choice import BranchChoice, choose_branch
     from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior, load_prior
     from dts_gym.priors.links import AffineLink, Link, MLPLink
     from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
@@ -74,7 +74,7 @@ _HOMES = {
     "BanditInstance": "problem.problem",
     "BanditProblem": "problem.problem",
     "BernoulliReward": "problem.rewards",
-    "BranchChoice": "branch_choice",
+    "BranchChoice": "pretraining.branch_choice",
     "DiffusionPrior": "priors.chains",
     "GaussianReward": "problem.rewards",
     "LinearDiffusionPrior": "priors.chains",
@@ -84,7 +84,7 @@ _HOMES = {
     "Prior": "priors.chains",
     "RewardModel": "problem.rewards",
     "RunResult": "runner",
-    "choose_branch": "branch_choice",
+    "choose_branch": "pretraining.branch_choice",
     "compare": "comparing",
     "load_prior": "priors.chains",
     "random_linear_prior": "priors.random_priors",

@@ -17,7 +17,7 @@ import numpy as np
 from dts_gym.datasets.shapes import Shape, sample_shape
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample_rewards
-from dts_gym.pretraining import fit
+from dts_gym.pretraining.learning import fit
 from dts_gym.prior_pool import PriorPool, draw_pool, sample_pool
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dts_gym.denoiser_training import torch_on
 from dts_gym.energy import energy_score
 from dts_gym.error_problems import (
     ALL_PROBLEMS,
@@ -26,6 +25,7 @@ from dts_gym.error_problems import (
     true_posterior,
 )
 from dts_gym.jobs import checked_seeds
+from dts_gym.pretraining.trainer import torch_on
 from dts_gym.prior_pool import PriorPool
 from dts_gym.registry import make_agent
 from dts_gym.utils.arrays import Array

@@ -12,7 +12,7 @@ import numpy as np
 from dts_gym.datasets import Factors, cached_factors
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
-from dts_gym.prior_cache import learned_prior
+from dts_gym.pretraining.prior_cache import learned_prior
 from dts_gym.priors.chains import Prior
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import BernoulliReward, GaussianReward

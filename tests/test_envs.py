@@ -10,7 +10,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import dts_gym
-from dts_gym import LinearDiffusionPrior, prior_cache, random_linear_prior
+from dts_gym import LinearDiffusionPrior, random_linear_prior
+from dts_gym.pretraining import prior_cache
 from dts_gym.priors.fitting import fit_linear_chain
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "ml-latest-small"

@@ -7,8 +7,8 @@ at zero, which is the best Gaussian model of the data; the held-out loss says ho
 Noisy vectors. Where each vector comes with the covariance of its error, the model is trained by Monte Carlo EM on the
 likelihood of what was seen: clean vectors are drawn from their posterior under the model, given the seen ones, the
 model is trained on these, and so on. The start is the seen vectors, drawn in until they have the clean ones' mean and
-covariance (`dts_gym.deconvolution`), so the moments are right from the first round; the rounds sharpen the shape,
-slowly where errors are as wide as what is to be seen. Posteriors are drawn by the package's own particle filter.
+covariance (`dts_gym.pretraining.noisy_vectors`), so the moments are right from the first round; the rounds sharpen the
+shape, slowly where errors are as wide as what is to be seen. Posteriors are drawn by the package's own particle filter.
 
 Source: for EM, Rozet et al., "Learning diffusion priors from observations by expectation maximization" (2024).
 """
@@ -21,14 +21,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.branch_choice import checked_labels, choose_branch, labelled, random_subsets
-from dts_gym.deconvolution import clean_moments, matched_shrinkage
-from dts_gym.denoiser_training import Trainer, TrainingSettings, torch_on
 from dts_gym.posteriors.chain.chain import as_chain
 from dts_gym.posteriors.chain.parameter_draws import sample_thetas
 from dts_gym.posteriors.chain.particles import default_defensive
 from dts_gym.posteriors.chain.surrogates import statistical_surrogates
 from dts_gym.posteriors.evidence import Evidence
+from dts_gym.pretraining.branch_choice import checked_labels, choose_branch, labelled, random_subsets
+from dts_gym.pretraining.noisy_vectors import clean_moments, matched_shrinkage
+from dts_gym.pretraining.trainer import Trainer, TrainingSettings, torch_on
 from dts_gym.priors.chains import DiffusionPrior
 from dts_gym.priors.denoisers import DenoiserNetwork
 from dts_gym.priors.reverse_process import Schedule, noise_schedule, reverse_chain

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dts_gym.branch_choice import choose_branch, random_subsets
 from dts_gym.datasets.download import cache_folder
-from dts_gym.pretraining import fit
+from dts_gym.pretraining.branch_choice import choose_branch, random_subsets
+from dts_gym.pretraining.learning import fit
 from dts_gym.priors.chains import Prior, as_prior, load_prior
 from dts_gym.priors.fitting import fit_linear_chain
 from dts_gym.utils.arrays import Array

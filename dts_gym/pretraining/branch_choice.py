@@ -61,7 +61,7 @@ def choose_branch(
     ----------
     prior : of depth L; its own branch is not looked at.
     catalogues : arrays (n_i, d), the parameters of the actions of one instance each, n_i >= 2; not those that the prior
-        was fitted to. `dts_gym.branch_choice.random_subsets` makes some of one set.
+        was fitted to. `dts_gym.pretraining.branch_choice.random_subsets` makes some of one set.
     branches : to try, of 0..L; None: all where there are at most 11, else 11 of them, evenly spaced, 0 and L included.
     seed : of the prior's moments, where a link is not affine.
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from dts_gym import AffineLink, LinearDiffusionPrior, MLPLink, choose_branch, random_linear_prior
-from dts_gym.branch_choice import _moments, catalogue_evidence, checked_labels, labelled, random_subsets
+from dts_gym.pretraining.branch_choice import _moments, catalogue_evidence, checked_labels, labelled, random_subsets
 from dts_gym.priors.chains import DiffusionPrior, as_linear
 from dts_gym.priors.two_level import TwoLevelPrior
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from dts_gym import prior_cache, random_linear_prior
-from dts_gym.prior_cache import cached_fit
+from dts_gym import random_linear_prior
+from dts_gym.pretraining import prior_cache
+from dts_gym.pretraining.prior_cache import cached_fit
 
 pytest.importorskip("safetensors")
 

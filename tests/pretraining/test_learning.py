@@ -9,10 +9,10 @@ import pytest
 
 from dts_gym import load_prior, pretrain_command
 from dts_gym.datasets.shapes import sample_shape
-from dts_gym.deconvolution import clean_moments, matched_shrinkage
 from dts_gym.energy import energy_score
 from dts_gym.pretrain_command import run_pretrain
-from dts_gym.pretraining import fit
+from dts_gym.pretraining.learning import fit
+from dts_gym.pretraining.noisy_vectors import clean_moments, matched_shrinkage
 from dts_gym.prior_report import prior_figure, prior_report
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.denoisers import DenoiserLink
@@ -122,7 +122,7 @@ class TestWithTorch:
     """What needs torch."""
 
     def test_numpy_gives_the_values_of_torch(self, torch):
-        from dts_gym.denoiser_training import Trainer, TrainingSettings
+        from dts_gym.pretraining.trainer import Trainer, TrainingSettings
 
         bars = noise_schedule(6)
         trainer = Trainer(TrainingSettings(bars, 16, 2, 64, 5e-3, "cpu", False), 3, seed=1)
@@ -176,7 +176,7 @@ class TestWithTorch:
         assert (seen.var(axis=0) > [1.8, 7.0]).all()
 
     def test_duplicates_do_not_straddle_the_split_and_are_no_error(self):
-        from dts_gym.pretraining import _split
+        from dts_gym.pretraining.learning import _split
 
         rows = np.repeat(normal(20), 5, axis=0)
         inner = _split(rows, 0.2, np.random.default_rng(0)).reshape(20, 5)
