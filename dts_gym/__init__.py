@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, register_envs
 
 if TYPE_CHECKING:
-    from dts_gym.comparing import compare
-    from dts_gym.experiment import AgentSpec
+    from dts_gym.harness.comparing import compare
+    from dts_gym.harness.experiment import AgentSpec
+    from dts_gym.harness.runner import RunResult, run
+    from dts_gym.harness.tuning import tune
     from dts_gym.pretraining.branch_choice import BranchChoice, choose_branch
     from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior, load_prior
     from dts_gym.priors.links import AffineLink, Link, MLPLink
     from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
     from dts_gym.problem.problem import BanditInstance, BanditProblem
     from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward, RewardModel
-    from dts_gym.runner import RunResult, run
-    from dts_gym.tuning import tune
 
 __version__ = "0.1.0"
 
@@ -70,7 +70,7 @@ __all__ = [
 _MODULES = ("agents", "callbacks", "checks", "datasets", "envs", "pretraining", "sweeps", "theory")
 _HOMES = {
     "AffineLink": "priors.links",
-    "AgentSpec": "experiment",
+    "AgentSpec": "harness.experiment",
     "BanditInstance": "problem.problem",
     "BanditProblem": "problem.problem",
     "BernoulliReward": "problem.rewards",
@@ -83,14 +83,14 @@ _HOMES = {
     "PoissonReward": "problem.rewards",
     "Prior": "priors.chains",
     "RewardModel": "problem.rewards",
-    "RunResult": "runner",
+    "RunResult": "harness.runner",
     "choose_branch": "pretraining.branch_choice",
-    "compare": "comparing",
+    "compare": "harness.comparing",
     "load_prior": "priors.chains",
     "random_linear_prior": "priors.random_priors",
     "random_mlp_prior": "priors.random_priors",
-    "run": "runner",
-    "tune": "tuning",
+    "run": "harness.runner",
+    "tune": "harness.tuning",
 }
 
 register_envs()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dts_gym.figures import COLOURS
+from dts_gym.harness.figures import COLOURS
 from dts_gym.priors.random_priors import random_linear_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward

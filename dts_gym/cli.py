@@ -18,15 +18,14 @@ import tyro
 import dts_gym
 from dts_gym.cli_commands import COMMANDS, Plot, PosteriorError, Run, Tune
 from dts_gym.cli_list import listed
-from dts_gym.comparing import compare
 from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
 from dts_gym.error_report import error_figure, error_table, verdict
-from dts_gym.experiment import Comparison
-from dts_gym.figures import regret_figure
+from dts_gym.harness.comparing import compare
+from dts_gym.harness.experiment import Comparison, table
+from dts_gym.harness.figures import regret_figure
+from dts_gym.harness.records import load_records
+from dts_gym.harness.tuning import choose, tune, tuning_table
 from dts_gym.posterior_error import posterior_error
-from dts_gym.records import load_records
-from dts_gym.report import table
-from dts_gym.tuning import choose, tune, tuning_table
 from dts_gym.utils.archives import write_atomically
 
 # Commands whose options are those of a function, which gives the text to print.

@@ -12,9 +12,9 @@ from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from dts_gym.descriptions import differences, versions
 from dts_gym.error_problems import ALL_PROBLEMS
-from dts_gym.records import is_held, write_json
+from dts_gym.harness.provenance import differences, versions
+from dts_gym.harness.records import is_held, write_json
 from dts_gym.utils.archives import write_atomically
 
 CONTROL = "truth"

@@ -12,7 +12,7 @@ import numpy as np
 
 from dts_gym.error_problems import METHODS
 from dts_gym.error_records import CONTROL, ErrorRecord, PosteriorErrors
-from dts_gym.figures import COLOURS
+from dts_gym.harness.figures import COLOURS
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.tables import Style, layout, plus_minus, standard_error

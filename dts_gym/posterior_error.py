@@ -24,7 +24,7 @@ from dts_gym.error_problems import (
     pretrained_pool,
     true_posterior,
 )
-from dts_gym.jobs import checked_seeds
+from dts_gym.harness.jobs import checked_seeds
 from dts_gym.pretraining.trainer import torch_on
 from dts_gym.prior_pool import PriorPool
 from dts_gym.registry import make_agent

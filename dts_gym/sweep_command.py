@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from dts_gym.sweeps import SUMMARY, load_sweep, run_sweep
+from dts_gym.harness.sweeps import SUMMARY, load_sweep, run_sweep
 from dts_gym.utils.workers import Backend
 
 
@@ -23,7 +23,7 @@ def run_sweep_file(
 ) -> str:
     """Run a sweep: environments x agents x seeds x settings, from a YAML file.
 
-    A file, as for `dts_gym.sweeps.Sweep`:
+    A file, as for `dts_gym.harness.sweeps.Sweep`:
 
         out: results/sweep
         rounds: 500

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from dts_gym import records
+from dts_gym.harness import records
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ import pytest
 
 from dts_gym import cli, registry
 from dts_gym.cli import main
-from dts_gym.comparing import compare
 from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
 from dts_gym.envs.diffusion import DiffusionBanditEnv
+from dts_gym.harness.comparing import compare
+from dts_gym.harness.experiment import table
+from dts_gym.harness.records import load_records
+from dts_gym.harness.tuning import choose, tuning_table
 from dts_gym.priors.chains import Prior
-from dts_gym.records import load_records
-from dts_gym.report import table
 from dts_gym.setting_texts import option_texts, setting_texts
-from dts_gym.tuning import choose, tuning_table
 
 SMALL = ["--env.num-actions", "6", "--env.dim", "2", "--rounds", "20", "--seeds", "2", "--no-progress"]
 
@@ -319,7 +319,7 @@ def test_the_module_runs_and_the_library_loads_nothing_of_it():
     assert (process.returncode, errors) == (0, "")
     assert "dTS" in printed
     code = (
-        "import sys, dts_gym; dts_gym.run, dts_gym.tune; import dts_gym.figures, dts_gym.records;"
+        "import sys, dts_gym; dts_gym.run, dts_gym.tune; import dts_gym.harness.figures, dts_gym.harness.records;"
         "print({'tyro', 'tqdm', 'joblib', 'matplotlib', 'torch', 'pandas'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

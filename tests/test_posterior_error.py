@@ -24,7 +24,7 @@ from dts_gym.error_problems import (
 )
 from dts_gym.error_records import CONTROL, ErrorRecord, ErrorSettings, PosteriorErrors
 from dts_gym.error_report import error_table, summarise, verdict
-from dts_gym.figures import COLOURS
+from dts_gym.harness.figures import COLOURS
 from dts_gym.posterior_error import history_errors
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.mcmc import slice_sampling

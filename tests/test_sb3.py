@@ -9,7 +9,7 @@ import pytest
 import dts_gym
 from dts_gym import make_agent
 from dts_gym.agents import DiffusionTS
-from dts_gym.experiment import AgentSpec
+from dts_gym.harness.experiment import AgentSpec
 
 pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from dts_gym.experiments.cells import Cell, CellStudy, run_cells
 from dts_gym.experiments.outcome import paired_interval
-from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study, Verdict, csv_text, judge
-from dts_gym.figures import label_ends, looks
+from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study, Verdict, judge
+from dts_gym.harness.figures import label_ends, looks
 from dts_gym.theory import bayes_regret_bound, lints_bound
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.tables import plus_minus, standard_error
+from dts_gym.utils.tables import csv_text, plus_minus, standard_error
 
 _AGENTS = ("dTS", "MarginalLinTS", "Random")
 _DIM = 5

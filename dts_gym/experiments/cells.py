@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from dts_gym.comparing import compare
-from dts_gym.experiment import Comparison
 from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study, Verdict, chosen
+from dts_gym.harness.comparing import compare
+from dts_gym.harness.experiment import Comparison
 
 Picture = Literal["rounds", "x", "differences"]
 Scale = Literal["at 1", "tuned"]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import tyro
 
-from dts_gym.descriptions import versions
 from dts_gym.experiments import load_study, study_ids
 from dts_gym.experiments.study import (
     FORMAT,
@@ -18,12 +17,12 @@ from dts_gym.experiments.study import (
     Profile,
     Study,
     Verdict,
-    csv_text,
     verdict_rows,
 )
-from dts_gym.records import is_held, write_json
+from dts_gym.harness.provenance import versions
+from dts_gym.harness.records import is_held, write_json
 from dts_gym.utils.archives import write_atomically
-from dts_gym.utils.tables import layout
+from dts_gym.utils.tables import csv_text, layout
 from dts_gym.utils.workers import Backend
 
 ALL = "all"

@@ -14,18 +14,18 @@ import numpy as np
 
 from dts_gym.bench import machine
 from dts_gym.experiments.outcome import paired_interval
-from dts_gym.experiments.study import Ask, Conduct, Findings, Study, Verdict, chosen, csv_text, judge
-from dts_gym.figures import label_ends, looks
+from dts_gym.experiments.study import Ask, Conduct, Findings, Study, Verdict, chosen, judge
+from dts_gym.harness.figures import label_ends, looks
+from dts_gym.harness.records import write_json
 from dts_gym.priors.random_priors import even_chain
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
-from dts_gym.records import write_json
 from dts_gym.registry import make_agent
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.tables import plus_minus, standard_error
+from dts_gym.utils.tables import csv_text, plus_minus, standard_error
 
 _BATCHES = 10  # of rounds; each gives a median, and these a confidence interval
 _MOST_JOINT = 2000  # K d, whose square JointTS holds

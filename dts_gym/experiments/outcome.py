@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from dts_gym.experiment import Comparison
 from dts_gym.experiments.cells import Cell, Outcome, Scale
 from dts_gym.experiments.pictures import draw_differences, draw_over_rounds, draw_over_x
-from dts_gym.experiments.study import Findings, Verdict, csv_text, judge
-from dts_gym.tuning import base_label, default_exploration
+from dts_gym.experiments.study import Findings, Verdict, judge
+from dts_gym.harness.experiment import Comparison
+from dts_gym.harness.tuning import base_label, default_exploration
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.tables import plus_minus, standard_error
+from dts_gym.utils.tables import csv_text, plus_minus, standard_error
 
 _LEVEL = 0.95  # of the confidence intervals
 

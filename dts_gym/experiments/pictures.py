@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dts_gym.experiment import Comparison
-from dts_gym.figures import label_ends, looks, regret_curve
+from dts_gym.harness.experiment import Comparison
+from dts_gym.harness.figures import label_ends, looks, regret_curve
 from dts_gym.utils.archives import write_atomically
 
 if TYPE_CHECKING:

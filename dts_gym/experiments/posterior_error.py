@@ -13,9 +13,10 @@ from dts_gym.error_problems import PLANAR
 from dts_gym.error_records import ErrorRecord, PosteriorErrors
 from dts_gym.error_report import error_figure, error_rows
 from dts_gym.experiments.outcome import paired_interval
-from dts_gym.experiments.study import Ask, Conduct, Findings, Study, Verdict, chosen, csv_text, judge
+from dts_gym.experiments.study import Ask, Conduct, Findings, Study, Verdict, chosen, judge
 from dts_gym.posterior_error import posterior_error
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.tables import csv_text
 
 # An energy distance after whitening that counts as none: some ten times the noise floor of 500 draws, what a mean is
 # worth that is off by about 0.15 posterior standard deviations.

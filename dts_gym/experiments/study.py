@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from abc import ABC, abstractmethod
@@ -178,15 +176,6 @@ def chosen(names: Sequence[str], only: str) -> list[int]:
     if not found:
         raise ValueError(f"only must be part of one of {list(names)}, got {only!r}")
     return found
-
-
-def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A CSV file's text, all digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:

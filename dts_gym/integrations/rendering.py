@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.figures import COLOURS
+from dts_gym.harness.figures import COLOURS
 from dts_gym.utils.arrays import Array
 
 if TYPE_CHECKING:

@@ -38,9 +38,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 
+from dts_gym.harness.runner import check_sizes
 from dts_gym.problem.problem import problem_of
 from dts_gym.registry import register_agent
-from dts_gym.runner import check_sizes
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import integer

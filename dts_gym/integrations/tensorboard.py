@@ -6,7 +6,7 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
-from dts_gym.callbacks import Metrics, Round
+from dts_gym.harness.callbacks import Metrics, Round
 
 
 class TensorBoard:
@@ -26,7 +26,8 @@ class TensorBoard:
 
     Notes
     -----
-    Names and meanings are those of `dts_gym.callbacks.Metrics`. Several runs may follow one another, each from step 1.
+    Names and meanings are those of `dts_gym.harness.callbacks.Metrics`. Several runs may follow one another, each from
+    step 1.
 
     Examples
     --------

@@ -71,7 +71,10 @@ def _aligned(row: Sequence[str], widths: Sequence[int], left: int) -> str:
     return "   ".join(cells).rstrip() + "\n"
 
 
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV file's text, all digits."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
     return text.getvalue()

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from dts_gym.comparing import compare
-from dts_gym.experiment import AgentSpec
-from dts_gym.jobs import run_seeds
-from dts_gym.records import load_records
+from dts_gym.harness.comparing import compare
+from dts_gym.harness.experiment import AgentSpec
+from dts_gym.harness.jobs import run_seeds
+from dts_gym.harness.records import load_records
+from dts_gym.harness.runner import run
+from dts_gym.harness.tuning import at_exploration, base_label, choose, tune, tuning_table, with_tuned
 from dts_gym.registry import make_agent
-from dts_gym.runner import run
-from dts_gym.tuning import at_exploration, base_label, choose, tune, tuning_table, with_tuned
 
 ENV = "DiffusionBandit-v0"
 SMALL = {"num_actions": 10, "dim": 3}

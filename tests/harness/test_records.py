@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 
 from dts_gym import DiffusionPrior, Link, random_linear_prior, registry
 from dts_gym.agents import LinTS
-from dts_gym.comparing import compare
-from dts_gym.descriptions import describe, differences
-from dts_gym.experiment import AgentSpec, Comparison, Experiment, RunRecord, kept_rounds
-from dts_gym.records import load_records
-from dts_gym.report import table
+from dts_gym.harness.comparing import compare
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, RunRecord, kept_rounds, table
+from dts_gym.harness.provenance import describe, differences
+from dts_gym.harness.records import load_records
 from dts_gym.utils.tables import plus_minus
 
 ENV = "DiffusionBandit-v0"
@@ -272,7 +271,7 @@ def test_a_kept_curve_is_short_rising_and_ends_at_the_end(num_rounds):
 
 def test_a_thinned_curve_keeps_the_right_rounds(tmp_path, monkeypatch):
     full = compare(ENV, ["LinTS"], **ASKED)
-    monkeypatch.setattr("dts_gym.experiment._MAX_POINTS", 7)
+    monkeypatch.setattr("dts_gym.harness.experiment._MAX_POINTS", 7)
     thin = compare(ENV, ["LinTS"], **ASKED, out=tmp_path / "out")
     np.testing.assert_array_equal(thin.rounds, [4, 8, 12, 17, 21, 25, 30])
     np.testing.assert_array_equal(thin.regret("LinTS"), full.regret("LinTS")[:, thin.rounds - 1])

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dts_gym import jobs, records
 from dts_gym.cli import main
-from dts_gym.comparing import compare
-from dts_gym.experiment import AgentSpec
-from dts_gym.records import load_records
-from dts_gym.sweeps import Sweep, load_sweep, run_sweep
+from dts_gym.harness import jobs, records
+from dts_gym.harness.comparing import compare
+from dts_gym.harness.experiment import AgentSpec
+from dts_gym.harness.records import load_records
+from dts_gym.harness.sweeps import Sweep, load_sweep, run_sweep
 
 ray_only = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ENV = "DiffusionBandit-v0"
 SMALL = Sweep([{"id": ENV, "num_actions": [6, 9], "dim": 2}], ["dTS", "LinTS:exploration=0.5"], seeds=2, rounds=30)
 TEXT = """

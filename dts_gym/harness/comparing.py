@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dts_gym.experiment import AgentSpec, Comparison
-from dts_gym.jobs import Task, checked_folder, make_experiment
-from dts_gym.tuning import GRID, checked_tuning, run_tasks
+from dts_gym.harness.experiment import AgentSpec, Comparison
+from dts_gym.harness.jobs import Task, checked_folder, make_experiment
+from dts_gym.harness.tuning import GRID, checked_tuning, run_tasks
 from dts_gym.utils.workers import Backend, checked_pool, open_pool
 
 

@@ -23,9 +23,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from dts_gym.descriptions import describe, differences, versions
-from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
-from dts_gym.sources import sources
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
+from dts_gym.harness.provenance import describe, differences, sources, versions
 from dts_gym.utils.archives import read_archive, remove_parts, write_archive, write_atomically
 from dts_gym.utils.validation import finite_array, integer
 

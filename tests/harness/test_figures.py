@@ -5,9 +5,9 @@ import pytest
 from matplotlib import colors, image
 from matplotlib.figure import Figure
 
-from dts_gym import figures
-from dts_gym.experiment import AgentSpec, Comparison, Experiment, RunRecord
-from dts_gym.figures import regret_figure
+from dts_gym.harness import figures
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, RunRecord
+from dts_gym.harness.figures import regret_figure
 
 
 def made_up(specs, seeds=4, num_rounds=50):

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from dts_gym import records
-from dts_gym.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds, parse_agent
+from dts_gym.harness import records
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds, parse_agent
+from dts_gym.harness.runner import check_run, horizon_of, run
 from dts_gym.registry import Entries, env_creator, make_agent, take_entries, user_entries
-from dts_gym.runner import check_run, horizon_of, run
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import seed_sequence
 from dts_gym.utils.validation import integer

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from dts_gym.callbacks import Callback, Round
+from dts_gym.harness.callbacks import Callback, Round
 from dts_gym.problem.problem import problem_of
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.progress import progress_bar
@@ -80,8 +80,8 @@ def run(
     seed : of the environment's reset, so of instance, contexts and noise; the agent has its own. Instance i of a vector
         environment has the seed ``seed + i``.
     progress : whether to show a bar on stderr.
-    callback : called with a `dts_gym.callbacks.Round` after every round; `dts_gym.callbacks.Metrics` makes one that
-        reports now and then. Not on a vector environment.
+    callback : called with a `dts_gym.harness.callbacks.Round` after every round; `dts_gym.harness.callbacks.Metrics`
+        makes one that reports now and then. Not on a vector environment.
     warm_start : take an agent that has learned, and go on from there: from logged rounds of the same instance, for one.
         Where it would be spawned, only a list of agents can be.
 

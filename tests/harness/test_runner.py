@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 import dts_gym
-from dts_gym.comparing import compare
-from dts_gym.experiment import AgentSpec, parse_agent
-from dts_gym.jobs import run_seeds
+from dts_gym.harness.comparing import compare
+from dts_gym.harness.experiment import AgentSpec, parse_agent
+from dts_gym.harness.jobs import run_seeds
+from dts_gym.harness.runner import run
 from dts_gym.registry import make_agent
-from dts_gym.runner import run
 
 SMALL = {"num_actions": 8, "dim": 3, "horizon": 60}
 
@@ -60,7 +60,7 @@ def test_a_run_is_fixed_by_its_seeds():
 
 def test_time_is_that_of_the_agent(monkeypatch):
     clock = iter(range(1000))
-    monkeypatch.setattr("dts_gym.runner.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("dts_gym.harness.runner.perf_counter", lambda: next(clock))
     env = small_env()
     result = run(env, make_agent("Random", env), 10, seed=0)
     assert (result.act_seconds, result.update_seconds) == (10, 10)

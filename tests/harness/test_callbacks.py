@@ -8,7 +8,7 @@ import pytest
 
 import dts_gym
 from dts_gym import make_agent
-from dts_gym.callbacks import Metrics, Round, action_entropy, posterior_width
+from dts_gym.harness.callbacks import Metrics, Round, action_entropy, posterior_width
 from dts_gym.integrations.tensorboard import TensorBoard
 
 NAMES = ["regret", "reward", "action_entropy", "posterior_width"]

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from dts_gym.experiment import AgentSpec, Comparison, Experiment, label_of
-from dts_gym.jobs import Task, checked_folder, checked_seeds, make_experiment, run_all
-from dts_gym.records import TUNING, check_resumed, is_held, prepare_folder, write_reported
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, label_of
+from dts_gym.harness.jobs import Task, checked_folder, checked_seeds, make_experiment, run_all
+from dts_gym.harness.records import TUNING, check_resumed, is_held, prepare_folder, write_reported
 from dts_gym.registry import agent_class
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.tables import Style, layout, plus_minus, standard_error

@@ -7,7 +7,7 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 import dts_gym
 from dts_gym import BernoulliReward, GaussianReward, make_agent, random_linear_prior
-from dts_gym.experiment import AgentSpec
+from dts_gym.harness.experiment import AgentSpec
 from dts_gym.problem.problem import problem_of
 from dts_gym.problem.spaces import problem_from_spaces
 

@@ -1,0 +1,246 @@
+"""What an experiment is, and what came out of it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from dts_gym.registry import agent_ids
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.tables import Style, csv_text, layout, plus_minus, standard_error
+
+Role = Literal["report", "tuning"]
+_MAX_POINTS = 5000  # a longer curve is thinned: no figure shows more, and 50 runs of 10^6 rounds would be 400 MB
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """An agent in an experiment.
+
+    Parameters
+    ----------
+    id : as `dts_gym.agent_ids` lists; ``"module:Id"`` imports the module, which registers it, first.
+    settings : of its constructor.
+    label : its name in tables and figures; made from id and settings if empty.
+
+    Examples
+    --------
+    >>> AgentSpec("dTS", {"exploration": 0.25}).label
+    'dTS (exploration 0.25)'
+    """
+
+    id: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", dict(self.settings))
+        object.__setattr__(self, "label", self.label or label_of(self.id, self.settings))
+
+
+def label_of(agent_id: str, settings: Mapping[str, Any]) -> str:
+    """A readable name for an agent with settings."""
+    return f"{agent_id} ({', '.join(f'{k} {_short(v)}' for k, v in settings.items())})" if settings else agent_id
+
+
+def parse_agent(text: str) -> AgentSpec:
+    """Read an agent written as ``ID`` or ``ID:name=value,name=value``; values are Python literals or words.
+
+    An id may come with the module that registers it, ``MODULE:ID``; what stands before the colon is no id then.
+
+    Examples
+    --------
+    >>> parse_agent("dTS:exploration=0.3,branch=1").settings
+    {'exploration': 0.3, 'branch': 1}
+    >>> parse_agent("my.agents:MyTS:epsilon=0.1").id
+    'my.agents:MyTS'
+    """
+    agent_id, colon, rest = text.partition(":")
+    name = rest.partition(":")[0]
+    if agent_id not in agent_ids() and re.fullmatch(r"[A-Za-z][\w.+-]*", name):
+        agent_id, (_, colon, rest) = f"{agent_id}:{name}", rest.partition(":")
+    if not colon:
+        return AgentSpec(agent_id)
+    try:
+        call = ast.parse(f"f({rest})", mode="eval").body
+    except SyntaxError:
+        call = None
+    if not isinstance(call, ast.Call) or call.args or not call.keywords or any(k.arg is None for k in call.keywords):
+        raise ValueError(f"agents must be written as ID or ID:name=value,name=value, got {text!r}")
+    names = [str(keyword.arg) for keyword in call.keywords]
+    if len(set(names)) < len(names):
+        raise ValueError(f"agents must give every setting once, got {text!r}")
+    source = f"f({rest})"
+    values = [_literal(ast.get_source_segment(source, keyword.value) or "") for keyword in call.keywords]
+    return AgentSpec(agent_id, dict(zip(names, values, strict=True)))
+
+
+def _literal(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return words.get(text.lower(), text)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, str | int | float | None) else type(value).__name__
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment runs: every agent on every seed.
+
+    Parameters
+    ----------
+    env_id : Gymnasium's id.
+    env_settings : arguments of ``gym.make``.
+    agents : with different labels.
+    seeds : one run an agent and seed; runs of one seed share the instance, the contexts and the noise.
+    num_rounds : of every run.
+    role : "report" or "tuning"; no seed of one role gives the same streams as any of the other.
+    redraw_prior : whether each seed has a prior of its own.
+    tuning : grid and seeds of the tuning that came before, or None.
+    """
+
+    env_id: str
+    env_settings: Mapping[str, Any]
+    agents: tuple[AgentSpec, ...]
+    seeds: tuple[int, ...]
+    num_rounds: int
+    role: Role = "report"
+    redraw_prior: bool = False
+    tuning: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """One finished run.
+
+    Parameters
+    ----------
+    seed : its name in the experiment.
+    env_seed, agent_seed : what ``env.reset`` and `make_agent` got.
+    rounds : (m,) rounds, counted from 1, at which the curve is kept; the last is the run's last.
+    regret : (m,) cumulative regret after these rounds.
+    total_reward : sum of all rewards.
+    act_seconds, update_seconds : time spent in the agent.
+    """
+
+    seed: int
+    env_seed: int
+    agent_seed: int
+    rounds: IntArray
+    regret: Array
+    total_reward: float
+    act_seconds: float
+    update_seconds: float
+
+    @property
+    def microseconds_per_round(self) -> float:
+        """Time of the agent in a round, choosing and learning."""
+        return 1e6 * (self.act_seconds + self.update_seconds) / int(self.rounds[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Agents on the same instances.
+
+    Parameters
+    ----------
+    experiment : what was run; its agents in the order of tables and figures.
+    runs : label -> records in the order of ``experiment.seeds``.
+    tuning : the tuning that came before, as a comparison of all points of its grid, or None.
+    """
+
+    experiment: Experiment
+    runs: Mapping[str, tuple[RunRecord, ...]]
+    tuning: Comparison | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """Of the agents, in the order given."""
+        return [spec.label for spec in self.experiment.agents]
+
+    @property
+    def rounds(self) -> IntArray:
+        """(m,) rounds at which the curves are kept, counted from 1."""
+        return kept_rounds(self.experiment.num_rounds)
+
+    def regret(self, label: str) -> Array:
+        """(seeds, m) cumulative regret."""
+        return np.stack([run.regret for run in self._of(label)])
+
+    def final_regret(self, label: str) -> Array:
+        """(seeds,) cumulative regret at the last round."""
+        return np.array([run.regret[-1] for run in self._of(label)])
+
+    def microseconds_per_round(self, label: str) -> Array:
+        """(seeds,) time of the agent in a round."""
+        return np.array([run.microseconds_per_round for run in self._of(label)])
+
+    def __str__(self) -> str:
+        return table(self)
+
+    def _of(self, label: str) -> tuple[RunRecord, ...]:
+        if label not in self.runs:
+            raise ValueError(f"label must be one of {self.labels}, got {label!r}")
+        return self.runs[label]
+
+
+def kept_rounds(num_rounds: int) -> IntArray:
+    """Rounds at which a record keeps the curve: all of them up to 5000, else 5000 even steps with the last."""
+    steps = min(num_rounds, _MAX_POINTS)
+    return np.arange(1, steps + 1, dtype=np.int64) * num_rounds // steps
+
+
+@dataclass(frozen=True)
+class Row:
+    """One agent's line of the table; regret is the mean over seeds, with its standard error."""
+
+    agent: str
+    regret: float
+    standard_error: float
+    microseconds_per_round: float
+    seeds: int
+
+
+def summary(comparison: Comparison) -> list[Row]:
+    """A row an agent, in the order given."""
+    rows = []
+    for label in comparison.labels:
+        regret, times = comparison.final_regret(label), comparison.microseconds_per_round(label)
+        rows.append(Row(label, float(regret.mean()), float(standard_error(regret)), float(times.mean()), len(regret)))
+    return rows
+
+
+def table(comparison: Comparison, style: Style = "text") -> str:
+    """Final regret with standard error, time of a round and number of seeds of every agent.
+
+    Parameters
+    ----------
+    comparison : what `compare` or `load_records` gave.
+    style : "text" (aligned), "markdown", or "csv" (all digits).
+
+    Raises
+    ------
+    ValueError
+        If there is no such style.
+    """
+    rows = summary(comparison)
+    if style == "csv":
+        names = ("agent", "regret", "standard_error", "microseconds_per_round", "seeds")
+        return csv_text(names, [[getattr(row, name) for name in names] for row in rows])
+    header = ("agent", "final regret", "us a round", "seeds")
+    cells = [
+        (row.agent, plus_minus(row.regret, row.standard_error), f"{row.microseconds_per_round:.1f}", str(row.seeds))
+        for row in rows
+    ]
+    return layout([header, *cells], style)

@@ -1,0 +1,166 @@
+"""Figures of regret."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from dts_gym.harness.experiment import Comparison
+from dts_gym.harness.tuning import base_label
+from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.tables import plus_minus, standard_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, told apart with any colour vision, without its yellow, which is faint on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_STYLES = ("-", "--", ":", "-.")
+# An agent looks the same in every figure. Agents that are seldom seen together share a colour.
+_LOOKS = {
+    "dTS": (COLOURS[0], "-"),
+    "dUCB": (COLOURS[0], ":"),
+    "HierTS": (COLOURS[3], "-"),
+    "MarginalLinTS": (COLOURS[4], "-"),
+    "LinTS": (COLOURS[1], "-"),
+    "LinUCB": (COLOURS[2], "-"),
+    "GLM-TS": (COLOURS[1], "--"),
+    "UCB-GLM": (COLOURS[2], "--"),
+    "TunedTS": (COLOURS[3], "--"),
+    "MixTS": (COLOURS[4], "--"),
+    "LaplaceDPS": (COLOURS[6], "--"),
+    "dTS (branch 0)": (COLOURS[5], "-."),
+    "dTS (approximation linearised)": (COLOURS[5], "--"),
+    "dTS (approximation deck)": (COLOURS[6], ":"),
+    "dTS (noise_std 1)": (COLOURS[5], ":"),
+    "JointTS": (COLOURS[6], "-."),
+}
+_MAX_POINTS = 1000  # more points than pixels only make the file slow to draw
+
+
+def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: str | None = None) -> None:
+    """Draw cumulative regret against rounds: means over seeds in bands of one standard error, named at their ends.
+
+    An agent keeps its colour through all its exploration scales; line styles tell these apart.
+
+    Parameters
+    ----------
+    comparison : what `compare` or `load_records` gave.
+    path : of the PNG; its folder must exist.
+    title : over the figure; the environment's id if None.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Objects, not pyplot: no global state, so that threads and a user's own figures are left alone.
+    labels = comparison.labels
+    figure = Figure(figsize=(9.5, 4.8 + 0.1 * max(len(labels) - 8, 0)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    looked = zip(labels, _looks(comparison), strict=True)
+    ends = [regret_curve(axes, comparison, label, colour, style) for label, (colour, style) in looked]
+    runs = len(comparison.experiment.seeds)
+    axes.set_xlabel("Round")
+    axes.set_ylabel("Cumulative regret" + (f" (mean of {runs} runs, ± standard error)" if runs > 1 else ""))
+    axes.set_title(comparison.experiment.env_id if title is None else title)
+    axes.set_xlim(0, comparison.experiment.num_rounds)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    label_ends(axes, ends)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def regret_curve(
+    axes: Axes, comparison: Comparison, label: str, colour: str, style: str, name: str | None = None
+) -> tuple[float, str, str]:
+    """Draw one agent's mean cumulative regret in a band of one standard error.
+
+    Returns
+    -------
+    float, str, str
+        The curve's last height, its text (``name``, else the label, with the final regret) and its colour, as
+        `label_ends` takes them.
+    """
+    regret = comparison.regret(label)  # (seeds, m)
+    mean, error = regret.mean(axis=0), standard_error(regret)
+    text = f"{name or label}: {plus_minus(float(mean[-1]), float(error[-1]))}"
+    keep = np.unique(np.linspace(0, len(mean) - 1, _MAX_POINTS).astype(np.int64))
+    rounds, mean, error = comparison.rounds[keep], mean[keep], error[keep]
+    rounds, mean, error = np.append(0, rounds), np.append(0.0, mean), np.append(0.0, error)
+    axes.plot(rounds, mean, color=colour, linestyle=style, linewidth=1.6, label=text)
+    if len(regret) > 1:
+        axes.fill_between(rounds, mean - error, mean + error, color=colour, alpha=0.15, linewidth=0)
+    return float(mean[-1]), text, colour
+
+
+def looks(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and line style of agents by their labels without exploration scale; no two look alike.
+
+    Those of this package look the same in every figure; others, and variants, take what is left, in the order given.
+
+    Examples
+    --------
+    >>> looks(["dTS"])["dTS"] == looks(["LinTS", "dTS"])["dTS"]
+    True
+    """
+    found = {label: _LOOKS[label] for label in labels if label in _LOOKS}
+    for label in labels:  # a variant alone looks like the agent itself
+        plain = label.partition(" (")[0]
+        if label not in found and plain in _LOOKS and _LOOKS[plain] not in found.values():
+            found[label] = _LOOKS[plain]
+    taken = set(found.values())
+    free = [(colour, style) for style in _STYLES for colour in COLOURS if (colour, style) not in taken]
+    others = [label for label in dict.fromkeys(labels) if label not in found]
+    return found | {label: free[i % len(free)] for i, label in enumerate(others)}
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], size: float = 9.0) -> None:
+    """Write names beside the right ends of curves, as near to them as they do not overlap.
+
+    Parameters
+    ----------
+    axes : with its limits and its figure's size as they stay.
+    ends : height in data units, text and colour of each.
+    size : of the letters, in points.
+    """
+    if not ends:
+        return
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    points = axes.get_position().height * figure.get_size_inches()[1] * 72
+    gap = 1.3 * size / points
+    to_fraction = axes.transData - axes.transAxes  # of the axes' height, whatever its scale
+    right = axes.get_xlim()[1]
+    ordered = sorted((float(to_fraction.transform((right, y))[1]), text, colour) for y, text, colour in ends)
+    steps = gap * np.arange(len(ordered))
+    places = isotonic_regression(np.array([y for y, _, _ in ordered]) - steps).x + steps
+    for place, (_, text, colour) in zip(places, ordered, strict=True):
+        axes.annotate(
+            text,
+            (1.0, float(place)),
+            xycoords="axes fraction",
+            xytext=(5, 0),
+            textcoords="offset points",
+            color=colour,
+            fontsize=size,
+            va="center",
+        )
+
+
+def _looks(comparison: Comparison) -> list[tuple[str, str]]:
+    """Colour and line style of every agent; an exploration scale changes the style alone."""
+    bases = [base_label(spec) for spec in comparison.experiment.agents]
+    known = looks(bases)
+    found: list[tuple[str, str]] = []
+    for i, base in enumerate(bases):
+        colour, style = known[base]
+        if base in bases[:i]:
+            taken = {*found, *known.values()}
+            style = next((s for s in _STYLES if (colour, s) not in taken), _STYLES[bases[:i].count(base) % 4])
+        found.append((colour, style))
+    return found

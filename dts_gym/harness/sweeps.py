@@ -1,0 +1,298 @@
+"""Sweeps: environments x agents x seeds x settings, as data; one table of them all, resumed where they were stopped.
+
+A sweep is a list of experiments, one a cell: an environment at one point of the grid of its settings. All runs of all
+cells are jobs of one pool. The sweep's folder holds ``sweep.json`` (its cells), ``summary.csv`` (the table, without
+times) and a folder a cell, as `dts_gym.compare` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, parse_agent, summary
+from dts_gym.harness.jobs import Task, checked_folder, make_experiment
+from dts_gym.harness.provenance import describe, differences
+from dts_gym.harness.records import file_name, is_held, write_json
+from dts_gym.harness.tuning import GRID, checked_tuning, run_tasks
+from dts_gym.utils.archives import remove_parts, write_atomically
+from dts_gym.utils.tables import csv_text, layout, plus_minus
+from dts_gym.utils.workers import Backend, checked_pool, open_pool
+
+_FORMAT = 1
+_CELLS = "sweep.json"
+SUMMARY = "summary.csv"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep runs: every agent on every seed in every cell.
+
+    Parameters
+    ----------
+    environments : mappings of ``id`` and the settings of ``gym.make``. A list is a grid: a cell for each of its values,
+        times those of the other lists. A setting that is itself a list is written as a list of one list.
+    agents : as `dts_gym.compare` takes them, or mappings of ``id`` and settings, where a list is a grid.
+    seeds, redraw_prior : as `dts_gym.compare`.
+    rounds : of every run, at most the horizon, which None takes.
+    tune, grid, tuning_seeds : as `dts_gym.compare`, in every cell by itself.
+    out : the folder that `load_sweep`'s file names, for the command line.
+
+    Examples
+    --------
+    >>> sweep = Sweep([{"id": "DiffusionBandit-v0", "num_actions": [10, 20], "dim": 3}], ["dTS"], rounds=50)
+    >>> list(sweep.experiments())
+    ['DiffusionBandit-v0 (num_actions 10)', 'DiffusionBandit-v0 (num_actions 20)']
+    """
+
+    environments: Sequence[Mapping[str, Any]]
+    agents: Sequence[str | Mapping[str, Any] | AgentSpec]
+    seeds: int | Sequence[int] = 10
+    rounds: int | None = None
+    redraw_prior: bool = False
+    tune: bool = False
+    grid: Sequence[float] = GRID
+    tuning_seeds: int | Sequence[int] = 5
+    out: str | None = None
+
+    def experiments(self) -> dict[str, Experiment]:
+        """The experiment of every cell by its label: the environment's id and the settings in which its cells differ.
+
+        Raises
+        ------
+        ValueError
+            As `dts_gym.compare`, or if two cells are the same.
+        """
+        agents = [spec for agent in _list("agents", self.agents) for spec in _agent_specs(agent)]
+        cells = [cell for settings in _list("environments", self.environments) for cell in _environments(settings)]
+        return {
+            label: make_experiment(env_id, agents, self.seeds, self.rounds, settings, "report", self.redraw_prior)
+            for label, (env_id, settings) in zip(_labels(cells), cells, strict=True)
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SweepResult:
+    """What came out of a sweep.
+
+    Parameters
+    ----------
+    cells : label -> comparison.
+    start_seconds, seconds : that the backend took to start, and then the runs.
+    """
+
+    cells: Mapping[str, Comparison]
+    start_seconds: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return cells_table(self.cells)
+
+
+def load_sweep(path: str | os.PathLike[str]) -> Sweep:
+    """Read a sweep from a YAML file, whose keys are the parameters of `Sweep`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no YAML, or has a key that is unknown, missing or there twice.
+    """
+    content = _read_yaml(Path(path))
+    known = [field.name for field in fields(Sweep)]
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{os.fspath(path)!r} must hold keys among {known}, got {content!r:.100}")
+    for key in content:
+        if key not in known:
+            raise ValueError(f"{os.fspath(path)!r} must hold keys among {known}, got {key!r}")
+    for key in ("environments", "agents"):
+        if key not in content:
+            raise ValueError(f"{os.fspath(path)!r} must say {key}, got {list(content)} only")
+    for key in ("tune", "redraw_prior"):
+        if not isinstance(content.get(key, False), bool):
+            raise ValueError(f"{key} must be true or false, got {content[key]!r}")
+    for key in ("grid", "tuning_seeds"):
+        if key in content and not content.get("tune"):
+            raise ValueError(f"{key} must go with tune: true, got it without")
+    if not isinstance(content.get("out", ""), str):
+        raise ValueError(f"out must be the name of a folder, got {content['out']!r}")
+    return Sweep(**content)
+
+
+def run_sweep(
+    sweep: Sweep,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    backend: Backend = "processes",
+    num_workers: int | None = 1,
+    ray_address: str | None = None,
+    progress: bool = False,
+) -> SweepResult:
+    """Run a sweep.
+
+    Parameters
+    ----------
+    out : a new or empty folder; None keeps no records.
+    resume : take the runs that ``out`` holds, each read and checked, and do the others; damaged ones are done again,
+        with a warning. Agents and seeds may be others than before, and there may be more environments; a cell that has
+        got another name, as "num_actions 5" where there was no other, is a new one and refused.
+    backend, num_workers, ray_address, progress : as `dts_gym.compare`.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `dts_gym.compare`, or if ``out`` is of another sweep.
+
+    Examples
+    --------
+    >>> sweep = Sweep([{"id": "DiffusionBandit-v0", "num_actions": [10, 20]}], ["dTS", "LinTS"], seeds=2, rounds=30)
+    >>> {label: comparison.labels for label, comparison in run_sweep(sweep).cells.items()}
+    {'DiffusionBandit-v0 (num_actions 10)': ['dTS', 'LinTS'], 'DiffusionBandit-v0 (num_actions 20)': ['dTS', 'LinTS']}
+    """
+    if not isinstance(sweep, Sweep):
+        raise ValueError(f"sweep must be a Sweep, as load_sweep reads it from a file, got {sweep!r:.200}")
+    checked_pool(backend, num_workers, ray_address)
+    folder = checked_folder(out, resume)
+    experiments = sweep.experiments()
+    tuning = checked_tuning(list(experiments.values()), sweep.grid, sweep.tuning_seeds) if sweep.tune else None
+    tasks = [Task(experiment, folder and folder / file_name(label)) for label, experiment in experiments.items()]
+    begin = perf_counter()
+    with open_pool(backend, num_workers, ray_address) as pool:
+        started = perf_counter()
+        asked = None if folder is None else _prepare(folder, tasks, resume)  # here: a silent cluster leaves no folder
+        comparisons = run_tasks(tasks, tuning, resume, pool, progress=progress)
+        ended = perf_counter()
+    cells = dict(zip(experiments, comparisons, strict=True))
+    if folder is not None:
+        write_json(folder / _CELLS, asked)  # here: a sweep that is refused has not grown
+        text = cells_csv(comparisons).encode()
+        write_atomically(folder / SUMMARY, lambda file: file.write(text))
+    return SweepResult(cells, started - begin, ended - started)
+
+
+def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> Any:
+    """Make a sweep's folder ready, or check that it is this sweep's; the cells' own are `run_tasks`' to make.
+
+    Gives the description of all cells.
+    """
+    cells = {
+        os.path.basename(task.out or ""): {
+            "env_id": task.experiment.env_id,
+            "env_settings": describe("env_settings", task.experiment.env_settings),
+        }
+        for task in tasks
+    }
+    asked = json.loads(json.dumps({"format": _FORMAT, "cells": cells}))
+    path = folder / _CELLS
+    if is_held(folder, resume=resume):
+        try:
+            held = json.loads(path.read_bytes())
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"out must be the folder of a sweep, got {os.fspath(folder)!r} without {_CELLS}"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)!r} must be written by dts_gym: {error}") from error
+        known = held.get("cells") if isinstance(held, dict) else None
+        again = {name: cell for name, cell in asked["cells"].items() if isinstance(known, dict) and name in known}
+        for name, old, new in differences(held, {**asked, "cells": again}):
+            raise ValueError(
+                f"out must hold the same sweep to be resumed, with all its environments or more, got "
+                f"{os.fspath(folder)!r} with {name} = {old!r}, asked for {new!r}"
+            )
+    else:
+        write_json(path, asked)
+    remove_parts(folder)
+    return asked
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # a key twice is an error in YAML, which PyYAML lets pass
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key in keys:
+                if isinstance(key, Hashable) and keys.count(key) > 1:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(path.read_bytes(), Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{os.fspath(path)!r} must be YAML: {error}") from error
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Sequence) or not value:
+        raise ValueError(f"{name} must be a list of at least one, got {value!r:.200}")
+    return list(value)
+
+
+def _environments(entry: Any) -> list[tuple[str, dict[str, Any]]]:
+    return [(cell.pop("id"), cell) for cell in _grid("environments", entry)]
+
+
+def _agent_specs(agent: Any) -> list[AgentSpec]:
+    if isinstance(agent, AgentSpec):
+        return [agent]
+    if isinstance(agent, str):
+        return [parse_agent(agent)]
+    points = _grid("agents", agent)
+    if len(points) > 1 and "label" in agent:
+        raise ValueError(f"label must be left out where settings are lists, got {agent['label']!r}")
+    return [AgentSpec(point.pop("id"), label=str(point.pop("label", "")), settings=point) for point in points]
+
+
+def _grid(name: str, entry: Any) -> list[dict[str, Any]]:
+    """Every point of the grid that lists among settings span."""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("id"), str):
+        raise ValueError(f"{name} must each have an id, got {entry!r:.200}")
+    for key, value in entry.items():
+        if not isinstance(key, str) or value == []:
+            raise ValueError(f"{name} must have named settings with at least one value, got {key!r}: {value!r:.200}")
+    axes = [value if isinstance(value, list) else [value] for value in entry.values()]
+    return [dict(zip(entry, point, strict=True)) for point in product(*axes)]
+
+
+def _labels(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """A label a cell, of the settings in which the cells of one environment differ."""
+    labels = []
+    for env_id, settings in cells:
+        alike = [other for other_id, other in cells if other_id == env_id]
+        differing = {k: v for k, v in settings.items() if any(k not in other or other[k] != v for other in alike)}
+        labels.append(f"{env_id} ({', '.join(f'{k} {v}' for k, v in differing.items())})" if differing else env_id)
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"environments must be different ones, got {label!r} twice")
+    return labels
+
+
+def cells_table(cells: Mapping[str, Comparison]) -> str:
+    """The tables of comparisons by label, as one."""
+    rows = [["environment", "agent", "final regret", "us a round", "seeds"]]
+    for label, comparison in cells.items():
+        for row in summary(comparison):
+            regret = plus_minus(row.regret, row.standard_error)
+            rows.append([label, row.agent, regret, f"{row.microseconds_per_round:.1f}", str(row.seeds)])
+    return layout(rows, "text", left=2)
+
+
+def cells_csv(comparisons: Sequence[Comparison]) -> str:
+    """All digits of comparisons, a column a setting of the environments; no times, which differ from run to run."""
+    settings = list(dict.fromkeys(name for one in comparisons for name in one.experiment.env_settings))
+    columns = ["environment", *(f"env.{name}" for name in settings), "rounds"]
+    rows: list[Sequence[Any]] = []
+    for comparison in comparisons:
+        asked = comparison.experiment
+        cell = [asked.env_id, *(asked.env_settings.get(name, "") for name in settings), asked.num_rounds]
+        rows += [[*cell, row.agent, row.regret, row.standard_error, row.seeds] for row in summary(comparison)]
+    return csv_text([*columns, "agent", "regret", "standard_error", "seeds"], rows)
