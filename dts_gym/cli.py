@@ -18,21 +18,21 @@ import tyro
 import dts_gym
 from dts_gym.cli_commands import COMMANDS, Plot, PosteriorError, Run, Tune
 from dts_gym.cli_list import listed
+from dts_gym.diagnostics.error_report import error_figure, error_table, verdict
+from dts_gym.diagnostics.posterior_error import posterior_error
 from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
-from dts_gym.error_report import error_figure, error_table, verdict
 from dts_gym.harness.comparing import compare
 from dts_gym.harness.experiment import Comparison, table
 from dts_gym.harness.figures import regret_figure
 from dts_gym.harness.records import load_records
 from dts_gym.harness.tuning import choose, tune, tuning_table
-from dts_gym.posterior_error import posterior_error
 from dts_gym.utils.archives import write_atomically
 
 # Commands whose options are those of a function, which gives the text to print.
 _FUNCTIONS = {
     "sweep": "dts_gym.sweep_command:run_sweep_file",
     "pretrain": "dts_gym.pretrain_command:run_pretrain",
-    "calibration": "dts_gym.calibration:run_calibration",
+    "calibration": "dts_gym.diagnostics.calibration:run_calibration",
     "bench": "dts_gym.bench:run_bench",
     "bench-chains": "dts_gym.bench_chains:run_chain_bench",
     "bench-envs": "dts_gym.bench_envs:run_env_bench",

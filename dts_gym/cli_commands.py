@@ -8,9 +8,9 @@ from typing import Any
 
 import tyro
 
-from dts_gym.error_problems import PROBLEMS
+from dts_gym.diagnostics.error_problems import PROBLEMS
+from dts_gym.diagnostics.posterior_error import OBSERVATIONS
 from dts_gym.harness.tuning import GRID
-from dts_gym.posterior_error import OBSERVATIONS
 from dts_gym.utils.workers import Backend
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from dts_gym.datasets.factorisation import cached_factors
 from dts_gym.datasets.shapes import Shape, sample_shape
+from dts_gym.diagnostics.prior_report import prior_figure, prior_report
 from dts_gym.pretraining.learning import fit
-from dts_gym.prior_report import prior_figure, prior_report
 from dts_gym.priors.chains import as_linear
 from dts_gym.priors.reverse_process import Schedule
 from dts_gym.utils.arrays import Array, IntArray

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
-from dts_gym.error_problems import PLANAR
+from dts_gym.diagnostics.error_problems import PLANAR
+from dts_gym.diagnostics.reweighted_prior import draw_pool, sample_pool
 from dts_gym.experiments.cells import Cell, CellStudy, Claim, run_cells
 from dts_gym.experiments.outcome import findings_of
 from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study
 from dts_gym.harness.figures import looks
-from dts_gym.prior_pool import draw_pool, sample_pool
 from dts_gym.registry import make_agent
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array

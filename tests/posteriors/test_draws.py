@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from dts_gym import BanditProblem, BernoulliReward, DiffusionPrior, GaussianReward, make_agent
-from dts_gym.energy import energy_score
+from dts_gym.diagnostics.energy import energy_score
 from dts_gym.posteriors import action_posterior
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior

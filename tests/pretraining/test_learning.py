@@ -9,11 +9,11 @@ import pytest
 
 from dts_gym import load_prior, pretrain_command
 from dts_gym.datasets.shapes import sample_shape
-from dts_gym.energy import energy_score
+from dts_gym.diagnostics.energy import energy_score
+from dts_gym.diagnostics.prior_report import prior_figure, prior_report
 from dts_gym.pretrain_command import run_pretrain
 from dts_gym.pretraining.learning import fit
 from dts_gym.pretraining.noisy_vectors import clean_moments, matched_shrinkage
-from dts_gym.prior_report import prior_figure, prior_report
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.denoisers import DenoiserLink
 from dts_gym.priors.reverse_process import noise_schedule

@@ -9,7 +9,7 @@ from scipy.stats import chi2
 
 from dts_gym import make_agent
 from dts_gym.checks import check_agent
-from dts_gym.energy import energy_score
+from dts_gym.diagnostics.energy import energy_score
 from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.evidence import through_noise
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dts_gym.energy import energy_score
+from dts_gym.diagnostics.energy import energy_score
 from dts_gym.posteriors.chain.chain import as_chain
 from dts_gym.posteriors.chain.messages import upward_messages
 from dts_gym.posteriors.chain.parameter_draws import sample_thetas

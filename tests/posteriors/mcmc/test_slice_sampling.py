@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dts_gym.energy import energy_score
+from dts_gym.diagnostics.energy import energy_score
 from dts_gym.posteriors.evidence import through_noise
 from dts_gym.posteriors.mcmc.convergence import effective_draws, split_r_hat
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample

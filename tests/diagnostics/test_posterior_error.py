@@ -11,25 +11,21 @@ import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
 
-from dts_gym import error_problems, make_agent, posterior_error
+from dts_gym import make_agent
 from dts_gym.cli import main
-from dts_gym.energy import energy_score
-from dts_gym.error_problems import (
-    PLANAR,
-    PRETRAINED,
-    PROBLEMS,
-    make_history,
-    pretrained_pool,
-    true_posterior,
-)
-from dts_gym.error_records import CONTROL, ErrorRecord, ErrorSettings, PosteriorErrors
-from dts_gym.error_report import error_table, summarise, verdict
+from dts_gym.diagnostics import posterior_error
+from dts_gym.diagnostics import truth as truth_module
+from dts_gym.diagnostics.energy import energy_score
+from dts_gym.diagnostics.error_problems import PLANAR, PRETRAINED, PROBLEMS
+from dts_gym.diagnostics.error_records import CONTROL, ErrorRecord, ErrorSettings, PosteriorErrors
+from dts_gym.diagnostics.error_report import error_table, summarise, verdict
+from dts_gym.diagnostics.posterior_error import history_errors
+from dts_gym.diagnostics.reweighted_prior import draw_pool
+from dts_gym.diagnostics.truth import make_history, pretrained_pool, true_posterior
 from dts_gym.harness.figures import COLOURS
-from dts_gym.posterior_error import history_errors
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.mcmc import slice_sampling
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample_rewards
-from dts_gym.prior_pool import draw_pool
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.denoisers import DenoiserNetwork
 from dts_gym.priors.links import MLPLink
@@ -243,8 +239,8 @@ def test_a_prior_is_learned_once_a_shape(monkeypatch):
         learned.append((theta.shape, depth, settings["schedule"]))
         return fully(theta, 6, **settings)
 
-    fully = functools.partial(error_problems.fit, max_steps=100, hidden=8)
-    monkeypatch.setattr(error_problems, "fit", fit)
+    fully = functools.partial(truth_module.fit, max_steps=100, hidden=8)
+    monkeypatch.setattr(truth_module, "fit", fit)
     asked = dict(problems=["rays", "linear"], observations=[3], seeds=2, draws=50)
     one, two = (posterior_error.posterior_error(**asked, num_workers=workers) for workers in (1, 2))
     assert one.records == two.records
@@ -282,7 +278,7 @@ def test_a_truth_of_independent_parts_that_says_when_it_is_none(monkeypatch):
     assert not set(truth.draws[:, 0]) & set(truth.control[:, 0])
     assert truth.r_hat < 1.05
     for name, value in (("_BURN_IN", 0), ("_THIN", 1), ("_MOST_THIN", 1)):
-        monkeypatch.setattr(error_problems, name, value)
+        monkeypatch.setattr(truth_module, name, value)
     assert true_posterior(history, 30, 55, np.random.default_rng(0)).r_hat > 1.05
 
 

@@ -1,8 +1,8 @@
 """How far an agent's posterior draws are from the truth, against the number of observations.
 
 An agent learns a history, and at several lengths its draws of all actions' parameters are held against draws of the
-true posterior. `dts_gym.error_problems` has the histories and the truth, `dts_gym.error_report` the table, the verdict
-and the figure.
+true posterior. `dts_gym.diagnostics.error_problems` has the histories and the truth, `dts_gym.diagnostics.error_report`
+the table, the verdict and the figure.
 """
 
 from __future__ import annotations
@@ -14,19 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dts_gym.energy import energy_score
-from dts_gym.error_problems import (
-    ALL_PROBLEMS,
-    GROUPS,
-    PROBLEMS,
-    ErrorProblem,
-    make_history,
-    pretrained_pool,
-    true_posterior,
-)
+from dts_gym.diagnostics.energy import energy_score
+from dts_gym.diagnostics.error_problems import ALL_PROBLEMS, GROUPS, PROBLEMS, ErrorProblem
+from dts_gym.diagnostics.reweighted_prior import PriorPool
+from dts_gym.diagnostics.truth import make_history, pretrained_pool, true_posterior
 from dts_gym.harness.jobs import checked_seeds
 from dts_gym.pretraining.trainer import torch_on
-from dts_gym.prior_pool import PriorPool
 from dts_gym.registry import make_agent
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
@@ -36,7 +29,7 @@ from dts_gym.utils.workers import open_pool
 
 if TYPE_CHECKING:
     from dts_gym.agents import PosteriorAgent
-from dts_gym.error_records import (
+from dts_gym.diagnostics.error_records import (
     CONTROL,
     ErrorRecord,
     ErrorSettings,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dts_gym.energy import EnergyScore, energy_score
+from dts_gym.diagnostics.energy import EnergyScore, energy_score
 from dts_gym.priors.chains import Prior
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array

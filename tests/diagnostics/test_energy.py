@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from dts_gym import energy
-from dts_gym.energy import energy_distance, energy_score
+from dts_gym.diagnostics import energy
+from dts_gym.diagnostics.energy import energy_distance, energy_score
 
 
 def mean_absolute(mean, std):

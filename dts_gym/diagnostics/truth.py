@@ -8,19 +8,17 @@ of Markov chains under the rewards' own likelihood; none of them uses the agents
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from dts_gym.datasets.shapes import Shape, sample_shape
+from dts_gym.datasets.shapes import sample_shape
+from dts_gym.diagnostics.error_problems import ErrorProblem
+from dts_gym.diagnostics.reweighted_prior import PriorPool, draw_pool, sample_pool
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample_rewards
 from dts_gym.pretraining.learning import fit
-from dts_gym.prior_pool import PriorPool, draw_pool, sample_pool
-from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior
-from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
+from dts_gym.priors.chains import LinearDiffusionPrior, Prior
 from dts_gym.problem.contexts import draw_features
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, reward_model
@@ -36,87 +34,6 @@ _KEPT, _BURN_IN, _THIN, _MOST_THIN, _INDEPENDENT, _FEWEST = 10, 60, 15, 240, 1.0
 # Draws of a shape that a prior learns from; chains of its pool for each draw of a method. After 1000 observations the
 # effective sample size is 1 to 10 % of the pool, 3 to 30 times the truth's draws.
 _PAST, _POOL = 10_000, 600
-
-
-@dataclass(frozen=True)
-class Method:
-    """An agent with settings, and their name in the table."""
-
-    label: str
-    settings: Mapping[str, Any]
-    agent: str = "dTS"
-
-
-CLOSED_FORM = Method("closed form", {})
-ONLINE = Method("online", {"expansion": "online"})
-MLE = Method("mle", {"expansion": "mle"})
-DECK = Method("deck", {"approximation": "deck"})
-LINEARISED = Method("linearised", {"approximation": "linearised"})  # the law, and the draws, of one particle
-PARTICLES = tuple(Method(f"{P} particles", {"approximation": "particles", "num_particles": P}) for P in (8, 32))
-LAPLACE_DPS = Method("LaplaceDPS", {}, "LaplaceDPS")
-METHODS = (CLOSED_FORM, ONLINE, MLE, DECK, LINEARISED, *PARTICLES, LAPLACE_DPS)
-
-
-@dataclass(frozen=True)
-class ErrorProblem:
-    """A law of histories, and the methods that learn them.
-
-    Parameters
-    ----------
-    name : part of the random streams.
-    link : of the chain: weights uniform on [-1, 1], redrawn with every history; or "denoiser", of a prior that is
-        pre-trained on a shape once for all histories.
-    reward : family; Gaussian rewards have standard deviation 1.
-    methods : agents.
-    num_actions, dim, depth : K, d, L.
-    scale : standard deviation of the noise of every level, of links that are drawn.
-    shape : of denoisers, what they learn. All actions then share one parameter, with features uniform in the unit ball.
-    """
-
-    name: str
-    link: Literal["linear", "mlp", "denoiser"]
-    reward: str
-    methods: tuple[Method, ...]
-    num_actions: int = 5
-    dim: int = 2
-    depth: int = 2
-    scale: float = 1.0
-    shape: Shape | None = None
-
-    def prior(self, seed: np.random.SeedSequence) -> Prior:
-        """The chain of one history, with links that are drawn."""
-        covariances = [self.scale**2 * np.eye(self.dim)] * (self.depth + 1)
-        if self.link == "linear":
-            chain = random_linear_prior(self.dim, self.depth, seed=seed)
-            return LinearDiffusionPrior(chain.weights, covariances)
-        if self.link == "denoiser":
-            raise ValueError(f"link of {self.name!r} must be drawn, got a denoiser: see pretrained_pool")
-        return DiffusionPrior(random_mlp_prior(self.dim, self.depth, seed=seed).links, covariances)
-
-
-# Poisson rewards: at scale 1 the largest count of a history of 1000 is above 100 in one of ten, and up to 1500 in 200;
-# half of that keeps it to about 8, and below 40.
-PROBLEMS = {
-    problem.name: problem
-    for problem in (
-        ErrorProblem("linear", "linear", "gaussian", (CLOSED_FORM, DECK, LINEARISED, PARTICLES[1])),
-        ErrorProblem("mlp", "mlp", "gaussian", (DECK, LINEARISED, *PARTICLES)),
-        ErrorProblem("bernoulli", "linear", "bernoulli", (CLOSED_FORM, ONLINE, MLE, DECK, PARTICLES[1])),
-        ErrorProblem("poisson", "linear", "poisson", (CLOSED_FORM, ONLINE, MLE, DECK, PARTICLES[1]), scale=0.5),
-        ErrorProblem("mlp-bernoulli", "mlp", "bernoulli", (DECK, LINEARISED, *PARTICLES)),
-    )
-}
-
-# The six problems of Kveton et al., which need torch, and one more shape.
-PLANAR: tuple[Shape, ...] = ("cross", "rays", "triangles", "swirl", "H", "corners")
-PRETRAINED: dict[str, ErrorProblem] = {
-    shape: ErrorProblem(
-        shape, "denoiser", "gaussian", (LAPLACE_DPS, DECK, LINEARISED, *PARTICLES), depth=100, shape=shape
-    )
-    for shape in (*PLANAR, "swiss-roll")
-}
-ALL_PROBLEMS = PROBLEMS | PRETRAINED
-GROUPS: dict[str, tuple[str, ...]] = {"planar": PLANAR}
 
 
 class History(NamedTuple):

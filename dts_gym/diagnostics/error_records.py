@@ -12,7 +12,7 @@ from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from dts_gym.error_problems import ALL_PROBLEMS
+from dts_gym.diagnostics.error_problems import ALL_PROBLEMS
 from dts_gym.harness.provenance import differences, versions
 from dts_gym.harness.records import is_held, write_json
 from dts_gym.utils.archives import write_atomically
@@ -49,7 +49,7 @@ class ErrorRecord:
     mean_error : norm of the difference of means, in standard deviations of the true posterior (whitened by its
         covariance), over the root of the dimension K d.
     covariance_error : Frobenius norm of the whitened covariance less the identity, over the root of the dimension.
-    energy, noise_floor, z_score : of `dts_gym.energy.energy_score`.
+    energy, noise_floor, z_score : of `dts_gym.diagnostics.energy.energy_score`.
     sampler : of the truth: "dense" (independent draws of the dense posterior), "chains" (Markov chains) or "pool"
         (many draws of the prior, reweighted).
     r_hat : the worst of the truth's Markov chains, else 1.

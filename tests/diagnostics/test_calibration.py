@@ -11,14 +11,14 @@ import pytest
 import tyro
 from scipy.stats import chisquare
 
-from dts_gym.calibration import calibrate, calibration_table, run_calibration
-from dts_gym.calibration_problems import PROBLEMS, CalibrationProblem
+from dts_gym.diagnostics.calibration import calibrate, calibration_table, run_calibration
+from dts_gym.diagnostics.calibration_problems import PROBLEMS, CalibrationProblem
+from dts_gym.diagnostics.rank_tests import rank_test
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.priors.random_priors import random_linear_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, PoissonReward
-from dts_gym.rank_tests import rank_test
 
 LINEAR, MLP = PROBLEMS[0].problem, PROBLEMS[3].problem
 

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from dts_gym.calibration_problems import PROBLEM_NAMES, PROBLEMS, CalibrationProblem
+from dts_gym.diagnostics.calibration_problems import PROBLEM_NAMES, PROBLEMS, CalibrationProblem
+from dts_gym.diagnostics.rank_tests import Z_LIMIT, RankTest, rank_counts, rank_test
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.rank_tests import Z_LIMIT, RankTest, rank_counts, rank_test
 from dts_gym.registry import make_agent
 from dts_gym.utils.arrays import IntArray
 from dts_gym.utils.progress import progress_bar

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from dts_gym.error_problems import METHODS
-from dts_gym.error_records import CONTROL, ErrorRecord, PosteriorErrors
+from dts_gym.diagnostics.error_problems import METHODS
+from dts_gym.diagnostics.error_records import CONTROL, ErrorRecord, PosteriorErrors
 from dts_gym.harness.figures import COLOURS
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array

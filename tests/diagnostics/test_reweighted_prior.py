@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dts_gym.energy import energy_score
+from dts_gym.diagnostics.energy import energy_score
+from dts_gym.diagnostics.reweighted_prior import PriorPool, draw_pool, sample_pool
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample_rewards
-from dts_gym.prior_pool import PriorPool, draw_pool, sample_pool
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.denoisers import DenoiserNetwork
 from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
