@@ -10,7 +10,7 @@ from joblib.externals.loky import get_reusable_executor
 import dts_gym
 from dts_gym import BanditProblem, GaussianReward, LinearDiffusionPrior, RewardModel, make_agent
 from dts_gym.agents import Agent, DiffusionTS, JointTS, LinTS, Oracle
-from dts_gym.checks import check_agent
+from dts_gym.checks.agent_checks import check_agent
 
 PRIOR = LinearDiffusionPrior(
     [np.array([[1.0, 0.5], [0.0, 1.0]])] * 2, [np.eye(2), 0.5 * np.eye(2), np.eye(2)], [np.ones(2), np.zeros(2)]

@@ -6,7 +6,7 @@ import pytest
 
 import dts_gym
 from dts_gym import BanditProblem, BernoulliReward, GaussianReward, make_agent, random_linear_prior
-from dts_gym.checks import check_agent
+from dts_gym.checks.agent_checks import check_agent
 
 
 def problems(features, reward):

@@ -9,7 +9,7 @@ from scipy.stats import chi2_contingency, multivariate_normal, norm
 
 from dts_gym import BanditProblem, BernoulliReward, DiffusionPrior, GaussianReward, make_agent, random_linear_prior
 from dts_gym.agents import LaplaceDPS, MixTS, TunedTS
-from dts_gym.checks import check_agent
+from dts_gym.checks.agent_checks import check_agent
 from dts_gym.datasets import sample_shape
 from dts_gym.posteriors.laplace_posterior import LaplacePosterior
 from dts_gym.posteriors.mixture_posterior import MixturePosterior

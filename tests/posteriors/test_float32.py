@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dts_gym
-from dts_gym.checks import check_agent
+from dts_gym.checks.agent_checks import check_agent
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
 

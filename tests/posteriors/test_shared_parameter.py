@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dts_gym import compare, make_agent
-from dts_gym.checks import check_agent
+from dts_gym.checks.agent_checks import check_agent
 from dts_gym.diagnostics.energy import energy_score
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import chi2
 
 from dts_gym import make_agent
-from dts_gym.checks import check_agent
+from dts_gym.checks.agent_checks import check_agent
 from dts_gym.diagnostics.energy import energy_score
 from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.evidence import through_noise

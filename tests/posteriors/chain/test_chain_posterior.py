@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dts_gym import make_agent
-from dts_gym.checks import check_agent
+from dts_gym.checks.agent_checks import check_agent
 from dts_gym.posteriors.chain.chain_posterior import ChainPosterior
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior

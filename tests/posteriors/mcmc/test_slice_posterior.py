@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dts_gym import make_agent
-from dts_gym.checks import check_agent
+from dts_gym.checks.agent_checks import check_agent
 from dts_gym.diagnostics.energy import energy_score
 from dts_gym.posteriors.chain.chain_posterior import ChainPosterior
 from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior

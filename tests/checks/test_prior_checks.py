@@ -12,7 +12,7 @@ from dts_gym import (
     random_linear_prior,
     random_mlp_prior,
 )
-from dts_gym.checks import check_prior
+from dts_gym.checks.agent_checks import check_prior
 from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dts_gym.agents import LinTS
-from dts_gym.checks import check_agent
+from dts_gym.checks.agent_checks import check_agent
 
 
 def test_a_subclass_of_agent_is_taken_as_it_is():

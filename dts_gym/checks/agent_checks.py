@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import gymnasium as gym
 import numpy as np
 
-from dts_gym.prior_checks import check_prior
+from dts_gym.checks.prior_checks import check_prior
 from dts_gym.registry import make_agent
 from dts_gym.utils.seeding import stream
 
