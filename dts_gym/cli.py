@@ -33,9 +33,9 @@ _FUNCTIONS = {
     "sweep": "dts_gym.sweep_command:run_sweep_file",
     "pretrain": "dts_gym.pretrain_command:run_pretrain",
     "calibration": "dts_gym.diagnostics.calibration:run_calibration",
-    "bench": "dts_gym.bench:run_bench",
-    "bench-chains": "dts_gym.bench_chains:run_chain_bench",
-    "bench-envs": "dts_gym.bench_envs:run_env_bench",
+    "bench": "dts_gym.bench.rounds:run_bench",
+    "bench-chains": "dts_gym.bench.chain_rounds:run_chain_bench",
+    "bench-envs": "dts_gym.bench.env_steps:run_env_bench",
     "reproduce": "dts_gym.experiments.command:run_reproduce",
     "report": "dts_gym.experiments.page:run_report",
 }

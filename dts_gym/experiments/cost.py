@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.bench import machine
+from dts_gym.bench.machine import machine
 from dts_gym.experiments.outcome import paired_interval
 from dts_gym.experiments.study import Ask, Conduct, Findings, Study, Verdict, chosen, judge
 from dts_gym.harness.figures import label_ends, looks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.bench_peers import peer_figure, peer_table, peer_versions, time_peers
+from dts_gym.bench.machine import machine
+from dts_gym.bench.peers import peer_figure, peer_table, peer_versions, time_peers
 from dts_gym.priors.random_priors import even_chain
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
@@ -238,10 +238,3 @@ def bench_table(timings: list[Timing]) -> str:
             ratio = by_setting[other].agents["dTS"] / base.agents["dTS"]
             lines.append(f"dTS at {text}, d=20, equal played: {ratio:.2f}")
     return "\n".join(lines)
-
-
-def machine() -> str:
-    """What the times were taken on, as the last line of a table."""
-    threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
-    load = os.getloadavg()[0]
-    return f"{os.cpu_count()} cores, load {load:.1f}, OPENBLAS_NUM_THREADS {threads}; medians of one run"

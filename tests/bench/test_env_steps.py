@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dts_gym.bench_envs import SETTINGS, run_env_bench
+from dts_gym.bench.env_steps import SETTINGS, run_env_bench
 
 
 def test_the_table_has_every_setting_and_its_ratio():

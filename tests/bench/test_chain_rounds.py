@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dts_gym.bench_chains import run_chain_bench
+from dts_gym.bench.chain_rounds import run_chain_bench
 
 
 def test_the_tables_have_every_setting_and_finite_ratios():

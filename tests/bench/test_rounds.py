@@ -7,21 +7,23 @@ import re
 import numpy as np
 import pytest
 
-from dts_gym import bench, bench_peers
+from dts_gym.bench.rounds import peers, rounds
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(bench, "SETTINGS", (bench.Setting(100, 5), bench.Setting(300, 4, 3)))
-    monkeypatch.setattr(bench_peers, "_ROUNDS", {1: 2, bench_peers.BATCH: 1})
-    measure = bench.measure_batch
-    monkeypatch.setattr(bench, "measure_batch", lambda _, repeats, seed: measure(bench.Setting(300, 4), repeats, seed))
-    dtypes = bench.measure_dtypes
-    monkeypatch.setattr(bench, "measure_dtypes", lambda _, *arguments: dtypes(bench.Setting(300, 4), *arguments))
+    monkeypatch.setattr(rounds, "SETTINGS", (rounds.Setting(100, 5), rounds.Setting(300, 4, 3)))
+    monkeypatch.setattr(peers, "_ROUNDS", {1: 2, peers.BATCH: 1})
+    measure = rounds.measure_batch
+    monkeypatch.setattr(
+        rounds, "measure_batch", lambda _, repeats, seed: measure(rounds.Setting(300, 4), repeats, seed)
+    )
+    dtypes = rounds.measure_dtypes
+    monkeypatch.setattr(rounds, "measure_dtypes", lambda _, *arguments: dtypes(rounds.Setting(300, 4), *arguments))
 
 
 def test_the_table_has_every_setting_and_the_ratio_of_batches(small):
-    lines = bench.run_bench(rounds=400, repeats=3).splitlines()
+    lines = rounds.run_bench(rounds=400, repeats=3).splitlines()
     rows = [line.split() for line in lines if re.match(r" +\d+ +\d+ +\d+ ", line)]
     assert [row[:4] for row in rows] == [["100", "5", "2", "100"], ["300", "4", "3", "300"]]
     assert all(float(value) > 0 for row in rows for value in row[4:])
@@ -38,7 +40,7 @@ def test_the_table_has_every_setting_and_the_ratio_of_batches(small):
 def test_peers_that_are_not_installed_are_refused(small, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="peers must be installed"):
-        bench.run_bench(peers=True)
+        rounds.run_bench(peers=True)
 
 
 class Slow:
@@ -60,10 +62,10 @@ class Slow:
 
 def test_peers_are_timed_in_both_ways(small, monkeypatch, tmp_path):
     Slow.made = ()
-    peers = (("slow", "numpy", Slow, bench_peers.METHODS, True), ("single", "numpy", Slow, ("LinTS",), False))
-    monkeypatch.setattr(bench_peers, "_PEERS", peers)
+    peers = (("slow", "numpy", Slow, peers.METHODS, True), ("single", "numpy", Slow, ("LinTS",), False))
+    monkeypatch.setattr(peers, "_PEERS", peers)
     sizes = ((40, 2, 20), (30, 3, 30))
-    timings = list(bench_peers.time_peers(1.0, 0, sizes))
+    timings = list(peers.time_peers(1.0, 0, sizes))
     assert [t[:5] for t in timings] == [
         (*size, n, method) for size in sizes for method in ("LinTS", "LinUCB") for n in (1, 256)
     ]
@@ -71,7 +73,7 @@ def test_peers_are_timed_in_both_ways(small, monkeypatch, tmp_path):
         others = {"slow", "single"} if timing.method == "LinTS" and timing.batch == 1 else {"slow"}
         assert set(timing.seconds) == {"dts_gym"} | others
         assert all(value > 0 for value in timing.seconds.values())
-        assert bench_peers.best_ratio(timing.seconds) == pytest.approx(
+        assert peers.best_ratio(timing.seconds) == pytest.approx(
             min(timing.seconds[name] for name in others) / timing.seconds["dts_gym"]
         )
     first, single = Slow.made[:2]
@@ -82,14 +84,14 @@ def test_peers_are_timed_in_both_ways(small, monkeypatch, tmp_path):
     assert first.asked == [1] * ones + [256] * batches
     assert first.learned == [(20, 20, 20), *[(1, 1, 1)] * ones, *[(256, 256, 256)] * batches]
     assert set(single.asked) == {1}
-    table = bench_peers.peer_table(timings)
+    table = peers.peer_table(timings)
     assert len(table.splitlines()) == 1 + len(timings) + 1
-    assert f"{bench_peers.best_ratio(timings[0].seconds):.1f}" in table
-    bench_peers.peer_figure(timings, tmp_path / "peers.png")
+    assert f"{peers.best_ratio(timings[0].seconds):.1f}" in table
+    peers.peer_figure(timings, tmp_path / "peers.png")
     assert (tmp_path / "peers.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("peer", bench_peers._PEERS, ids=lambda peer: peer[0])
+@pytest.mark.parametrize("peer", peers._PEERS, ids=lambda peer: peer[0])
 def test_each_library_acts_and_learns(peer):
     """Where it is installed: a played action of large rewards is found by the library's own agent."""
     name, package, make, methods, _ = peer
@@ -111,4 +113,4 @@ def test_each_library_acts_and_learns(peer):
 )
 def test_bad_settings_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be "):
-        bench.run_bench(**{name: value}, peers=name == "budget")
+        rounds.run_bench(**{name: value}, peers=name == "budget")
