@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from dts_gym.bench.rounds import peers, rounds
+from dts_gym.bench import peers, rounds
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ class Slow:
 
 def test_peers_are_timed_in_both_ways(small, monkeypatch, tmp_path):
     Slow.made = ()
-    peers = (("slow", "numpy", Slow, peers.METHODS, True), ("single", "numpy", Slow, ("LinTS",), False))
-    monkeypatch.setattr(peers, "_PEERS", peers)
+    slow = (("slow", "numpy", Slow, peers.METHODS, True), ("single", "numpy", Slow, ("LinTS",), False))
+    monkeypatch.setattr(peers, "_PEERS", slow)
     sizes = ((40, 2, 20), (30, 3, 30))
     timings = list(peers.time_peers(1.0, 0, sizes))
     assert [t[:5] for t in timings] == [
