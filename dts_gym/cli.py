@@ -36,8 +36,8 @@ _FUNCTIONS = {
     "bench": "dts_gym.bench.rounds:run_bench",
     "bench-chains": "dts_gym.bench.chain_rounds:run_chain_bench",
     "bench-envs": "dts_gym.bench.env_steps:run_env_bench",
-    "reproduce": "dts_gym.experiments.command:run_reproduce",
-    "report": "dts_gym.experiments.page:run_report",
+    "reproduce": "dts_gym.studies.command:run_reproduce",
+    "report": "dts_gym.studies.page:run_report",
 }
 
 

@@ -15,10 +15,10 @@ import pytest
 
 import dts_gym
 from dts_gym import cli, registry
-from dts_gym.experiments import study_ids
 from dts_gym.harness.experiment import parse_agent
 from dts_gym.registry import agent_settings, env_creator
 from dts_gym.setting_texts import setting_texts
+from dts_gym.studies import study_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dts_gym.experiments.cells import Cell, CellStudy, run_cells
-from dts_gym.experiments.outcome import paired_interval
-from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study, Verdict, judge
 from dts_gym.harness.figures import label_ends, looks
+from dts_gym.studies.cells import Cell, Reading
+from dts_gym.studies.comparison_study import CellStudy, run_cells
+from dts_gym.studies.outcome import paired_interval
+from dts_gym.studies.study import Ask, Conduct, Findings, Profile, Study, Verdict, judge
 from dts_gym.theory import bayes_regret_bound, lints_bound
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
@@ -161,5 +162,5 @@ STUDY = BoundStudy(
         "the unit sphere, noise 1, d=5, 5000 rounds, exploration 1. The bound of the paper's Theorem 4.1 with delta = "
         "1/n, with all columns and (Proposition 4.2) with the active ones alone; and that of independent actions."
     ),
-    cells=CellStudy("bound", _CLAIM, "", "dTS", _cells),
+    cells=CellStudy("bound", _CLAIM, "", Reading("dTS"), _cells),
 )

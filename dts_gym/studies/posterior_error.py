@@ -13,8 +13,8 @@ from dts_gym.diagnostics.error_problems import PLANAR
 from dts_gym.diagnostics.error_records import ErrorRecord, PosteriorErrors
 from dts_gym.diagnostics.error_report import error_figure, error_rows
 from dts_gym.diagnostics.posterior_error import posterior_error
-from dts_gym.experiments.outcome import paired_interval
-from dts_gym.experiments.study import Ask, Conduct, Findings, Study, Verdict, chosen, judge
+from dts_gym.studies.outcome import paired_interval
+from dts_gym.studies.study import Ask, Conduct, Findings, Study, Verdict, chosen, judge
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.tables import csv_text
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from dts_gym.experiments import study_ids
-from dts_gym.experiments.study import FORMAT, Verdict, verdict_rows
+from dts_gym.studies import study_ids
+from dts_gym.studies.study import FORMAT, Verdict, verdict_rows
 from dts_gym.utils.archives import write_atomically
 
 _MARKS = {"holds": "yes", "does not hold": "no", "undecided": "open"}

@@ -12,11 +12,12 @@ import numpy as np
 
 from dts_gym.diagnostics.error_problems import PLANAR
 from dts_gym.diagnostics.reweighted_prior import draw_pool, sample_pool
-from dts_gym.experiments.cells import Cell, CellStudy, Claim, run_cells
-from dts_gym.experiments.outcome import findings_of
-from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study
 from dts_gym.harness.figures import looks
 from dts_gym.registry import make_agent
+from dts_gym.studies.cells import Cell, Claim, Reading
+from dts_gym.studies.comparison_study import CellStudy, run_cells
+from dts_gym.studies.outcome import findings_of
+from dts_gym.studies.study import Ask, Conduct, Findings, Profile, Study
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
@@ -139,15 +140,17 @@ STUDY = PlanarStudy(
         "posterior-2d",
         _CLAIM,
         "",
-        "dTS",
-        _cells,
-        claims=(
-            Claim(_CLAIM, "dTS", ("TunedTS",)),
-            Claim(
-                "Beyond the deck: draws of the exact posterior are worth more than other ways to the shape.",
-                "dTS",
-                ("LaplaceDPS", "MixTS"),
+        Reading(
+            "dTS",
+            claims=(
+                Claim(_CLAIM, "dTS", ("TunedTS",)),
+                Claim(
+                    "Beyond the deck: draws of the exact posterior are worth more than other ways to the shape.",
+                    "dTS",
+                    ("LaplaceDPS", "MixTS"),
+                ),
             ),
         ),
+        _cells,
     ),
 )

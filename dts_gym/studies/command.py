@@ -8,19 +8,10 @@ from pathlib import Path
 
 import tyro
 
-from dts_gym.experiments import load_study, study_ids
-from dts_gym.experiments.study import (
-    FORMAT,
-    Ask,
-    Conduct,
-    Findings,
-    Profile,
-    Study,
-    Verdict,
-    verdict_rows,
-)
 from dts_gym.harness.provenance import versions
 from dts_gym.harness.records import is_held, write_json
+from dts_gym.studies import load_study, study_ids
+from dts_gym.studies.study import FORMAT, Ask, Conduct, Findings, Profile, Study, Verdict, verdict_rows
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.tables import csv_text, layout
 from dts_gym.utils.workers import Backend

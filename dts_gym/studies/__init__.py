@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study, Verdict
+from dts_gym.studies.study import Ask, Conduct, Findings, Profile, Study, Verdict
 
 # id -> module that holds ``STUDY``, or ``STUDIES`` of several ids; loaded when asked for.
 _STUDIES = {
@@ -45,7 +45,7 @@ def load_study(study_id: str) -> Study:
     """
     if study_id not in _STUDIES:
         raise ValueError(f"experiment must be one of {study_ids()}, got {study_id!r}")
-    module = importlib.import_module(f"dts_gym.experiments.{_STUDIES[study_id]}")
+    module = importlib.import_module(f"dts_gym.studies.{_STUDIES[study_id]}")
     studies: tuple[Study, ...] = getattr(module, "STUDIES", None) or (module.STUDY,)
     return next(study for study in studies if study.id == study_id)
 

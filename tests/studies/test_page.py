@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from dts_gym.cli import main
-from dts_gym.experiments.page import read_sections
+from dts_gym.studies.page import read_sections
 
 
 class Page(HTMLParser):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dts_gym.experiments.cells import Cell, CellStudy, Outcome
-from dts_gym.experiments.outcome import between_cells
-from dts_gym.experiments.study import Profile, Verdict
+from dts_gym.studies.cells import Cell, Outcome, Reading
+from dts_gym.studies.comparison_study import CellStudy
+from dts_gym.studies.outcome import between_cells
+from dts_gym.studies.study import Profile, Verdict
 
 _VARIED = {"actions": (10, 100, 500, 1000), "dim": (5, 10, 15, 20), "depth": (2, 4, 5, 6)}
 _NAMES = {"actions": "K (d=5, L=2)", "dim": "d (K=100, L=2)", "depth": "L (K=100, d=5)"}
@@ -52,9 +53,11 @@ STUDY = CellStudy(
         "Linear chains drawn for each run, Gaussian rewards, 5000 rounds, exploration 1. A deeper chain of such "
         "weights is also a wider one, and rewards grow with it: regret is in units of the noise."
     ),
-    reference="dTS",
+    reading=Reading(
+        reference="dTS",
+        picture="x",
+        x_label="K, d or L",
+        further=_trends,
+    ),
     cells=_cells,
-    picture="x",
-    x_label="K, d or L",
-    further=_trends,
 )

@@ -5,44 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
 
-from dts_gym.experiments.cells import Cell, Outcome, Scale
-from dts_gym.experiments.pictures import draw_differences, draw_over_rounds, draw_over_x
-from dts_gym.experiments.study import Findings, Verdict, judge
 from dts_gym.harness.experiment import Comparison
 from dts_gym.harness.tuning import base_label, default_exploration
+from dts_gym.studies.cells import Line, Outcome, Scale, scales
+from dts_gym.studies.pictures import draw_differences, draw_over_rounds, draw_over_x
+from dts_gym.studies.study import Findings, Verdict, judge
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.tables import csv_text, plus_minus, standard_error
 
 _LEVEL = 0.95  # of the confidence intervals
-
-
-class Line(NamedTuple):
-    """One agent in one cell, at exploration 1 or tuned.
-
-    Attributes
-    ----------
-    regret, standard_error : final, mean over seeds.
-    less : regret less the reference's at the same kind of scale, mean of the paired differences.
-    low, high : 95 % confidence interval of ``less`` (Student's t); NaN for the reference itself, or one seed.
-    """
-
-    cell: str
-    panel: str
-    x: float | None
-    agent: str
-    scale: Scale
-    exploration: float | None
-    regret: float
-    standard_error: float
-    less: float
-    low: float
-    high: float
-    seeds: int
 
 
 def lines_of(outcome: Outcome) -> list[Line]:
@@ -51,7 +26,7 @@ def lines_of(outcome: Outcome) -> list[Line]:
     for cell, comparison in zip(outcome.cells, outcome.comparisons, strict=True):
         for kind in scales(cell):
             chosen = labels_at(comparison, kind)
-            first = next(base for base in chosen if is_agent(base, outcome.study.reference))
+            first = next(base for base in chosen if is_agent(base, outcome.reading.reference))
             reference = comparison.final_regret(chosen[first])
             for base in sorted(chosen, key=lambda name: name != first):
                 regret = comparison.final_regret(chosen[base])
@@ -82,11 +57,6 @@ def paired_interval(differences: np.ndarray, level: float = _LEVEL) -> tuple[flo
     return mean - half, mean, mean + half
 
 
-def scales(cell: Cell) -> tuple[Scale, ...]:
-    """At which scales a cell's agents are reported."""
-    return ("at 1", "tuned") if cell.grid else ("at 1",)
-
-
 def labels_at(comparison: Comparison, kind: Scale) -> dict[str, str]:
     """Agent without its exploration -> label of its runs at 1, or at its best; an agent best at 1 has one run."""
     found: dict[str, str] = {}
@@ -111,7 +81,7 @@ def final_regret_of(comparison: Comparison, name: str, kind: Scale) -> Array | N
 def claim_verdicts(outcome: Outcome) -> list[Verdict]:
     """The claims of the experiment in every cell they are about, at 1 and tuned; then those that it adds."""
     found = []
-    for claim in outcome.study.claims:
+    for claim in outcome.reading.claims:
         for cell, comparison in zip(outcome.cells, outcome.comparisons, strict=True):
             if claim.cells and cell.name not in claim.cells:
                 continue
@@ -125,7 +95,7 @@ def claim_verdicts(outcome: Outcome) -> list[Verdict]:
                     where = f"{cell.panel}, {kind}" if cell.x is None else f"{cell.panel}, {cell.x:g}, {kind}"
                     cause = claim.cause(cell.name, kind, name)
                     found.append(judge(claim.text, where, contrast, paired_interval(more - less), cause))
-    return found + ([] if outcome.study.further is None else outcome.study.further(outcome))
+    return found + ([] if outcome.reading.further is None else outcome.reading.further(outcome))
 
 
 def verdicts(lines: Sequence[Line]) -> list[tuple[str, Scale, str]]:
@@ -192,17 +162,17 @@ def findings_of(outcome: Outcome) -> Findings:
                 row.append("" if line.exploration is None else f"{line.exploration:g}")
             row.append("" if math.isnan(line.low) else f"{line.less:.1f} ({line.low:.1f}, {line.high:.1f})")
         rows.append(row)
-    study = outcome.study
-    notes = [f"Reference: {study.reference}."]
-    notes += [f"{cell}, {kind}: {study.reference} {text}" for cell, kind, text in verdicts(lines)]
+    reading = outcome.reading
+    notes = [f"Reference: {reading.reference}."]
+    notes += [f"{cell}, {kind}: {reading.reference} {text}" for cell, kind, text in verdicts(lines)]
 
     def draw(path: str | os.PathLike[str]) -> None:
-        if study.picture == "rounds":
+        if reading.picture == "rounds":
             draw_over_rounds(_curves(outcome), path)
-        elif study.picture == "x":
-            draw_over_x(lines, study.x_label, path)
+        elif reading.picture == "x":
+            draw_over_x(lines, reading.x_label, path)
         else:
-            draw_differences(lines, study.reference, path)
+            draw_differences(lines, reading.reference, path)
 
     numbers = csv_text(Line._fields, lines)
     return Findings(rows, "\n".join(notes), numbers, tuple(claim_verdicts(outcome)), draw)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import get_args
 
-from dts_gym.experiments.cells import Cause, Cell, CellStudy, Claim, Outcome, Scale
-from dts_gym.experiments.outcome import between_cells
-from dts_gym.experiments.study import Profile, Verdict
+from dts_gym.studies.cells import Cause, Cell, Claim, Outcome, Reading, Scale
+from dts_gym.studies.comparison_study import CellStudy
+from dts_gym.studies.outcome import between_cells
+from dts_gym.studies.study import Profile, Verdict
 
 _GRID = (1.0, 0.5)
 _SIZES, _DEPTHS = (10, 50, 200, 1000, 10_000), (2, 5, 10, 20, 100)
@@ -68,25 +69,27 @@ STUDY = CellStudy(
         "serves all runs: intervals are given that prior. The quick profile has the linear prior, whose top level is "
         "shared, and needs no torch."
     ),
-    reference="dTS",
-    cells=_cells,
-    claims=(
-        Claim(
-            "With 50 pre-training draws dTS is already ahead of LinTS.",
-            "dTS",
-            ("LinTS", "TunedTS", "dTS (branch 0)"),
-            cells=("draws-50",),
-            causes=_CAUSES,
+    reading=Reading(
+        reference="dTS",
+        claims=(
+            Claim(
+                "With 50 pre-training draws dTS is already ahead of LinTS.",
+                "dTS",
+                ("LinTS", "TunedTS", "dTS (branch 0)"),
+                cells=("draws-50",),
+                causes=_CAUSES,
+            ),
+            Claim(
+                "With 10 000 draws and 40 steps dTS is ahead of LinTS.",
+                "dTS",
+                ("LinTS", "TunedTS"),
+                cells=("draws-10000",),
+                causes=_CAUSES,
+            ),
         ),
-        Claim(
-            "With 10 000 draws and 40 steps dTS is ahead of LinTS.",
-            "dTS",
-            ("LinTS", "TunedTS"),
-            cells=("draws-10000",),
-            causes=_CAUSES,
-        ),
+        picture="x",
+        x_label="pre-training draws, or steps",
+        further=_trends,
     ),
-    picture="x",
-    x_label="pre-training draws, or steps",
-    further=_trends,
+    cells=_cells,
 )

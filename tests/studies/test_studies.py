@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from dts_gym.cli import main
-from dts_gym.experiments import Ask, Conduct, load_study, study_ids
-from dts_gym.experiments.cells import Cause, CellStudy, Claim, run_cells
-from dts_gym.experiments.outcome import Line, claim_verdicts, findings_of, lines_of, paired_interval, verdicts
-from dts_gym.experiments.study import judge
+from dts_gym.studies import Ask, Conduct, load_study, study_ids
+from dts_gym.studies.cells import Cause, Claim, Line
+from dts_gym.studies.comparison_study import CellStudy, run_cells
+from dts_gym.studies.outcome import claim_verdicts, findings_of, lines_of, paired_interval, verdicts
+from dts_gym.studies.study import judge
 
 
 @pytest.fixture(autouse=True)
@@ -149,8 +150,8 @@ def test_a_cause_is_told_only_where_it_was_found():
 
 def test_causes_are_of_agents_and_cells_that_there_are():
     found = 0
-    for study in (load_study(name) for name in study_ids()):
-        for claim in getattr(study, "claims", ()):
+    for study in (study for study in map(load_study, study_ids()) if isinstance(study, CellStudy)):
+        for claim in study.reading.claims:
             cells = {cell.name for cell in study.cells("paper", None)}
             for cause in claim.causes:
                 assert set(cause.worse) & set(claim.worse) or not cause.worse
@@ -161,7 +162,7 @@ def test_causes_are_of_agents_and_cells_that_there_are():
 
 def test_ratings_that_are_far_from_normal_are_not_called_normal():
     """The last cell has every movie, whose factors lie on rays."""
-    claim = load_study("movielens").claims[1]
+    claim = load_study("movielens").reading.claims[1]
     few, every = "rank-5-actions-1000-bernoulli-ratings-5", "rank-5-actions-100-gaussian-ratings-1"
     assert "normal" in claim.cause(few, "at 1", "TunedTS")
     assert "mode" in claim.cause(every, "tuned", "TunedTS")
@@ -193,7 +194,7 @@ def test_the_gap_is_a_difference_of_differences(tmp_path):
 
 
 def test_all_experiments_in_one_command_whatever_the_backend(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dts_gym.experiments.command.study_ids", lambda: ["scaling", "swiss-roll"])
+    monkeypatch.setattr("dts_gym.studies.command.study_ids", lambda: ["scaling", "swiss-roll"])
     command = ["reproduce", "all", "--seeds", "2", "--no-progress"]
     for backend in ("serial", "processes"):
         assert main([*command, "--out", str(tmp_path / backend), "--backend", backend]) == 0
@@ -212,14 +213,14 @@ def test_all_experiments_in_one_command_whatever_the_backend(tmp_path, capsys, m
 
 
 def test_all_goes_on_where_one_experiment_cannot_be_had(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dts_gym.experiments.command.study_ids", lambda: ["movielens", "swiss-roll"])
+    monkeypatch.setattr("dts_gym.studies.command.study_ids", lambda: ["movielens", "swiss-roll"])
 
     def without_network(study, ask, conduct):
         if study.id == "movielens":
             raise OSError("ml-1m could not be downloaded")
         return run_cells(study, ask, conduct)
 
-    monkeypatch.setattr("dts_gym.experiments.cells.run_cells", without_network)
+    monkeypatch.setattr("dts_gym.studies.comparison_study.run_cells", without_network)
     assert main(["reproduce", "all", "--out", str(tmp_path / "out"), "--no-progress"]) == 2
     printed = capsys.readouterr()
     assert "swiss-roll: dTS is ahead of LinTS" in printed.out

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from dts_gym.experiments.cells import Cause, Cell, CellStudy, Claim, Scale
-from dts_gym.experiments.study import Profile
+from dts_gym.studies.cells import Cause, Cell, Claim, Reading, Scale
+from dts_gym.studies.comparison_study import CellStudy
+from dts_gym.studies.study import Profile
 
 _GRID = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
 _GAUSSIAN = ("dTS", "TunedTS", "MixTS", "LinTS", "LinUCB")
@@ -68,25 +69,27 @@ STUDY = CellStudy(
         "others to tune exploration on, the other half to report. 2000 rounds, a random user each. One split and one "
         "prior serve all runs: intervals are given these. The quick profile has the linear prior, which needs no torch."
     ),
-    reference="dTS",
-    cells=_cells,
-    claims=(
-        Claim(
-            "With a prior pre-trained on other movies, dTS has less regret than LinTS and LinUCB on real ratings.",
-            "dTS",
-            ("LinTS", "LinUCB", "GLM-TS", "UCB-GLM"),
-            causes=(Cause(_HASTE, "at 1", ("LinUCB", "UCB-GLM")), Cause(_MODE, "tuned", cells=_EVERY)),
-        ),
-        Claim(
-            "Beyond the deck: a diffusion prior is worth more than what is simpler and fitted to the same movies.",
-            "dTS",
-            ("TunedTS", "MixTS", "LaplaceDPS"),
-            causes=(
-                Cause(_LAPLACE, "at 1", ("LaplaceDPS",)),
-                Cause(_MODE, "tuned", cells=_EVERY),
-                *(Cause(_NORMAL, kind, ("TunedTS",)) for kind in get_args(Scale)),
+    reading=Reading(
+        reference="dTS",
+        claims=(
+            Claim(
+                "With a prior pre-trained on other movies, dTS has less regret than LinTS and LinUCB on real ratings.",
+                "dTS",
+                ("LinTS", "LinUCB", "GLM-TS", "UCB-GLM"),
+                causes=(Cause(_HASTE, "at 1", ("LinUCB", "UCB-GLM")), Cause(_MODE, "tuned", cells=_EVERY)),
+            ),
+            Claim(
+                "Beyond the deck: a diffusion prior is worth more than what is simpler and fitted to the same movies.",
+                "dTS",
+                ("TunedTS", "MixTS", "LaplaceDPS"),
+                causes=(
+                    Cause(_LAPLACE, "at 1", ("LaplaceDPS",)),
+                    Cause(_MODE, "tuned", cells=_EVERY),
+                    *(Cause(_NORMAL, kind, ("TunedTS",)) for kind in get_args(Scale)),
+                ),
             ),
         ),
     ),
+    cells=_cells,
     data=True,
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dts_gym.experiments.causes import HASTE, STUCK
-from dts_gym.experiments.cells import Cause, Cell, CellStudy, Claim
-from dts_gym.experiments.study import Profile
+from dts_gym.studies.causes import HASTE, STUCK
+from dts_gym.studies.cells import Cause, Cell, Claim, Reading
+from dts_gym.studies.comparison_study import CellStudy
+from dts_gym.studies.study import Profile
 
 _GRID = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
 _SIZES = ((100, 5, 2), (10_000, 20, 4))  # K, d, L
@@ -101,10 +102,12 @@ def _study(regime: str) -> CellStudy:
             "0.5, 0.35, 0.25, 0.1; 50 runs at K=100, 10 at K=10^4. Rules for the links are compared at 1, K=100, 20 "
             "runs."
         ),
-        reference="dTS",
+        reading=Reading(
+            reference="dTS",
+            claims=(Claim(claim, "dTS", _DECK[regime], causes=causes), *beside),
+            picture="rounds",
+        ),
         cells=_cells_of(regime),
-        claims=(Claim(claim, "dTS", _DECK[regime], causes=causes), *beside),
-        picture="rounds",
     )
 
 

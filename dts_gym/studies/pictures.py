@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dts_gym.experiments.outcome import Line
+    from dts_gym.studies.cells import Line
 
 
 def draw_over_rounds(panels: Sequence[tuple[str, Comparison, dict[str, str]]], path: str | os.PathLike[str]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dts_gym.experiments.causes import HASTE, STUCK
-from dts_gym.experiments.cells import Cause, Cell, CellStudy, Claim, Outcome
-from dts_gym.experiments.outcome import final_regret_of, paired_interval, scales
-from dts_gym.experiments.study import Profile, Verdict, judge
+from dts_gym.studies.causes import HASTE, STUCK
+from dts_gym.studies.cells import Cause, Cell, Claim, Outcome, Reading, scales
+from dts_gym.studies.comparison_study import CellStudy
+from dts_gym.studies.outcome import final_regret_of, paired_interval
+from dts_gym.studies.study import Profile, Verdict, judge
 
 _ACTIONS = (10, 100, 500, 5000, 50_000)
 _BETTER = "dTS has less regret than LinTS."
@@ -61,10 +62,12 @@ STUDY = CellStudy(
         "Linear chains drawn for each run, d=5, L=2, Gaussian rewards, 5000 rounds. Above K=5000 no agent can play "
         "every action: all regrets rise towards that of playing at random."
     ),
-    reference="dTS",
+    reading=Reading(
+        reference="dTS",
+        claims=(Claim(_BETTER, "dTS", ("LinTS", "MarginalLinTS"), causes=_CAUSES),),
+        picture="x",
+        x_label="Number of actions K",
+        further=_growth,
+    ),
     cells=_cells,
-    claims=(Claim(_BETTER, "dTS", ("LinTS", "MarginalLinTS"), causes=_CAUSES),),
-    picture="x",
-    x_label="Number of actions K",
-    further=_growth,
 )

@@ -1,14 +1,13 @@
-"""Experiments that compare agents: cells, each a comparison in a folder of its own."""
+"""Cells: the comparisons of which an experiment consists, what the deck claims of them, and how they are read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from dts_gym.experiments.study import Ask, Conduct, Findings, Profile, Study, Verdict, chosen
-from dts_gym.harness.comparing import compare
 from dts_gym.harness.experiment import Comparison
+from dts_gym.studies.study import Verdict
 
 Picture = Literal["rounds", "x", "differences"]
 Scale = Literal["at 1", "tuned"]
@@ -90,53 +89,30 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class CellStudy(Study):
-    """An experiment that compares agents.
+class Reading:
+    """How the comparisons of cells are read.
 
     Parameters
     ----------
-    id, claim, description : as `Study`.
     reference : label of the agent that the others are held against.
-    cells : the cells of a profile, given the data set that was named, or None.
     claims : of the deck.
     picture : curves over "rounds", over the cells' "x", or paired "differences", a panel a cell.
     x_label : of the figure's curves over ``x``.
-    data : whether a data set can be named.
     further : verdicts that take more than two agents in one cell.
     """
 
     reference: str
-    cells: Callable[[Profile, str | None], tuple[Cell, ...]]
     claims: tuple[Claim, ...] = ()
     picture: Picture = "differences"
     x_label: str = ""
-    data: bool = False
     further: Callable[[Outcome], list[Verdict]] | None = None
-
-    @property
-    def takes_data(self) -> bool:
-        return self.data
-
-    def chosen_cells(self, ask: Ask) -> tuple[Cell, ...]:
-        """The cells that are asked for."""
-        every = self.cells(ask.profile, ask.data)
-        cells = (every[place] for place in chosen([cell.name for cell in every], ask.only))
-        return tuple(cell if ask.seeds is None else replace(cell, seeds=ask.seeds) for cell in cells)
-
-    def settings(self, ask: Ask) -> Mapping[str, Any]:
-        return {cell.name: asdict(cell) for cell in self.chosen_cells(ask)}
-
-    def _run(self, ask: Ask, conduct: Conduct) -> Findings:
-        from dts_gym.experiments.outcome import findings_of  # which reads what this module defines
-
-        return findings_of(run_cells(self, ask, conduct))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """An experiment that was run: its cells' comparisons, in order."""
+    """An experiment that was run: its cells' comparisons, in order, and how they are read."""
 
-    study: CellStudy
+    reading: Reading
     cells: tuple[Cell, ...]
     comparisons: tuple[Comparison, ...]
 
@@ -146,30 +122,30 @@ class Outcome:
         return next(found, None)
 
 
-def run_cells(study: CellStudy, ask: Ask, conduct: Conduct) -> Outcome:
-    """Run an experiment's cells, or those that ``conduct.out`` does not hold yet."""
-    cells = study.chosen_cells(ask)
-    found = []
-    for cell in cells:
-        folder = None if conduct.out is None else conduct.out / cell.name
-        found.append(
-            compare(
-                cell.env_id,
-                cell.agents,
-                seeds=cell.seeds,
-                num_rounds=cell.num_rounds,
-                env_settings=cell.env_settings,
-                out=folder,
-                resume=conduct.resume and folder is not None and folder.exists(),
-                tune=bool(cell.grid),
-                grid=cell.grid or (1.0,),
-                tuning_seeds=cell.tuning_seeds,
-                tuning_settings=cell.tuning_settings,
-                backend=conduct.backend,
-                num_workers=conduct.num_workers,
-                ray_address=conduct.ray_address,
-                redraw_prior=cell.redraw_prior,
-                progress=conduct.progress,
-            )
-        )
-    return Outcome(study, cells, tuple(found))
+class Line(NamedTuple):
+    """One agent in one cell, at exploration 1 or tuned.
+
+    Attributes
+    ----------
+    regret, standard_error : final, mean over seeds.
+    less : regret less the reference's at the same kind of scale, mean of the paired differences.
+    low, high : 95 % confidence interval of ``less`` (Student's t); NaN for the reference itself, or one seed.
+    """
+
+    cell: str
+    panel: str
+    x: float | None
+    agent: str
+    scale: Scale
+    exploration: float | None
+    regret: float
+    standard_error: float
+    less: float
+    low: float
+    high: float
+    seeds: int
+
+
+def scales(cell: Cell) -> tuple[Scale, ...]:
+    """At which scales a cell's agents are reported."""
+    return ("at 1", "tuned") if cell.grid else ("at 1",)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dts_gym.experiments.causes import STUCK
-from dts_gym.experiments.cells import Cause, Cell, CellStudy, Claim, Outcome
-from dts_gym.experiments.outcome import between_cells
-from dts_gym.experiments.study import Profile, Verdict
+from dts_gym.studies.causes import STUCK
+from dts_gym.studies.cells import Cause, Cell, Claim, Outcome, Reading
+from dts_gym.studies.comparison_study import CellStudy
+from dts_gym.studies.outcome import between_cells
+from dts_gym.studies.study import Profile, Verdict
 
 _ERRORS = (0.0, 0.5, 1.0, 1.5)
 _ROBUST = "dTS is robust: under the same wrong prior it has less regret than HierTS."
@@ -52,10 +53,12 @@ STUDY = CellStudy(
         "and Sigma_l + e2, entries uniform on [v, v + 0.5], for v of 0.5, 1 and 1.5 (0: told the truth). e2 is made "
         "symmetric, and eigenvalues of the sum below 0.01 are raised to it. LinTS does not look at the prior."
     ),
-    reference="dTS",
+    reading=Reading(
+        reference="dTS",
+        claims=(Claim(_ROBUST, "dTS", ("HierTS",), causes=(Cause(STUCK, "tuned"),)),),
+        picture="x",
+        x_label="Least error v of the weights and covariances that agents are told",
+        further=_against_the_right_one,
+    ),
     cells=_cells,
-    claims=(Claim(_ROBUST, "dTS", ("HierTS",), causes=(Cause(STUCK, "tuned"),)),),
-    picture="x",
-    x_label="Least error v of the weights and covariances that agents are told",
-    further=_against_the_right_one,
 )
