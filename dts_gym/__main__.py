@@ -2,7 +2,7 @@
 
 import sys
 
-from dts_gym.cli import main
+from dts_gym.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,10 +14,11 @@ from xml.etree import ElementTree
 import pytest
 
 import dts_gym
-from dts_gym import cli, registry
+from dts_gym import registry
+from dts_gym.cli import entry
+from dts_gym.cli.setting_texts import setting_texts
 from dts_gym.harness.experiment import parse_agent
 from dts_gym.registry import agent_settings, env_creator
-from dts_gym.setting_texts import setting_texts
 from dts_gym.studies import study_ids
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,13 +97,13 @@ def parse(call, monkeypatch):
     assert name == "dts-gym"
     words = [PLACEHOLDERS.get(word, word) for word in words]
     for target in ("compare", "tune", "posterior_error", "load_records", "listed"):
-        monkeypatch.setattr(cli, target, _stop)
-    if words[0] in cli._FUNCTIONS:
-        module_name, _, function = cli._FUNCTIONS[words[0]].partition(":")
+        monkeypatch.setattr(entry, target, _stop)
+    if words[0] in entry._FUNCTIONS:
+        module_name, _, function = entry._FUNCTIONS[words[0]].partition(":")
         module = importlib.import_module(module_name)
         monkeypatch.setattr(module, function, functools.wraps(getattr(module, function))(_stop))
     with pytest.raises(Parsed):
-        cli.main(words)
+        entry.main(words)
     return words
 
 
@@ -126,7 +127,7 @@ def test_a_command_of_the_pages_can_be_read(call, monkeypatch, tmp_path, capsys)
 def test_a_command_that_is_named_exists(call, capsys):
     _, command, *words = shlex.split(call)
     with pytest.raises(SystemExit) as ended:
-        cli.main([command, "--help"])
+        entry.main([command, "--help"])
     assert ended.value.code == 0, call
     shown = capsys.readouterr().out
     for option in (word for word in words if word.startswith("--") and not word.startswith("--env.")):
@@ -142,7 +143,7 @@ def test_targets_of_make_that_the_pages_name_are_there():
 
 
 def test_files_that_the_pages_name_are_there():
-    named = {name for path in PAGES for name in re.findall(r"\b(?:examples|tests)/\w+\.\w+", path.read_text())}
+    named = {name for path in PAGES for name in re.findall(r"\b(?:examples|tests)/[\w/]+\.\w+", path.read_text())}
     assert {"examples/sweep.yaml", "examples/large_k.py"} <= named
     assert [name for name in named if not (ROOT / name).is_file()] == []
 

@@ -20,9 +20,9 @@ from sphinx.util.inspect import TypeAliasForwardRef
 from sphinx.util.nodes import make_refnode
 
 import dts_gym
-from dts_gym.env_options import options_text
+from dts_gym.cli.env_options import options_text
+from dts_gym.cli.setting_texts import setting_texts
 from dts_gym.registry import agent_class, agent_settings, env_creator
-from dts_gym.setting_texts import setting_texts
 from dts_gym.studies import load_study, study_ids
 
 if TYPE_CHECKING:

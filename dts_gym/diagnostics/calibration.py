@@ -169,52 +169,6 @@ def calibration_table(results: Sequence[Calibration]) -> str:
     )
 
 
-def run_calibration(
-    problems: tuple[str, ...] = PROBLEM_NAMES,
-    simulations: int = 1000,
-    draws: int = 63,
-    bins: int = 16,
-    workers: int = 1,
-    seed: int = 0,
-    progress: bool = True,
-) -> str:
-    """Test the posteriors of dTS by simulation-based calibration: ranks of the truth among posterior draws.
-
-    Parameters
-    ----------
-    problems :
-        Names; all unless given.
-    simulations :
-        Bandits drawn a problem.
-    draws :
-        Posterior draws a bandit.
-    bins :
-        Of the chi-square test over ranks.
-    workers :
-        Processes.
-    seed :
-        Of everything random.
-    progress :
-        Show a bar on stderr.
-
-    Returns
-    -------
-    str
-        A table.
-    """
-    return calibration_table(
-        calibrate(
-            problems,
-            simulations=simulations,
-            draws=draws,
-            bins=bins,
-            seed=seed,
-            num_workers=workers,
-            progress=progress,
-        )
-    )
-
-
 def _listed(problems: Sequence[str | CalibrationProblem] | None) -> Sequence[str | CalibrationProblem]:
     if problems is None:
         return PROBLEMS

@@ -10,11 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tyro
-
 from dts_gym.studies import study_ids
 from dts_gym.studies.study import FORMAT, Verdict, verdict_rows
-from dts_gym.utils.archives import write_atomically
 
 _MARKS = {"holds": "yes", "does not hold": "no", "undecided": "open"}
 _STYLE = """
@@ -43,28 +40,6 @@ class Section(NamedTuple):
     verdicts: tuple[Verdict, ...]
     numbers: bytes
     figure: bytes
-
-
-def run_report(folder: tyro.conf.Positional[Path], out: Path | None = None) -> str:
-    """Put what `dts-gym reproduce` found on one HTML page that needs no other file.
-
-    Parameters
-    ----------
-    folder :
-        Of an experiment, or of several in a folder each.
-    out :
-        The page; report.html in the folder unless given.
-
-    Returns
-    -------
-    str
-        Where the page is and what it holds.
-    """
-    sections = read_sections(folder)
-    path = folder / "report.html" if out is None else out
-    text = report_page(sections)
-    write_atomically(path, lambda file: file.write(text.encode()))
-    return f"{path}: {', '.join(section.described['id'] for section in sections)}"
 
 
 def read_sections(folder: Path) -> list[Section]:

@@ -11,7 +11,8 @@ import pytest
 import tyro
 from scipy.stats import chisquare
 
-from dts_gym.diagnostics.calibration import calibrate, calibration_table, run_calibration
+from dts_gym.cli.calibration import run_calibration
+from dts_gym.diagnostics.calibration import calibrate, calibration_table
 from dts_gym.diagnostics.calibration_problems import PROBLEMS, CalibrationProblem
 from dts_gym.diagnostics.rank_tests import rank_test
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior

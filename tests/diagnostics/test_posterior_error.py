@@ -12,7 +12,7 @@ from matplotlib import image
 from matplotlib.colors import to_rgb
 
 from dts_gym import make_agent
-from dts_gym.cli import main
+from dts_gym.cli.entry import main
 from dts_gym.diagnostics import posterior_error
 from dts_gym.diagnostics import truth as truth_module
 from dts_gym.diagnostics.energy import energy_score

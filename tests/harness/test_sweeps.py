@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dts_gym.cli import main
+from dts_gym.cli.entry import main
 from dts_gym.harness import jobs, records
 from dts_gym.harness.comparing import compare
 from dts_gym.harness.experiment import AgentSpec

@@ -1,6 +1,6 @@
 """Scores from float32 matrices: how far they are off, by bounds derived from the rounding of each operation.
 
-``python -m pytest tests/test_float32.py -rP`` prints what was measured.
+``python -m pytest tests/posteriors/test_float32.py -rP`` prints what was measured.
 """
 
 import functools

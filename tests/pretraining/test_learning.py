@@ -7,11 +7,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dts_gym import load_prior, pretrain_command
+from dts_gym import load_prior
+from dts_gym.cli import pretrain
+from dts_gym.cli.pretrain import run_pretrain
 from dts_gym.datasets.shapes import sample_shape
 from dts_gym.diagnostics.energy import energy_score
 from dts_gym.diagnostics.prior_report import prior_figure, prior_report
-from dts_gym.pretrain_command import run_pretrain
 from dts_gym.pretraining.learning import fit
 from dts_gym.pretraining.noisy_vectors import clean_moments, matched_shrinkage
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
@@ -282,7 +283,7 @@ def test_the_command_learns_the_past_of_a_shape(tmp_path, monkeypatch):
         seen.append(theta)
         return LinearDiffusionPrior([np.eye(theta.shape[1])], [np.eye(theta.shape[1])] * 2)
 
-    monkeypatch.setattr(pretrain_command, "fit", no_fit)
+    monkeypatch.setattr(pretrain, "fit", no_fit)
     pytest.importorskip("safetensors", reason="safetensors is not installed")
     for options, settings in (
         ({}, {}),

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dts_gym.cli import main
+from dts_gym.cli.entry import main
 from dts_gym.studies.page import read_sections
 
 

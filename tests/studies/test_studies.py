@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dts_gym.cli import main
+from dts_gym.cli.entry import main
 from dts_gym.studies import Ask, Conduct, load_study, study_ids
 from dts_gym.studies.cells import Cause, Claim, Line
 from dts_gym.studies.comparison_study import CellStudy, run_cells
@@ -194,7 +194,7 @@ def test_the_gap_is_a_difference_of_differences(tmp_path):
 
 
 def test_all_experiments_in_one_command_whatever_the_backend(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dts_gym.studies.command.study_ids", lambda: ["scaling", "swiss-roll"])
+    monkeypatch.setattr("dts_gym.cli.reproduce.study_ids", lambda: ["scaling", "swiss-roll"])
     command = ["reproduce", "all", "--seeds", "2", "--no-progress"]
     for backend in ("serial", "processes"):
         assert main([*command, "--out", str(tmp_path / backend), "--backend", backend]) == 0
@@ -213,7 +213,7 @@ def test_all_experiments_in_one_command_whatever_the_backend(tmp_path, capsys, m
 
 
 def test_all_goes_on_where_one_experiment_cannot_be_had(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dts_gym.studies.command.study_ids", lambda: ["movielens", "swiss-roll"])
+    monkeypatch.setattr("dts_gym.cli.reproduce.study_ids", lambda: ["movielens", "swiss-roll"])
 
     def without_network(study, ask, conduct):
         if study.id == "movielens":

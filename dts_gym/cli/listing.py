@@ -12,9 +12,9 @@ from typing import Any, Literal, get_args
 import gymnasium as gym
 
 import dts_gym
-from dts_gym.env_options import options_text, wrapped
+from dts_gym.cli.env_options import options_text, wrapped
+from dts_gym.cli.setting_texts import setting_texts
 from dts_gym.registry import agent_class, agent_settings, env_creator
-from dts_gym.setting_texts import setting_texts
 from dts_gym.studies import load_study, study_ids
 
 _Listed = Literal["everything", "environments", "agents", "experiments"]  # or an id

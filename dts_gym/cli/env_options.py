@@ -12,8 +12,8 @@ from typing import Any, Literal, Union
 
 import tyro
 
+from dts_gym.cli.setting_texts import option_texts
 from dts_gym.registry import env_creator
-from dts_gym.setting_texts import option_texts
 
 
 def split_env_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

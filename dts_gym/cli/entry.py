@@ -16,11 +16,11 @@ import gymnasium as gym
 import tyro
 
 import dts_gym
-from dts_gym.cli_commands import COMMANDS, Plot, PosteriorError, Run, Tune
-from dts_gym.cli_list import listed
+from dts_gym.cli.commands import COMMANDS, Plot, PosteriorError, Run, Tune
+from dts_gym.cli.env_options import env_options, options_text, parse_env_settings, split_env_arguments
+from dts_gym.cli.listing import listed
 from dts_gym.diagnostics.error_report import error_figure, error_table, verdict
 from dts_gym.diagnostics.posterior_error import posterior_error
-from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
 from dts_gym.harness.comparing import compare
 from dts_gym.harness.experiment import Comparison, table
 from dts_gym.harness.figures import regret_figure
@@ -30,14 +30,14 @@ from dts_gym.utils.archives import write_atomically
 
 # Commands whose options are those of a function, which gives the text to print.
 _FUNCTIONS = {
-    "sweep": "dts_gym.sweep_command:run_sweep_file",
-    "pretrain": "dts_gym.pretrain_command:run_pretrain",
-    "calibration": "dts_gym.diagnostics.calibration:run_calibration",
+    "sweep": "dts_gym.cli.sweep:run_sweep_file",
+    "pretrain": "dts_gym.cli.pretrain:run_pretrain",
+    "calibration": "dts_gym.cli.calibration:run_calibration",
     "bench": "dts_gym.bench.rounds:run_bench",
     "bench-chains": "dts_gym.bench.chain_rounds:run_chain_bench",
     "bench-envs": "dts_gym.bench.env_steps:run_env_bench",
-    "reproduce": "dts_gym.studies.command:run_reproduce",
-    "report": "dts_gym.studies.page:run_report",
+    "reproduce": "dts_gym.cli.reproduce:run_reproduce",
+    "report": "dts_gym.cli.report:run_report",
 }
 
 
@@ -203,7 +203,3 @@ def _again(arguments: list[str], env_arguments: list[str], out: Path) -> str:
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"dts-gym: warning: {message}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

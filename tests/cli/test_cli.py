@@ -16,16 +16,17 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dts_gym import cli, registry
-from dts_gym.cli import main
-from dts_gym.env_options import env_options, options_text, parse_env_settings, split_env_arguments
+from dts_gym import registry
+from dts_gym.cli import entry
+from dts_gym.cli.entry import main
+from dts_gym.cli.env_options import env_options, options_text, parse_env_settings, split_env_arguments
+from dts_gym.cli.setting_texts import option_texts, setting_texts
 from dts_gym.envs.diffusion import DiffusionBanditEnv
 from dts_gym.harness.comparing import compare
 from dts_gym.harness.experiment import table
 from dts_gym.harness.records import load_records
 from dts_gym.harness.tuning import choose, tuning_table
 from dts_gym.priors.chains import Prior
-from dts_gym.setting_texts import option_texts, setting_texts
 
 SMALL = ["--env.num-actions", "6", "--env.dim", "2", "--rounds", "20", "--seeds", "2", "--no-progress"]
 
@@ -220,9 +221,9 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out.startswith("dts-gym 0")
 
 
-@pytest.mark.parametrize("name", cli._FUNCTIONS)
+@pytest.mark.parametrize("name", entry._FUNCTIONS)
 def test_help_says_what_every_option_is(name, capsys):
-    module, _, function = cli._FUNCTIONS[name].partition(":")
+    module, _, function = entry._FUNCTIONS[name].partition(":")
     command = getattr(importlib.import_module(module), function)
     told = dict(re.findall(r"(?m)^(\w+) :\n    (.*)$", inspect.getdoc(command)))
     assert list(told) == list(inspect.signature(command).parameters)

@@ -1,0 +1,32 @@
+"""``dts-gym report``: one page of all that was reproduced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+from dts_gym.studies.page import read_sections, report_page
+from dts_gym.utils.archives import write_atomically
+
+
+def run_report(folder: tyro.conf.Positional[Path], out: Path | None = None) -> str:
+    """Put what `dts-gym reproduce` found on one HTML page that needs no other file.
+
+    Parameters
+    ----------
+    folder :
+        Of an experiment, or of several in a folder each.
+    out :
+        The page; report.html in the folder unless given.
+
+    Returns
+    -------
+    str
+        Where the page is and what it holds.
+    """
+    sections = read_sections(folder)
+    path = folder / "report.html" if out is None else out
+    text = report_page(sections)
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return f"{path}: {', '.join(section.described['id'] for section in sections)}"
