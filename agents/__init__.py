@@ -1,12 +1,17 @@
-"""Agents: one ``act`` / ``update`` interface, an agent a class."""
+"""Agents: one ``act`` / ``update`` interface, an agent a class; the mathematics is in `dts_gym.posteriors`.
+
+Read `base` (the template: what is checked, random streams; `inputs` and `saving` serve it), then `posterior_agents`
+(agents with a posterior; `estimates` is what they say about actions), then any agent: `diffusion` (dTS and dUCB),
+`linear`, `glm`, `learned_priors`, `baselines`.
+"""
 
 from dts_gym.agents.base import Agent
 from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
 from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
 from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
+from dts_gym.agents.learned_priors import LaplaceDPS, MixTS, PosteriorSampler, TunedTS
 from dts_gym.agents.linear import HierTS, JointTS, LinearAgent, LinTS, LinUCB, MarginalLinTS
-from dts_gym.agents.model_agents import ModelAgent, PosteriorAgent
-from dts_gym.agents.posterior_sampling import LaplaceDPS, MixTS, PosteriorSampler, TunedTS
+from dts_gym.agents.posterior_agents import ModelAgent, PosteriorAgent
 from dts_gym.posteriors.interface import Posterior
 
 __all__ = [

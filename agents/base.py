@@ -10,7 +10,7 @@ from typing import Any, Self, final
 import numpy as np
 
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_problem, scalar
-from dts_gym.agents.saved import STREAMS, Saved
+from dts_gym.agents.saving import STREAMS, Saved
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray

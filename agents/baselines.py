@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from dts_gym.agents.base import Agent
-from dts_gym.agents.linear import independent_prior
-from dts_gym.agents.model_agents import ModelAgent
+from dts_gym.agents.inputs import independent_prior
+from dts_gym.agents.posterior_agents import ModelAgent
 from dts_gym.posteriors.interface import ConfidencePosterior, Posterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior

@@ -6,9 +6,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from dts_gym.agents.inputs import checked_problem, disjoint_dtype
-from dts_gym.agents.linear import linear_chain
-from dts_gym.agents.model_agents import PosteriorAgent
+from dts_gym.agents.inputs import checked_problem, disjoint_dtype, linear_chain
+from dts_gym.agents.posterior_agents import PosteriorAgent
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype
 from dts_gym.posteriors.chain.branched_levels import Pool, checked_pool

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.agents.linear import independent_prior
-from dts_gym.agents.model_agents import PosteriorAgent
+from dts_gym.agents.inputs import independent_prior
+from dts_gym.agents.posterior_agents import PosteriorAgent
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior

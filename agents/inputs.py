@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from dts_gym.posteriors.action_table import Dtype, checked_dtype
+from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
+from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray
-from dts_gym.utils.validation import as_float64
+from dts_gym.utils.validation import as_float64, covariance, finite_array
 
 
 def checked_problem(value: Any) -> BanditProblem:
@@ -77,3 +79,25 @@ def scalar(name: str, value: Any) -> Any:
             raise ValueError(f"{name} must be a number, got an array of shape {value.shape}")
         return value[()]
     return value
+
+
+def independent_prior(
+    problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None, intercept: bool
+) -> tuple[TwoLevelPrior, dict[str, Array | bool | None]]:
+    """The prior of independent actions, and what was given as `Agent` keeps it in files."""
+    if not isinstance(intercept, bool):
+        raise ValueError(f"intercept must be True or False, got {intercept!r}")
+    d = checked_problem(problem).dim + intercept
+    mean = None if prior_mean is None else finite_array("prior_mean", prior_mean, (d,))
+    cov = None if prior_cov is None else covariance("prior_cov", prior_cov, d)
+    prior = TwoLevelPrior(np.zeros(d) if mean is None else mean, np.zeros((d, d)), np.eye(d) if cov is None else cov)
+    return prior, {"prior_mean": mean, "prior_cov": cov, "intercept": intercept}
+
+
+def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
+    """The problem's prior, which must be a linear chain; or ValueError."""
+    prior = checked_problem(problem).prior
+    chain = as_linear(prior)
+    if chain is None:
+        raise ValueError(f"problem must have a prior of affine links for {agent}, got {type(prior).__name__}")
+    return chain

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.agents.inputs import checked_problem, disjoint_dtype, disjoint_problem
-from dts_gym.agents.model_agents import PosteriorAgent
+from dts_gym.agents.inputs import disjoint_dtype, disjoint_problem, independent_prior, linear_chain
+from dts_gym.agents.posterior_agents import PosteriorAgent
 from dts_gym.posteriors.action_table import Dtype, checked_dtype
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
-from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
+from dts_gym.priors.chains import as_linear
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
-from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
-from dts_gym.utils.validation import covariance, finite_array
 
 
 class _ReducedChainTS(PosteriorAgent[TwoLevelPosterior]):
@@ -164,28 +162,6 @@ class JointTS(PosteriorAgent[JointPosterior]):
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration, mask)
-
-
-def independent_prior(
-    problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None, intercept: bool
-) -> tuple[TwoLevelPrior, dict[str, Array | bool | None]]:
-    """The prior of independent actions, and what was given as `Agent` keeps it in files."""
-    if not isinstance(intercept, bool):
-        raise ValueError(f"intercept must be True or False, got {intercept!r}")
-    d = checked_problem(problem).dim + intercept
-    mean = None if prior_mean is None else finite_array("prior_mean", prior_mean, (d,))
-    cov = None if prior_cov is None else covariance("prior_cov", prior_cov, d)
-    prior = TwoLevelPrior(np.zeros(d) if mean is None else mean, np.zeros((d, d)), np.eye(d) if cov is None else cov)
-    return prior, {"prior_mean": mean, "prior_cov": cov, "intercept": intercept}
-
-
-def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
-    """The problem's prior, which must be a linear chain; or ValueError."""
-    prior = checked_problem(problem).prior
-    chain = as_linear(prior)
-    if chain is None:
-        raise ValueError(f"problem must have a prior of affine links for {agent}, got {type(prior).__name__}")
-    return chain
 
 
 def _chain_posterior(agent: PosteriorAgent[TwoLevelPosterior], branch: int, dtype: Dtype) -> TwoLevelPosterior:

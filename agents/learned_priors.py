@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from dts_gym.agents.inputs import checked_problem
-from dts_gym.agents.model_agents import PosteriorAgent
+from dts_gym.agents.posterior_agents import PosteriorAgent
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode

@@ -396,7 +396,7 @@ def test_a_saved_mixture_is_not_fitted_again(tmp_path, monkeypatch):
     agent = MixTS(problem(), seed=0, mixture=MIXTURE)
     play(agent)
     agent.save(tmp_path / "agent")
-    monkeypatch.setattr("dts_gym.agents.posterior_sampling.fit_mixture", None)
+    monkeypatch.setattr("dts_gym.agents.learned_priors.fit_mixture", None)
     loaded = MixTS.load(tmp_path / "agent")
     np.testing.assert_array_equal(loaded.mixture.covs, MIXTURE.covs)
     contexts = np.random.default_rng(0).uniform(-1, 1, (30, 2))
