@@ -203,7 +203,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
             return None
         if self.instance is None:
             raise gym.error.ResetNeeded("reset must come before render: there is no episode")
-        from dts_gym.integrations import rendering
+        from dts_gym.envs import rendering
 
         context, played = self._context.astype(np.float64), [action for action, _ in self._history]
         regrets = [regret for _, regret in self._history] if self.regret_info else None

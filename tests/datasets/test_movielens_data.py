@@ -14,7 +14,7 @@ import pytest
 from dts_gym.datasets import download, fetch_release, load_ratings
 
 ROWS = [(7, 30, 4.0, 881250949), (2, 30, 5.0, 881250950), (7, 12, 3.0, 881250951), (9, 1000, 0.5, 881250952)]
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "ml-latest-small"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ml-latest-small"
 
 
 def text(name):

@@ -10,7 +10,7 @@ import pytest
 
 from dts_gym.datasets import Ratings, cached_factors, factorise
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "ml-latest-small"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ml-latest-small"
 
 
 def planted(num_users=300, num_movies=120, rank=3, noise=0.3, density=0.4, seed=0):

@@ -14,7 +14,7 @@ from dts_gym import LinearDiffusionPrior, random_linear_prior
 from dts_gym.pretraining import prior_cache
 from dts_gym.priors.fitting import fit_linear_chain
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "ml-latest-small"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ml-latest-small"
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from gymnasium.wrappers import RenderCollection
 
 import dts_gym
 from dts_gym import make_agent
-from dts_gym.integrations import rendering
+from dts_gym.envs import rendering
 
 IDS = ["DiffusionBandit-v0", "SharedDiffusionBandit-v0", "SyntheticBandit-v0"]
 
