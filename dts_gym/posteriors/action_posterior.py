@@ -11,12 +11,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.special import ndtri_exp
 
 from dts_gym.posteriors.action_table import ActionTable, Dtype
+from dts_gym.posteriors.choices import (
+    ScoreMoments,
+    candidates,
+    greedy,
+    largest_of_normals,
+    one_of,
+    thompson,
+    upper_confidence,
+)
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.posteriors.pruning import contenders
-from dts_gym.posteriors.unplayed import AllowedActions, UnplayedActions, split_mask
+from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 # Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first, also
@@ -100,11 +108,10 @@ class ActionPosterior(ABC):
         norms = np.sqrt((u * u).sum(axis=-1, keepdims=True))
         return np.where(norms > 0, norms, 1.0)
 
-    def _score_moments(self, x: Array, m: Array | None) -> tuple[Array, Array, Array, Array]:
-        """Mean and variance of ``x' theta_a`` given ``m``: of the played actions, then of an unplayed one.
+    def _score_moments(self, x: Array, m: Array | None) -> ScoreMoments:
+        """Mean and variance of ``x' theta_a`` given ``m``; ``x`` and ``m`` are (d,) or (n, d).
 
-        ``x`` and ``m`` are (d,) or (n, d); the arrays are (P,) or (P, n), then () or (n,). The means leave out
-        ``x' m0``, which all actions have.
+        The means leave out ``x' m0``, which all actions have.
         """
         table = self.table
         x = x @ table.basis
@@ -118,7 +125,7 @@ class ActionPosterior(ABC):
             mean += ((x - u) * m).sum(axis=-1)
             mean0 = np.asarray((x * m).sum(axis=-1))
         np.maximum(variance, 0.0, out=variance)
-        return mean, variance, mean0, variance0
+        return ScoreMoments(mean, variance, mean0, variance0)
 
     def thompson(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
@@ -143,25 +150,8 @@ class ActionPosterior(ABC):
         m = self._draw_shared(contexts.shape[:-1], rng, scale)
         if m is None and self._is_pruned(contexts):
             return self._thompson_pruned(contexts, rng, scale, mask)
-        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
-        mean, variance, mean0, variance0 = self._score_moments(contexts, m)
-        scores = rng.standard_normal(mean.shape)
-        scores *= np.sqrt(variance, out=variance)
-        if scale != 1.0:
-            scores *= scale
-        scores += mean
-        scores[banned] = -np.inf
-        return self._pick(scores, self._best_unplayed(mean0, scale * np.sqrt(variance0), unplayed, rng), unplayed, rng)
-
-    def _best_unplayed(
-        self, mean: Array, std: Array, unplayed: UnplayedActions | AllowedActions, rng: np.random.Generator
-    ) -> Array:
-        """A draw of the best unplayed action's score, a context each; their scores are i.i.d. given the shared part."""
-        remaining = len(unplayed)
-        if not remaining:
-            return np.full(mean.shape, -np.inf)
-        # The maximum of `remaining` i.i.d. normals, by the quantile of U^(1 / remaining).
-        return np.asarray(mean + std * ndtri_exp(rng.standard_exponential(mean.shape) / -remaining))
+        among = candidates(self.table, self.unplayed, mask)
+        return thompson(among, self._score_moments(contexts, m), rng, scale)
 
     def _is_pruned(self, contexts: Array) -> bool:
         """Whether pruning pays, where nothing is shared."""
@@ -172,17 +162,19 @@ class ActionPosterior(ABC):
         self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None
     ) -> IntArray:
         """`thompson` where nothing is shared: its law, and for one context its very draws."""
-        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        among = candidates(self.table, self.unplayed, mask)
         u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=1))
         noise = rng.standard_normal((len(u), len(self.table)))
-        top = self._best_unplayed(np.zeros(len(u)), scale * norms, unplayed, rng)
-        best, rows, slots = contenders(self.table, u, norms, noise, scale, top, banned)
+        top = np.full(len(u), -np.inf)
+        if len(among.unplayed):
+            top = largest_of_normals(np.zeros(len(u)), scale * norms, len(among.unplayed), rng)
+        best, rows, slots = contenders(self.table, u, norms, noise, scale, top, among.banned)
         chosen = np.zeros(len(u), dtype=np.int64)
         chosen[rows] = self.table.actions[slots]
         beaten = top > best
         if beaten.any():
-            chosen[beaten] = unplayed.draw(rng, int(np.count_nonzero(beaten)))
+            chosen[beaten] = among.unplayed.draw(rng, int(np.count_nonzero(beaten)))
         return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
 
     def _parts(self, contexts: Array) -> list[Array]:
@@ -208,19 +200,13 @@ class ActionPosterior(ABC):
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
         contexts = self._in_range(contexts)
-        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         mean, variance, mean0, variance0 = self._score_moments(contexts, self._mean_rows(contexts, scale))
         extra = np.zeros(len(mean) + 1)
         if root.size:
             reach = self._responses(contexts) @ root  # (P + 1, r)
             extra = (reach * reach).sum(axis=1)
-        bounds = mean + np.sqrt(scale**2 * variance + extra[:-1])
-        bounds[banned] = -np.inf
-        top = mean0 + np.sqrt(scale**2 * variance0 + extra[-1]) if len(unplayed) else np.asarray(-np.inf)
-        best = max(bounds.max(initial=-np.inf), float(top))
-        tied = self.table.actions[bounds == best]
-        chosen = int(rng.integers(len(tied) + (len(unplayed) if top == best else 0)))
-        return np.asarray(tied[chosen] if chosen < len(tied) else unplayed.draw_one(rng))
+        scores = ScoreMoments(mean, scale**2 * variance + extra[:-1], mean0, scale**2 * variance0 + extra[-1])
+        return upper_confidence(candidates(self.table, self.unplayed, mask), scores, rng)
 
     def _responses(self, context: Array) -> Array:
         """How ``x' theta_a`` follows ``m``, in the table's coordinates: of the played actions, then of any other.
@@ -268,17 +254,16 @@ class ActionPosterior(ABC):
     ) -> IntArray:
         """`upper_confidence` where nothing is shared."""
         contexts = self._in_range(contexts)
-        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        among = candidates(self.table, self.unplayed, mask)
         u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=1))
-        top = scale * norms if len(unplayed) else np.full(len(u), -np.inf)
-        best, rows, slots = contenders(self.table, u, norms, 1.0, scale, top, banned)
+        top = scale * norms if len(among.unplayed) else np.full(len(u), -np.inf)
+        best, rows, slots = contenders(self.table, u, norms, 1.0, scale, top, among.banned)
         ends = np.searchsorted(rows, np.arange(len(u) + 1))
         chosen = np.empty(len(u), dtype=np.int64)
         for i in range(len(u)):
             tied = slots[ends[i] : ends[i + 1]] if best[i] >= top[i] else slots[:0]
-            index = int(rng.integers(len(tied) + (len(unplayed) if top[i] >= best[i] else 0)))
-            chosen[i] = self.table.actions[tied[index]] if index < len(tied) else unplayed.draw_one(rng)
+            chosen[i] = one_of(among, tied, top[i] >= best[i], rng)
         return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
 
     def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
@@ -286,34 +271,8 @@ class ActionPosterior(ABC):
         if parts := self._parts(contexts):
             return np.concatenate([self.greedy(part, mask) for part in parts])
         contexts = self._in_range(contexts)
-        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
-        mean, _, mean0, _ = self._score_moments(contexts, self._mean_rows(contexts, 1.0))
-        mean[banned] = -np.inf
-        best = mean.max(axis=0, initial=-np.inf)
-        numbers = self.table.actions.reshape(-1, *[1] * best.ndim)  # (P,) or (P, 1)
-        chosen = np.where(mean == best, numbers, self.num_actions).min(axis=0, initial=self.num_actions)
-        if len(unplayed):
-            lowest = unplayed.lowest(self.table.slots)
-            chosen = np.where(mean0 == best, np.minimum(chosen, lowest), np.where(mean0 > best, lowest, chosen))
-        return np.asarray(chosen)
-
-    def _pick(
-        self, scores: Array, top: Array, unplayed: UnplayedActions | AllowedActions, rng: np.random.Generator
-    ) -> IntArray:
-        """The best played action, or where ``top`` beats it an unplayed one."""
-        if len(self.table):
-            best = scores.argmax(axis=0)
-            actions = np.asarray(self.table.actions[best])
-            reached = scores[best] if scores.ndim == 1 else scores[best, np.arange(scores.shape[1])]
-            beaten = np.asarray(top > reached)
-            if not beaten.any():
-                return actions
-        else:
-            actions, beaten = np.zeros(top.shape, dtype=np.int64), np.ones(top.shape, dtype=bool)
-        if not beaten.ndim:
-            return np.asarray(unplayed.draw_one(rng))
-        actions[beaten] = unplayed.draw(rng, int(np.count_nonzero(beaten)))
-        return actions
+        scores = self._score_moments(contexts, self._mean_rows(contexts, 1.0))
+        return greedy(candidates(self.table, self.unplayed, mask), scores.mean, scores.mean0)
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d), for small K.
@@ -356,7 +315,5 @@ class ActionPosterior(ABC):
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `state` gave."""
         self.table.restore(state)
-        self.unplayed = UnplayedActions(self.num_actions)
-        for action in self.table.actions.tolist():
-            self.unplayed.remove(action)
+        self.unplayed = UnplayedActions(self.num_actions, self.table.actions.tolist())
         self._restore_shared(state)

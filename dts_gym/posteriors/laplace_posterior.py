@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from scipy.special import ndtri_exp
 
 from dts_gym.posteriors.action_table import ActionTable
+from dts_gym.posteriors.choices import best, candidates, greedy, largest_of_normals
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
-from dts_gym.posteriors.unplayed import UnplayedActions, split_mask
+from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.priors.chains import Prior
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.problem.rewards import RewardModel
@@ -170,8 +170,8 @@ class LaplacePosterior:
         """
         if contexts.ndim == 1:
             return np.asarray(self.thompson(contexts[None], rng, scale, mask)[0])
-        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
-        remaining = len(unplayed)
+        among = candidates(self.table, self.unplayed, mask)
+        remaining = len(among.unplayed)
         pool = min(remaining, self.pool_size)
         rows = max(1, _BATCH_CHAINS // (len(self.table) + pool))
         if len(contexts) > rows:
@@ -179,36 +179,19 @@ class LaplacePosterior:
             return np.concatenate([self.thompson(contexts[i : i + rows], rng, scale, mask) for i in parts])
         n = len(contexts)
         played, others = self._draws(n, n * pool, rng, scale)
-        scores = np.einsum("pnd,nd->np", played, contexts)
-        scores[:, banned] = -np.inf
-        actions = np.zeros(n, dtype=np.int64)
-        reached = np.full(n, -np.inf)
-        if len(self.table):
-            best = scores.argmax(axis=1)
-            actions, reached = self.table.actions[best], scores[np.arange(n), best]
+        top = np.full(n, -np.inf)
         if remaining:
             copies = np.full(pool, remaining // pool) + (np.arange(pool) < remaining % pool)
             own = scale * np.linalg.norm(contexts @ self._roots[0], axis=1, keepdims=True)
             # The best of each draw's copies, which differ by their own noise.
-            top = np.einsum("nud,nd->nu", others.reshape(n, pool, contexts.shape[1]), contexts)
-            top = top + own * ndtri_exp(rng.standard_exponential((n, pool)) / -copies)
-            beaten = top.max(axis=1) > reached
-            actions[beaten] = unplayed.draw(rng, int(np.count_nonzero(beaten)))
-        return actions
+            shared = np.einsum("nud,nd->nu", others.reshape(n, pool, contexts.shape[1]), contexts)
+            top = largest_of_normals(shared, own, copies, rng).max(axis=1)
+        return best(among, np.einsum("pnd,nd->pn", played, contexts), top, rng)
 
     def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
         """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
-        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         mean, _, mean0, _ = self._value_moments(1.0)
-        scores, score0 = contexts @ mean.T, contexts @ mean0  # (..., P), (...)
-        scores[..., banned] = -np.inf
-        best = scores.max(axis=-1, initial=-np.inf)
-        numbers = np.where(scores == best[..., None], self.table.actions, self.num_actions)
-        chosen = numbers.min(axis=-1, initial=self.num_actions)
-        if len(unplayed):
-            lowest = unplayed.lowest(self.table.slots)
-            chosen = np.where(score0 == best, np.minimum(chosen, lowest), np.where(score0 > best, lowest, chosen))
-        return np.asarray(chosen)
+        return greedy(candidates(self.table, self.unplayed, mask), (contexts @ mean.T).T, np.asarray(contexts @ mean0))
 
     def _fixed_draws(self, scale: float) -> tuple[Array, Array]:
         """`_draws` by a rule that is fixed."""
@@ -274,9 +257,7 @@ class LaplacePosterior:
         self.table.restore(state)
         self._evidence.restore(state)
         self._maps, self._shifts = np.array(state["maps"], float), np.array(state["shifts"], float)
-        self.unplayed = UnplayedActions(self.num_actions)
-        for action in self.table.actions.tolist():
-            self.unplayed.remove(action)
+        self.unplayed = UnplayedActions(self.num_actions, self.table.actions.tolist())
         self._known, self._sample = {}, None
 
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.special import ndtri_exp
 
 from dts_gym.posteriors.action_table import ActionTable
+from dts_gym.posteriors.choices import best, candidates, greedy, largest_of_normals
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
-from dts_gym.posteriors.unplayed import UnplayedActions, split_mask
+from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.priors.mixtures import Mixture
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -124,36 +124,24 @@ class MixturePosterior:
         """
         if contexts.ndim == 2:
             return np.array([self.thompson(context, rng, scale, mask) for context in contexts], dtype=np.int64)
-        unplayed, banned = split_mask(mask, self.unplayed, self.tables[0].actions)
+        among = candidates(self.tables[0], self.unplayed, mask)
         mean, variance, mean0, variance0 = self._score_moments(contexts)
         played = self._components(rng), np.arange(mean.shape[1])
         scores = mean[played] + scale * np.sqrt(variance[played]) * rng.standard_normal(mean.shape[1])
-        scores[banned] = -np.inf
-        best = int(scores.argmax()) if len(scores) else -1
-        remaining = len(unplayed)
-        if remaining:
-            counts = rng.multinomial(remaining, self.prior.weights / self.prior.weights.sum())
-            # The maximum of each component's i.i.d. normals, by the quantile of U^(1 / count).
-            top = ndtri_exp(rng.standard_exponential(len(counts)) / -counts.clip(1))
-            top = np.where(counts > 0, mean0 + scale * np.sqrt(variance0) * top, -np.inf)
-            if best < 0 or top.max() > scores[best]:
-                return np.asarray(unplayed.draw_one(rng))
-        return np.asarray(self.tables[0].actions[best])
+        top = np.asarray(-np.inf)
+        if len(among.unplayed):
+            counts = rng.multinomial(len(among.unplayed), self.prior.weights / self.prior.weights.sum())
+            drawn = largest_of_normals(mean0, scale * np.sqrt(variance0), counts.clip(1), rng)
+            top = np.where(counts > 0, drawn, -np.inf).max()
+        return best(among, scores, top, rng)
 
     def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
         """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
         if contexts.ndim == 2:
             return np.array([self.greedy(context, mask) for context in contexts], dtype=np.int64)
-        unplayed, banned = split_mask(mask, self.unplayed, self.tables[0].actions)
         mean, _, mean0, _ = self._score_moments(contexts)
-        scores, score0 = (self._weights() * mean.T).sum(axis=1), float(self.prior.weights @ mean0)
-        scores[banned] = -np.inf
-        best = scores.max(initial=-np.inf)
-        chosen = int(self.tables[0].actions[scores == best].min()) if len(scores) else self.num_actions
-        if len(unplayed):
-            lowest = unplayed.lowest(self.tables[0].slots)
-            chosen = lowest if score0 > best else min(chosen, lowest) if score0 == best else chosen
-        return np.asarray(chosen)
+        among = candidates(self.tables[0], self.unplayed, mask)
+        return greedy(among, (self._weights() * mean.T).sum(axis=1), np.asarray(self.prior.weights @ mean0))
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
         """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures of C normal laws. O(C P d^2) a context."""
@@ -227,9 +215,7 @@ class MixturePosterior:
         self._log_weights = np.array(state["log_weights"], dtype=np.float64)
         if self._glm is not None:
             self._glm.restore(_under("glm.", state))
-        self.unplayed = UnplayedActions(self.num_actions)
-        for action in self.tables[0].actions.tolist():
-            self.unplayed.remove(action)
+        self.unplayed = UnplayedActions(self.num_actions, self.tables[0].actions.tolist())
 
 
 def _under(prefix: str, arrays: Mapping[str, Array | IntArray]) -> dict[str, Array | IntArray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 import numpy as np
 
@@ -18,14 +18,17 @@ class UnplayedActions:
     Parameters
     ----------
     num_actions : K.
+    played : the actions that are not in the set, in the order in which they were played.
     """
 
-    def __init__(self, num_actions: int) -> None:
+    def __init__(self, num_actions: int, played: Iterable[int] = ()) -> None:
         self.num_actions = num_actions
         self.num_played = 0
         self._at: dict[int, int] = {}  # place -> action, where not the identity
         self._place: dict[int, int] = {}  # action -> place, where not the identity
         self._lowest = 0
+        for action in played:
+            self.remove(action)
 
     def __len__(self) -> int:
         return self.num_actions - self.num_played
@@ -87,15 +90,6 @@ class AllowedActions:
     def lowest(self, played: Container[int]) -> int:
         """The lowest-numbered of the set."""
         return int(self._numbers[0])
-
-
-def split_mask(
-    mask: BoolArray | None, unplayed: UnplayedActions, played: IntArray
-) -> tuple[UnplayedActions | AllowedActions, IntArray]:
-    """What a mask (K,) allows: the unplayed actions, and which rows of ``played`` (P,) it does not; None allows all."""
-    if mask is None:
-        return unplayed, np.empty(0, dtype=np.int64)
-    return AllowedActions(mask, played), np.flatnonzero(~mask[played])
 
 
 def allowed_scores(scores: Array, mask: BoolArray | None) -> Array:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.special import ndtri_exp
 
 from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.chain.branched_levels import FIXED_SEED, BranchedLevels, Pool
 from dts_gym.posteriors.chain.chain_posterior import Surrogate
+from dts_gym.posteriors.choices import ScoreMoments, best, candidates, greedy, largest_of_normals, upper_confidence
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
-from dts_gym.posteriors.unplayed import UnplayedActions, split_mask
+from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.priors.chains import Prior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -120,22 +120,19 @@ class BranchedPosterior:
         if contexts.ndim == 2:
             rows = [self.thompson(x, rng, scale, mask, from_clouds=from_clouds) for x in contexts]
             return np.array(rows, dtype=np.int64)
-        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
+        among = candidates(self.table, self.unplayed, mask)
         values, parent = self.levels.values(rng, scale, from_clouds=from_clouds)
         mean, variance = self._score_moments(contexts, values)
         scores = mean + scale * np.sqrt(variance) * rng.standard_normal(mean.shape)
-        scores[banned] = -np.inf
-        best = int(scores.argmax()) if len(scores) else -1
-        remaining = len(unplayed)
+        remaining = len(among.unplayed)
+        top = np.asarray(-np.inf)
         if remaining:
             size = min(remaining, self.levels.pool_size)
             copies = np.full(size, remaining // size) + (np.arange(size) < remaining % size)
             pool = self.levels.pool_values(size, parent, rng, scale) @ contexts
             # The best of each draw's copies, which differ by their own noise.
-            top = pool + scale * self._own_std(contexts) * ndtri_exp(rng.standard_exponential(size) / -copies)
-            if best < 0 or top.max() > scores[best]:
-                return np.asarray(unplayed.draw_one(rng))
-        return np.asarray(self.table.actions[best])
+            top = np.asarray(largest_of_normals(pool, scale * self._own_std(contexts), copies, rng).max())
+        return best(among, scores, top, rng)
 
     def _own_std(self, context: Array) -> float:
         """Standard deviation of ``x' theta`` around ``x' f_1(psi_1)`` without data."""
@@ -161,36 +158,23 @@ class BranchedPosterior:
         """Allowed action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
-        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         values, covs, value0, cov0 = self._value_moments(scale)
         mean, variance = self._score_moments(contexts, values)
         response = self._responses(contexts) @ self.table.inverse  # (P, d), on the parameters' f_1
         spread = np.einsum("pd,pde,pe->p", response, covs, response)
-        bounds = mean + np.sqrt(scale**2 * variance + spread.clip(0.0))
-        bounds[banned] = -np.inf
-        top = -np.inf
-        if len(unplayed):
-            variance0 = scale**2 * self._own_std(contexts) ** 2 + float(contexts @ cov0 @ contexts)
-            top = float(contexts @ value0) + variance0**0.5
-        best = max(float(bounds.max(initial=-np.inf)), top)
-        tied = self.table.actions[bounds == best]
-        chosen = int(rng.integers(len(tied) + (len(unplayed) if top == best else 0)))
-        return np.asarray(tied[chosen] if chosen < len(tied) else unplayed.draw_one(rng))
+        variance0 = scale**2 * self._own_std(contexts) ** 2 + float(contexts @ cov0 @ contexts)
+        scores = ScoreMoments(
+            mean, scale**2 * variance + spread.clip(0.0), np.asarray(contexts @ value0), np.asarray(variance0)
+        )
+        return upper_confidence(candidates(self.table, self.unplayed, mask), scores, rng)
 
     def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
         """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
         if contexts.ndim == 2:
             return np.array([self.greedy(x, mask) for x in contexts], dtype=np.int64)
-        unplayed, banned = split_mask(mask, self.unplayed, self.table.actions)
         values, _, value0, _ = self._value_moments(1.0)
-        mean = self._score_moments(contexts, values)[0]
-        mean[banned] = -np.inf
-        best = mean.max(initial=-np.inf)
-        chosen = int(self.table.actions[mean == best].min()) if len(mean) else self.num_actions
-        if len(unplayed):
-            mean0, lowest = float(contexts @ value0), unplayed.lowest(self.table.slots)
-            chosen = lowest if mean0 > best else min(chosen, lowest) if mean0 == best else chosen
-        return np.asarray(chosen)
+        among = candidates(self.table, self.unplayed, mask)
+        return greedy(among, self._score_moments(contexts, values)[0], np.asarray(contexts @ value0))
 
     def _value_moments(self, scale: float) -> tuple[Array, Array, Array, Array]:
         """Means (P, d) and covariances (P, d, d) of the played actions' ``f_1``, and those of an unplayed one's.
@@ -305,7 +289,5 @@ class BranchedPosterior:
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `state` gave."""
         self.levels.restore(state)
-        self.unplayed = UnplayedActions(self.num_actions)
-        for action in self.table.actions.tolist():
-            self.unplayed.remove(action)
+        self.unplayed = UnplayedActions(self.num_actions, self.table.actions.tolist())
         self._known, self._sample = {}, None

@@ -1,0 +1,155 @@
+"""How an action is picked from what is known of scores: by a draw, by the largest bound, by the largest mean.
+
+Played actions have a score each. Unplayed actions are alike: what is known of one of them is known of all, and which of
+them is picked is drawn at the end. A posterior whose unplayed actions are not independent normal given what is shared
+draws the best one's score, ``top``, itself, and leaves the rest to `best`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from scipy.special import ndtri_exp
+
+from dts_gym.posteriors.unplayed import AllowedActions, UnplayedActions
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+
+
+class Played(Protocol):
+    """What is read of a table of played actions."""
+
+    @property
+    def actions(self) -> IntArray:
+        """(P,) numbers of the played actions, in the order of the rows."""
+
+    @property
+    def slots(self) -> Container[int]:
+        """The same numbers, to look one up."""
+
+
+class ScoreMoments(NamedTuple):
+    """Mean and variance of the actions' scores ``x' theta_a``, for one context or n.
+
+    Attributes
+    ----------
+    mean, variance : (P,) or (P, n) of the played actions.
+    mean0, variance0 : () or (n,) of every unplayed action.
+    """
+
+    mean: Array
+    variance: Array
+    mean0: Array
+    variance0: Array
+
+
+class Candidates(NamedTuple):
+    """The actions among which one is picked.
+
+    Attributes
+    ----------
+    actions : (P,) numbers of the played actions.
+    slots : the same numbers, to look one up.
+    banned : rows of the played actions that a mask does not allow.
+    unplayed : the unplayed actions that may be picked.
+    """
+
+    actions: IntArray
+    slots: Container[int]
+    banned: IntArray
+    unplayed: UnplayedActions | AllowedActions
+
+
+def candidates(played: Played, unplayed: UnplayedActions, mask: BoolArray | None) -> Candidates:
+    """The actions that a mask (K,) allows; None allows all, without a look at any."""
+    actions = played.actions
+    if mask is None:
+        return Candidates(actions, played.slots, np.empty(0, dtype=np.int64), unplayed)
+    return Candidates(actions, played.slots, np.flatnonzero(~mask[actions]), AllowedActions(mask, actions))
+
+
+def thompson(among: Candidates, scores: ScoreMoments, rng: np.random.Generator, scale: float) -> IntArray:
+    """The best action of one draw of independent normal scores, their deviations times ``scale``: () or (n,).
+
+    Overwrites the moments of the played actions.
+    """
+    drawn = rng.standard_normal(scores.mean.shape)
+    drawn *= np.sqrt(scores.variance, out=scores.variance)
+    if scale != 1.0:
+        drawn *= scale
+    drawn += scores.mean
+    if len(among.unplayed):
+        top = largest_of_normals(scores.mean0, scale * np.sqrt(scores.variance0), len(among.unplayed), rng)
+    else:
+        top = np.full(scores.mean0.shape, -np.inf)
+    return best(among, drawn, top, rng)
+
+
+def upper_confidence(among: Candidates, scores: ScoreMoments, rng: np.random.Generator) -> IntArray:
+    """The action of the largest mean plus one standard deviation, for one context; of tied actions one at random."""
+    bounds = scores.mean + np.sqrt(scores.variance)
+    bounds[among.banned] = -np.inf
+    top = float(scores.mean0 + np.sqrt(scores.variance0)) if len(among.unplayed) else -np.inf
+    reached = float(bounds.max(initial=-np.inf))
+    return one_of(among, np.flatnonzero(bounds == max(reached, top)), top >= reached, rng)
+
+
+def greedy(among: Candidates, mean: Array, mean0: Array) -> IntArray:
+    """The action of the largest mean, for one context or n; of tied actions the lowest-numbered.
+
+    ``mean`` is (P,) or (P, n), banned rows are overwritten; ``mean0``, () or (n,), is every unplayed action's.
+    """
+    mean[among.banned] = -np.inf
+    reached = mean.max(axis=0, initial=-np.inf)
+    numbers = among.actions.reshape(-1, *[1] * reached.ndim)  # (P,) or (P, 1)
+    none = np.iinfo(np.int64).max
+    chosen = np.where(mean == reached, numbers, none).min(axis=0, initial=none)
+    if len(among.unplayed):
+        lowest = among.unplayed.lowest(among.slots)
+        chosen = np.where(mean0 == reached, np.minimum(chosen, lowest), np.where(mean0 > reached, lowest, chosen))
+    return np.asarray(chosen)
+
+
+def largest_of_normals(mean: Array, std: Array | float, counts: IntArray | int, rng: np.random.Generator) -> Array:
+    """A draw of the largest of ``counts`` independent normal numbers, of each mean and standard deviation.
+
+    Exact: the quantile of ``U^(1 / count)``, with U uniform.
+    """
+    return np.asarray(mean + std * ndtri_exp(rng.standard_exponential(mean.shape) / -np.asarray(counts)))
+
+
+def best(among: Candidates, scores: Array, top: Array, rng: np.random.Generator) -> IntArray:
+    """The action of the largest score, for one context or n.
+
+    Parameters
+    ----------
+    among : the actions that may be picked.
+    scores : (P,) or (P, n) of the played actions; banned rows are overwritten.
+    top : () or (n,), the largest score of the unplayed actions, minus infinity where there is none.
+    rng : source of the unplayed action that is picked where ``top`` is the largest.
+
+    Returns
+    -------
+    () or (n,)
+    """
+    scores[among.banned] = -np.inf
+    if len(scores):
+        row = scores.argmax(axis=0)
+        actions = np.asarray(among.actions[row])
+        reached = scores[row] if scores.ndim == 1 else scores[row, np.arange(scores.shape[1])]
+        beaten = np.asarray(top > reached)
+        if not beaten.any():
+            return actions
+    else:
+        actions, beaten = np.zeros(top.shape, dtype=np.int64), np.ones(top.shape, dtype=bool)
+    if not beaten.ndim:
+        return np.asarray(among.unplayed.draw_one(rng))
+    actions[beaten] = among.unplayed.draw(rng, int(np.count_nonzero(beaten)))
+    return actions
+
+
+def one_of(among: Candidates, rows: IntArray, with_unplayed: bool, rng: np.random.Generator) -> IntArray:
+    """One of tied actions at random: of some rows of the played ones and, if these are tied too, all unplayed ones."""
+    index = int(rng.integers(len(rows) + (len(among.unplayed) if with_unplayed else 0)))
+    return np.asarray(among.actions[rows[index]] if index < len(rows) else among.unplayed.draw_one(rng))
