@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from dts_gym.utils.arrays import Array, factor
+from dts_gym.utils.arrays import Array, conditioned_root, factor
 
 
 class Evidence(NamedTuple):
@@ -60,15 +60,16 @@ def through_link(message: Evidence, weight: Array, offset: Array) -> Evidence:
     Parameters
     ----------
     message : on the link's value.
-    weight, offset : (d, d) and (d,), the affine map (the link itself, or its surrogate).
+    weight, offset : (..., d, d) and (..., d), the affine map (the link itself, or its surrogate).
 
     Returns
     -------
     Evidence
         ``(A' Gamma A, A' (beta - Gamma c))``. Exact for the map given.
     """
-    pulled = message.h - message.G @ offset
-    return Evidence(weight.T @ message.G @ weight, pulled @ weight)
+    pulled = message.h - matvec(message.G, offset)
+    transposed = np.swapaxes(weight, -1, -2)
+    return Evidence(transposed @ message.G @ weight, matvec(transposed, pulled))
 
 
 def condition(mean: Array, evidence: Evidence, cov: Array) -> tuple[Array, Array]:
@@ -87,12 +88,9 @@ def condition(mean: Array, evidence: Evidence, cov: Array) -> tuple[Array, Array
 
     Notes
     -----
-    Exact, deck: action posterior. With ``cov = R R'`` the covariance is ``R (I + R'GR)^-1 R'``; rounding cannot
-    break it, for no eigenvalue of ``R'GR`` counts as less than 0. O(d^3) per leading index.
+    Exact, deck: action posterior; see `conditioned_root`. O(d^3) per leading index.
     """
-    R = factor(cov)  # (d, r)
-    values, vectors = np.linalg.eigh(R.T @ evidence.G @ R)  # (..., r), (..., r, r)
-    F = (R @ vectors) / np.sqrt(1.0 + values.clip(0.0))[..., None, :]
+    F, _ = conditioned_root(factor(cov), evidence.G)
     # The mean moves by F F' (h - G mean).
     pull = evidence.h - (evidence.G @ mean[..., None])[..., 0]
     moved = (F @ (np.swapaxes(F, -1, -2) @ pull[..., None]))[..., 0]

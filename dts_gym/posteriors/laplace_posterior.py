@@ -21,7 +21,7 @@ from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.priors.chains import Prior
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.problem.rewards import RewardModel
-from dts_gym.utils.arrays import Array, BoolArray, IntArray, factor
+from dts_gym.utils.arrays import Array, BoolArray, IntArray, conditioned_root, factor
 from dts_gym.utils.validation import integer
 
 _FIXED_SEED = 20240612
@@ -138,9 +138,7 @@ class LaplacePosterior:
         G_all = np.concatenate([G[None], G0 / bars[..., None]])  # (L + 1, d, d), the evidence on each level
         h_all = np.concatenate([h[None], h0 / np.sqrt(bars)])  # (L + 1, d)
         # As `dts_gym.posteriors.evidence.condition`: each step's law N(m, root root') times the evidence.
-        roots = self._padded_roots
-        values, vectors = np.linalg.eigh(roots.swapaxes(1, 2) @ G_all @ roots)
-        F = (roots @ vectors) / np.sqrt(1.0 + values.clip(0.0))[:, None, :]  # (L + 1, d, d)
+        F, _ = conditioned_root(self._padded_roots, G_all)  # (L + 1, d, d)
         F_transposed = F.swapaxes(1, 2)
         self._maps[slot, :, :d] = np.eye(d) - G_all @ F @ F_transposed
         self._maps[slot, :, d:] = F_transposed

@@ -9,7 +9,7 @@ import numpy as np
 from dts_gym.posteriors.chain.chain import Chain
 from dts_gym.posteriors.chain.messages import Messages
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.utils.arrays import Array, BoolArray
+from dts_gym.utils.arrays import Array, BoolArray, conditioned_root
 
 
 class Guide(NamedTuple):
@@ -32,9 +32,7 @@ def guides_of(chain: Chain, messages: Messages, levels: range, exploration: floa
 
 def guide_of(latent: Evidence, prior_root: Array, exploration: float) -> Guide:
     """The guided step to a node with message ``latent`` and noise ``R R'``; singular noise is fine. O(d^3)."""
-    values, vectors = np.linalg.eigh(np.swapaxes(prior_root, -1, -2) @ latent.G @ prior_root)  # (..., r), (..., r, r)
-    spread = 1.0 + values.clip(0.0)
-    root = (prior_root @ vectors) / np.sqrt(spread)[..., None, :]
+    root, spread = conditioned_root(prior_root, latent.G)
     root_t = np.swapaxes(root, -1, -2)
     reach = (root_t @ latent.h[..., None])[..., 0]  # (..., r)
     constant = 0.5 * np.vecdot(reach, reach) / exploration**2 - 0.5 * np.log(spread).sum(axis=-1)

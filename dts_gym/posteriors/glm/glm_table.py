@@ -12,7 +12,7 @@ from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.expansion import expand, fit_map, fit_mle, refuse_overflow
 from dts_gym.posteriors.glm.newton import maximise
 from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.utils.arrays import Array, IntArray, factor
+from dts_gym.utils.arrays import Array, IntArray, conditioned_root, factor
 from dts_gym.utils.validation import covariance, finite_array, integer, positive
 
 Mode = Literal["map", "mle", "online"]
@@ -155,9 +155,7 @@ class GLMTable:
         """Expand the new reward at its most probable predictor given all before: a problem in one dimension."""
         d = self.dim
         old = Evidence(np.zeros((d, d)), np.zeros(d)) if slot is None else Evidence(self._G[slot], self._h[slot])
-        prior_root = self._factors(cov)[1]
-        values, vectors = np.linalg.eigh(prior_root.T @ old.G @ prior_root)
-        root = (prior_root @ vectors) / np.sqrt(1.0 + values.clip(0.0))  # of the covariance given the old rewards
+        root, _ = conditioned_root(self._factors(cov)[1], old.G)  # of the covariance given the old rewards
         before = mean + root @ ((old.h - old.G @ mean) @ root)
         reach = x @ root
         std = np.sqrt((reach @ reach)[None])  # (1,) of the predictor
