@@ -22,7 +22,7 @@ from dts_gym.posteriors.linear_chain import downward, upward
 from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior, posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
-from dts_gym.priors.chains import as_linear
+from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -158,9 +158,9 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         center = chain.two_level(self.branch).mean if self._exact_chain else np.zeros(d)
         G[table.actions] = G_played / tempering
         h[table.actions] = (h_played + G_played @ center) / tempering
-        covariances = [cov * tempering for cov in chain.covariances]
-        levels = upward(chain.links, covariances, Evidence(G, h), self.branch)
-        return downward(chain.links, covariances, levels, K, self.branch, self._rngs["parameters"])
+        tempered = LinearDiffusionPrior(chain.weights, [cov * tempering for cov in chain.covariances], chain.offsets)
+        levels = upward(tempered, Evidence(G, h), self.branch)
+        return downward(tempered, levels, K, self.branch, self._rngs["parameters"])
 
     def _believed_rewards(self) -> RewardModel:
         return self.problem.reward_model if self._noise_std is None else GaussianReward(self._noise_std)

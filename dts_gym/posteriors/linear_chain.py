@@ -6,55 +6,41 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dts_gym.posteriors.evidence import Evidence, condition, through_link, through_noise
-from dts_gym.priors.links import AffineLink
+from dts_gym.posteriors.chain.chain import AffineMap
+from dts_gym.posteriors.chain.messages import upward_messages
+from dts_gym.posteriors.evidence import Evidence, condition, through_noise
+from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.utils.arrays import Array
 
 
-def draw(mean: Array, evidence: Evidence, cov: Array, rng: np.random.Generator) -> Array:
-    """A draw of a node ``N(mean, cov)`` given evidence on it, (..., d); see `condition`."""
-    center, F = condition(mean, evidence, cov)
-    noise = rng.standard_normal((*center.shape[:-1], F.shape[-1], 1))
-    return center + (F @ noise)[..., 0]
-
-
-def upward(
-    links: Sequence[AffineLink], covariances: Sequence[Array], evidence: Evidence, branch: int
-) -> list[Evidence]:
+def upward(prior: LinearDiffusionPrior, evidence: Evidence, branch: int) -> list[Evidence]:
     """Evidence on every level of the chain, from evidence on the actions' parameters.
 
     Parameters
     ----------
-    links : L affine maps, ``links[ell - 1]`` is ``f_ell`` or its surrogate.
-    covariances : L + 1 arrays (d, d).
+    prior : a chain of affine links, each its own stand-in.
     evidence : on ``theta``: (K, d, d) and (K, d); actions without data have zeros, or are left out.
     branch : levels above it are shared.
 
     Returns
     -------
     list of Evidence
-        Entry ``ell`` is on ``psi_ell`` (``ell`` = 0..L): one a action up to the branch, one for all above.
+        Entry ``ell`` is on ``psi_ell`` (``ell`` = 0..L): one an action up to the branch, one for all, without an axis
+        of actions, above.
 
     Notes
     -----
-    Exact for affine links. Children's messages add before the link.
+    Exact. Children's messages add before the link.
     """
-    levels = [evidence]
-    for ell, link in enumerate(links, start=1):
-        message = through_noise(*levels[-1], covariances[ell - 1])
-        if ell == branch + 1:
-            message = Evidence(message.G.sum(axis=0, keepdims=True), message.h.sum(axis=0, keepdims=True))
-        levels.append(through_link(message, link.weight, link.offset))
-    return levels
+    message = through_noise(*evidence, prior.covariances[0])
+    if branch == 0:
+        message = Evidence(message.G.sum(axis=0), message.h.sum(axis=0))
+    maps = [AffineMap(link.weight, link.offset) for link in prior.links]
+    return [evidence, *upward_messages(prior, maps, message, branch).latents]
 
 
 def downward(
-    links: Sequence[AffineLink],
-    covariances: Sequence[Array],
-    levels: Sequence[Evidence],
-    num_actions: int,
-    branch: int,
-    rng: np.random.Generator,
+    prior: LinearDiffusionPrior, levels: Sequence[Evidence], num_actions: int, branch: int, rng: np.random.Generator
 ) -> list[Array]:
     """One posterior draw of the whole chain, given the evidence that `upward` made.
 
@@ -65,15 +51,15 @@ def downward(
 
     Notes
     -----
-    Exact for affine links; with no data it is a draw of the prior. O(K d^3).
+    Exact; with no data it is a draw of the prior. O(K d^3).
     """
-    depth, d = len(links), covariances[0].shape[0]
-    psi = np.zeros((1, d))
+    psi = np.zeros((1, prior.dim))
     chain: list[Array] = []
-    for ell in range(depth, -1, -1):
-        mean = psi if ell == depth else links[ell](psi)
+    for ell in range(prior.depth, -1, -1):
+        mean = psi if ell == prior.depth else prior.links[ell](psi)
         if ell <= branch:
-            mean = np.broadcast_to(mean, (num_actions, d))
-        psi = draw(mean, levels[ell], covariances[ell], rng)
+            mean = np.broadcast_to(mean, (num_actions, prior.dim))
+        center, F = condition(mean, levels[ell], prior.covariances[ell])
+        psi = center + (F @ rng.standard_normal((*center.shape[:-1], F.shape[-1], 1)))[..., 0]
         chain.append(psi)
     return chain[::-1]

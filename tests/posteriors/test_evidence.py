@@ -79,7 +79,7 @@ def test_messages_up_give_every_levels_posterior(depth, branch, smallest):
     prior, rng = random_chain(depth, branch, 3, smallest)
     data = history(prior, rng)
     mean, _ = given_rewards(prior, *data)
-    levels = upward(prior.links, prior.covariances, evidence_of(prior, *data), branch)
+    levels = upward(prior, evidence_of(prior, *data), branch)
     psi, end = np.zeros((1, 3)), len(mean)
     for ell in range(depth, -1, -1):
         center = psi if ell == depth else prior.links[ell](psi)
@@ -101,12 +101,9 @@ def test_draws_down_have_the_joint_laws_moments_on_every_level(depth, branch, dr
     prior, rng = random_chain(depth, branch)
     data = history(prior, rng)
     mean, cov = given_rewards(prior, *data)
-    levels = upward(prior.links, prior.covariances, evidence_of(prior, *data), branch)
+    levels = upward(prior, evidence_of(prior, *data), branch)
     sample = np.array(
-        [
-            np.concatenate([psi.ravel() for psi in downward(prior.links, prior.covariances, levels, K, branch, rng)])
-            for _ in range(draws)
-        ]
+        [np.concatenate([psi.ravel() for psi in downward(prior, levels, K, branch, rng)]) for _ in range(draws)]
     )
     centred, variances = sample - mean, np.diag(cov)
     assert np.abs(centred.mean(axis=0) / np.sqrt(variances / draws)).max() < LIMIT
@@ -118,8 +115,8 @@ def test_draws_down_have_the_joint_laws_moments_on_every_level(depth, branch, dr
 def test_without_evidence_draws_down_are_draws_of_the_prior():
     prior, rng = random_chain(2, 1)
     nothing = Evidence(np.zeros((1, 2, 2)), np.zeros((1, 2)))
-    levels = upward(prior.links, prior.covariances, nothing, 1)
-    draws = [downward(prior.links, prior.covariances, levels, 4, 1, rng) for _ in range(3_000)]
+    levels = upward(prior, nothing, 1)
+    draws = [downward(prior, levels, 4, 1, rng) for _ in range(3_000)]
     assert [psi.shape for psi in draws[0]] == [(4, 2), (4, 2), (1, 2)]
     theta = np.array([draw[0] for draw in draws])
     mean, cov = whole_chain(prior)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dts_gym.posteriors.chain.chain import AffineMap, Chain, HasChain, spread
-from dts_gym.posteriors.evidence import Evidence, matvec, through_noise
+from dts_gym.posteriors.evidence import Evidence, matvec, through_link, through_noise
 from dts_gym.utils.arrays import Array
 
 
@@ -61,9 +61,7 @@ def upward_messages(prior: HasChain, surrogates: Sequence[AffineMap], message: E
         if ell == branch + 1 and branch > 0:
             message = Evidence(message.G.sum(axis=-3), message.h.sum(axis=-2))
         values.append(message)
-        pulled = message.h - matvec(message.G, c)
-        A_t = np.swapaxes(A, -1, -2)
-        latents.append(Evidence(A_t @ message.G @ A, matvec(A_t, pulled)))
+        latents.append(through_link(message, A, c))
         if ell < depth:
             message = through_noise(*latents[-1], prior.covariances[ell])  # Sigma_{ell+1}
     return Messages(tuple(values), tuple(latents))
