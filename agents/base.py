@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self, final
 
 import numpy as np
@@ -86,7 +86,7 @@ class Agent(Saved):
         1
         """
         x = self._check_context(context)
-        chosen = self._choose_allowed(x, self._rngs["act"], self._check_mask(mask, x))
+        chosen = self._choose_allowed(self._choose_to_play, x, self._rngs["act"], self._check_mask(mask, x))
         return int(chosen) if self._is_single(x) else chosen
 
     @final
@@ -128,7 +128,8 @@ class Agent(Saved):
         shares = np.empty((1 if single else len(x), K))
         for i, row in enumerate(x[None] if single else x):
             one = allowed[i] if allowed is not None and allowed.ndim == 2 else allowed
-            draws = self._choose_allowed(np.broadcast_to(row, (count, *row.shape)), self._rngs["predict-draw"], one)
+            repeated = np.broadcast_to(row, (count, *row.shape))
+            draws = self._choose_allowed(self._choose, repeated, self._rngs["predict-draw"], one)
             shares[i] = np.bincount(draws, minlength=K) / count
         return shares[0] if single else shares
 
@@ -259,16 +260,26 @@ class Agent(Saved):
         """``mask`` for checked contexts; None where it allows all."""
         return checked_mask(mask, self.problem.num_actions, None if self._is_single(contexts) else len(contexts))
 
-    def _choose_allowed(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        """Actions, () or (n,), for a checked mask, (K,) or a row a context."""
+    @staticmethod
+    def _choose_allowed(
+        choose: Callable[[Array, np.random.Generator, BoolArray | None], IntArray],
+        contexts: Array,
+        rng: np.random.Generator,
+        mask: BoolArray | None,
+    ) -> IntArray:
+        """Actions, () or (n,), that ``choose`` picks under a checked mask, (K,) or a row a context."""
         if mask is None or mask.ndim == 1:
-            return self._choose(contexts, rng, mask)
-        rows = [self._choose(x, rng, None if one.all() else one) for x, one in zip(contexts, mask, strict=True)]
+            return choose(contexts, rng, mask)
+        rows = [choose(x, rng, None if one.all() else one) for x, one in zip(contexts, mask, strict=True)]
         return np.array(rows, dtype=np.int64)
 
     @abstractmethod
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         """Actions, () or (n,), for checked contexts, among those that ``mask`` (K,) allows; None allows all."""
+
+    def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        """As `_choose`, for `act` alone: it may use up what the agent keeps for its next choices."""
+        return self._choose(contexts, rng, mask)
 
     @abstractmethod
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:

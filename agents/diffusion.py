@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from dts_gym.agents.inputs import checked_problem, disjoint_dtype, linear_chain
-from dts_gym.agents.posterior_agents import PosteriorAgent
+from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype
 from dts_gym.posteriors.chain.branched_levels import Pool, checked_pool
@@ -24,7 +24,7 @@ from dts_gym.posteriors.shared_parameter import SharedParameterPosterior, poster
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.problem.rewards import GaussianReward, RewardModel
+from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
 from dts_gym.utils.validation import integer
@@ -59,6 +59,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         played and off by single precision of each action's own standard deviation; all else stays in float64. With
         linear chains in closed form, Gaussian rewards and a parameter an action only.
     """
+
+    _expands = True
 
     def __init__(
         self,
@@ -162,9 +164,6 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         levels = upward(tempered, Evidence(G, h), self.branch)
         return downward(tempered, levels, K, self.branch, self._rngs["parameters"])
 
-    def _believed_rewards(self) -> RewardModel:
-        return self.problem.reward_model if self._noise_std is None else GaussianReward(self._noise_std)
-
     def _make_posterior(self) -> ConfidencePosterior:
         if self._dtype != "float64" and not (self._exact_chain and isinstance(self.reward_model, GaussianReward)):
             raise ValueError(
@@ -206,7 +205,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         return GLMPosterior(two_level, K, model, self._expansion)
 
 
-class DiffusionTS(ChainAgent):
+class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
     """Diffusion Thompson sampling (dTS): a posterior draw under the chain prior, then its best action.
 
     Parameters as `ChainAgent`.
@@ -228,17 +227,14 @@ class DiffusionTS(ChainAgent):
     1
     """
 
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        if isinstance(self._posterior, BranchedPosterior):  # clouds are used up by `act` alone
-            return self._posterior.thompson(contexts, rng, self.exploration, mask, from_clouds=rng is self._rngs["act"])
-        return self._posterior.thompson(contexts, rng, self.exploration, mask)
+    def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        if isinstance(self._posterior, BranchedPosterior):
+            return self._posterior.thompson(contexts, rng, self.exploration, mask, from_clouds=True)
+        return self._choose(contexts, rng, mask)
 
 
-class DiffusionUCB(ChainAgent):
+class DiffusionUCB(UpperConfidence, ChainAgent):
     """Upper confidence bounds on the posterior of dTS: the mean plus one tempered standard deviation.
 
     Parameters as `ChainAgent`. Cost of a choice: O(P d^2) more than dTS with P played actions.
     """
-
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from dts_gym.agents.inputs import independent_prior
-from dts_gym.agents.posterior_agents import PosteriorAgent
+from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.problem.rewards import RewardModel
-from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
 
 
@@ -28,6 +25,8 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
     intercept : whether every context gets a trailing 1, as `LinTS`.
     expansion : point at which the evidence is expanded, see `dts_gym.posteriors.glm.glm_table.GLMTable`.
     """
+
+    _expands = True
 
     def __init__(
         self,
@@ -45,9 +44,6 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         self._expansion: Mode = expansion
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=None, expansion=expansion, **given)
 
-    def _believed_rewards(self) -> RewardModel:
-        return self.problem.reward_model
-
     def _may_refuse(self) -> bool:
         return True  # Gaussian rewards are expanded too
 
@@ -55,7 +51,7 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         return posterior_for(self.problem, lambda K: GLMPosterior(self._prior, K, self.reward_model, self._expansion))
 
 
-class GLMTS(GLMAgent):
+class GLMTS(ThompsonSampling[ConfidencePosterior], GLMAgent):
     """Thompson sampling for generalised linear rewards (GLM-TS): a draw from each action's Laplace approximation.
 
     Parameters as `GLMAgent`. Approximate, but for Gaussian rewards.
@@ -63,17 +59,11 @@ class GLMTS(GLMAgent):
     Source: Chapelle and Li, "An Empirical Evaluation of Thompson Sampling" (2011).
     """
 
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
-
-class UCBGLM(GLMAgent):
+class UCBGLM(UpperConfidence, GLMAgent):
     """Upper confidence bounds for generalised linear rewards (UCB-GLM), on the scale of ``x' theta``.
 
     Parameters as `GLMAgent`.
 
     Source: Li, Lu and Zhou, "Provably Optimal Algorithms for Generalized Linear Contextual Bandits" (2017).
     """
-
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from dts_gym.agents.inputs import checked_problem
-from dts_gym.agents.posterior_agents import PosteriorAgent
+from dts_gym.agents.posterior_agents import ThompsonSampling
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
@@ -21,13 +21,13 @@ from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.priors.mixtures import Mixture, checked_mixture, fit_mixture
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.problem.rewards import GaussianReward
+from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
 from dts_gym.utils.validation import integer
 
 
-class PosteriorSampler(PosteriorAgent[Posterior]):
+class PosteriorSampler(ThompsonSampling[Posterior]):
     """Thompson sampling with independent actions; subclasses say with which prior.
 
     Parameters
@@ -38,6 +38,8 @@ class PosteriorSampler(PosteriorAgent[Posterior]):
         problem.
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
     """
+
+    _expands = True
 
     def __init__(
         self,
@@ -53,12 +55,6 @@ class PosteriorSampler(PosteriorAgent[Posterior]):
         super().__init__(
             problem, seed=seed, exploration=exploration, noise_std=noise_std, expansion=expansion, **settings
         )
-
-    def _believed_rewards(self) -> RewardModel:
-        return self.problem.reward_model if self._noise_std is None else GaussianReward(self._noise_std)
-
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class TunedTS(PosteriorSampler):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from dts_gym.agents.inputs import disjoint_dtype, disjoint_problem, independent_prior, linear_chain
-from dts_gym.agents.posterior_agents import PosteriorAgent
+from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.action_table import Dtype, checked_dtype
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.joint_posterior import JointPosterior
@@ -14,11 +12,11 @@ from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import as_linear
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
 
 
-class _ReducedChainTS(PosteriorAgent[TwoLevelPosterior]):
+class _ReducedChainTS(ThompsonSampling[TwoLevelPosterior]):
     """Thompson sampling with what is left of the problem's chain once some levels are marginalised."""
 
     def __init__(
@@ -32,9 +30,6 @@ class _ReducedChainTS(PosteriorAgent[TwoLevelPosterior]):
     ) -> None:
         self._dtype = checked_dtype(dtype)
         super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype)
-
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 class HierTS(_ReducedChainTS):
@@ -102,7 +97,7 @@ class LinearAgent(PosteriorAgent[ConfidencePosterior]):
         )
 
 
-class LinTS(LinearAgent):
+class LinTS(ThompsonSampling[ConfidencePosterior], LinearAgent):
     """Linear Thompson sampling: independent actions, each with the prior ``N(prior_mean, prior_cov)``.
 
     Parameters as `LinearAgent`.
@@ -115,11 +110,8 @@ class LinTS(LinearAgent):
     Source: Agrawal and Goyal, "Thompson Sampling for Contextual Bandits with Linear Payoffs" (2013).
     """
 
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
-
-class LinUCB(LinearAgent):
+class LinUCB(UpperConfidence, LinearAgent):
     """Linear upper confidence bounds: the largest mean plus ``exploration`` posterior standard deviations.
 
     Parameters as `LinearAgent`. Unplayed actions are one tie, broken at random.
@@ -132,11 +124,8 @@ class LinUCB(LinearAgent):
     Source: Li et al., "A Contextual-Bandit Approach to Personalized News Article Recommendation" (2010).
     """
 
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)
 
-
-class JointTS(PosteriorAgent[JointPosterior]):
+class JointTS(ThompsonSampling[JointPosterior]):
     """Thompson sampling on the dense posterior of all actions: the same law as dTS, at the cost that dTS avoids.
 
     Parameters as `DiffusionTS`. Exact. O(n K d) an update and O(n K d) a draw, with n the numbers that the
@@ -159,9 +148,6 @@ class JointTS(PosteriorAgent[JointPosterior]):
 
     def _make_posterior(self) -> JointPosterior:
         return JointPosterior(self._chain, self.problem.num_actions, self.noise_std)
-
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration, mask)
 
 
 def _chain_posterior(agent: PosteriorAgent[TwoLevelPosterior], branch: int, dtype: Dtype) -> TwoLevelPosterior:

@@ -11,11 +11,11 @@ import numpy as np
 from dts_gym.agents.base import Agent
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.inputs import checked_problem
-from dts_gym.posteriors.interface import BatchPosterior, Posterior
+from dts_gym.posteriors.interface import BatchPosterior, ConfidencePosterior, Posterior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.problem.unknown import UnknownReward
-from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import integer, positive
 
 P = TypeVar("P", bound=Posterior)
@@ -61,6 +61,8 @@ class PosteriorAgent(ModelAgent[P]):
     exploration : every posterior standard deviation is multiplied by it; 1 is the Bayesian answer.
     noise_std : standard deviation of the Gaussian rewards believed in; None takes the problem's.
     """
+
+    _expands = False  # whether rewards of any family are taken, by a quadratic expansion
 
     def __init__(
         self,
@@ -114,9 +116,23 @@ class PosteriorAgent(ModelAgent[P]):
     def _believed_rewards(self) -> RewardModel:
         if self._noise_std is not None:
             return GaussianReward(self._noise_std)
-        if not isinstance(self.problem.reward_model, GaussianReward):
+        if not (self._expands or isinstance(self.problem.reward_model, GaussianReward)):
             raise ValueError(
                 f"noise_std must be given where the rewards are not Gaussian: {type(self).__name__} believes in "
                 f"Gaussian rewards, the problem has {self.problem.reward_model!r}"
             )
         return self.problem.reward_model
+
+
+class ThompsonSampling(PosteriorAgent[P]):
+    """An agent that plays the best action of one posterior draw, a draw a context."""
+
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.thompson(contexts, rng, self.exploration, mask)
+
+
+class UpperConfidence(PosteriorAgent[ConfidencePosterior]):
+    """An agent that plays the action of the largest mean plus ``exploration`` posterior standard deviations."""
+
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)
