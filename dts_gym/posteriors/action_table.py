@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.utils.arrays import Array, IntArray, factor
+from dts_gym.utils.columns import Columns
 
 Dtype = Literal["float64", "float32"]
 
@@ -36,8 +37,6 @@ _KNOWN = 4.0 * float(np.finfo(np.float64).eps)
 _CACHED = 1 << 17
 # A layer of fewer observations than this is worked off one by one.
 _FEW = 3
-# The table's columns, one row an action.
-_COLUMNS = ("actions", "cov", "beta", "G", "h", "cov_carry", "beta_carry")
 
 
 def checked_dtype(value: Any) -> Dtype:
@@ -111,16 +110,18 @@ class ActionTable:
         # Of the block past what S reaches, which no score reads, a float32 table keeps nothing: it may be too large.
         self._kept = self.reached if dtype == "float32" else np.ones(d)
         self.slots: dict[int, int] = {}
-        self._allocate(0)
-
-    def _allocate(self, capacity: int) -> None:
-        self._actions = np.empty(capacity, dtype=np.int64)
-        self._cov = np.empty((capacity, self.packed_dim), dtype=self.dtype)
-        self._beta = np.empty((capacity, self.dim))
-        self._G = np.empty((capacity, self.packed_dim))
-        self._h = np.empty((capacity, self.dim))
-        self._cov_carry = np.empty((capacity, self.packed_dim))
-        self._beta_carry = np.empty((capacity, self.dim))
+        packed = (self.packed_dim,)
+        self._columns = Columns(
+            {
+                "actions": ((), np.int64),
+                "cov": (packed, dtype),
+                "beta": ((d,), np.float64),
+                "G": (packed, np.float64),
+                "h": ((d,), np.float64),
+                "cov_carry": (packed, np.float64),
+                "beta_carry": ((d,), np.float64),
+            }
+        )
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -128,17 +129,17 @@ class ActionTable:
     @property
     def actions(self) -> IntArray:
         """(P,) the played actions, in the order of their first play."""
-        return self._actions[: len(self.slots)]
+        return self._columns.used("actions")
 
     @property
     def cov(self) -> Array | NDArray[np.float32]:
         """(P, d (d + 1) / 2) packed ``T = diag(reached) - Gamma``, in the table's coordinates."""
-        return self._cov[: len(self.slots)]
+        return self._columns.used("cov")
 
     @property
     def beta(self) -> Array:
         """(P, d) messages' natural means, in the table's coordinates."""
-        return self._beta[: len(self.slots)]
+        return self._columns.used("beta")
 
     def gamma(self, slots: IntArray | list[int] | int | None = None) -> Array:
         """``Gamma`` of rows (None: of all), (k, d, d), or of one (d, d), in the table's coordinates; a copy.
@@ -150,7 +151,7 @@ class ActionTable:
 
     def _packed_gamma(self, rows: Any) -> Array:
         # The first difference is exact where little has been learned; the carry then has the digits of what has.
-        return np.asarray((self._origin - self._cov[rows]) - self._cov_carry[rows])
+        return np.asarray((self._origin - self._columns["cov"][rows]) - self._columns["cov_carry"][rows])
 
     def unpack(self, packed: Array) -> Array:
         """Packed (..., d (d + 1) / 2) to symmetric (..., d, d)."""
@@ -166,8 +167,7 @@ class ActionTable:
 
     def evidence(self) -> tuple[Array, Array]:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions, about the parameters themselves."""
-        P = len(self.slots)
-        return self.unpack(self._G[:P]), self._h[:P].copy()
+        return self.unpack(self._columns.used("G")), self._columns.used("h").copy()
 
     def observe(self, action: int, context: Array, target: float, variance: float) -> Increment:
         """Add one Gaussian observation ``target ~ N(context' theta, variance)``.
@@ -180,18 +180,22 @@ class ActionTable:
         slot = self._slot_of(action)
         x = context @ self.basis
         u = x * self.reached
-        v = x - u + (self._cov[slot] + self._cov_carry[slot]).take(self._unpack) @ u  # (d,)
+        v = x - u + (self._columns["cov"][slot] + self._columns["cov_carry"][slot]).take(self._unpack) @ u  # (d,)
         spread = float(u @ v)
         if spread <= _KNOWN * self.dim * float(u @ u):
             # Nothing but rounding is left of the action's own part: only what S does not reach can be learned.
             v, spread = v - v * self.reached, 0.0
         total = variance + spread
-        residual = target - float(self._beta[slot] @ u)
-        _add(self._cov[slot], self._cov_carry[slot], (v * self._kept).take(self.rows) * (v / -total).take(self.cols))
-        _add(self._beta[slot], self._beta_carry[slot], v * (residual / total))
+        residual = target - float(self._columns["beta"][slot] @ u)
+        _add(
+            self._columns["cov"][slot],
+            self._columns["cov_carry"][slot],
+            (v * self._kept).take(self.rows) * (v / -total).take(self.cols),
+        )
+        _add(self._columns["beta"][slot], self._columns["beta_carry"][slot], v * (residual / total))
         scaled = context / variance
-        self._G[slot] += context.take(self.rows) * scaled.take(self.cols)
-        self._h[slot] += scaled * target
+        self._columns["G"][slot] += context.take(self.rows) * scaled.take(self.cols)
+        self._columns["h"][slot] += scaled * target
         return Increment(v, total, residual)
 
     def observe_all(self, actions: IntArray, contexts: Array, targets: Array, variance: float) -> Increments:
@@ -228,8 +232,8 @@ class ActionTable:
         """`observe`, line by line, of rows that are all different: (k,), (k, d) and (k,)."""
         x = contexts @ self.basis
         u = x * self.reached
-        cov, cov_carry = self._cov[slots], self._cov_carry[slots]
-        beta, beta_carry = self._beta[slots], self._beta_carry[slots]
+        cov, cov_carry = self._columns["cov"][slots], self._columns["cov_carry"][slots]
+        beta, beta_carry = self._columns["beta"][slots], self._columns["beta_carry"][slots]
         v = x - u + ((cov + cov_carry)[:, self._unpack] @ u[:, :, None])[:, :, 0]  # (k, d)
         spread = np.einsum("ij,ij->i", u, v)
         known = spread <= _KNOWN * self.dim * np.einsum("ij,ij->i", u, u)
@@ -240,11 +244,11 @@ class ActionTable:
         residual = targets - np.einsum("ij,ij->i", beta, u)
         _add(cov, cov_carry, (v * self._kept)[:, self.rows] * (v / -total[:, None])[:, self.cols])
         _add(beta, beta_carry, v * (residual / total)[:, None])
-        self._cov[slots], self._cov_carry[slots] = cov, cov_carry
-        self._beta[slots], self._beta_carry[slots] = beta, beta_carry
+        self._columns["cov"][slots], self._columns["cov_carry"][slots] = cov, cov_carry
+        self._columns["beta"][slots], self._columns["beta_carry"][slots] = beta, beta_carry
         scaled = contexts / variance
-        self._G[slots] += contexts[:, self.rows] * scaled[:, self.cols]
-        self._h[slots] += scaled * targets[:, None]
+        self._columns["G"][slots] += contexts[:, self.rows] * scaled[:, self.cols]
+        self._columns["h"][slots] += scaled * targets[:, None]
         return Increments(v, total, residual)
 
     def replace(self, action: int, G: Array, h: Array) -> Evidence:
@@ -258,11 +262,11 @@ class ActionTable:
         assert self.dtype == "float64"
         slot = self._slot_of(action)
         gamma, beta = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
-        change = Evidence(gamma - self.gamma(slot), beta - self._beta[slot])
-        self._cov[slot], self._cov_carry[slot] = self._origin, 0.0
-        _add(self._cov[slot], self._cov_carry[slot], -gamma[self.rows, self.cols])
-        self._beta[slot], self._beta_carry[slot] = beta, 0.0
-        self._G[slot], self._h[slot] = G[self.rows, self.cols], h
+        change = Evidence(gamma - self.gamma(slot), beta - self._columns["beta"][slot])
+        self._columns["cov"][slot], self._columns["cov_carry"][slot] = self._origin, 0.0
+        _add(self._columns["cov"][slot], self._columns["cov_carry"][slot], -gamma[self.rows, self.cols])
+        self._columns["beta"][slot], self._columns["beta_carry"][slot] = beta, 0.0
+        self._columns["G"][slot], self._columns["h"][slot] = G[self.rows, self.cols], h
         return change
 
     def _through_own_noise(self, G: Array, h: Array) -> Evidence:
@@ -326,16 +330,12 @@ class ActionTable:
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
-        P = len(self.slots)
-        return {name: getattr(self, f"_{name}")[:P].copy() for name in _COLUMNS}
+        return self._columns.state()
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `state` gave."""
-        P = len(state["actions"])
-        self._allocate(P)
-        for name in _COLUMNS:
-            getattr(self, f"_{name}")[:] = state[name]
-        self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
+        self._columns.restore(state)
+        self.slots = {int(action): slot for slot, action in enumerate(self.actions)}
 
     def _slot_of(self, action: int) -> int:
         slot = self.slots.get(action)
@@ -353,16 +353,9 @@ class ActionTable:
     def _append(self, actions: list[int]) -> None:
         """Add empty rows for actions that have none."""
         begin = len(self.slots)
-        end = begin + len(actions)
-        if end > len(self._actions):
-            kept = self.state()
-            self._allocate(max(16, 2 * begin, end))
-            for name, array in kept.items():
-                getattr(self, f"_{name}")[:begin] = array
-        self._actions[begin:end] = actions
-        for name in _COLUMNS[1:]:
-            getattr(self, f"_{name}")[begin:end] = self._origin if name == "cov" else 0.0
-        self.slots.update(zip(actions, range(begin, end), strict=True))
+        self._columns.append(len(actions))
+        self.actions[begin:], self.cov[begin:] = actions, self._origin
+        self.slots.update(zip(actions, range(begin, begin + len(actions)), strict=True))
 
 
 def _add(total: Array, carry: Array, increment: Array) -> None:

@@ -104,7 +104,7 @@ class BranchedLevels:
         self._evidence.observe(self.table, context, action, reward, lambda: self._without(action))
         if new:
             self._counts.append(0)
-            self._clouds = np.concatenate([self._clouds, np.empty((1, *self._clouds.shape[1:]))])
+            self._clouds = np.concatenate([self._clouds, np.zeros((1, *self._clouds.shape[1:]))])
             self._left = np.append(self._left, 0)
             if self._own_tangents:
                 self._searches.append(TangentSearch(self._chain, self._statistical, (FIXED_SEED, action)))

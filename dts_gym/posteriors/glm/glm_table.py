@@ -13,11 +13,11 @@ from dts_gym.posteriors.glm.expansion import expand, fit_map, fit_mle, refuse_ov
 from dts_gym.posteriors.glm.newton import maximise
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray, conditioned_root, factor
+from dts_gym.utils.columns import Columns
 from dts_gym.utils.validation import covariance, finite_array, integer, positive
 
 Mode = Literal["map", "mle", "online"]
 _WIDEST = 1e7  # there MAPs are off by up to 1e-4 prior standard deviations, at 1e8 by 1e-2
-_COLUMNS = ("actions", "G", "h", "points")
 
 
 class GLMTable:
@@ -66,14 +66,16 @@ class GLMTable:
         self.ridge = positive("ridge", ridge)
         self.slots: dict[int, int] = {}
         self._rounds: list[_Rounds] = []
-        self._allocate(0)
+        self._columns = Columns(
+            {
+                "actions": ((), np.int64),
+                "G": ((self.dim, self.dim), np.float64),
+                "h": ((self.dim,), np.float64),
+                "points": ((self.dim,), np.float64),
+            }
+        )
         # The last covariance with its factor and the factor's pseudo-inverse: it seldom changes.
         self._prior = (np.full((self.dim, self.dim), np.nan), np.empty(0), np.empty(0))
-
-    def _allocate(self, capacity: int) -> None:
-        d = self.dim
-        self._actions = np.zeros(capacity, dtype=np.int64)
-        self._G, self._h, self._points = np.zeros((capacity, d, d)), np.zeros((capacity, d)), np.zeros((capacity, d))
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -81,16 +83,16 @@ class GLMTable:
     @property
     def actions(self) -> IntArray:
         """(P,) the played actions, in the order of their first play."""
-        return self._actions[: len(self.slots)]
+        return self._columns.used("actions")
 
     @property
     def points(self) -> Array:
         """(P, d) where each action was last expanded."""
-        return self._points[: len(self.slots)]
+        return self._columns.used("points")
 
     def evidence(self) -> Evidence:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions: views, to read until the next `observe`."""
-        return Evidence(self._G[: len(self.slots)], self._h[: len(self.slots)])
+        return Evidence(self._columns.used("G"), self._columns.used("h"))
 
     def observe(
         self, action: int, context: Any, reward: Any, mean: Any | None = None, cov: Any | None = None
@@ -138,23 +140,33 @@ class GLMTable:
         if slot is None:
             slot = self._append(number, rounds)
         rounds.length += self.mode != "online"
-        self._G[slot], self._h[slot], self._points[slot] = evidence.G, evidence.h, point
+        self._columns["G"][slot], self._columns["h"][slot], self._columns["points"][slot] = (
+            evidence.G,
+            evidence.h,
+            point,
+        )
         return evidence
 
     def _at_mle(self, slot: int | None, X: Array, y: Array) -> tuple[Array, Evidence]:
-        point, _ = fit_mle(self.model, X, y, self.ridge, np.zeros(self.dim) if slot is None else self._points[slot])
+        point, _ = fit_mle(
+            self.model, X, y, self.ridge, np.zeros(self.dim) if slot is None else self._columns["points"][slot]
+        )
         return point, expand(self.model, X, y, point)
 
     def _at_map(self, slot: int | None, X: Array, y: Array, mean: Array, cov: Array) -> tuple[Array, Evidence]:
         _, root, inverse = self._factors(cov)
-        z = np.zeros(root.shape[1]) if slot is None else inverse @ (self._points[slot] - mean)
+        z = np.zeros(root.shape[1]) if slot is None else inverse @ (self._columns["points"][slot] - mean)
         point = fit_map(self.model, X, y, mean, root, z)
         return point, expand(self.model, X, y, point)
 
     def _online(self, slot: int | None, x: Array, y: float, mean: Array, cov: Array) -> tuple[Array, Evidence]:
         """Expand the new reward at its most probable predictor given all before: a problem in one dimension."""
         d = self.dim
-        old = Evidence(np.zeros((d, d)), np.zeros(d)) if slot is None else Evidence(self._G[slot], self._h[slot])
+        old = (
+            Evidence(np.zeros((d, d)), np.zeros(d))
+            if slot is None
+            else Evidence(self._columns["G"][slot], self._columns["h"][slot])
+        )
         root, _ = conditioned_root(self._factors(cov)[1], old.G)  # of the covariance given the old rewards
         before = mean + root @ ((old.h - old.G @ mean) @ root)
         reach = x @ root
@@ -179,30 +191,23 @@ class GLMTable:
 
     def _append(self, action: int, rounds: _Rounds) -> int:
         slot = len(self.slots)
-        if slot == len(self._actions):
-            kept = {name: getattr(self, f"_{name}") for name in _COLUMNS}
-            self._allocate(max(16, 2 * slot))
-            for name, array in kept.items():
-                getattr(self, f"_{name}")[:slot] = array
-        self._actions[slot] = action
+        self._columns.append()
+        self.actions[slot] = action
         self._rounds.append(rounds)
         self.slots[action] = slot
         return slot
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit, the rounds one action after the other."""
-        P, d = len(self.slots), self.dim
-        arrays: dict[str, Array | IntArray] = {name: getattr(self, f"_{name}")[:P].copy() for name in _COLUMNS}
+        arrays: dict[str, Array | IntArray] = self._columns.state()
         arrays["lengths"] = np.array([rounds.length for rounds in self._rounds], dtype=np.int64)
-        arrays["contexts"] = np.concatenate([np.empty((0, d)), *(r.contexts[: r.length] for r in self._rounds)])
+        arrays["contexts"] = np.concatenate([np.empty((0, self.dim)), *(r.contexts[: r.length] for r in self._rounds)])
         arrays["rewards"] = np.concatenate([np.empty(0), *(r.rewards[: r.length] for r in self._rounds)])
         return arrays
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Take over what `state` gave, of a table of the same model, dim, mode and ridge."""
-        self._allocate(len(state["actions"]))
-        for name in _COLUMNS:
-            getattr(self, f"_{name}")[:] = state[name]
+        self._columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
         ends = np.cumsum(state["lengths"])[:-1]
         contexts = np.asarray(state["contexts"], dtype=np.float64)

@@ -1,0 +1,67 @@
+"""Named arrays that grow together, a row an item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class Columns:
+    """Arrays of one length by name, with spare rows behind those that are used.
+
+    Parameters
+    ----------
+    kinds : of every column the shape of a row and the type of its numbers.
+
+    Examples
+    --------
+    >>> columns = Columns({"number": ((), np.int64), "vector": ((2,), np.float64)})
+    >>> columns.append(3)
+    >>> columns["vector"][1] = [0.5, 1.0]
+    >>> len(columns), columns.used("vector").shape, columns.state()["vector"][1]
+    (3, (3, 2), array([0.5, 1. ]))
+    """
+
+    def __init__(self, kinds: Mapping[str, tuple[tuple[int, ...], DTypeLike]]) -> None:
+        self._kinds = dict(kinds)
+        self._length = 0
+        self._allocate(0)
+
+    def _allocate(self, capacity: int) -> None:
+        self._arrays = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in self._kinds.items()}
+        self._capacity = capacity
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """A whole column, spare rows too: for reading and writing rows by number."""
+        return self._arrays[name]
+
+    def used(self, name: str) -> NDArray[Any]:
+        """A view of a column's rows that are used."""
+        return self._arrays[name][: self._length]
+
+    def append(self, count: int = 1) -> None:
+        """Add rows of zeros."""
+        end = self._length + count
+        if end > self._capacity:
+            kept = self._arrays
+            self._allocate(max(16, 2 * self._length, end))
+            for name, array in self._arrays.items():
+                array[: self._length] = kept[name][: self._length]
+        self._length = end
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Copies of the used rows of all columns, by name."""
+        return {name: self.used(name).copy() for name in self._kinds}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `state` gave; other names are left alone."""
+        self._length = len(state[next(iter(self._kinds))])
+        self._allocate(self._length)
+        for name, array in self._arrays.items():
+            array[:] = state[name]
