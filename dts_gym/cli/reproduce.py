@@ -8,10 +8,11 @@ from pathlib import Path
 
 import tyro
 
+from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.provenance import versions
 from dts_gym.harness.records import is_held, write_json
 from dts_gym.studies import load_study, study_ids
-from dts_gym.studies.study import FORMAT, Ask, Conduct, Findings, Profile, Study, Verdict, verdict_rows
+from dts_gym.studies.study import FORMAT, Ask, Findings, Profile, Study, Verdict, verdict_rows
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.tables import csv_text, layout
 from dts_gym.utils.workers import Backend
@@ -79,10 +80,10 @@ def run_reproduce(
     count = 0
     for study in studies:
         folder = root if out is not None and not everything else root / study.id
+        conduct = Conduct(folder, resume, backend, workers, ray_address, progress)
         new = [path for path in (folder, *folder.parents) if not path.exists()]
         is_held(folder, resume=resume)
         ask = Ask(profile, data if study.takes_data else None if everything else data, seeds, only)
-        conduct = Conduct(folder, resume, backend, workers, ray_address, progress)
         try:
             findings = study.run(ask, conduct)
         except (OSError, ImportError, ValueError) as error:
