@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
@@ -274,9 +274,12 @@ def make_agent(
     is_problem = isinstance(env_or_problem, BanditProblem)
     problem: Any = env_or_problem if is_problem else problem_of(env_or_problem)
     needs_problem = "problem" in inspect.signature(cls).parameters  # a policy trained elsewhere knows of none
-    told = {"prior": prior, "reward": reward}
+    told: dict[str, Any] = {"prior": prior, "reward": reward}
     if problem is None and needs_problem:
-        problem = _problem_from_spaces(env_or_problem, told, settings)
+        if reward in (None, "gaussian"):  # noise_std is then the environment's, whatever the agent could do with it
+            told["noise_std"] = settings.get("noise_std")
+            settings = {name: value for name, value in settings.items() if name != "noise_std"}
+        problem = _problem_from_spaces(env_or_problem, told)
     else:
         for name, value in told.items():
             if value is not None:
@@ -290,12 +293,10 @@ def make_agent(
     return cls(problem, seed=seed, **settings)
 
 
-def _problem_from_spaces(env: Any, told: dict[str, Any], settings: dict[str, Any]) -> BanditProblem:
-    """The problem of an environment that tells none; takes ``noise_std`` out of the settings where it is the law's."""
+def _problem_from_spaces(env: Any, told: Mapping[str, Any]) -> BanditProblem:
+    """The problem of an environment that describes none, made from its spaces and from what the caller told."""
     if not (hasattr(env, "action_space") and hasattr(env, "observation_space")):
         raise ValueError(f"env_or_problem must be an environment or a BanditProblem, got {env!r:.200}")
     from dts_gym.problem.spaces import problem_from_spaces
 
-    if told["reward"] in (None, "gaussian"):
-        told["noise_std"] = settings.pop("noise_std", None)
     return problem_from_spaces(env, **told)

@@ -1,43 +1,82 @@
-"""The command line: ``dts-gym list``, ``run``, ``tune``, ``sweep``, ``plot``, ``pretrain``, ``bench`` and others."""
+"""The command line: a table of the commands, and how one of them is called.
+
+A command is imported when it is called, so that ``dts-gym --help`` and ``--version`` cost no more than the package.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
-import re
-import shlex
+import shutil
 import sys
+import textwrap
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import gymnasium as gym
-import tyro
 
 import dts_gym
-from dts_gym.cli.commands import COMMANDS, Plot, PosteriorError, Run, Tune
-from dts_gym.cli.env_options import env_options, options_text, parse_env_settings, split_env_arguments
-from dts_gym.cli.listing import listed
-from dts_gym.diagnostics.error_report import error_figure, error_table, verdict
-from dts_gym.diagnostics.posterior_error import posterior_error
-from dts_gym.harness.comparing import compare
-from dts_gym.harness.experiment import Comparison, table
-from dts_gym.harness.figures import regret_figure
-from dts_gym.harness.records import load_records
-from dts_gym.harness.tuning import choose, tune, tuning_table
-from dts_gym.utils.archives import write_atomically
+from dts_gym.cli.folders import Interrupted
 
-# Commands whose options are those of a function, which gives the text to print.
-_FUNCTIONS = {
-    "sweep": "dts_gym.cli.sweep:run_sweep_file",
-    "pretrain": "dts_gym.cli.pretrain:run_pretrain",
-    "calibration": "dts_gym.cli.calibration:run_calibration",
-    "bench": "dts_gym.bench.rounds:run_bench",
-    "bench-chains": "dts_gym.bench.chain_rounds:run_chain_bench",
-    "bench-envs": "dts_gym.bench.env_steps:run_env_bench",
-    "reproduce": "dts_gym.cli.reproduce:run_reproduce",
-    "report": "dts_gym.cli.report:run_report",
+
+class Command(NamedTuple):
+    """A command of the command line.
+
+    Attributes
+    ----------
+    function : "module:function"; its parameters are the options, and it returns the text to print.
+    summary : one line for the list of commands.
+    takes_env : whether it accepts the options of an environment; the function gets their words as first argument.
+    """
+
+    function: str
+    summary: str
+    takes_env: bool = False
+
+
+COMMANDS = {
+    "run": Command(
+        "dts_gym.cli.run:run_comparison", "Compare agents on the same instances: a table, a figure, records.", True
+    ),
+    "tune": Command("dts_gym.cli.run:run_tuning", "Find every agent's best exploration scale.", True),
+    "sweep": Command(
+        "dts_gym.cli.sweep:run_sweep_file",
+        "Run a file of experiments: environments x agents x seeds x settings.",
+    ),
+    "plot": Command("dts_gym.cli.run:run_plot", "Draw the table and the figure of a folder of records again."),
+    "pretrain": Command(
+        "dts_gym.cli.pretrain:run_pretrain",
+        "Fit a diffusion prior to parameter vectors or ratings: a file for --prior.",
+    ),
+    "posterior-error": Command(
+        "dts_gym.cli.posterior_error:run_posterior_error",
+        "Hold posterior draws against the truth: a table, a verdict, a figure, records.",
+    ),
+    "calibration": Command(
+        "dts_gym.cli.calibration:run_calibration",
+        "Test the posteriors of dTS by simulation-based calibration.",
+    ),
+    "list": Command(
+        "dts_gym.cli.listing:run_list",
+        "Show the environments with their options, the agents, the experiments; or one of them, with all that it "
+        "takes.",
+    ),
+    "bench": Command("dts_gym.bench.rounds:run_bench", "Measure what a round costs."),
+    "bench-chains": Command(
+        "dts_gym.bench.chain_rounds:run_chain_bench",
+        "Measure what a round costs on chains of perceptrons, and with expanded rewards.",
+    ),
+    "bench-envs": Command(
+        "dts_gym.bench.env_steps:run_env_bench",
+        "Measure what a step of a vector environment costs, against single ones.",
+    ),
+    "reproduce": Command(
+        "dts_gym.cli.reproduce:run_reproduce",
+        "Run an experiment of the paper, or all: table, verdicts on the deck's claims, CSV, figure.",
+    ),
+    "report": Command("dts_gym.cli.report:run_report", "Put all that reproduce found on one HTML page."),
 }
 
 
@@ -53,12 +92,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status: 0, or 2 for what the user can mend (one line on stderr; ``DTS_GYM_DEBUG=1`` raises instead),
         or 130 when interrupted.
+
+    Raises
+    ------
+    SystemExit
+        With status 0 after the help of a command, with 2 where an option is unknown or its value of the wrong type.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            return _dispatch(arguments)
+            print(_answer(arguments))
+            return 0
+        except Interrupted as stop:
+            again = stop.command(arguments)
+            print(f"dts-gym: interrupted; finished runs are kept, go on with: {again}", file=sys.stderr)
+            return 130
         except KeyboardInterrupt:
             print("dts-gym: interrupted", file=sys.stderr)
             return 130
@@ -72,133 +121,57 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
 
 
-def _dispatch(arguments: list[str]) -> int:
+def function_of(name: str) -> Callable[..., str]:
+    """The function of a command, imported; ValueError if there is no such command."""
+    if name not in COMMANDS:
+        raise ValueError(f"the command must be one of {', '.join(COMMANDS)}, got {name!r}{_near(name)}")
+    module, _, function = COMMANDS[name].function.partition(":")
+    found: Callable[..., str] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _answer(arguments: list[str]) -> str:
+    """What is printed in the end; a command prints before that what should not wait."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return _help()
     if arguments == ["--version"]:
-        print(f"dts-gym {dts_gym.__version__}")
-        return 0
-    if arguments and arguments[0] in _FUNCTIONS:
-        return _call(arguments[0], arguments[1:])
-    rest, env_arguments = split_env_arguments(arguments)
-    command = tyro.cli(
-        COMMANDS,
-        prog="dts-gym",
-        description="Bayesian contextual bandits with structured priors.",
-        args=rest or ["--help"],
-    )
-    if isinstance(command, Run | Tune):
-        return _experiment(command, env_arguments, rest)
-    if env_arguments:
-        raise ValueError(f"{env_arguments[0]} goes with run and tune only")
-    if isinstance(command, PosteriorError):
-        return _posterior_error(command)
-    if isinstance(command, Plot):
-        return _plot(command)
-    print(listed(command.what))
-    return 0
+        return f"dts-gym {dts_gym.__version__}"
+    name, *words = arguments
+    function = function_of(name)
+    if COMMANDS[name].takes_env:
+        from dts_gym.cli.env_options import split_env_arguments
+
+        words, env_words = split_env_arguments(words)
+        function = functools.partial(function, env_words)
+    elif of_env := [word for word in words if word.startswith("--env.")]:
+        raise ValueError(f"{of_env[0]} goes with run and tune only")
+    import tyro
+
+    return str(tyro.cli(function, prog=f"dts-gym {name}", args=words))
 
 
-def _experiment(command: Run | Tune, env_arguments: list[str], arguments: list[str]) -> int:
-    if any(argument.startswith("--env.help") for argument in env_arguments):
-        print(f"{command.env}\n{options_text(command.env, described=True)}")
-        return 0
-    if command.resume and command.out is None:
-        raise ValueError("--resume needs --out, the folder of the records to go on with")
-    for name, value in (("data", command.data), ("prior", command.prior)):
-        if value is not None:
-            if name not in env_options(command.env):
-                raise ValueError(f"--{name} is for environments with such an option, {command.env} has none")
-            env_arguments = [*env_arguments, f"--env.{name}", value]
-    settings = parse_env_settings(command.env, env_arguments)
-    out = command.out or _fresh_folder(command.env)
-    asked: dict[str, Any] = {
-        "num_rounds": command.rounds,
-        "seeds": command.seeds,
-        "env_settings": settings,
-        "out": out,
-        "resume": command.resume,
-        "backend": command.backend,
-        "num_workers": command.workers,
-        "ray_address": command.ray_address,
-        "grid": command.grid,
-        "redraw_prior": command.redraw_prior,
-        "progress": command.progress,
-    }
-    try:
-        if isinstance(command, Run):
-            asked |= {"tune": command.tune, "tuning_seeds": command.tuning_seeds}
-            comparison = compare(command.env, command.agents, **asked)
-        else:
-            comparison = tune(command.env, command.agents, **asked).comparison
-    except KeyboardInterrupt:
-        print(
-            f"dts-gym: interrupted; finished runs are kept, go on with: {_again(arguments, env_arguments, out)}",
-            file=sys.stderr,
-        )
-        return 130
-    _show(comparison, out, out / "regret.png")
-    return 0
+def _help() -> str:
+    width = shutil.get_terminal_size().columns
+    column = max(map(len, COMMANDS)) + 4
+    lines = [
+        "usage: dts-gym COMMAND [OPTIONS]",
+        "       dts-gym --help | --version",
+        "",
+        "Bayesian contextual bandits with structured priors.",
+        "",
+        "commands:",
+    ]
+    for name, command in COMMANDS.items():
+        start = f"  {name}".ljust(column)
+        lines.append(textwrap.fill(command.summary, width, initial_indent=start, subsequent_indent=" " * column))
+    return "\n".join([*lines, "", "dts-gym COMMAND --help shows the options of a command."])
 
 
-def _plot(command: Plot) -> int:
-    _show(load_records(command.folder), command.folder, command.figure or command.folder / "regret.png")
-    return 0
+def _near(name: str) -> str:
+    import difflib
 
-
-def _posterior_error(command: PosteriorError) -> int:
-    if command.resume and command.out is None:
-        raise ValueError("--resume needs --out, the folder of the records to go on with")
-    out = command.out or _fresh_folder("posterior-error")
-    errors = posterior_error(
-        command.problems,
-        observations=command.observations,
-        seeds=command.seeds,
-        draws=command.draws,
-        out=out,
-        resume=command.resume,
-        num_workers=command.workers,
-        progress=command.progress,
-    )
-    text = f"{error_table(errors)}\n{verdict(errors)}"
-    write_atomically(out / "table.txt", lambda file: file.write(text.encode()))
-    error_figure(errors, out / "posterior-error.png")
-    print(text)
-    print(f"figure:  {out / 'posterior-error.png'}")
-    print(f"records: {out}")
-    return 0
-
-
-def _show(comparison: Comparison, folder: Path, figure: Path) -> None:
-    """Print the tables, draw the figure, say where things are."""
-    tuned = comparison if comparison.experiment.role == "tuning" else comparison.tuning
-    if tuned is not None and tuned.runs:
-        print(tuning_table(choose(tuned)))
-    if tuned is not comparison:
-        print(table(comparison))
-    if comparison.runs:
-        regret_figure(comparison, figure)
-        print(f"figure:  {figure}")
-    print(f"records: {folder}")
-
-
-def _call(name: str, arguments: list[str]) -> int:
-    module, _, function = _FUNCTIONS[name].partition(":")
-    result = tyro.cli(getattr(importlib.import_module(module), function), prog=f"dts-gym {name}", args=arguments)
-    print(result)
-    return 0
-
-
-def _fresh_folder(env_id: str) -> Path:
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", env_id)
-    number = 1
-    while (path := Path("results") / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return path
-
-
-def _again(arguments: list[str], env_arguments: list[str], out: Path) -> str:
-    given = [a.partition("=")[0] for a in arguments]
-    extra = [*([] if "--out" in given else ["--out", str(out)]), *([] if "--resume" in given else ["--resume"])]
-    return shlex.join(["dts-gym", *arguments, *env_arguments, *extra])
+    close = difflib.get_close_matches(name.lower(), COMMANDS, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
+import tyro
 
 import dts_gym
 from dts_gym.cli.env_options import options_text, wrapped
@@ -20,8 +21,18 @@ from dts_gym.studies import load_study, study_ids
 _Listed = Literal["everything", "environments", "agents", "experiments"]  # or an id
 
 
-def listed(what: str) -> str:
-    """Environments with their options, agents with their settings, experiments with their claims; or one of an id.
+def run_list(what: tyro.conf.Positional[str] = "everything") -> str:
+    """Show the environments with their options, the agents, the experiments; or one of them, with all that it takes.
+
+    Parameters
+    ----------
+    what :
+        Everything, environments, agents or experiments; or the id of one.
+
+    Returns
+    -------
+    str
+        A line for each, with its options or settings below.
 
     Raises
     ------

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import tyro
 
+from dts_gym.cli.folders import resumable
 from dts_gym.harness.sweeps import SUMMARY, load_sweep, run_sweep
 from dts_gym.utils.workers import Backend
 
@@ -57,10 +56,15 @@ def run_sweep_file(
         Of a running Ray cluster, with --backend ray; Ray is started on this machine unless given.
     progress :
         Show a bar on stderr.
+
+    Returns
+    -------
+    str
+        The table of all cells, the times, and where the records are.
     """
     sweep = load_sweep(file)
     folder = out or Path(sweep.out or Path("results") / file.stem)
-    try:
+    with resumable(("--resume",)):
         result = run_sweep(
             sweep,
             out=folder,
@@ -70,13 +74,6 @@ def run_sweep_file(
             ray_address=ray_address,
             progress=progress,
         )
-    except KeyboardInterrupt:
-        again = [*sys.argv[1:], *([] if resume else ["--resume"])]
-        print(
-            f"dts-gym: finished runs are kept, go on with: {shlex.join(['dts-gym', *again])}",
-            file=sys.stderr,
-        )
-        raise
     return (
         f"{result}\n"
         f"time:    {result.seconds:.1f} s, after {result.start_seconds:.1f} s to start the backend\n"

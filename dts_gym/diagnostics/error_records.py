@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from dts_gym.diagnostics.error_problems import ALL_PROBLEMS
+from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.provenance import differences, versions
 from dts_gym.harness.records import is_held, write_json
 from dts_gym.utils.archives import write_atomically
@@ -89,17 +90,17 @@ def write_records(path: str | os.PathLike[str], records: Sequence[ErrorRecord]) 
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
-def made_folder(out: str | os.PathLike[str] | None, settings: ErrorSettings, resume: bool) -> Path | None:
+def made_folder(conduct: Conduct, settings: ErrorSettings) -> Path | None:
     """Make the folder, with the settings in it; ValueError where it holds something else."""
-    if out is None:
+    path = conduct.out
+    if path is None:
         return None
-    path = Path(out)
     content = {
         "settings": asdict(settings),
         "problems": [asdict(ALL_PROBLEMS[name]) for name in settings.problems],
         "versions": versions(),
     }
-    if is_held(path, resume=resume):
+    if is_held(path, resume=conduct.resume):
         try:
             saved = json.loads((path / "settings.json").read_bytes())
         except (OSError, ValueError) as error:

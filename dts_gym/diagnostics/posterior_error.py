@@ -10,25 +10,13 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dts_gym.diagnostics.energy import energy_score
 from dts_gym.diagnostics.error_problems import ALL_PROBLEMS, GROUPS, PROBLEMS, ErrorProblem
-from dts_gym.diagnostics.reweighted_prior import PriorPool
-from dts_gym.diagnostics.truth import make_history, pretrained_pool, true_posterior
-from dts_gym.harness.jobs import checked_seeds
-from dts_gym.pretraining.trainer import torch_on
-from dts_gym.registry import make_agent
-from dts_gym.utils.arrays import Array
-from dts_gym.utils.progress import progress_bar
-from dts_gym.utils.seeding import seed_sequence
-from dts_gym.utils.validation import integer
-from dts_gym.utils.workers import open_pool
-
-if TYPE_CHECKING:
-    from dts_gym.agents import PosteriorAgent
 from dts_gym.diagnostics.error_records import (
     CONTROL,
     ErrorRecord,
@@ -38,6 +26,19 @@ from dts_gym.diagnostics.error_records import (
     whole_histories,
     write_records,
 )
+from dts_gym.diagnostics.reweighted_prior import PriorPool
+from dts_gym.diagnostics.truth import make_history, pretrained_pool, true_posterior
+from dts_gym.harness.conduct import Conduct
+from dts_gym.harness.jobs import checked_seeds
+from dts_gym.pretraining.trainer import torch_on
+from dts_gym.registry import make_agent
+from dts_gym.utils.arrays import Array
+from dts_gym.utils.progress import progress_bar
+from dts_gym.utils.seeding import seed_sequence
+from dts_gym.utils.validation import integer
+
+if TYPE_CHECKING:
+    from dts_gym.agents import PosteriorAgent
 
 OBSERVATIONS = (1, 10, 100, 1000)
 _KEY = 61  # fixed for ever, as the keys of `dts_gym.utils.seeding`
@@ -94,20 +95,33 @@ def posterior_error(
     >>> [record.method for record in found.records if record.observations == 10]
     ['truth', 'closed form', 'deck', 'linearised', '32 particles']
     """
-    settings = ErrorSettings(
+    settings = checked_settings(problems, observations, seeds, draws)
+    folder = None if out is None else Path(out)
+    workers = integer("num_workers", num_workers, 1)
+    return find_errors(settings, Conduct(folder, resume and folder is not None, num_workers=workers, progress=progress))
+
+
+def checked_settings(
+    problems: Sequence[str], observations: Sequence[int], seeds: int | Sequence[int], draws: int
+) -> ErrorSettings:
+    """What `posterior_error` was asked; ValueError where it cannot be."""
+    return ErrorSettings(
         problems=_different("problems", _ungrouped(problems), _known),
         observations=tuple(sorted(_different("observations", observations, lambda n: integer("observations", n, 1)))),
         seeds=checked_seeds("seeds", seeds),
         draws=integer("draws", draws, 50),
     )
-    workers = integer("num_workers", num_workers, 1)
+
+
+def find_errors(settings: ErrorSettings, conduct: Conduct) -> PosteriorErrors:
+    """Do the work of `posterior_error`, on workers of any kind."""
     if any(ALL_PROBLEMS[name].shape for name in settings.problems):
         torch_on("cpu")
-    folder = made_folder(out, settings, resume)
+    folder = made_folder(conduct, settings)
     found = [] if folder is None else whole_histories(folder, settings)
     done = {(record.problem, record.seed) for record in found}
     total = len(settings.problems) * len(settings.seeds) - len(done)
-    for records in progress_bar(_results(settings, workers, done), progress, total, "histories"):
+    for records in progress_bar(_results(settings, conduct, done), conduct.progress, total, "histories"):
         found = sorted([*found, *records], key=lambda record: _place(settings, record))
         if folder is not None:
             write_records(folder / "errors.csv", found)
@@ -161,14 +175,14 @@ class _Whitener:
         return float(np.linalg.norm(white.mean(axis=0))) / D**0.5, float(np.linalg.norm(excess)) / D**0.5
 
 
-def _results(settings: ErrorSettings, num_workers: int, done: set[tuple[str, int]]) -> Iterator[list[ErrorRecord]]:
+def _results(settings: ErrorSettings, conduct: Conduct, done: set[tuple[str, int]]) -> Iterator[list[ErrorRecord]]:
     """Histories as they are done, but for those that are: of priors drawn together, then shape by shape.
 
     Priors are learned here, not in the workers: once, and with the same threads whatever their number.
     """
     problems = [ALL_PROBLEMS[name] for name in settings.problems]
     drawn = [problem for problem in problems if problem.shape is None]
-    with open_pool(num_workers=num_workers) as work:
+    with conduct.open_pool() as work:
         for group in ([drawn] if drawn else []) + [[problem] for problem in problems if problem.shape is not None]:
             left = [(each, seed) for each in group for seed in settings.seeds if (each.name, seed) not in done]
             if not left:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from dts_gym.harness.experiment import AgentSpec, Comparison
-from dts_gym.harness.jobs import Task, checked_folder, make_experiment
-from dts_gym.harness.tuning import GRID, checked_tuning, run_tasks
-from dts_gym.utils.workers import Backend, checked_pool, open_pool
+from dts_gym.harness.conduct import Conduct
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment
+from dts_gym.harness.jobs import Task, make_experiment
+from dts_gym.harness.tuning import GRID, Tuning, checked_tuning, run_tasks
+from dts_gym.utils.workers import Backend
 
 
 def compare(
@@ -71,12 +73,17 @@ def compare(
     >>> result.labels, result.regret("dTS").shape
     (['dTS', 'LinTS (exploration 0.5)'], (2, 20))
     """
-    checked_pool(backend, num_workers, ray_address)
+    folder = None if out is None else Path(out)
+    conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)
     experiment = make_experiment(env_id, agents, seeds, num_rounds, env_settings, "report", redraw_prior)
-    folder = checked_folder(out, resume)
     if tuning_settings and not tune:
         raise ValueError(f"tuning_settings must be left out without tune, got {tuning_settings!r}")
     tuning = checked_tuning([experiment], grid, tuning_seeds, tuning_settings) if tune else None
-    with open_pool(backend, num_workers, ray_address) as pool:
-        (comparison,) = run_tasks([Task(experiment, folder)], tuning, resume, pool, progress=progress)
+    return run_experiment(experiment, tuning, conduct)
+
+
+def run_experiment(experiment: Experiment, tuning: Tuning | None, conduct: Conduct) -> Comparison:
+    """Run an experiment that was checked, in a pool of its own; with ``tuning``, agents as they are and tuned."""
+    with conduct.open_pool() as pool:
+        (comparison,) = run_tasks([Task(experiment, conduct.out)], tuning, conduct, pool)
     return comparison

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -14,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 from dts_gym.harness import records
+from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds, parse_agent
 from dts_gym.harness.runner import check_run, horizon_of, run
 from dts_gym.registry import Entries, env_creator, make_agent, take_entries, user_entries
@@ -108,8 +108,8 @@ def make_experiment(
     )
 
 
-def run_all(tasks: Sequence[Task], pool: Pool, *, progress: bool = False) -> list[Comparison]:
-    """Do every run that the folders do not hold yet: one comparison a task, in their order.
+def run_all(tasks: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Comparison]:
+    """Do every run that the folders of the tasks do not hold yet: one comparison a task, in their order.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def run_all(tasks: Sequence[Task], pool: Pool, *, progress: bool = False) -> lis
     entries = [user_entries(e.env_id, [spec.id for spec in e.agents]) for e, _ in tasks]
     asked = [(job, tasks[job[0]].experiment, entries[job[0]]) for job in left]
     with closing(pool(_run_job, asked)) as finished:
-        for job, record in progress_bar(finished, progress, len(jobs), what, initial=len(done)):
+        for job, record in progress_bar(finished, conduct.progress, len(jobs), what, initial=len(done)):
             experiment, out = tasks[job[0]]
             if out is not None:  # here, not by the worker: one that outlives this process writes nothing
                 records.write_record(out, experiment, experiment.agents[job[2]], record)
@@ -203,10 +203,3 @@ def checked_seeds(name: str, seeds: Any) -> tuple[int, ...]:
     if not listed or len(set(listed)) < len(listed):
         raise ValueError(f"{name} must be a number or different integers >= 0, got {seeds!r:.200}")
     return listed
-
-
-def checked_folder(out: str | os.PathLike[str] | None, resume: bool) -> Path | None:
-    """``out`` as a path; ValueError if there is nothing to resume."""
-    if out is None and resume:
-        raise ValueError("out must be the folder of the records to resume, got None")
-    return None if out is None else Path(out)

@@ -16,14 +16,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, parse_agent, summary
-from dts_gym.harness.jobs import Task, checked_folder, make_experiment
+from dts_gym.harness.jobs import Task, make_experiment
 from dts_gym.harness.provenance import describe, differences
 from dts_gym.harness.records import file_name, is_held, write_json
 from dts_gym.harness.tuning import GRID, checked_tuning, run_tasks
 from dts_gym.utils.archives import remove_parts, write_atomically
 from dts_gym.utils.tables import csv_text, layout, plus_minus
-from dts_gym.utils.workers import Backend, checked_pool, open_pool
+from dts_gym.utils.workers import Backend
 
 _FORMAT = 1
 _CELLS = "sweep.json"
@@ -159,16 +160,17 @@ def run_sweep(
     """
     if not isinstance(sweep, Sweep):
         raise ValueError(f"sweep must be a Sweep, as load_sweep reads it from a file, got {sweep!r:.200}")
-    checked_pool(backend, num_workers, ray_address)
-    folder = checked_folder(out, resume)
+    folder = None if out is None else Path(out)
+    conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)
     experiments = sweep.experiments()
     tuning = checked_tuning(list(experiments.values()), sweep.grid, sweep.tuning_seeds) if sweep.tune else None
     tasks = [Task(experiment, folder and folder / file_name(label)) for label, experiment in experiments.items()]
     begin = perf_counter()
-    with open_pool(backend, num_workers, ray_address) as pool:
+    with conduct.open_pool() as pool:
         started = perf_counter()
-        asked = None if folder is None else _prepare(folder, tasks, resume)  # here: a silent cluster leaves no folder
-        comparisons = run_tasks(tasks, tuning, resume, pool, progress=progress)
+        # Not before the pool stands: a cluster that does not answer leaves no folder.
+        asked = None if folder is None else _prepare(folder, tasks, conduct.resume)
+        comparisons = run_tasks(tasks, tuning, conduct, pool)
         ended = perf_counter()
     cells = dict(zip(experiments, comparisons, strict=True))
     if folder is not None:

@@ -10,16 +10,18 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, label_of
-from dts_gym.harness.jobs import Task, checked_folder, checked_seeds, make_experiment, run_all
+from dts_gym.harness.jobs import Task, checked_seeds, make_experiment, run_all
 from dts_gym.harness.records import TUNING, check_resumed, is_held, prepare_folder, write_reported
 from dts_gym.registry import agent_class
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.tables import Style, layout, plus_minus, standard_error
 from dts_gym.utils.validation import positive
-from dts_gym.utils.workers import Backend, Pool, checked_pool, open_pool
+from dts_gym.utils.workers import Backend, Pool
 
 GRID = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
 
@@ -79,18 +81,18 @@ def tune(
     >>> list(result.best), list(result.regret["LinTS"])
     (['LinTS'], [1.0, 0.1])
     """
-    checked_pool(backend, num_workers, ray_address)
+    folder = None if out is None else Path(out)
+    conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)
     listed = checked_seeds("seeds", seeds)
-    folder = checked_folder(out, resume)
     trials = make_trials(
         make_experiment(env_id, agents, listed, num_rounds, env_settings, "tuning", redraw_prior), grid
     )
     if not trials.agents:
         raise ValueError(f"agents must be some with an exploration scale, got {[str(agent) for agent in agents]}")
-    if folder is not None:
-        prepare_folder(folder, trials, resume=resume)
-    with open_pool(backend, num_workers, ray_address) as pool:
-        (tried,) = run_all([Task(trials, folder)], pool, progress=progress)
+    if conduct.out is not None:
+        prepare_folder(conduct.out, trials, resume=conduct.resume)
+    with conduct.open_pool() as pool:
+        (tried,) = run_all([Task(trials, conduct.out)], conduct, pool)
     return choose(tried)
 
 
@@ -127,21 +129,14 @@ def _apart(experiment: Experiment, tuning: Tuning) -> Experiment:
     return replace(experiment, seeds=tuning.seeds, env_settings={**experiment.env_settings, **tuning.settings})
 
 
-def run_tasks(
-    tasks: Sequence[Task],
-    tuning: Tuning | None,
-    resume: bool,
-    pool: Pool,
-    *,
-    progress: bool,
-) -> list[Comparison]:
-    """Run experiments in folders made ready for them; with ``tuning``, agents as they are and tuned.
+def run_tasks(tasks: Sequence[Task], tuning: Tuning | None, conduct: Conduct, pool: Pool) -> list[Comparison]:
+    """Run experiments in the folders of the tasks, made ready; with ``tuning``, agents as they are and tuned.
 
     All of the tuning comes before all that is reported, each a single batch of jobs.
     """
     if tuning is None:
-        _prepare(tasks, resume)
-        return run_all(tasks, pool, progress=progress)
+        _prepare(tasks, conduct.resume)
+        return run_all(tasks, conduct, pool)
     noted: dict[str, Any] = {"grid": list(tuning.grid), "seeds": list(tuning.seeds)}
     if tuning.settings:
         noted["settings"] = dict(tuning.settings)
@@ -149,10 +144,10 @@ def run_tasks(
     trials = [
         Task(make_trials(_apart(experiment, tuning), tuning.grid), out and out / TUNING) for experiment, out in tasks
     ]
-    _prepare([*tasks, *trials], resume)
-    tried = run_all(trials, pool, progress=progress)
+    _prepare([*tasks, *trials], conduct.resume)
+    tried = run_all(trials, conduct, pool)
     reported = [_reported(task, trial) for task, trial in zip(tasks, tried, strict=True)]
-    final = run_all(reported, pool, progress=progress)
+    final = run_all(reported, conduct, pool)
     return [replace(comparison, tuning=trial) for comparison, trial in zip(final, tried, strict=True)]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 
-from dts_gym.studies.study import Ask, Conduct, Findings, Profile, Study, Verdict
+from dts_gym.harness.conduct import Conduct
+from dts_gym.studies.study import Ask, Findings, Profile, Study, Verdict
 
 # id -> module that holds ``STUDY``, or ``STUDIES`` of several ids; loaded when asked for.
 _STUDIES = {

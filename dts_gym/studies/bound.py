@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.figures import label_ends, looks
 from dts_gym.studies.cells import Cell, Reading
 from dts_gym.studies.comparison_study import CellStudy, run_cells
 from dts_gym.studies.outcome import paired_interval
-from dts_gym.studies.study import Ask, Conduct, Findings, Profile, Study, Verdict, judge
+from dts_gym.studies.study import Ask, Findings, Profile, Study, Verdict, judge
 from dts_gym.theory import bayes_regret_bound, lints_bound
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array

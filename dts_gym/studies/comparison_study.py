@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dts_gym.harness.comparing import compare
+from dts_gym.harness.comparing import run_experiment
+from dts_gym.harness.conduct import Conduct
+from dts_gym.harness.experiment import Comparison
+from dts_gym.harness.jobs import make_experiment
+from dts_gym.harness.tuning import checked_tuning
 from dts_gym.studies.cells import Cell, Outcome, Reading
 from dts_gym.studies.outcome import findings_of
-from dts_gym.studies.study import Ask, Conduct, Findings, Profile, Study, chosen
+from dts_gym.studies.study import Ask, Findings, Profile, Study, chosen
 
 
 @dataclass(frozen=True)
@@ -48,27 +52,12 @@ class CellStudy(Study):
 def run_cells(study: CellStudy, ask: Ask, conduct: Conduct) -> Outcome:
     """Run an experiment's cells, or those that ``conduct.out`` does not hold yet."""
     cells = study.chosen_cells(ask)
-    found = []
-    for cell in cells:
-        folder = None if conduct.out is None else conduct.out / cell.name
-        found.append(
-            compare(
-                cell.env_id,
-                cell.agents,
-                seeds=cell.seeds,
-                num_rounds=cell.num_rounds,
-                env_settings=cell.env_settings,
-                out=folder,
-                resume=conduct.resume and folder is not None and folder.exists(),
-                tune=bool(cell.grid),
-                grid=cell.grid or (1.0,),
-                tuning_seeds=cell.tuning_seeds,
-                tuning_settings=cell.tuning_settings,
-                backend=conduct.backend,
-                num_workers=conduct.num_workers,
-                ray_address=conduct.ray_address,
-                redraw_prior=cell.redraw_prior,
-                progress=conduct.progress,
-            )
-        )
-    return Outcome(study.reading, cells, tuple(found))
+    return Outcome(study.reading, cells, tuple(_compared(cell, conduct.within(cell.name)) for cell in cells))
+
+
+def _compared(cell: Cell, conduct: Conduct) -> Comparison:
+    """The comparison of a cell, as `dts_gym.compare` would make it."""
+    asked = cell.env_id, cell.agents, cell.seeds, cell.num_rounds, cell.env_settings
+    experiment = make_experiment(*asked, "report", cell.redraw_prior)
+    tuned = cell.grid, cell.tuning_seeds, cell.tuning_settings
+    return run_experiment(experiment, checked_tuning([experiment], *tuned) if cell.grid else None, conduct)

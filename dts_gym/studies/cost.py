@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dts_gym.bench.machine import machine
+from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.figures import label_ends, looks
 from dts_gym.harness.records import write_json
 from dts_gym.priors.random_priors import even_chain
@@ -20,7 +21,7 @@ from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.registry import make_agent
 from dts_gym.studies.outcome import paired_interval
-from dts_gym.studies.study import Ask, Conduct, Findings, Study, Verdict, chosen, judge
+from dts_gym.studies.study import Ask, Findings, Study, Verdict, chosen, judge
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
@@ -65,7 +66,7 @@ class CostStudy(Study):
 
     def _run(self, ask: Ask, conduct: Conduct) -> Findings:
         settings = self.settings(ask)
-        folder = None if conduct.out is None else conduct.out / "timings"
+        folder = conduct.within("timings").out
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         costs: list[Cost] = []

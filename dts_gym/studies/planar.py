@@ -12,12 +12,13 @@ import numpy as np
 
 from dts_gym.diagnostics.error_problems import PLANAR
 from dts_gym.diagnostics.reweighted_prior import draw_pool, sample_pool
+from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.figures import looks
 from dts_gym.registry import make_agent
 from dts_gym.studies.cells import Cell, Claim, Reading
 from dts_gym.studies.comparison_study import CellStudy, run_cells
 from dts_gym.studies.outcome import findings_of
-from dts_gym.studies.study import Ask, Conduct, Findings, Profile, Study
+from dts_gym.studies.study import Ask, Findings, Profile, Study
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
@@ -12,9 +11,10 @@ import numpy as np
 from dts_gym.diagnostics.error_problems import PLANAR
 from dts_gym.diagnostics.error_records import ErrorRecord, PosteriorErrors
 from dts_gym.diagnostics.error_report import error_figure, error_rows
-from dts_gym.diagnostics.posterior_error import posterior_error
+from dts_gym.diagnostics.posterior_error import checked_settings, find_errors
+from dts_gym.harness.conduct import Conduct
 from dts_gym.studies.outcome import paired_interval
-from dts_gym.studies.study import Ask, Conduct, Findings, Study, Verdict, chosen, judge
+from dts_gym.studies.study import Ask, Findings, Study, Verdict, chosen, judge
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.tables import csv_text
 
@@ -40,13 +40,7 @@ class PosteriorErrorStudy(Study):
         }
 
     def _run(self, ask: Ask, conduct: Conduct) -> Findings:
-        errors = posterior_error(
-            **self.settings(ask),
-            out=None if conduct.out is None else conduct.out / "histories",
-            resume=conduct.resume and conduct.out is not None and (conduct.out / "histories").exists(),
-            num_workers=conduct.num_workers or (os.cpu_count() or 1),
-            progress=conduct.progress,
-        )
+        errors = find_errors(checked_settings(**self.settings(ask)), conduct.within("histories"))
         names = [field.name for field in fields(ErrorRecord)]
         numbers = csv_text(names, [astuple(record) for record in errors.records])
         verdicts = [*_nearness(errors), *_orders(errors)]

@@ -7,12 +7,11 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+from dts_gym.harness.conduct import Conduct
 from dts_gym.utils.tables import Style, layout
 from dts_gym.utils.validation import integer
-from dts_gym.utils.workers import Backend
 
 FORMAT = 1  # of study.json
 Profile = Literal["quick", "paper"]
@@ -77,24 +76,6 @@ class Findings:
     def table(self, style: Style = "text") -> str:
         """The table, and the notes below it."""
         return layout(self.rows, style, left=2) + (f"\n{self.notes}\n" if self.notes else "")
-
-
-@dataclass(frozen=True)
-class Conduct:
-    """How an experiment is carried out; no number depends on it.
-
-    Parameters
-    ----------
-    out : a folder for its runs; None keeps nothing.
-    resume, backend, num_workers, ray_address, progress : as `dts_gym.compare` takes them.
-    """
-
-    out: Path | None = None
-    resume: bool = False
-    backend: Backend = "processes"
-    num_workers: int | None = 1
-    ray_address: str | None = None
-    progress: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The command line: what it prints, what it refuses in one line, how it stops and goes on."""
 
-import importlib
 import inspect
 import json
 import os
@@ -202,7 +201,9 @@ def test_other_refusals(tmp_path, capsys, monkeypatch):
     assert "must be a folder of records" in capsys.readouterr().err
     assert main(["plot", str(tmp_path), "--env.dim", "3"]) == 2
     assert "goes with run and tune only" in capsys.readouterr().err
-    for arguments in (["run", "--frobnicate"], ["juggle"], ["run", "--seeds", "many"], ["run", "--env.dim", "wide"]):
+    assert main(["sweep", str(tmp_path), "--env.dim", "3"]) == 2
+    assert "--env.dim goes with run and tune only" in capsys.readouterr().err
+    for arguments in (["run", "--frobnicate"], ["run", "--seeds", "many"], ["run", "--env.dim", "wide"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
@@ -211,24 +212,53 @@ def test_other_refusals(tmp_path, capsys, monkeypatch):
         main(["run", "--agents", "dTX"])
 
 
-def test_help_and_version(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["--help"])
-    assert stop.value.code in (0, None)
-    printed = capsys.readouterr().out
-    assert all(command in printed for command in ("run", "tune", "plot", "list", "bench", "bench-envs"))
+def test_help_and_version(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in (["--help"], ["-h"], []):
+        assert main(arguments) == 0
+        printed = capsys.readouterr().out
+        assert max(map(len, printed.splitlines())) <= 80
+        flat = " ".join(printed.split())
+        assert all(f" {name} {command.summary} " in flat for name, command in entry.COMMANDS.items())
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("dts-gym 0")
 
 
-@pytest.mark.parametrize("name", entry._FUNCTIONS)
-def test_help_says_what_every_option_is(name, capsys):
-    module, _, function = entry._FUNCTIONS[name].partition(":")
-    command = getattr(importlib.import_module(module), function)
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_and_version_load_no_command(argument):
+    code = (
+        f"import sys; from dts_gym.cli import main; main([{argument!r}]);"
+        "loaded = {name for name in sys.modules if name.startswith('dts_gym.')};"
+        "print(loaded & {'dts_gym.studies', 'dts_gym.harness', 'dts_gym.cli.env_options', 'dts_gym.cli.run'});"
+        "print({'tyro', 'rich', 'docstring_parser', 'scipy', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["set()", "set()"]
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [("reprodce", "reproduce"), ("posterior_error", "posterior-error"), ("RUN", "run"), ("--frobnicate", None)],
+)
+def test_an_unknown_command_is_one_line_with_the_nearest(name, suggestion, capsys):
+    assert main([name, "--seeds", "3"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("dts-gym: error: the command must be one of run, tune, sweep, ")
+    assert captured.err.endswith(f"got {name!r}" + (f"; did you mean {suggestion}?\n" if suggestion else "\n"))
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_help_says_what_every_option_is(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")  # wide enough that no word is broken at a comma
+    command = entry.function_of(name)
     told = dict(re.findall(r"(?m)^(\w+) :\n    (.*)$", inspect.getdoc(command)))
-    assert list(told) == list(inspect.signature(command).parameters)
-    with pytest.raises(SystemExit):
+    own = [each for each in inspect.signature(command).parameters.values() if each.kind is not each.POSITIONAL_ONLY]
+    assert list(told) == [each.name for each in own]
+    with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
+    assert stop.value.code in (0, None)
     printed = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
     for text in told.values():
         assert " ".join(text.split()) in printed
@@ -312,6 +342,23 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
     assert command[0] == "dts-gym"
     assert main(command[1:]) == 0
     assert load_records(out).experiment.seeds == tuple(range(40))
+
+
+@pytest.mark.parametrize("command", ["run", "tune", "sweep"])
+def test_an_interrupted_command_names_what_it_lacks_to_go_on(command, tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text("environments: [{id: DiffusionBandit-v0}]\nagents: [dTS]\n")
+    module, name = {"run": ("run", "compare"), "tune": ("run", "tune"), "sweep": ("sweep", "run_sweep")}[command]
+    monkeypatch.setattr(f"dts_gym.cli.{module}.{name}", stop)
+    words = ["sweep", "s.yaml"] if command == "sweep" else [command, "--env.dim", "3", "--prior", "a b"]
+    more = "--resume" if command == "sweep" else "--out results/DiffusionBandit-v0 --resume"
+    for given, lacking in (([], more), (["--out=o"], "--resume"), (["--out", "o", "--resume"], "")):
+        assert main([*words, *given]) == 130
+        expected = " ".join(["dts-gym", shlex.join([*words, *given]), lacking]).strip()
+        assert capsys.readouterr().err.endswith(f"finished runs are kept, go on with: {expected}\n")
 
 
 def test_the_module_runs_and_the_library_loads_nothing_of_it():

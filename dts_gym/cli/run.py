@@ -1,0 +1,246 @@
+"""``dts-gym run``, ``tune`` and ``plot``: agents compared on an environment, and shown again from their records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from dts_gym.cli.env_options import env_options, options_text, parse_env_settings
+from dts_gym.cli.folders import results_folder, resumable
+from dts_gym.harness.comparing import compare
+from dts_gym.harness.experiment import Comparison, table
+from dts_gym.harness.figures import regret_figure
+from dts_gym.harness.records import load_records
+from dts_gym.harness.tuning import GRID, choose, tune, tuning_table
+from dts_gym.utils.workers import Backend
+
+_ENV = "DiffusionBandit-v0"
+_AGENTS = ("dTS", "LinTS", "LinUCB", "HierTS")
+
+
+def run_comparison(
+    env_words: Sequence[str],
+    /,
+    env: str = _ENV,
+    agents: tuple[str, ...] = _AGENTS,
+    seeds: int = 10,
+    rounds: int | None = None,
+    out: Path | None = None,
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False,
+    backend: Backend = "processes",
+    workers: int = 1,
+    ray_address: str | None = None,
+    data: str | None = None,
+    prior: str | None = None,
+    redraw_prior: tyro.conf.FlagCreatePairsOff[bool] = False,
+    grid: tuple[float, ...] = GRID,
+    progress: bool = True,
+    tune: tyro.conf.FlagCreatePairsOff[bool] = False,
+    tuning_seeds: int = 5,
+) -> str:
+    """Compare agents on the same instances: a table, a figure, records.
+
+    Parameters
+    ----------
+    env :
+        Id of the environment; its own options are --env.NAME, and --env.help lists them.
+    agents :
+        Ids of agents, with settings as in dTS:exploration=0.3,branch=1.
+    seeds :
+        Runs an agent; run s is the same instance for every agent.
+    rounds :
+        Rounds of a run; all of the environment's horizon unless given.
+    out :
+        New folder for records, table and figure; one under results/ unless given.
+    resume :
+        Go on with the runs in --out; --seeds and --agents may be others than before.
+    backend :
+        Where runs are done; the results are the same.
+    workers :
+        Runs at a time.
+    ray_address :
+        Of a running Ray cluster, with --backend ray; Ray is started on this machine unless given.
+    data :
+        Where the environment's data set lies; short for --env.data.
+    prior :
+        A file that `dts-gym pretrain` or Prior.save wrote; short for --env.prior.
+    redraw_prior :
+        Draw a prior for each seed, not one for all.
+    grid :
+        Exploration scales that tuning tries.
+    progress :
+        Show a bar on stderr.
+    tune :
+        Report every agent also at its best exploration scale, found on other seeds.
+    tuning_seeds :
+        Runs an agent and value of the grid, with --tune.
+
+    Returns
+    -------
+    str
+        Where the figure and the records are, below the tables, which are printed.
+
+    Notes
+    -----
+    ``env_words`` are the options of the environment, ``--env.NAME VALUE``, which the command line keeps apart.
+    """
+    if _asks_help(env_words):
+        return _env_help(env)
+    folder = results_folder(out, resume, env)
+    settings = _env_settings(env, env_words, data, prior)
+    with resumable(("--out", str(folder)), ("--resume",)):
+        comparison = compare(
+            env,
+            agents,
+            seeds=seeds,
+            num_rounds=rounds,
+            env_settings=settings,
+            out=folder,
+            resume=resume,
+            tune=tune,
+            grid=grid,
+            tuning_seeds=tuning_seeds,
+            backend=backend,
+            num_workers=workers,
+            ray_address=ray_address,
+            redraw_prior=redraw_prior,
+            progress=progress,
+        )
+    return _shown(comparison, folder)
+
+
+def run_tuning(
+    env_words: Sequence[str],
+    /,
+    env: str = _ENV,
+    agents: tuple[str, ...] = _AGENTS,
+    seeds: int = 10,
+    rounds: int | None = None,
+    out: Path | None = None,
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False,
+    backend: Backend = "processes",
+    workers: int = 1,
+    ray_address: str | None = None,
+    data: str | None = None,
+    prior: str | None = None,
+    redraw_prior: tyro.conf.FlagCreatePairsOff[bool] = False,
+    grid: tuple[float, ...] = GRID,
+    progress: bool = True,
+) -> str:
+    """Find every agent's best exploration scale.
+
+    Parameters
+    ----------
+    env :
+        Id of the environment; its own options are --env.NAME, and --env.help lists them.
+    agents :
+        Ids of agents, with settings as in dTS:exploration=0.3,branch=1.
+    seeds :
+        Runs an agent; run s is the same instance for every agent.
+    rounds :
+        Rounds of a run; all of the environment's horizon unless given.
+    out :
+        New folder for records, table and figure; one under results/ unless given.
+    resume :
+        Go on with the runs in --out; --seeds and --agents may be others than before.
+    backend :
+        Where runs are done; the results are the same.
+    workers :
+        Runs at a time.
+    ray_address :
+        Of a running Ray cluster, with --backend ray; Ray is started on this machine unless given.
+    data :
+        Where the environment's data set lies; short for --env.data.
+    prior :
+        A file that `dts-gym pretrain` or Prior.save wrote; short for --env.prior.
+    redraw_prior :
+        Draw a prior for each seed, not one for all.
+    grid :
+        Exploration scales that tuning tries.
+    progress :
+        Show a bar on stderr.
+
+    Returns
+    -------
+    str
+        Where the figure and the records are, below the table, which is printed.
+
+    Notes
+    -----
+    ``env_words`` are the options of the environment, ``--env.NAME VALUE``, which the command line keeps apart.
+    """
+    if _asks_help(env_words):
+        return _env_help(env)
+    folder = results_folder(out, resume, env)
+    settings = _env_settings(env, env_words, data, prior)
+    with resumable(("--out", str(folder)), ("--resume",)):
+        result = tune(
+            env,
+            agents,
+            grid=grid,
+            seeds=seeds,
+            num_rounds=rounds,
+            env_settings=settings,
+            out=folder,
+            resume=resume,
+            backend=backend,
+            num_workers=workers,
+            ray_address=ray_address,
+            redraw_prior=redraw_prior,
+            progress=progress,
+        )
+    return _shown(result.comparison, folder)
+
+
+def run_plot(folder: tyro.conf.Positional[Path], figure: Path | None = None) -> str:
+    """Draw the table and the figure of a folder of records again.
+
+    Parameters
+    ----------
+    folder :
+        The --out of run or tune.
+    figure :
+        The PNG to write; regret.png in the folder unless given.
+
+    Returns
+    -------
+    str
+        Where the figure and the records are, below the tables, which are printed.
+    """
+    return _shown(load_records(folder), folder, figure)
+
+
+def _shown(comparison: Comparison, folder: Path, figure: Path | None = None) -> str:
+    """Print the tables, draw the figure; returns where things are."""
+    tuned = comparison if comparison.experiment.role == "tuning" else comparison.tuning
+    if tuned is not None and tuned.runs:
+        print(tuning_table(choose(tuned)))
+    if tuned is not comparison:
+        print(table(comparison))
+    if not comparison.runs:
+        return f"records: {folder}"
+    path = folder / "regret.png" if figure is None else figure
+    regret_figure(comparison, path)
+    return f"figure:  {path}\nrecords: {folder}"
+
+
+def _asks_help(env_words: Sequence[str]) -> bool:
+    return any(word.startswith("--env.help") for word in env_words)
+
+
+def _env_help(env: str) -> str:
+    return f"{env}\n{options_text(env, described=True)}"
+
+
+def _env_settings(env: str, env_words: Sequence[str], data: str | None, prior: str | None) -> dict[str, Any]:
+    """The settings of an environment: its own options, and the short forms of two of them."""
+    words = list(env_words)
+    for name, value in (("data", data), ("prior", prior)):
+        if value is not None:
+            if name not in env_options(env):
+                raise ValueError(f"--{name} is for environments with such an option, {env} has none")
+            words += [f"--env.{name}", value]
+    return parse_env_settings(env, words)

@@ -1,0 +1,65 @@
+"""How runs are carried out: where, how many at a time, and which folder keeps their records."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dts_gym.utils.workers import Backend, Pool, checked_pool, open_pool
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How runs are carried out; no number of a result depends on it.
+
+    The functions that a user calls pack their keywords into one of these, which checks them, and hand it down.
+
+    Parameters
+    ----------
+    out : the folder that keeps the records; None keeps none.
+    resume : whether runs that ``out`` holds already are taken from there; else it must be new or empty.
+    backend, num_workers, ray_address : the workers, as `dts_gym.utils.workers.open_pool` accepts them.
+    progress : whether to show a bar on stderr.
+
+    Raises
+    ------
+    ValueError
+        If the settings of the workers do not fit each other, or there is no folder to resume.
+    ImportError
+        If the backend is not installed.
+
+    Examples
+    --------
+    >>> Conduct(num_workers=2).backend
+    'processes'
+    >>> Conduct(resume=True)
+    Traceback (most recent call last):
+    ValueError: out must be the folder of the records to resume, got None
+    """
+
+    out: Path | None = None
+    resume: bool = False
+    backend: Backend = "processes"
+    num_workers: int | None = 1
+    ray_address: str | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        checked_pool(self.backend, self.num_workers, self.ray_address)
+        if self.out is None and self.resume:
+            raise ValueError("out must be the folder of the records to resume, got None")
+
+    def open_pool(self) -> AbstractContextManager[Pool]:
+        """The workers, which stop at the end of the ``with`` block."""
+        return open_pool(self.backend, self.num_workers, self.ray_address)
+
+    def within(self, name: str) -> Conduct:
+        """The same for a part of the work, whose records lie in a folder of that name within ``out``.
+
+        Where there is no such folder yet, nothing of the part is resumed.
+        """
+        if self.out is None:
+            return self
+        folder = self.out / name
+        return replace(self, out=folder, resume=self.resume and folder.exists())
