@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 RESULTS := results/quickstart
 
-.PHONY: run test test-slow lint docs clean
+.PHONY: run test test-all test-slow lint docs clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,12 @@ $(VENV)/.docs: $(VENV)/.base
 	$(PIP) -e '.[docs]'
 	touch $@
 
+# Every extra, as a list of requirements: contextualbandits is not among them where it cannot be compiled.
+$(VENV)/.all: $(VENV)/.base .ci/extras.py
+	$(BIN)/python .ci/extras.py > $(VENV)/all.txt
+	$(PIP) -r $(VENV)/all.txt
+	touch $@
+
 # The main job: a table on the terminal, a figure and records in $(RESULTS). Stopped, it goes on where it was.
 run: $(VENV)/.base
 	$(BIN)/dts-gym run --env DiffusionBandit-v0 --agents dTS LinTS LinUCB HierTS --seeds 10 --rounds 5000 \
@@ -27,8 +33,12 @@ run: $(VENV)/.base
 test: $(VENV)/.dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile
 
-test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow
+# The same tests with everything installed that a user can install: none may be skipped for a missing package.
+test-all: $(VENV)/.all
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile --no-missing
+
+test-slow: $(VENV)/.all
+	$(BIN)/python -m pytest -m slow --no-missing
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

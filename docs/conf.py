@@ -40,6 +40,7 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 autodoc_type_aliases = {name: name for name in ("Array", "IntArray")}
 autosummary_ignore_module_all = False
+autosummary_context = {"public_names": dts_gym.__all__}
 templates_path = ["_templates"]
 maximum_signature_line_length = 100
 python_use_unqualified_type_names = True

@@ -84,7 +84,7 @@ def test_very_many_actions_are_played_by_both_agents_in_blocks(tmp_path):
 
 
 def test_the_animation_is_a_gif_of_different_frames(tmp_path):
-    image = pytest.importorskip("PIL.Image")
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
     run_example("animation", tmp_path)
     with image.open(tmp_path / "animation.gif") as film:
         frames = []

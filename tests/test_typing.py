@@ -128,7 +128,7 @@ def test_the_package_says_that_it_is_typed():
 
 
 def test_a_client_program_is_typed_and_mistakes_are_told(installed):
-    pytest.importorskip("mypy")
+    pytest.importorskip("mypy", reason="mypy is not installed")
     (installed / "client.py").write_text(CLIENT)
     (installed / "mistakes.py").write_text(MISTAKES)
     # Torch is looked at as little as if it were not installed, and so it takes no minutes.

@@ -242,12 +242,17 @@ def find_by_end(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
     """A name without its module, as docstrings have it: the one documented object that ends so, if there is one."""
     if node.get("refdomain") != "py":
         return None
-    # `dts_gym.priors.links.Link.state` may be documented as dts_gym.Link.state.
+    objects = env.domains.python_domain.objects
+    # `dts_gym.priors.links.Link.state` may be documented as dts_gym.Link.state, `dts_gym.harness.tuning.tune` as
+    # dts_gym.tune.
     end = re.sub(r"^dts_gym\.(\w+\.)*(?=[A-Z])", "", node["reftarget"])
+    name = end.rpartition(".")[2]
+    if end.startswith("dts_gym.") and name in dts_gym.__all__ and f"dts_gym.{name}" in objects:
+        end = f"dts_gym.{name}"
     found = {
         (entry.docname, entry.node_id)
-        for name, entry in env.domains.python_domain.objects.items()
-        if name.endswith(f".{end}") and not entry.aliased
+        for name, entry in objects.items()
+        if f".{name}".endswith(f".{end}") and not entry.aliased
     }
     if len(found) != 1:
         return None

@@ -3,11 +3,15 @@
 import importlib.util
 import math
 import re
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dts_gym.bench import peers, rounds
+
+EXTRAS = runpy.run_path(str(Path(__file__).resolve().parents[2] / ".ci" / "extras.py"))
 
 
 @pytest.fixture
@@ -95,7 +99,9 @@ def test_peers_are_timed_in_both_ways(small, monkeypatch, tmp_path):
 def test_each_library_acts_and_learns(peer):
     """Where it is installed: a played action of large rewards is found by the library's own agent."""
     name, package, make, methods, _ = peer
-    pytest.importorskip(package)
+    if package == EXTRAS["COMPILED"] and not importlib.util.find_spec(package) and not EXTRAS["can_compile"]():
+        pytest.skip(f"this machine has no C++ compiler, or no Python.h, to build {package} with")
+    pytest.importorskip(package, reason=f"{package} is not installed")
     rng = np.random.default_rng(0)
     for method in methods:
         learner = make(method, 6, 3)

@@ -328,7 +328,7 @@ def test_a_killed_experiment_loses_only_the_runs_in_flight(tmp_path, capsys):
         np.testing.assert_array_equal(straight.regret(label), resumed.regret(label))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals to a process group")
+@pytest.mark.skipif(os.name != "posix", reason="this machine sends no signals to process groups")
 def test_an_interrupt_says_how_to_go_on(tmp_path):
     out = tmp_path / "out"
     process = start("run", "--agents", "LinTS", "--seeds", "40", "--env.dim", "4", "--rounds", "1000",

@@ -130,7 +130,7 @@ def test_factors_are_cached_by_content_and_settings_and_damage_is_mended(tmp_pat
 
 def test_real_ratings_are_fitted_better_than_by_their_mean():
     if not SHARED.exists():
-        pytest.skip("the MovieLens ratings for development are not here")
+        pytest.skip("this machine does not have the MovieLens ratings for development")
     from dts_gym.datasets import load_ratings
 
     ratings = load_ratings(SHARED)

@@ -152,7 +152,7 @@ def test_unknown_releases_are_refused():
 
 def test_the_real_ratings_load():
     if not SHARED.exists():
-        pytest.skip("the MovieLens ratings for development are not here")
+        pytest.skip("this machine does not have the MovieLens ratings for development")
     ratings = load_ratings(SHARED)
     lines = (SHARED / "ratings.csv").read_text().splitlines()[1:]
     assert len(ratings) == len(lines)

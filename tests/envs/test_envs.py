@@ -326,7 +326,7 @@ def test_movielens_takes_a_prior_of_ones_own_and_chooses_a_branch(ratings):
 @pytest.mark.parametrize("env_id", ["MovieLensBandit-v0", "SyntheticBandit-v0"])
 def test_a_diffusion_prior_is_learned_on_first_use_and_then_read(ratings, env_id, monkeypatch):
     """The training itself, which takes torch, has its own tests; here a stand-in for it, with the cache behind it."""
-    pytest.importorskip("safetensors")
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
     calls = []
 
     def fit(theta, depth, **settings):
@@ -390,7 +390,7 @@ def test_bad_settings_of_movielens_are_refused(ratings, settings, message):
 
 def test_real_ratings_make_a_bandit_that_agents_learn():
     if not SHARED.exists():
-        pytest.skip("the MovieLens ratings for development are not here")
+        pytest.skip("this machine does not have the MovieLens ratings for development")
     env = gym.make("MovieLensBandit-v0", data=SHARED, horizon=1000)
     regrets = {}
     for agent_id in ("LinTS", "Random"):

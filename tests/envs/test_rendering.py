@@ -101,13 +101,12 @@ def test_frames_change_nothing():
     np.testing.assert_array_equal(played(True).rewards, played(False).rewards)
 
 
-def test_gymnasiums_wrappers_collect_frames_and_show_them(monkeypatch):
+def test_gymnasiums_wrappers_collect_frames_and_show_them():
     frames = RenderCollection(made())
     frames.reset(seed=0)
     frames.step(0)
     assert len(frames.render()) == 2
     pytest.importorskip("pygame", reason="pygame is not installed")
-    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that Gymnasium's wrapper does it
         env = gym.make("DiffusionBandit-v0", num_actions=3, render_mode="human")

@@ -151,7 +151,7 @@ def test_the_files_are_the_same_whatever_the_backend(tmp_path, backend, workers)
     assert results(tmp_path / "other") == results(tmp_path / "serial")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.skipif(os.name != "posix", reason="this machine has no SIGKILL")
 @pytest.mark.parametrize(
     ("seeds", "kills", "arguments"),
     [
@@ -188,7 +188,9 @@ def test_a_sweep_killed_again_and_again_loses_and_doubles_nothing(tmp_path, seed
 
 @ray_only
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds workers in /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="this machine has no /proc, where the test finds workers"
+)
 def test_a_killed_worker_of_ray_costs_nothing_but_time(tmp_path):
     file, out = sweep_file(tmp_path, 2000, 8), tmp_path / "out"
     process = start(file, out, "--backend", "ray", "--workers", "2")
@@ -224,7 +226,7 @@ def name_of(pid):
         return ""
 
 
-@pytest.mark.skipif(os.name != "posix", reason="limits of a process")
+@pytest.mark.skipif(os.name != "posix", reason="this machine cannot limit a process")
 @pytest.mark.parametrize("arguments", [["--backend", "serial"], ["--workers", "2"]])
 def test_a_full_disk_is_one_line_and_finished_runs_stay(tmp_path, stopped_after, arguments):
     out = tmp_path / "out"

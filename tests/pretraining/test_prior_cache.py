@@ -7,7 +7,7 @@ from dts_gym import random_linear_prior
 from dts_gym.pretraining import prior_cache
 from dts_gym.pretraining.prior_cache import cached_fit
 
-pytest.importorskip("safetensors")
+pytest.importorskip("safetensors", reason="safetensors is not installed")
 
 
 @pytest.fixture
