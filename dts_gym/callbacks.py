@@ -1,5 +1,5 @@
 """The names of `dts_gym.harness.callbacks`, kept here for those who import them from here."""
 
-from dts_gym.harness.callbacks import Callback, Metrics, Round
+from dts_gym.harness.callbacks import Callback, Metrics, Round, action_entropy, posterior_width
 
-__all__ = ["Callback", "Metrics", "Round"]
+__all__ = ["Callback", "Metrics", "Round", "action_entropy", "posterior_width"]
