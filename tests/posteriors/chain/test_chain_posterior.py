@@ -15,12 +15,12 @@ from dts_gym.priors.links import Link, MLPLink
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, PoissonReward
+from truth import random_cov
 
 
 def linear_prior(seed, depth, dim=3):
     rng = np.random.default_rng(seed)
-    roots = rng.standard_normal((depth + 1, dim, dim))
-    covs = roots @ roots.swapaxes(1, 2) / dim + 0.1 * np.eye(dim)
+    covs = [random_cov(rng, dim) for _ in range(depth + 1)]
     return LinearDiffusionPrior(rng.uniform(-1, 1, (depth, dim, dim)), covs)
 
 

@@ -16,28 +16,25 @@ from dts_gym.posteriors.mcmc.slice_sampling import slice_sample
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.links import Link, MLPLink
 from dts_gym.priors.random_priors import random_mlp_prior
+from truth import dense_posterior, random_chain
 
 NAMES = ["jacobian", "statistical", "deck"]
 
 
-def random_cov(rng, d):
-    root = rng.standard_normal((d, d))
-    return root @ root.T / d + 0.2 * np.eye(d)
-
-
 def linear_prior(rng, depth, branch, d=2, singular=False):
-    weights = [rng.uniform(-1, 1, (d, d)) for _ in range(depth)]
-    covs = [random_cov(rng, d) for _ in range(depth + 1)]
-    if singular:
-        covs[0], covs[-1] = np.diag([1.0, 0.0]), np.diag([0.0, 1.0])
-    return LinearDiffusionPrior(weights, covs, list(rng.standard_normal((depth, d))), branch)
+    prior = random_chain(rng, depth, branch, d, least=0.2)
+    if not singular:
+        return prior
+    covs = [np.diag([1.0, 0.0]), *prior.covariances[1:-1], np.diag([0.0, 1.0])]
+    return LinearDiffusionPrior(prior.weights, covs, prior.offsets, branch)
 
 
 def random_evidence(rng, K, d=2, observations=3):
-    """On theta, one action a row; the last has no data."""
+    """On theta, one action a row, and the rewards of noise 1 that say so; the last action's contexts are zero."""
     X, y = rng.standard_normal((K, observations, d)), rng.standard_normal((K, observations)) + 1.0
     X[-1] = 0
-    return Evidence(np.einsum("kni,knj->kij", X, X), np.einsum("kni,kn->ki", X, y)), X, y
+    data = X.reshape(-1, d), np.repeat(np.arange(K), observations), y.ravel()
+    return Evidence(np.einsum("kni,knj->kij", X, X), np.einsum("kni,kn->ki", X, y)), data
 
 
 def message_of(prior, evidence, branch):
@@ -51,22 +48,6 @@ def surrogates_of(name, prior, message, branch, rng):
     if name == "statistical":
         return statistical_surrogates(prior, rng)
     return jacobian_surrogates(prior, message, branch).surrogates
-
-
-def dense_posterior(prior, X, y):
-    """Mean (K, d) and covariance (K d, K d) of theta: condition the joint normal law of parameters and rewards."""
-    K, n, d = X.shape
-    mean, cov = np.zeros(K * d), np.zeros((K * d, K * d))
-    for ell in range(prior.depth, -1, -1):
-        if ell < prior.depth:
-            W = np.kron(np.eye(K), prior.weights[ell])
-            mean, cov = W @ mean + np.tile(prior.offsets[ell], K), W @ cov @ W.T
-        cov = cov + np.kron(np.eye(K) if ell <= prior.branch else np.ones((K, K)), prior.covariances[ell])
-    H = np.zeros((K * n, K * d))
-    for a in range(K):
-        H[n * a : n * a + n, d * a : d * a + d] = X[a]
-    gain = np.linalg.solve(H @ cov @ H.T + np.eye(K * n), H @ cov).T
-    return mean + gain @ (y.ravel() - H @ mean), cov - gain @ H @ cov
 
 
 def moment_scores(draws, mean, cov):
@@ -89,13 +70,13 @@ def test_one_particle_is_exact_for_linear_chains(depth, branch, name, singular):
     """40 000 draws against the dense posterior of all actions; |z| < 4.5. Weights of eight particles are equal."""
     rng = np.random.default_rng([depth, branch, NAMES.index(name), singular])
     prior = linear_prior(rng, depth, branch, singular=singular)
-    evidence, X, y = random_evidence(rng, 3)
+    evidence, data = random_evidence(rng, 3)
     message = message_of(prior, evidence, branch)
     surrogates = surrogates_of(name, prior, message, branch, rng)
     theta, size = sample_thetas(prior, surrogates, evidence, branch, 1, rng, size=40_000)
     assert theta.shape == (40_000, 3, 2)
     np.testing.assert_allclose(size, 1.0, atol=1e-10)
-    mean, cov = dense_posterior(prior, X, y)
+    mean, cov = dense_posterior(prior, 3, data, 1.0)
     assert moment_scores(theta.reshape(-1, 6), mean, cov).max() < 4.5
 
     messages = upward_messages(prior, surrogates, message, branch)
@@ -113,10 +94,10 @@ def test_exploration_scales_the_spread_of_a_linear_posterior_and_keeps_its_mean(
     rng = np.random.default_rng(1)
     for branch in (0, 1, 2):
         prior = linear_prior(rng, 2, branch)
-        evidence, X, y = random_evidence(rng, 3)
+        evidence, data = random_evidence(rng, 3)
         surrogates = statistical_surrogates(prior, rng)
         theta, _ = sample_thetas(prior, surrogates, evidence, branch, 1, rng, size=40_000, exploration=0.3)
-        mean, cov = dense_posterior(prior, X, y)
+        mean, cov = dense_posterior(prior, 3, data, 1.0)
         assert moment_scores(theta.reshape(-1, 6), mean, 0.09 * cov).max() < 4.5
 
 
