@@ -13,6 +13,7 @@ import dts_gym
 from dts_gym.checks.agent_checks import check_agent
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
+from dts_gym.utils.arrays import factor
 from truth import cov_along, random_axes
 
 K = 100
@@ -36,7 +37,13 @@ def both(prior, noise_std, updates, contexts, seed=0):
     d = len(prior.mean)
     pair = [TwoLevelPosterior(prior, K, noise_std, dtype=dtype) for dtype in ("float64", "float32")]
     shared = rng.multivariate_normal(np.zeros(d), prior.shared_cov)
-    theta = prior.mean + shared + rng.multivariate_normal(np.zeros(d), prior.action_cov, K)
+    own = rng.multivariate_normal(np.zeros(d), prior.action_cov, K)
+    root = factor(prior.action_cov)
+    if root.shape[1] < d:
+        # NumPy draws directions without variance with the root of a rounding error, 1e-8. Precise rewards would see
+        # that, and contradict the prior: what the posteriors make of it hangs on rounding alone.
+        own = own @ (root @ np.linalg.pinv(root)).T
+    theta = prior.mean + shared + own
     for start in range(0, updates, 10_000):
         n = min(10_000, updates - start)
         X, actions = contexts(rng, n, d), np.r_[np.arange(K), rng.integers(K, size=n - K)]
