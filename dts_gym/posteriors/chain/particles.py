@@ -36,7 +36,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dts_gym.posteriors.chain.chain import Chain, HasChain, as_chain
 from dts_gym.posteriors.chain.guided_steps import Guide, guides_of, walk
@@ -44,10 +43,8 @@ from dts_gym.posteriors.chain.messages import Messages
 from dts_gym.posteriors.chain.resampling import normalised, resample
 from dts_gym.posteriors.evidence import log_evidence, through_noise
 from dts_gym.priors.links import finite_value
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.validation import integer, positive
-
-BoolArray = NDArray[np.bool_]
 
 # The share of defensive draws for each surrogate. In five dimensions a quarter took the energy distance to the truth
 # down for all three: tangents see one mode, and where the others point far off only bounded weights recover.
