@@ -168,15 +168,13 @@ def small_case(activation="relu"):
     return DiffusionPrior(links, [np.eye(2)] * 3), Evidence(np.array([[1.5, 0.4], [0.4, 1.0]]), np.array([2.0, -1.0]))
 
 
-@pytest.mark.parametrize("resampling", ["systematic", "multinomial"])
 @pytest.mark.parametrize("defensive", [0.0, 0.1])
 @pytest.mark.parametrize("name", ["jacobian", "statistical"])
-def test_32_particles_agree_with_the_grid(name, defensive, resampling):
+def test_32_particles_agree_with_the_grid(name, defensive):
     prior, message = small_case()
-    rng = np.random.default_rng([NAMES.index(name), int(10 * defensive), len(resampling)])
+    rng = np.random.default_rng([NAMES.index(name), int(10 * defensive), 10])
     messages = upward_messages(prior, surrogates_of(name, prior, message, 0, rng), message)
-    options = {"defensive": defensive, "resampling": resampling}
-    particles = sample_shared(prior, messages, 0, 32, rng, size=1_500, **options)
+    particles = sample_shared(prior, messages, 0, 32, rng, size=1_500, defensive=defensive)
     score = energy_score(pick(particles, rng), grid_draws(prior, message, rng, 3_000), rng)
     assert score.z_score < 4.5
     share = particles.effective_sample_size
@@ -300,7 +298,7 @@ def test_actions_of_independent_chains_agree_with_slice_sampling():
     """b = L, tangents of each action's own; one energy score an action, z < 4.5."""
     rng = np.random.default_rng(4)
     prior = small_case("tanh")[0].with_branch(2)
-    evidence, _, _ = random_evidence(rng, 3)
+    evidence, _ = random_evidence(rng, 3)
     message = message_of(prior, evidence, 2)
     truth = slice_sample(prior, *message, rng, 5, thin=40, burn_in=200, chains=300, branch=2)
     messages = upward_messages(prior, jacobian_surrogates(prior, message, 2).surrogates, message, 2)
@@ -315,7 +313,7 @@ def test_a_branch_between_filters_the_actions_given_the_shared_part():
     """Given its parent an action's chain has one link and no approximation: against importance draws of the prior."""
     rng = np.random.default_rng(5)
     prior = small_case("tanh")[0].with_branch(1)
-    evidence, _, _ = random_evidence(rng, 3)
+    evidence, _ = random_evidence(rng, 3)
     message = message_of(prior, evidence, 1)
     messages = upward_messages(prior, jacobian_surrogates(prior, message, 1).surrogates, message, 1)
     parent = np.array([0.5, -1.0])
@@ -329,18 +327,16 @@ def test_a_branch_between_filters_the_actions_given_the_shared_part():
         assert energy_score(drawn[:, a], truth, rng).z_score < 4.5
 
 
-@pytest.mark.parametrize("resampling", ["systematic", "multinomial"])
-def test_a_batch_of_filters_has_the_law_of_a_loop(resampling):
+def test_a_batch_of_filters_has_the_law_of_a_loop():
     """The statistical surrogate, which does resample; means and second moments of 1 000 each, |z| < 4.5."""
     prior = random_mlp_prior(2, 3, hidden=6, seed=1)
     rng = np.random.default_rng(6)
     message = Evidence(4 * np.eye(2), np.array([6.0, -2.0]))
     messages = upward_messages(prior, statistical_surrogates(prior, rng), message)
-    options = {"resampling": resampling, "defensive": 0.2}
-    batch = sample_shared(prior, messages, 0, 6, rng, size=1_000, **options)
+    batch = sample_shared(prior, messages, 0, 6, rng, size=1_000, defensive=0.2)
     assert (batch.effective_sample_size < 0.5).mean() > 0.2
     chain = as_chain(prior)
-    loop = [sample_shared(chain, messages, 0, 6, rng, **options) for _ in range(1_000)]
+    loop = [sample_shared(chain, messages, 0, 6, rng, defensive=0.2) for _ in range(1_000)]
     one, other = pick(batch, rng), np.concatenate([pick(particles, rng) for particles in loop])
     sizes = batch.effective_sample_size, np.concatenate([particles.effective_sample_size for particles in loop])
     pairs = [(one, other), (one**2, other**2), (one[:, 0] * one[:, 1], other[:, 0] * other[:, 1]), sizes]
@@ -349,17 +345,15 @@ def test_a_batch_of_filters_has_the_law_of_a_loop(resampling):
         assert np.abs((a.mean(axis=0) - b.mean(axis=0)) / error).max() < 4.5
 
 
-@pytest.mark.parametrize("method", ["systematic", "multinomial"])
-def test_resampling_is_unbiased(method):
-    """Counts against P w, |z| < 4.5; systematic counts are P w rounded up or down."""
+def test_resampling_is_unbiased():
+    """Counts against P w, |z| < 4.5; each is P w rounded up or down."""
     rng = np.random.default_rng(8)
     weights = rng.dirichlet(np.ones(7))
-    ancestors = resample(np.tile(np.log(weights) + 300.0, (20_000, 1)), rng, method)
+    ancestors = resample(np.tile(np.log(weights) + 300.0, (20_000, 1)), rng)
     counts = np.stack([(ancestors == i).sum(axis=1) for i in range(7)], axis=1)
     error = np.maximum(counts.std(axis=0), 1e-3) / np.sqrt(20_000)
     assert np.abs((counts.mean(axis=0) - 7 * weights) / error).max() < 4.5
-    if method == "systematic":
-        assert (np.abs(counts - 7 * weights) < 1).all()
+    assert (np.abs(counts - 7 * weights) < 1).all()
 
 
 def test_picking_follows_the_weights():
@@ -389,8 +383,6 @@ def test_refusals_name_the_argument():
         sample_shared(prior, messages, 0, 4, rng, exploration=0.0)
     with pytest.raises(ValueError, match=r"defensive must be a share in \[0, 1\), got 1.0"):
         sample_shared(prior, messages, 0, 4, rng, defensive=1.0)
-    with pytest.raises(ValueError, match="resampling must be 'systematic' or 'multinomial', got 'other'"):
-        sample_shared(prior, messages, 0, 4, rng, resampling="other")
     with pytest.raises(ValueError, match="parents must be None exactly where branch is the depth 2"):
         sample_actions(prior, messages, 2, np.zeros((1, 2)), 4, rng)
     with pytest.raises(ValueError, match="surrogate must be one of jacobian, statistical, deck, got 'best'"):
