@@ -25,6 +25,7 @@ from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
+from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.validation import integer
@@ -83,6 +84,7 @@ class Particles:
     Attributes
     ----------
     name : "particles", "linearised" or "deck".
+    prior : the problem's.
     branch : levels above it are shared by all actions.
     num_particles : P, of each filter.
     surrogate : affine stand-ins for the links in the messages.
@@ -91,6 +93,7 @@ class Particles:
     """
 
     name: Approximation
+    prior: ChainPrior
     branch: int
     num_particles: int
     surrogate: Surrogate
@@ -105,7 +108,7 @@ class Particles:
         # A shared parameter is one chain, whatever the branch.
         if self.branch and problem.features == "disjoint":
             return BranchedPosterior(
-                problem.prior,
+                self.prior,
                 problem.num_actions,
                 model,
                 branch=self.branch,
@@ -115,11 +118,11 @@ class Particles:
                 pool_size=self.pool_size,
                 pool=self.pool,
             )
-        return posterior_for(problem, lambda K: self._engine(problem, K, model))
+        return posterior_for(problem, lambda K: self._engine(K, model))
 
-    def _engine(self, problem: BanditProblem, num_actions: int, model: RewardModel) -> ActionPosterior:
+    def _engine(self, num_actions: int, model: RewardModel) -> ActionPosterior:
         return ChainPosterior(
-            problem.prior,
+            self.prior,
             num_actions,
             model,
             num_particles=self.num_particles,
@@ -134,11 +137,13 @@ class Slice:
 
     Attributes
     ----------
+    prior : the problem's.
     num_walkers : Markov chains kept side by side.
     num_steps : slice steps after each reward and for each draw.
     expansion : where evidence of rewards that are not Gaussian is expanded.
     """
 
+    prior: ChainPrior
     num_walkers: int
     num_steps: int
     expansion: Mode
@@ -150,13 +155,11 @@ class Slice:
         self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
     ) -> ConfidencePosterior:
         """The posterior before any data, its walkers at that exploration scale and seeded by the stream."""
-        return posterior_for(problem, lambda K: self._engine(problem, K, model, scale, rng))
+        return posterior_for(problem, lambda K: self._engine(K, model, scale, rng))
 
-    def _engine(
-        self, problem: BanditProblem, num_actions: int, model: RewardModel, scale: float, rng: np.random.Generator
-    ) -> ActionPosterior:
+    def _engine(self, num_actions: int, model: RewardModel, scale: float, rng: np.random.Generator) -> ActionPosterior:
         return SlicePosterior(
-            problem.prior,
+            self.prior,
             num_actions,
             model,
             num_walkers=self.num_walkers,
@@ -181,7 +184,7 @@ def approximation_of(
     dtype: Dtype,
 ) -> ClosedForm | Particles | Slice:
     """How to keep the posterior of the problem's chain, by the keywords of `ChainAgent`; ValueError for a wrong one."""
-    prior = checked_problem(problem).prior
+    prior = as_chain_prior(checked_problem(problem).prior)
     level = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
     _one_of("approximation", approximation, get_args(Approximation))
     _one_of("surrogate", surrogate, ("jacobian", "statistical"))
@@ -202,10 +205,10 @@ def approximation_of(
         return ClosedForm(chain, level, expansion, precision)
     _refuse_float32(precision)
     if approximation == "slice":
-        return Slice(P, steps, expansion)
+        return Slice(prior, P, steps, expansion)
     stands_in: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
     name = approximation or "particles"
-    return Particles(name, level, P if name == "particles" else 1, stands_in, expansion, size, kind)
+    return Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind)
 
 
 def _one_of(name: str, value: str | None, choices: tuple[str, ...]) -> None:
