@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
-from dts_gym.agents.inputs import checked_problem, disjoint_dtype, linear_chain
+from dts_gym.agents.approximations import DEFAULT_PARTICLES, Approximation, ClosedForm, approximation_of
+from dts_gym.agents.inputs import linear_chain
 from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype
-from dts_gym.posteriors.chain.branched_levels import Pool, checked_pool
+from dts_gym.posteriors.chain.branched_levels import Pool
 from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.chain.chain_posterior import ChainPosterior, Surrogate
-from dts_gym.posteriors.chain.surrogates import default_surrogate
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.linear_chain import downward, upward
-from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
-from dts_gym.posteriors.shared_parameter import SharedParameterPosterior, posterior_for
-from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
-from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
+from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
+from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
-from dts_gym.utils.validation import integer
-
-Approximation = Literal["particles", "linearised", "deck", "slice"]
 
 
 class ChainAgent(PosteriorAgent[ConfidencePosterior]):
@@ -79,52 +72,22 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         pool: Pool = "fresh",
         dtype: Dtype = "float64",
     ) -> None:
-        prior = checked_problem(problem).prior
-        self.branch = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
-        for name, value, choices in (
-            ("approximation", approximation, get_args(Approximation)),
-            ("surrogate", surrogate, ("jacobian", "statistical")),
-        ):
-            if value is not None and value not in choices:
-                raise ValueError(f"{name} must be one of {choices} or None, got {value!r}")
-        if expansion not in get_args(Mode):
-            raise ValueError(f"expansion must be one of {get_args(Mode)}, got {expansion!r}")
-        self._exact_chain = approximation is None and as_linear(prior) is not None
-        self.approximation: Approximation | None = (
-            None if self._exact_chain else "particles" if approximation is None else approximation
-        )
-        # A linear chain in closed form ignores what approximations need: one prior can then be swapped for another.
-        for name, given, ignored_by in (
-            ("num_particles", num_particles, ("linearised", "deck")),
-            ("num_steps", num_steps, ("particles", "linearised", "deck")),
-            ("surrogate", surrogate, ("deck", "slice")),
-        ):
-            if given is not None and approximation in ignored_by:
-                raise ValueError(f"{name} must be left out with approximation {approximation!r}, got {given!r}")
-        self.num_particles = 32 if num_particles is None else integer("num_particles", num_particles, 1)
-        self._num_steps = 10 if num_steps is None else integer("num_steps", num_steps, 1)
-        if approximation == "slice" and self.branch != 0:
-            raise ValueError(f"branch must be 0 for approximation 'slice', got {self.branch}")
-        self._surrogate: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
-        self._expansion: Mode = expansion
-        self._pool_size = integer("pool_size", pool_size, 1)
-        self._pool = checked_pool(pool, self.branch, prior.depth)
-        self._dtype = disjoint_dtype(problem, dtype)
-        super().__init__(
-            problem,
-            seed=seed,
-            exploration=exploration,
-            noise_std=noise_std,
-            branch=branch,
-            approximation=approximation,
-            num_particles=num_particles,
-            num_steps=num_steps,
-            surrogate=surrogate,
-            expansion=expansion,
-            pool_size=pool_size,
-            pool=pool,
-            dtype=dtype,
-        )
+        settings: dict[str, Any] = {
+            "branch": branch,
+            "approximation": approximation,
+            "num_particles": num_particles,
+            "num_steps": num_steps,
+            "surrogate": surrogate,
+            "expansion": expansion,
+            "pool_size": pool_size,
+            "pool": pool,
+            "dtype": dtype,
+        }
+        self._approximation = approximation_of(problem, **settings)
+        self.branch = self._approximation.branch
+        self.approximation: Approximation | None = self._approximation.name
+        self.num_particles = DEFAULT_PARTICLES if num_particles is None else int(num_particles)
+        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **settings)
 
     @property
     def diagnostics(self) -> dict[str, float]:
@@ -157,7 +120,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         table = self._engine.table
         G, h = np.zeros((K, d, d)), np.zeros((K, d))
         G_played, h_played = table.evidence()  # of parameters centred by the chain's mean
-        center = chain.two_level(self.branch).mean if self._exact_chain else np.zeros(d)
+        exact = isinstance(self._approximation, ClosedForm)
+        center = chain.two_level(self.branch).mean if exact else np.zeros(d)
         G[table.actions] = G_played / tempering
         h[table.actions] = (h_played + G_played @ center) / tempering
         tempered = LinearDiffusionPrior(chain.weights, [cov * tempering for cov in chain.covariances], chain.offsets)
@@ -165,44 +129,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         return downward(tempered, levels, K, self.branch, self._rngs["parameters"])
 
     def _make_posterior(self) -> ConfidencePosterior:
-        if self._dtype != "float64" and not (self._exact_chain and isinstance(self.reward_model, GaussianReward)):
-            raise ValueError(
-                "dtype must be 'float64' but for linear chains in closed form and Gaussian rewards, "
-                f"got {self._dtype!r}"
-            )
-        # A shared parameter is one chain, whatever the branch.
-        if self.branch and not self._exact_chain and self.problem.features == "disjoint":
-            K, prior, model = self.problem.num_actions, self.problem.prior, self.reward_model
-            settings = self._chain_settings
-            settings |= {"pool_size": self._pool_size, "pool": self._pool}
-            return BranchedPosterior(prior, K, model, branch=self.branch, **settings)
-        return posterior_for(self.problem, self._make_engine)
-
-    @property
-    def _chain_settings(self) -> dict[str, Any]:
-        """What a posterior by approximation is made with."""
-        P = self.num_particles if self.approximation == "particles" else 1
-        return {"num_particles": P, "surrogate": self._surrogate, "expansion": self._expansion}
-
-    def _make_engine(self, num_actions: int) -> ActionPosterior:
-        prior, K, model = self.problem.prior, num_actions, self.reward_model
-        if self.approximation == "slice":
-            return SlicePosterior(
-                prior,
-                K,
-                model,
-                num_walkers=self.num_particles,
-                num_steps=self._num_steps,
-                expansion=self._expansion,
-                scale=self.exploration,
-                seed=int(self._rngs["posterior"].integers(1 << 62)),
-            )
-        if not self._exact_chain:
-            return ChainPosterior(prior, K, model, **self._chain_settings)
-        two_level = linear_chain(type(self).__name__, self.problem).two_level(self.branch)
-        if isinstance(model, GaussianReward):
-            return TwoLevelPosterior(two_level, K, model.noise_std, dtype=self._dtype)
-        return GLMPosterior(two_level, K, model, self._expansion)
+        rng = self._rngs["posterior"]
+        return self._approximation.posterior(self.problem, self.reward_model, self.exploration, rng)
 
 
 class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):

@@ -9,6 +9,7 @@ import numpy as np
 
 from dts_gym.posteriors.action_table import Dtype, checked_dtype
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
+from dts_gym.priors.prior import as_chain_prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray
@@ -96,7 +97,7 @@ def independent_prior(
 
 def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
     """The problem's prior, which must be a linear chain; or ValueError."""
-    prior = checked_problem(problem).prior
+    prior = as_chain_prior(checked_problem(problem).prior)
     chain = as_linear(prior)
     if chain is None:
         raise ValueError(f"problem must have a prior of affine links for {agent}, got {type(prior).__name__}")

@@ -20,6 +20,7 @@ from dts_gym.posteriors.shared_parameter import SharedParameterPosterior, poster
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.priors.mixtures import Mixture, checked_mixture, fit_mixture
+from dts_gym.priors.prior import as_chain_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array
@@ -173,7 +174,8 @@ class LaplaceDPS(PosteriorSampler):
         pool_size: int = 10_000,
     ) -> None:
         try:
-            alpha_bars_of(checked_problem(problem).prior)
+            self._chain = as_chain_prior(checked_problem(problem).prior)
+            alpha_bars_of(self._chain)
         except ValueError as error:
             raise ValueError(f"problem must have a denoising diffusion prior for LaplaceDPS: {error}") from error
         self._pool_size = integer("pool_size", pool_size, 1)
@@ -187,7 +189,7 @@ class LaplaceDPS(PosteriorSampler):
         )
 
     def _make_posterior(self) -> Posterior:
-        prior, K, model, pool = self.problem.prior, self.problem.num_actions, self.reward_model, self._pool_size
+        prior, K, model, pool = self._chain, self.problem.num_actions, self.reward_model, self._pool_size
         if self.problem.features == "disjoint":
             return LaplacePosterior(prior, K, model, self._expansion, pool_size=pool)
         return SharedParameterPosterior(LaplacePosterior(prior, 1, model, self._expansion))

@@ -49,13 +49,14 @@ class MarginalLinTS(_ReducedChainTS):
     """Linear Thompson sampling with the chain's marginal as every action's prior (branch L): no sharing.
 
     Parameters and cost as `DiffusionTS`. Exact for the model in which actions are independent and the chain is linear;
-    of another chain it takes the marginal's mean and covariance, from 10 000 draws.
+    of another prior it takes the marginal's mean and covariance, from 10 000 draws.
     """
 
     def _make_posterior(self) -> TwoLevelPosterior:
         prior = disjoint_problem(type(self).__name__, self.problem).prior
-        if as_linear(prior) is not None:
-            return _chain_posterior(self, prior.depth, self._dtype)
+        chain = as_linear(prior)
+        if chain is not None:
+            return _chain_posterior(self, chain.depth, self._dtype)
         fitted = fit_gaussian(prior_draws(prior))
         return TwoLevelPosterior(fitted, self.problem.num_actions, self.noise_std, dtype=self._dtype)
 

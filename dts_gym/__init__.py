@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from dts_gym.harness.runner import RunResult, run
     from dts_gym.harness.tuning import tune
     from dts_gym.pretraining.branch_choice import BranchChoice, choose_branch
-    from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior, load_prior
+    from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, load_prior
     from dts_gym.priors.links import AffineLink, Link, MLPLink
+    from dts_gym.priors.prior import Prior
     from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
     from dts_gym.problem.problem import BanditInstance, BanditProblem
     from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward, RewardModel
@@ -81,7 +82,7 @@ _HOMES = {
     "Link": "priors.links",
     "MLPLink": "priors.links",
     "PoissonReward": "problem.rewards",
-    "Prior": "priors.chains",
+    "Prior": "priors.prior",
     "RewardModel": "problem.rewards",
     "RunResult": "harness.runner",
     "choose_branch": "pretraining.branch_choice",

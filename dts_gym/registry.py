@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dts_gym.agents import Agent, ChainAgent, ModelAgent, PosteriorAgent
-    from dts_gym.priors.chains import Prior
+    from dts_gym.priors.prior import Prior
     from dts_gym.problem.problem import BanditProblem
     from dts_gym.problem.rewards import RewardModel
 

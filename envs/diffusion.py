@@ -11,8 +11,9 @@ import numpy as np
 
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
-from dts_gym.priors.chains import Prior, as_prior
+from dts_gym.priors.chains import as_prior
 from dts_gym.priors.misspecified import misspecified_prior
+from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem
@@ -119,7 +120,7 @@ def chain_of(
     prior_seed: int,
     stds: float | Sequence[float] | None = None,
     weight_norm: float | None = None,
-) -> Prior:
+) -> ChainPrior:
     """The given prior, or that of a file, whose sizes must be those asked for; or one drawn."""
     if link not in get_args(LinkKind):
         raise ValueError(f"link must be one of {get_args(LinkKind)}, got {link!r}")
@@ -132,7 +133,7 @@ def chain_of(
         if weight_norm is not None:
             raise ValueError(f"weight_norm must be left out with link {link!r}, got {weight_norm!r}")
         return random_mlp_prior(*sizes, stds=sigmas, seed=seed)
-    given = as_prior(prior)
+    given = as_chain_prior(as_prior(prior))
     for name, value in (("stds", stds), ("weight_norm", weight_norm)):
         if value is not None:
             raise ValueError(f"{name} must be left out with a prior of your own, got {value!r}")

@@ -13,7 +13,7 @@ from dts_gym.datasets import Factors, cached_factors
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
 from dts_gym.pretraining.prior_cache import learned_prior
-from dts_gym.priors.chains import Prior
+from dts_gym.priors.prior import Prior
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import BernoulliReward, GaussianReward
 from dts_gym.utils.arrays import Array

@@ -10,7 +10,7 @@ import numpy as np
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import LinkKind, RewardKind, chain_of, rewards_of
 from dts_gym.envs.vector import vector_maker
-from dts_gym.priors.chains import Prior
+from dts_gym.priors.prior import Prior
 from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 

@@ -13,7 +13,7 @@ from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import RewardKind, rewards_of
 from dts_gym.envs.vector import vector_maker
 from dts_gym.pretraining.prior_cache import learned_prior
-from dts_gym.priors.chains import Prior
+from dts_gym.priors.prior import Prior
 from dts_gym.priors.reverse_process import Schedule
 from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem, Features

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.prior import Prior
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import BernoulliReward, GaussianReward, RewardModel

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dts_gym.datasets.shapes import Shape
-from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, Prior
+from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.prior import ChainPrior
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 
 
@@ -58,7 +59,7 @@ class ErrorProblem:
     scale: float = 1.0
     shape: Shape | None = None
 
-    def prior(self, seed: np.random.SeedSequence) -> Prior:
+    def prior(self, seed: np.random.SeedSequence) -> ChainPrior:
         """The chain of one history, with links that are drawn."""
         covariances = [self.scale**2 * np.eye(self.dim)] * (self.depth + 1)
         if self.link == "linear":

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dts_gym.diagnostics.energy import EnergyScore, energy_score
-from dts_gym.priors.chains import Prior
+from dts_gym.priors.fitting import independent_draws
+from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
@@ -98,7 +99,7 @@ def prior_report(
     if len(vectors) <= d + 20:
         raise ValueError(f"theta must have more than {d + 20} rows, got {len(vectors)}")
     rng = stream(seed, "report")
-    draws = prior.with_branch(prior.depth).sample(rng, integer("num_draws", num_draws, d + 21))
+    draws = independent_draws(prior, rng, integer("num_draws", num_draws, d + 21))
     if noise_cov is not None:
         shape = (d, d) if np.ndim(noise_cov) == 2 else (len(vectors), d, d)
         covs = np.broadcast_to(finite_array("noise_cov", noise_cov, shape), (len(vectors), d, d))
@@ -126,7 +127,7 @@ def prior_report(
 
 
 def prior_figure(
-    prior: Prior,
+    prior: ChainPrior,
     theta: Array,
     path: str | os.PathLike[str],
     *,
@@ -146,6 +147,7 @@ def prior_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    as_chain_prior(prior)
     vectors = finite_array("theta", theta, (None, prior.dim))
     if not len(vectors):
         raise ValueError("theta must have a row at least, got none")

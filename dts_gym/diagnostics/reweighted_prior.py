@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dts_gym.priors.chains import Prior
 from dts_gym.priors.links import finite_value
+from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.utils.arrays import Array, factor
 from dts_gym.utils.validation import finite_array, integer, positive
 
@@ -28,7 +28,7 @@ class PriorPool(NamedTuple):
     means : (M, d), ``f_1(psi_1)``, the means of theta given the chain.
     """
 
-    prior: Prior
+    prior: ChainPrior
     means: Array
 
 
@@ -46,7 +46,7 @@ class PoolPosterior(NamedTuple):
     effective_draws: float
 
 
-def draw_pool(prior: Prior, size: int, rng: np.random.Generator) -> PriorPool:
+def draw_pool(prior: ChainPrior, size: int, rng: np.random.Generator) -> PriorPool:
     """``size`` independent draws of a chain of one link or more, O(size L) evaluations of a link.
 
     Examples
@@ -55,7 +55,7 @@ def draw_pool(prior: Prior, size: int, rng: np.random.Generator) -> PriorPool:
     >>> draw_pool(random_linear_prior(2, 3), 100, np.random.default_rng(0)).means.shape
     (100, 2)
     """
-    if not prior.depth:
+    if not as_chain_prior(prior).depth:
         raise ValueError("prior must have a link or more, got none")
     M = integer("size", size, 2)
     chain = prior.with_branch(prior.depth)

@@ -18,7 +18,8 @@ from dts_gym.diagnostics.reweighted_prior import PriorPool, draw_pool, sample_po
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample_rewards
 from dts_gym.pretraining.learning import fit
-from dts_gym.priors.chains import LinearDiffusionPrior, Prior
+from dts_gym.priors.chains import LinearDiffusionPrior
+from dts_gym.priors.prior import Prior, as_chain_prior
 from dts_gym.problem.contexts import draw_features
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, reward_model
@@ -133,11 +134,12 @@ def true_posterior(
             dense.update(x, a, y)
         sample = dense.sample_parameters(rng, size=3 * draws).reshape(3 * draws, -1)
         return Truth(sample[: 2 * draws], sample[2 * draws :], "dense")
+    chain = as_chain_prior(bandit.prior)
     own = max(-(-draws // _KEPT), _FEWEST)  # chains of the control; the truth has twice as many
     thin = _THIN
     while True:
         found = slice_sample_rewards(
-            bandit.prior, model, X, actions, rewards, K, rng, _KEPT, thin=thin, burn_in=_BURN_IN, chains=3 * own
+            chain, model, X, actions, rewards, K, rng, _KEPT, thin=thin, burn_in=_BURN_IN, chains=3 * own
         )
         r_hat = float(found.r_hat.max())
         if r_hat <= _INDEPENDENT or thin == _MOST_THIN:

@@ -18,8 +18,8 @@ from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.posteriors.unplayed import UnplayedActions
-from dts_gym.priors.chains import Prior
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
+from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray, conditioned_root, factor
 from dts_gym.utils.validation import integer
@@ -83,7 +83,7 @@ class LaplacePosterior:
 
     def __init__(
         self,
-        prior: Prior,
+        prior: ChainPrior,
         num_actions: int,
         model: RewardModel,
         expansion: Mode = "map",
@@ -259,7 +259,7 @@ class LaplacePosterior:
         self._known, self._sample = {}, None
 
 
-def alpha_bars_of(prior: Prior) -> Array:
+def alpha_bars_of(prior: ChainPrior) -> Array:
     """``abar_0 = 1, abar_1, ..., abar_L`` of a denoising diffusion prior; ValueError for another."""
     bars = [1.0]
     for i, link in enumerate(prior.links):

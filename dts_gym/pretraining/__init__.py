@@ -1,10 +1,11 @@
 """Learning a prior from data: parameter vectors, noisy or not, become a diffusion prior.
 
-Read `learning` (`fit`, the whole of it), `trainer` (the denoiser's training, with torch), `noisy_vectors` (what errors
-of the vectors do to their moments), `branch_choice` (how much actions share), `prior_cache` (priors learned once and
-kept).
+Read `learning` (`fit`, the whole of it), `fit_settings` and `past_vectors` (its keywords and its data, checked),
+`trainer` (the denoiser's training, with torch), `noisy_vectors` (what errors of the vectors do to their moments),
+`branch_choice` (how much actions share), `prior_cache` (priors learned once and kept).
 """
 
-from dts_gym.pretraining.learning import Variance, fit
+from dts_gym.pretraining.fit_settings import Variance
+from dts_gym.pretraining.learning import fit
 
 __all__ = ["Variance", "fit"]

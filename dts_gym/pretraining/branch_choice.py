@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.posteriors.chain.chain import as_chain
-from dts_gym.priors.chains import Prior, as_linear, as_prior
+from dts_gym.priors.chains import as_linear, as_prior
 from dts_gym.priors.links import finite_value
+from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
@@ -49,7 +50,7 @@ class BranchChoice(NamedTuple):
 
 
 def choose_branch(
-    prior: Prior,
+    prior: ChainPrior,
     catalogues: Sequence[Array],
     *,
     branches: Sequence[int] | None = None,
@@ -72,8 +73,8 @@ def choose_branch(
     Raises
     ------
     ValueError
-        If ``prior`` is none, a catalogue is too small or not finite, a branch is out of range, or no branch gives the
-        catalogues a density.
+        If ``prior`` is no chain, a catalogue is too small or not finite, a branch is out of range, or no branch gives
+        the catalogues a density.
 
     Notes
     -----
@@ -90,7 +91,7 @@ def choose_branch(
     >>> choose_branch(prior, [prior.with_branch(1).sample(rng, 50) for _ in range(40)]).branch
     1
     """
-    prior = as_prior(prior)
+    prior = as_chain_prior(as_prior(prior))
     listed = [finite_array(f"catalogues[{i}]", part, (None, prior.dim)) for i, part in enumerate(catalogues)]
     if not listed or min(len(part) for part in listed) < 2:
         sizes = [len(part) for part in listed]
@@ -184,7 +185,7 @@ def _chol(cov: Array) -> Array | None:
     return None if np.diagonal(chol).min() <= 1e-7 else np.asarray(std[:, None] * chol)
 
 
-def _moments(prior: Prior, branches: list[int], seed: int, pairs: int = _PAIRS) -> list[TwoLevelPrior]:
+def _moments(prior: ChainPrior, branches: list[int], seed: int, pairs: int = _PAIRS) -> list[TwoLevelPrior]:
     """The two-level law of each branch."""
     linear = as_linear(prior)
     if linear is not None:

@@ -15,8 +15,7 @@ Source: for EM, Rozet et al., "Learning diffusion priors from observations by ex
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,17 +25,16 @@ from dts_gym.posteriors.chain.parameter_draws import sample_thetas
 from dts_gym.posteriors.chain.particles import default_defensive
 from dts_gym.posteriors.chain.surrogates import statistical_surrogates
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.pretraining.branch_choice import checked_labels, choose_branch, labelled, random_subsets
+from dts_gym.pretraining.branch_choice import choose_branch, labelled, random_subsets
+from dts_gym.pretraining.fit_settings import FitSettings, Variance, fit_settings
 from dts_gym.pretraining.noisy_vectors import clean_moments, matched_shrinkage
-from dts_gym.pretraining.trainer import Trainer, TrainingSettings, torch_on
+from dts_gym.pretraining.past_vectors import PastVectors, past_vectors
+from dts_gym.pretraining.trainer import Trainer, torch_on
 from dts_gym.priors.chains import DiffusionPrior
 from dts_gym.priors.denoisers import DenoiserNetwork
-from dts_gym.priors.reverse_process import Schedule, noise_schedule, reverse_chain
+from dts_gym.priors.reverse_process import Schedule, reverse_chain
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import covariance, finite_array, integer
-
-Variance = Literal["matched", "posterior"]
 
 _RESIDUAL_ROWS = 20_000  # noisy vectors a level, from which covariances are taken
 _CALIBRATION_DRAWS, _CHUNK = 50_000, 2000
@@ -115,59 +113,78 @@ def fit(
     >>> prior.sample(np.random.default_rng(1), 5).shape  # doctest: +SKIP
     (5, 2)
     """
-    L = integer("depth", depth, 1)
-    settings = TrainingSettings(
-        noise_schedule(L, schedule),
-        integer("hidden", hidden, 1),
-        integer("blocks", blocks, 0),
-        integer("batch_size", batch_size, 1),
-        _number("learning_rate", learning_rate, math.inf),
-        device,
-        progress,
+    auto = branch == "auto"
+    settings = fit_settings(
+        depth,
+        branch=branch,
+        schedule=schedule,
+        variance=variance,
+        hidden=hidden,
+        blocks=blocks,
+        max_steps=max_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        held_out=held_out,
+        noise_rounds=noise_rounds,
+        device=device,
+        progress=progress,
     )
-    steps, rounds = integer("max_steps", max_steps, 0), integer("noise_rounds", noise_rounds, 0)
-    share = _number("held_out", held_out, 0.5)
-    own_branch = L if branch is None or branch == "auto" else integer("branch", branch, 0, L)
-    if catalogues is not None and branch != "auto":
+    if catalogues is not None and not auto:
         raise ValueError(f"catalogues must be left out unless branch is 'auto', got branch {branch!r}")
-    if variance not in get_args(Variance):
-        raise ValueError(f"variance must be one of {get_args(Variance)}, got {variance!r}")
     torch_on(device)
-    seen, errors = _checked(theta, noise_cov)
-    if branch == "auto" and errors is not None:
-        raise ValueError("branch must be a number or None with noise_cov: catalogues are compared without errors")
-    labels = None if catalogues is None else checked_labels(catalogues, len(seen))
-    mean, cov = clean_moments(seen, errors)
+    return _learned(past_vectors(theta, noise_cov, catalogues, auto), settings, seed)
+
+
+def _learned(past: PastVectors, settings: FitSettings, seed: int) -> DiffusionPrior:
+    """The prior of checked vectors."""
+    mean, cov = clean_moments(past.theta, past.errors)
     scale = factor(cov)
     rng = stream(seed, "pretraining")
-    inner = _split(seen if labels is None else labels, share, rng)
+    inner = _split(past.theta if past.labels is None else past.labels, settings.held_out, rng)
     parts: list[Array] = []
-    if branch == "auto":  # before the training: it may be refused
-        parts = _held_out_catalogues(seen[~inner], None if labels is None else labels[~inner], seed)
-    trainer = Trainer(settings, len(scale), int(rng.integers(1 << 62)))
-    clean = z = _solved(scale, seen - mean)
-    if errors is not None:
-        noise = _floored(_solved(scale, np.swapaxes(_solved(scale, errors), -1, -2)))
-        clean = matched_shrinkage(z, noise)
-        for i in range(rounds):
-            trainer.train(clean[inner], clean[~inner], steps // 2, f"pre-training, round {i + 1} of {rounds}")
-            network = trainer.network()
-            model = _chain(network, settings.alpha_bars, _unknown(network, settings.alpha_bars, clean, rng))
-            clean = _posterior_draws(model, z, noise, rng)
-    trainer.train(clean[inner], clean[~inner], steps, "pre-training")
-    network = trainer.network()
-    unknown = _unknown(network, settings.alpha_bars, clean, rng) if variance == "matched" else None
+    if settings.branch is None:  # before the training: it may be refused
+        parts = _held_out_catalogues(past.theta[~inner], None if past.labels is None else past.labels[~inner], seed)
+    trainer = Trainer(settings.training, len(scale), int(rng.integers(1 << 62)))
+    z = _solved(scale, past.theta - mean)
+    noise = None
+    if past.errors is not None:
+        noise = _floored(_solved(scale, np.swapaxes(_solved(scale, past.errors), -1, -2)))
+    clean = _trained(trainer, z, noise, inner, settings, rng)
+    network, alpha_bars = trainer.network(), settings.training.alpha_bars
+    unknown = _unknown(network, alpha_bars, clean, rng) if settings.variance == "matched" else None
     if unknown is not None:
         # Denoisers err, and what they lose adds up over the steps: the units make up for it, some 2 % of a scale.
-        drawn_mean, drawn_cov = _moments(_chain(network, settings.alpha_bars, unknown), rng)
+        drawn_mean, drawn_cov = _moments(_chain(network, alpha_bars, unknown), rng)
         chol = np.asarray(np.linalg.cholesky(drawn_cov), dtype=np.float64)
         scale = _solved(chol.T, scale)  # scale chol^-1
         mean = mean - scale @ drawn_mean
-    links, covariances = reverse_chain(network, settings.alpha_bars, unknown, scale=scale, offset=mean)
-    prior = DiffusionPrior(links, covariances, own_branch)
-    if branch != "auto":
-        return prior
+    links, covariances = reverse_chain(network, alpha_bars, unknown, scale=scale, offset=mean)
+    if settings.branch is not None:
+        return DiffusionPrior(links, covariances, settings.branch)
+    prior = DiffusionPrior(links, covariances, len(links))
     return prior.with_branch(choose_branch(prior, parts, seed=seed).branch)
+
+
+def _trained(
+    trainer: Trainer,
+    z: Array,
+    noise_cov: Array | None,
+    inner: NDArray[np.bool_],
+    settings: FitSettings,
+    rng: np.random.Generator,
+) -> Array:
+    """Train on whitened vectors (N, d), by EM where they have errors; returns those that stand for the clean ones."""
+    clean, steps, rounds = z, settings.max_steps, settings.noise_rounds
+    alpha_bars = settings.training.alpha_bars
+    if noise_cov is not None:
+        clean = matched_shrinkage(z, noise_cov)
+        for i in range(rounds):
+            trainer.train(clean[inner], clean[~inner], steps // 2, f"pre-training, round {i + 1} of {rounds}")
+            network = trainer.network()
+            model = _chain(network, alpha_bars, _unknown(network, alpha_bars, clean, rng))
+            clean = _posterior_draws(model, z, noise_cov, rng)
+    trainer.train(clean[inner], clean[~inner], steps, "pre-training")
+    return clean
 
 
 def _chain(network: DenoiserNetwork, alpha_bars: Array, unknown: Array | None) -> DiffusionPrior:
@@ -234,54 +251,6 @@ def _split(rows: NDArray[Any], held_out: float, rng: np.random.Generator) -> NDA
     return ~np.isin(group.reshape(-1), order[:count])
 
 
-def _checked(theta: Array, noise_cov: Array | None) -> tuple[Array, Array | None]:
-    """The vectors and their errors' covariances, or ValueError."""
-    seen = finite_array("theta", theta, (None, None))
-    N, d = seen.shape
-    if d < 1:
-        raise ValueError(f"theta must have a column at least, got shape {seen.shape}")
-    distinct = len(np.unique(seen, axis=0))
-    if distinct < d + 2:
-        raise ValueError(
-            f"theta must have {d + 2} distinct rows at least, two more than its {d} columns, got {distinct} of {N}"
-        )
-    constant = np.flatnonzero(np.ptp(seen, axis=0) <= 1e-12 * np.abs(seen).max(axis=0))
-    if constant.size:
-        raise ValueError(f"theta must vary in every column, got columns {constant.tolist()} constant: leave them out")
-    total = np.cov(seen, rowvar=False).reshape(d, d)
-    if factor(total).shape[1] < d:
-        raise ValueError(_hyperplane(total))
-    if noise_cov is None:
-        return seen, None
-    if np.ndim(noise_cov) == 2:
-        return seen, covariance("noise_cov", noise_cov, d)
-    errors = finite_array("noise_cov", noise_cov, (N, d, d))
-    lowest = np.linalg.eigvalsh((errors + np.swapaxes(errors, -1, -2)) / 2)[:, 0]
-    largest = np.abs(errors).max(axis=(-2, -1))
-    bad = np.flatnonzero(
-        (lowest < -1e-9 * largest) | (np.abs(errors - np.swapaxes(errors, -1, -2)).max(axis=(-2, -1)) > 1e-9 * largest)
-    )
-    if bad.size:
-        covariance(f"noise_cov[{bad[0]}]", errors[bad[0]], d)
-        raise ValueError(f"noise_cov[{bad[0]}] must be symmetric and positive semi-definite, got {errors[bad[0]]}")
-    return seen, (errors + np.swapaxes(errors, -1, -2)) / 2
-
-
 def _floored(noise_cov: Array) -> Array:
     values, vectors = np.linalg.eigh(noise_cov)
     return np.asarray((vectors * values.clip(_LEAST_NOISE)[..., None, :]) @ np.swapaxes(vectors, -1, -2))
-
-
-def _hyperplane(cov: Array) -> str:
-    std = np.sqrt(np.diagonal(cov))
-    values, vectors = np.linalg.eigh(cov / np.outer(std, std))
-    return (
-        f"theta must not be confined to a hyperplane, got standardised columns with no spread along "
-        f"{vectors[:, 0].round(3).tolist()} (least eigenvalue {values[0]:.3g}): drop a column"
-    )
-
-
-def _number(name: str, value: Any, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value <= high:
-        raise ValueError(f"{name} must be a number above 0 and at most {high}, got {value!r}")
-    return float(value)

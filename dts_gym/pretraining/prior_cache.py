@@ -14,8 +14,9 @@ import numpy as np
 from dts_gym.datasets.download import cache_folder
 from dts_gym.pretraining.branch_choice import choose_branch, random_subsets
 from dts_gym.pretraining.learning import fit
-from dts_gym.priors.chains import Prior, as_prior, load_prior
+from dts_gym.priors.chains import as_prior, load_prior
 from dts_gym.priors.fitting import fit_linear_chain
+from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import finite_array, integer
 
@@ -59,10 +60,10 @@ def learned_prior(
     if depth is not None or branch == "auto":
         raise ValueError(f"depth and branch 'auto' go with a prior to learn, got {depth!r}, {branch!r} and a prior")
     given = as_prior(prior)
-    return given if branch is None else given.with_branch(branch)
+    return given if branch is None else as_chain_prior(given).with_branch(branch)
 
 
-def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> Prior:
+def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
     """`dts_gym.pretraining.fit`, kept in the cache under the vectors and the settings.
 
     Parameters
@@ -72,7 +73,7 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> Prior:
 
     Returns
     -------
-    Prior
+    ChainPrior
         That of the cache's file if there is one, which takes no torch; a damaged file is made anew, with a warning.
         `DTS_GYM_DATA` names the cache's folder.
 

@@ -1,77 +1,23 @@
-"""Priors: a chain of Gaussian conditionals over the actions' parameters."""
+"""Chains of Gaussian conditionals over the actions' parameters: linear ones, and those of any links."""
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from dts_gym.priors.denoisers import denoiser_from_state
-from dts_gym.priors.links import AffineLink, Link, finite_value, link_from_state
-from dts_gym.priors.prior_files import read_prior_file, write_prior_file
+from dts_gym.priors.links import AffineLink, Link, link_from_state
+from dts_gym.priors.prior import ChainPrior, Prior
+from dts_gym.priors.prior_files import read_prior_file
 from dts_gym.priors.two_level import TwoLevelPrior, collapse
-from dts_gym.utils.arrays import Array, factor
+from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import covariance, finite_array, integer
 
 
-class Prior(ABC):
-    """``psi_L ~ N(0, Sigma_{L+1})``, ``psi_{ell-1} | psi_ell ~ N(f_ell(psi_ell), Sigma_ell)``, ``theta = psi_0``.
-
-    Attributes
-    ----------
-    dim : d.
-    depth : L, the number of links.
-    branch : levels above it are shared by all actions, levels up to it are per action; 0..L.
-    links : L links, ``links[ell - 1]`` is ``f_ell``.
-    covariances : L + 1 arrays (d, d), ``covariances[ell - 1]`` is ``Sigma_ell``.
-    """
-
-    dim: int
-    depth: int
-    branch: int
-    links: Sequence[Link]
-    covariances: tuple[Array, ...]
-
-    @cached_property
-    def _factors(self) -> tuple[Array, ...]:
-        return tuple(factor(cov) for cov in self.covariances)
-
-    def sample(self, rng: np.random.Generator, num_actions: int) -> Array:
-        """Parameters of ``num_actions`` actions, (K, d): one draw of the shared levels, K of the others."""
-        return self.sample_chain(rng, num_actions)[0]
-
-    def sample_chain(self, rng: np.random.Generator, num_actions: int) -> list[Array]:
-        """One draw of all levels: entry ``ell`` is ``psi_ell``, (1, d) where shared, (K, d) per action."""
-        K = integer("num_actions", num_actions, 1)
-        psi = np.zeros((1, self.dim))
-        levels: list[Array] = []
-        for ell in range(self.depth, -1, -1):
-            # links[ell] is f_{ell+1}
-            mean = psi if ell == self.depth else finite_value(self.links[ell], psi, f"links[{ell}]")
-            noise_factor = self._factors[ell]  # of Sigma_{ell+1}
-            rows = K if ell <= self.branch else 1
-            psi = mean + rng.standard_normal((rows, noise_factor.shape[1])) @ noise_factor.T
-            levels.append(psi)
-        return levels[::-1]
-
-    @abstractmethod
-    def with_branch(self, branch: int) -> Prior:
-        """The same chain with another branch level."""
-
-    @abstractmethod
-    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Settings (JSON) and arrays from which `prior_from_state` builds an equal prior."""
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the prior to a .safetensors file, which `load_prior` reads (needs safetensors, not torch)."""
-        write_prior_file(path, *self.state())
-
-
-class LinearDiffusionPrior(Prior):
+class LinearDiffusionPrior(ChainPrior):
     """A chain of affine links: ``f_ell(psi) = W_ell psi + c_ell``.
 
     Parameters
@@ -140,7 +86,7 @@ class LinearDiffusionPrior(Prior):
         return {"kind": "linear", "branch": self.branch}, arrays
 
 
-class DiffusionPrior(Prior):
+class DiffusionPrior(ChainPrior):
     """A chain of any links.
 
     Parameters
@@ -211,7 +157,7 @@ class DiffusionPrior(Prior):
         return {"kind": "diffusion", "branch": self.branch, "links": links}, arrays
 
 
-def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> Prior:
+def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> ChainPrior:
     """Build the prior that `Prior.state` described; ValueError for an unknown kind."""
     kind, covariances = settings.get("kind"), list(arrays.get("covariances", ()))
     if kind == "linear":
@@ -226,7 +172,7 @@ def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -
     raise ValueError(f"kind of the saved prior must be 'linear' or 'diffusion', got {kind!r}")
 
 
-def load_prior(path: str | os.PathLike[str]) -> Prior:
+def load_prior(path: str | os.PathLike[str]) -> ChainPrior:
     """Read a prior that `Prior.save` wrote; equal seeds give equal draws.
 
     Raises
@@ -246,7 +192,7 @@ def load_prior(path: str | os.PathLike[str]) -> Prior:
 
 
 def as_linear(prior: Prior) -> LinearDiffusionPrior | None:
-    """The prior as a linear chain, of the same law and branch; None if a link is not affine.
+    """The prior as a linear chain, of the same law and branch; None if a link is not affine, or it is no chain.
 
     Examples
     --------
@@ -256,7 +202,7 @@ def as_linear(prior: Prior) -> LinearDiffusionPrior | None:
     """
     if isinstance(prior, LinearDiffusionPrior):
         return prior
-    if not all(link.affine for link in prior.links):
+    if not isinstance(prior, ChainPrior) or not all(link.affine for link in prior.links):
         return None
     zero = np.zeros(prior.dim)
     weights, offsets = [link.jacobian(zero) for link in prior.links], [link(zero) for link in prior.links]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.priors.chains import LinearDiffusionPrior, Prior
+from dts_gym.priors.chains import LinearDiffusionPrior
+from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
@@ -23,7 +24,21 @@ def prior_draws(prior: Prior) -> Array:
     >>> prior_draws(random_linear_prior(3, 2)).shape
     (10000, 3)
     """
-    return prior.with_branch(prior.depth).sample(stream(0, "past-parameters"), _PRIOR_DRAWS)
+    return independent_draws(prior, stream(0, "past-parameters"), _PRIOR_DRAWS)
+
+
+def independent_draws(prior: Prior, rng: np.random.Generator, size: int) -> Array:
+    """Parameters of ``size`` actions that share nothing, (size, d): of a chain at branch L, else of as many instances.
+
+    Examples
+    --------
+    >>> from dts_gym import random_linear_prior
+    >>> independent_draws(random_linear_prior(3, 2), np.random.default_rng(0), 4).shape
+    (4, 3)
+    """
+    if isinstance(prior, ChainPrior):
+        return prior.with_branch(prior.depth).sample(rng, size)
+    return np.concatenate([prior.sample(rng, 1) for _ in range(size)])
 
 
 def fit_gaussian(parameters: Array) -> TwoLevelPrior:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.priors.chains import LinearDiffusionPrior, Prior, as_linear
+from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
+from dts_gym.priors.prior import Prior
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import positive

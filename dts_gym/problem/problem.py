@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.priors.chains import Prior, prior_from_state
+from dts_gym.priors.chains import prior_from_state
+from dts_gym.priors.prior import Prior
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array

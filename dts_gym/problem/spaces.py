@@ -8,7 +8,8 @@ from typing import Any
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
 
-from dts_gym.priors.chains import Prior, as_prior
+from dts_gym.priors.chains import as_prior
+from dts_gym.priors.prior import Prior
 from dts_gym.problem.problem import BanditProblem, Features
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward

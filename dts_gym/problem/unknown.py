@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from dts_gym.priors.chains import Prior
+from dts_gym.priors.prior import Prior
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import integer
@@ -30,13 +30,19 @@ class UnknownPrior(Prior):
         self.dim = integer("dim", dim, 1)
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name in ("depth", "branch", "links", "covariances"):
-            raise ValueError(f"prior must be given: the environment tells none, and the agent asks for its {name}")
+        if name in ("depth", "branch", "links", "covariances", "with_branch", "sample_chain"):
+            self._refuse(name)
         raise AttributeError(name)
 
-    def with_branch(self, branch: int) -> NoReturn:
+    def sample(self, rng: np.random.Generator, num_actions: int) -> NoReturn:
         """ValueError."""
-        self.__getattr__("branch")
+        self._refuse("draws")
+
+    def _refuse_chain(self) -> NoReturn:
+        self._refuse("links")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ValueError(f"prior must be given: the environment tells none, and the agent asks for its {what}")
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """What `dts_gym.problem.problem_from_state` knows it by."""

@@ -24,7 +24,8 @@ from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 
 if TYPE_CHECKING:
-    from dts_gym.problem.problem import BanditProblem
+    from dts_gym.priors.prior import as_chain_prior
+from dts_gym.problem.problem import BanditProblem
 
 _AGENTS = ("dTS", "LaplaceDPS", "TunedTS", "MixTS")
 _SEEN = 5  # rewards behind the picture: few enough that the prior's shape shows in the posterior
@@ -92,7 +93,7 @@ def posterior_clouds(cell: Cell) -> dict[str, Array]:
         rewards.append(reward)
     X, y = np.array([x[a] for x, a in zip(contexts, actions, strict=True)]), np.array(rewards)
     assert problem.past_parameters is not None
-    pool = draw_pool(problem.prior, _POOL, stream(0, "prior"))
+    pool = draw_pool(as_chain_prior(problem.prior), _POOL, stream(0, "prior"))
     clouds = {
         "past": problem.past_parameters[:_DRAWS],
         "true posterior": sample_pool(pool, X, y, 1.0, _DRAWS, rng).draws,

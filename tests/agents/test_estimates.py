@@ -20,8 +20,7 @@ from dts_gym import (
 from dts_gym.posteriors.chain import branched_posterior, chain_posterior
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.marginals import NormalLaws
-from dts_gym.priors.chains import DiffusionPrior
-from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork
+from truth import loud_denoisers, taught_agent
 
 K = 6
 LINEAR = LinearDiffusionPrior(
@@ -55,31 +54,11 @@ SAMPLED = {name: (2_000, 300) for name in ("dTS particles", "dTS own levels", "d
 SAMPLED |= {"dTS slice": (1_000, 100), "LaplaceDPS": (4_000, 512)}
 
 
-def denoisers():
-    """A pre-trained chain of three small, loud denoisers."""
-    rng = np.random.default_rng(0)
-    network = DenoiserNetwork(
-        rng.standard_normal((8, 2)), *rng.standard_normal((2, 1, 8, 8)) / 3, rng.standard_normal((2, 8)) / 4,
-        np.zeros(2), rng.standard_normal((3, 2, 8)),
-    )  # fmt: skip
-    bars = [1.0, 0.7, 0.4, 0.1]
-    links = [DenoiserLink(network, step, bars[step], bars[step - 1]) for step in (1, 2, 3)]
-    return DiffusionPrior(links, [scale * np.eye(2) for scale in (0.1, 0.2, 0.3, 1.0)])
+SETTINGS["LaplaceDPS"] = ("LaplaceDPS", loud_denoisers(), {})
 
 
-SETTINGS["LaplaceDPS"] = ("LaplaceDPS", denoisers(), {})
-
-
-def taught(name, num_actions=K, rounds=8):
-    agent_id, prior, settings = SETTINGS[name]
-    settings = dict(settings)
-    reward = settings.pop("reward", GaussianReward(0.7))
-    features = settings.pop("features", "disjoint")
-    agent = make_agent(agent_id, BanditProblem(num_actions, 2, prior, reward, features), seed=3, **settings)
-    rng = np.random.default_rng(1)
-    for _ in range(rounds):  # of the actions 0, 1 and 2; the others stay unplayed
-        agent.update(rng.uniform(-1, 1, agent.problem.context_shape), int(rng.integers(3)), float(rng.integers(2)))
-    return agent
+def taught(name, num_actions=K):
+    return taught_agent(*SETTINGS[name], num_actions, rounds=8)
 
 
 @pytest.mark.parametrize(("branch", "exploration"), [(0, 1.0), (1, 0.5), (2, 2.0)])

@@ -9,16 +9,7 @@ from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.priors.two_level import TwoLevelPrior
-
-
-def wishart(rng, d):
-    root = rng.standard_normal((d, 2 * d))
-    return root @ root.T / (2 * d)
-
-
-def known_axes(d, rank, rng):
-    axes = np.linalg.qr(rng.standard_normal((d, d)))[0]
-    return (axes * (np.arange(d) < rank)) @ axes.T
+from truth import cov_along, random_axes, random_cov
 
 
 def histories(rng, K, d, sizes, norm=1.0):
@@ -35,7 +26,7 @@ def histories(rng, K, d, sizes, norm=1.0):
 def test_a_batch_equals_the_loop_and_the_dense_posterior(own_rank, shared_rank, noise_std, norm):
     rng = np.random.default_rng([own_rank, shared_rank, int(norm)])
     K, d = 8, 4
-    covs = [known_axes(d, own_rank, rng), known_axes(d, shared_rank, rng)]
+    covs = [cov_along(random_axes(rng, d), np.arange(d) < rank) for rank in (own_rank, shared_rank)]
     prior = LinearDiffusionPrior([np.eye(d)], covs, [rng.standard_normal(d)])
     batched, looped = (TwoLevelPosterior(prior.two_level(), K, noise_std) for _ in range(2))
     dense = JointPosterior(prior, K, noise_std)
@@ -67,7 +58,9 @@ def test_a_batch_equals_the_loop_and_the_dense_posterior(own_rank, shared_rank, 
 def test_the_order_of_a_batch_and_its_parting_do_not_matter():
     rng = np.random.default_rng(3)
     K, d = 50, 3
-    prior = TwoLevelPrior(rng.standard_normal(d), wishart(rng, d), known_axes(d, 2, rng))
+    mean = rng.standard_normal(d)
+    shared_cov = random_cov(rng, d, 0.0, 2 * d)
+    prior = TwoLevelPrior(mean, shared_cov, cov_along(random_axes(rng, d), np.arange(d) < 2))
     contexts, actions, rewards = rng.standard_normal((300, d)), rng.integers(K, size=300), rng.standard_normal(300)
     order = rng.permutation(300)
     whole, permuted, parts = (TwoLevelPosterior(prior, K, 0.3) for _ in range(3))
@@ -84,7 +77,7 @@ def test_a_batch_larger_than_a_part_of_a_layer():
     """At d = 20 a layer of 1000 actions is worked off in parts; new rows are made at once."""
     rng = np.random.default_rng(4)
     K, d = 1200, 20
-    prior = TwoLevelPrior(np.zeros(d), wishart(rng, d), wishart(rng, d))
+    prior = TwoLevelPrior(np.zeros(d), random_cov(rng, d, 0.0, 2 * d), random_cov(rng, d, 0.0, 2 * d))
     actions = np.concatenate([rng.permutation(K)[:1000], rng.integers(K, size=200)])
     contexts, rewards = rng.standard_normal((1200, d)), rng.standard_normal(1200)
     batched, looped = TwoLevelPosterior(prior, K, 1.0), TwoLevelPosterior(prior, K, 1.0)

@@ -9,6 +9,7 @@ from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.evidence import learn, learn_all
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
+from truth import random_cov
 
 WIDE = np.longdouble
 
@@ -33,11 +34,6 @@ def message(G, h, S):
     return solved[:, :d], solved[:, d]
 
 
-def wishart(rng, d):
-    root = rng.standard_normal((d, 2 * d))
-    return root @ root.T / (2 * d)
-
-
 def feed(observe, theta, updates, noise_std, rng, context_map=None):
     """Hand rewards to ``observe`` and sum their evidence in extended precision."""
     d = len(theta)
@@ -60,7 +56,7 @@ def feed(observe, theta, updates, noise_std, rng, context_map=None):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_million_updates_of_one_action_do_not_drift(updates, d, dtype):
     rng = np.random.default_rng([updates, d])
-    S, C = wishart(rng, d), wishart(rng, d)
+    S, C = random_cov(rng, d, 0.0, 2 * d), random_cov(rng, d, 0.0, 2 * d)
     posterior = TwoLevelPosterior(TwoLevelPrior(np.zeros(d), C, S), 3, 0.5, dtype=dtype)
     theta = rng.standard_normal(d)
     G, h = feed(lambda x, y: posterior.update(x, 1, y), theta, updates, 0.5, rng)
@@ -165,7 +161,7 @@ def test_many_batches_do_not_drift(d, dtype):
     """As the test of a million single updates: eight actions, 100 000 rewards (a million at d = 20)."""
     rng = np.random.default_rng(d)
     K, size, batches = 8, 200, 500 if d == 5 else 5000
-    S, C = wishart(rng, d), wishart(rng, d)
+    S, C = random_cov(rng, d, 0.0, 2 * d), random_cov(rng, d, 0.0, 2 * d)
     posterior = TwoLevelPosterior(TwoLevelPrior(np.zeros(d), C, S), K, 0.5, dtype=dtype)
     theta = rng.standard_normal((K, d))
     G, h = np.zeros((K, d, d), dtype=np.longdouble), np.zeros((K, d), dtype=np.longdouble)

@@ -5,25 +5,23 @@ import pytest
 
 from dts_gym.posteriors.evidence import Evidence, condition, learn, through_link, through_noise
 from dts_gym.posteriors.linear_chain import downward, upward
-from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.utils.arrays import factor
+from truth import cov_along, given_rewards, random_axes, random_chain
 
 K, NOISE_STD = 3, 0.6
 # Some 600 z-scores a case, at most: false alarms below 600 * 2e-7 a case.
 LIMIT = 5.2
 
 
-def random_cov(rng, d, smallest=0.1):
-    axes = np.linalg.qr(rng.standard_normal((d, d)))[0]
-    cov = (axes * np.array([smallest, *rng.uniform(0.5, 1.5, d - 1)])) @ axes.T
-    return (cov + cov.T) / 2
+def narrow_cov(rng, d, smallest=0.1):
+    """A covariance of one small variance, ``smallest``, among others near 1."""
+    return cov_along(random_axes(rng, d), [smallest, *rng.uniform(0.5, 1.5, d - 1)])
 
 
-def random_chain(depth, branch, d=2, smallest=0.1):
+def chain_of(depth, branch, d=2, smallest=0.1):
     rng = np.random.default_rng([depth, branch, d])
-    covs = [random_cov(rng, d, smallest)] + [random_cov(rng, d) for _ in range(depth)]
-    weights = [rng.uniform(-1, 1, (d, d)) for _ in range(depth)]
-    return LinearDiffusionPrior(weights, covs, [rng.standard_normal(d) for _ in range(depth)], branch), rng
+    covs = [narrow_cov(rng, d, smallest)] + [narrow_cov(rng, d) for _ in range(depth)]
+    return random_chain(rng, depth, branch, d, covs), rng
 
 
 def whole_chain(prior):
@@ -50,16 +48,6 @@ def whole_chain(prior):
     return np.concatenate(means[::-1]), unroll @ noise_cov @ unroll.T
 
 
-def given_rewards(prior, contexts, actions, rewards):
-    """`whole_chain` conditioned in observation space."""
-    mean, cov = whole_chain(prior)
-    H = np.zeros((len(rewards), len(mean)))
-    for row, (x, a) in enumerate(zip(contexts, actions, strict=True)):
-        H[row, a * prior.dim : (a + 1) * prior.dim] = x
-    gain = np.linalg.solve(H @ cov @ H.T + NOISE_STD**2 * np.eye(len(rewards)), H @ cov).T
-    return mean + gain @ (rewards - H @ mean), cov - gain @ H @ cov
-
-
 def evidence_of(prior, contexts, actions, rewards):
     G, h = np.zeros((K, prior.dim, prior.dim)), np.zeros((K, prior.dim))
     for x, a, y in zip(contexts, actions, rewards, strict=True):
@@ -76,9 +64,9 @@ def history(prior, rng, played=2, rounds=9):
 @pytest.mark.parametrize(("depth", "branch"), [(L, b) for L in range(1, 5) for b in range(L + 1)])
 def test_messages_up_give_every_levels_posterior(depth, branch, smallest):
     """The top level's posterior, and the mean path down from it, are the joint law's."""
-    prior, rng = random_chain(depth, branch, 3, smallest)
+    prior, rng = chain_of(depth, branch, 3, smallest)
     data = history(prior, rng)
-    mean, _ = given_rewards(prior, *data)
+    mean, _ = given_rewards(*whole_chain(prior), prior.dim, data, NOISE_STD)
     levels = upward(prior, evidence_of(prior, *data), branch)
     psi, end = np.zeros((1, 3)), len(mean)
     for ell in range(depth, -1, -1):
@@ -98,9 +86,9 @@ def test_messages_up_give_every_levels_posterior(depth, branch, smallest):
     ],
 )
 def test_draws_down_have_the_joint_laws_moments_on_every_level(depth, branch, draws):
-    prior, rng = random_chain(depth, branch)
+    prior, rng = chain_of(depth, branch)
     data = history(prior, rng)
-    mean, cov = given_rewards(prior, *data)
+    mean, cov = given_rewards(*whole_chain(prior), prior.dim, data, NOISE_STD)
     levels = upward(prior, evidence_of(prior, *data), branch)
     sample = np.array(
         [np.concatenate([psi.ravel() for psi in downward(prior, levels, K, branch, rng)]) for _ in range(draws)]
@@ -113,7 +101,7 @@ def test_draws_down_have_the_joint_laws_moments_on_every_level(depth, branch, dr
 
 
 def test_without_evidence_draws_down_are_draws_of_the_prior():
-    prior, rng = random_chain(2, 1)
+    prior, rng = chain_of(2, 1)
     nothing = Evidence(np.zeros((1, 2, 2)), np.zeros((1, 2)))
     levels = upward(prior, nothing, 1)
     draws = [downward(prior, levels, 4, 1, rng) for _ in range(3_000)]
@@ -171,7 +159,7 @@ def test_zero_noise_keeps_evidence_and_no_noise_draws_the_mean():
 
 def test_the_factor_does_not_depend_on_the_units_of_the_coordinates():
     rng = np.random.default_rng(3)
-    cov, units = random_cov(rng, 3), np.array([1e-9, 1.0, 1e9])
+    cov, units = narrow_cov(rng, 3), np.array([1e-9, 1.0, 1e9])
     R = factor(cov * np.outer(units, units)) / units[:, None]
     np.testing.assert_allclose(R @ R.T, cov, atol=1e-12)
     assert factor(np.outer(units, units)).shape == (3, 1)

@@ -5,28 +5,21 @@ import pytest
 
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
-from dts_gym.priors.chains import LinearDiffusionPrior
+from truth import cov_along, dense_posterior, prior_moments, random_axes, random_chain, random_cov, taught, z_scores
 
 CASES = [(depth, branch) for depth in range(1, 5) for branch in range(depth + 1)]
 KINDS = ["generic", "nearly singular", "singular"]
 
 
-def random_cov(rng, d):
-    root = rng.standard_normal((d, d))
-    return root @ root.T / d + 0.1 * np.eye(d)
-
-
-def random_chain(depth, branch, kind, seed=0):
+def chain_of(depth, branch, kind, seed=0):
+    """A random chain, and the stream that drew it; ``kind`` says how Sigma_1 is."""
     rng = np.random.default_rng([depth, branch, KINDS.index(kind), seed])
     d = int(rng.integers(2, 5))
     covs = [random_cov(rng, d) for _ in range(depth + 1)]
     if kind != "generic":
-        axes = np.linalg.qr(rng.standard_normal((d, d)))[0]
         small = 1e-9 if kind == "nearly singular" else 0.0
-        covs[0] = (axes * np.array([small, *np.ones(d - 1)])) @ axes.T
-    weights = [rng.uniform(-1, 1, (d, d)) for _ in range(depth)]
-    offsets = [rng.standard_normal(d) for _ in range(depth)]
-    return LinearDiffusionPrior(weights, covs, offsets, branch), rng
+        covs[0] = cov_along(random_axes(rng, d), [small, *np.ones(d - 1)])
+    return random_chain(rng, depth, branch, d, covs), rng
 
 
 def history(prior, rng, num_actions=5, rounds=30):
@@ -35,40 +28,10 @@ def history(prior, rng, num_actions=5, rounds=30):
     return contexts, rng.integers(num_actions - 2, size=rounds), rng.standard_normal(rounds)
 
 
-def prior_moments(prior, num_actions):
-    """Mean (K d,) and covariance (K d, K d) of all parameters: levels one by one, from the top."""
-    K, d = num_actions, prior.dim
-    mean, cov = np.zeros(K * d), np.zeros((K * d, K * d))
-    for ell in range(prior.depth, -1, -1):
-        if ell < prior.depth:
-            W = np.kron(np.eye(K), prior.weights[ell])
-            mean, cov = W @ mean + np.tile(prior.offsets[ell], K), W @ cov @ W.T
-        together = np.eye(K) if ell <= prior.branch else np.ones((K, K))
-        cov = cov + np.kron(together, prior.covariances[ell])
-    return mean, cov
-
-
-def dense_posterior(prior, num_actions, data, noise_std, scale=1.0):
-    """Condition the joint normal law of parameters and rewards on the rewards."""
-    mean, cov = prior_moments(prior, num_actions)
-    contexts, actions, rewards = data
-    H = np.zeros((len(rewards), len(mean)))
-    for row, (x, a) in enumerate(zip(contexts, actions, strict=True)):
-        H[row, a * prior.dim : (a + 1) * prior.dim] = x
-    gain = np.linalg.solve(H @ cov @ H.T + noise_std**2 * np.eye(len(rewards)), H @ cov).T
-    return mean + gain @ (rewards - H @ mean), scale**2 * (cov - gain @ H @ cov)
-
-
-def taught(posterior, data):
-    for x, a, y in zip(*data, strict=True):
-        posterior.update(x, int(a), float(y))
-    return posterior
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("depth", "branch"), CASES)
 def test_both_posteriors_equal_the_dense_one(depth, branch, kind):
-    prior, rng = random_chain(depth, branch, kind)
+    prior, rng = chain_of(depth, branch, kind)
     data, noise_std = history(prior, rng), 0.7
     mean, cov = dense_posterior(prior, 5, data, noise_std)
     for posterior in (TwoLevelPosterior(prior.two_level(), 5, noise_std), JointPosterior(prior, 5, noise_std)):
@@ -78,7 +41,7 @@ def test_both_posteriors_equal_the_dense_one(depth, branch, kind):
 
 
 def test_no_data_gives_the_prior_and_the_order_of_updates_does_not_matter():
-    prior, rng = random_chain(3, 1, "generic")
+    prior, rng = chain_of(3, 1, "generic")
     mean, cov = prior_moments(prior, 4)
     for posterior in (TwoLevelPosterior(prior.two_level(), 4, 1.0), JointPosterior(prior, 4, 1.0)):
         got_mean, got_cov = posterior.moments()
@@ -91,20 +54,6 @@ def test_no_data_gives_the_prior_and_the_order_of_updates_does_not_matter():
     second = taught(TwoLevelPosterior(prior.two_level(), 5, 1.0), shuffled).moments()
     np.testing.assert_allclose(first[0], second[0], atol=1e-10)
     np.testing.assert_allclose(first[1], second[1], atol=1e-10)
-
-
-def z_scores(draws, mean, cov):
-    """z-scores of the sample mean and of every entry of the sample covariance, (n,), (n, n)."""
-    n = len(draws)
-    centred = draws - mean
-    variances = np.diag(cov)
-    spread = np.sqrt(np.maximum(variances, 1e-300) / n)
-    mean_z = np.where(variances > 1e-8, centred.mean(axis=0) / spread, 0.0)
-    # Gaussian: Var(e_i e_j) = cov_ii cov_jj + cov_ij^2.
-    entry_spread = np.sqrt((np.outer(variances, variances) + cov**2) / n)
-    off = centred.T @ centred / n - cov
-    cov_z = np.where(entry_spread > 1e-8, off / np.maximum(entry_spread, 1e-300), 0.0)
-    return mean_z, cov_z
 
 
 # Of the largest of some 300 z-scores a case: false alarms below 300 * 2e-7 a case (|z| < 5.2).
@@ -121,7 +70,7 @@ LIMIT = 5.2
     ],
 )
 def test_draws_have_the_dense_posteriors_moments(depth, branch, kind, scale):
-    prior, rng = random_chain(depth, branch, kind, seed=1)
+    prior, rng = chain_of(depth, branch, kind, seed=1)
     data, noise_std = history(prior, rng, num_actions=4, rounds=12), 0.7
     mean, cov = dense_posterior(prior, 4, data, noise_std, scale)
     for posterior in (TwoLevelPosterior(prior.two_level(), 4, noise_std), JointPosterior(prior, 4, noise_std)):
@@ -137,7 +86,7 @@ def test_draws_have_the_dense_posteriors_moments(depth, branch, kind, scale):
 )
 def test_upper_confidence_and_greedy_follow_the_dense_moments(make):
     for branch in (0, 1, 2):
-        prior, rng = random_chain(2, branch, "generic", seed=4)
+        prior, rng = chain_of(2, branch, "generic", seed=4)
         data = history(prior, rng, num_actions=7, rounds=25)
         mean, cov = dense_posterior(prior, 7, data, 0.7)
         posterior = taught(make(prior), data)
@@ -154,7 +103,7 @@ def test_upper_confidence_and_greedy_follow_the_dense_moments(make):
 
 
 def test_a_restored_posterior_continues_bit_for_bit():
-    prior, rng = random_chain(2, 0, "generic", seed=5)
+    prior, rng = chain_of(2, 0, "generic", seed=5)
     first = taught(TwoLevelPosterior(prior.two_level(), 50, 0.7), history(prior, rng, num_actions=30, rounds=400))
     second = TwoLevelPosterior(prior.two_level(), 50, 0.7)
     second.restore(first.state())

@@ -14,8 +14,7 @@ from dts_gym import (
     random_linear_prior,
     random_mlp_prior,
 )
-from dts_gym.priors.chains import DiffusionPrior
-from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork
+from truth import loud_denoisers, taught_agent
 
 K, DRAWS = 7, 4_000
 # 84 tests of one law: chance alone fails one of them once in 10 000 runs.
@@ -23,18 +22,6 @@ RARE = 1e-6
 
 LINEAR = LinearDiffusionPrior([np.array([[1.0, 0.5], [0.0, 1.0]])] * 2, [np.eye(2), 0.5 * np.eye(2), np.eye(2)])
 MLP = random_mlp_prior(2, 2, activation="tanh", hidden=6, seed=1, stds=0.7)
-
-
-def denoisers():
-    """A pre-trained chain of three small, loud denoisers."""
-    rng = np.random.default_rng(0)
-    network = DenoiserNetwork(
-        rng.standard_normal((8, 2)), rng.standard_normal((1, 8, 8)) / 3, rng.standard_normal((1, 8, 8)) / 3,
-        rng.standard_normal((2, 8)) / 4, np.zeros(2), rng.standard_normal((3, 2, 8)),
-    )  # fmt: skip
-    bars = [1.0, 0.7, 0.4, 0.1]
-    links = [DenoiserLink(network, step, bars[step], bars[step - 1]) for step in (1, 2, 3)]
-    return DiffusionPrior(links, [0.1 * np.eye(2), 0.2 * np.eye(2), 0.3 * np.eye(2), np.eye(2)])
 
 
 SETTINGS = {
@@ -49,22 +36,14 @@ SETTINGS = {
     "JointTS": ("JointTS", LINEAR, {}),
     "GLM-TS": ("GLM-TS", LINEAR, {"reward": BernoulliReward()}),
     "MixTS": ("MixTS", MLP, {"num_components": 2}),
-    "LaplaceDPS": ("LaplaceDPS", denoisers(), {}),
+    "LaplaceDPS": ("LaplaceDPS", loud_denoisers(), {}),
     "dTS shared": ("dTS", LINEAR, {"features": "shared"}),
     "MixTS shared": ("MixTS", MLP, {"features": "shared", "num_components": 2}),
 }
 
 
-def taught(name, num_actions=K):
-    agent_id, prior, settings = SETTINGS[name]
-    settings = dict(settings)
-    reward = settings.pop("reward", GaussianReward(0.7))
-    features = settings.pop("features", "disjoint")
-    agent = make_agent(agent_id, BanditProblem(num_actions, 2, prior, reward, features), seed=3, **settings)
-    rng = np.random.default_rng(1)
-    for _ in range(6):  # of the actions 0, 1 and 2; the others stay unplayed
-        agent.update(rng.uniform(-1, 1, agent.problem.context_shape), int(rng.integers(3)), float(rng.integers(2)))
-    return agent
+def taught(name):
+    return taught_agent(*SETTINGS[name], K, rounds=6)
 
 
 def same_law(first, second):

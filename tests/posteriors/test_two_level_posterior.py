@@ -8,11 +8,7 @@ from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.priors.two_level import TwoLevelPrior, collapse
-
-
-def random_cov(rng, d):
-    root = rng.standard_normal((d, d))
-    return root @ root.T / d + 0.1 * np.eye(d)
+from truth import cov_along, random_axes, random_cov
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
@@ -82,11 +78,6 @@ def test_tied_actions(played):
         assert int(posterior.upper_confidence(np.array([1.0, 0.0]), rng)) not in played
 
 
-def known_axes(d, rank, rng):
-    axes = np.linalg.qr(rng.standard_normal((d, d)))[0]
-    return (axes * (np.arange(d) < rank)) @ axes.T
-
-
 @pytest.mark.parametrize("d", [1, 4])
 @pytest.mark.parametrize(("own_rank", "shared_rank"), [(4, 4), (0, 4), (4, 0), (0, 0), (1, 1), (2, 3)])
 @pytest.mark.parametrize(("noise_std", "norm"), [(1e-6, 1.0), (1e-3, 1e3), (1.0, 1e3), (1e6, 1e3), (1e6, 1.0)])
@@ -95,7 +86,7 @@ def known_axes(d, rank, rng):
 def test_extreme_noise_contexts_and_ranks(d, own_rank, shared_rank, noise_std, norm, lines):
     """A signal of up to a million noise deviations: still the dense posterior, in square-root form."""
     rng = np.random.default_rng([d, own_rank, shared_rank, int(norm), lines])
-    covs = [known_axes(d, min(own_rank, d), rng), known_axes(d, min(shared_rank, d), rng)]
+    covs = [cov_along(random_axes(rng, d), np.arange(d) < rank) for rank in (own_rank, shared_rank)]
     prior = LinearDiffusionPrior([np.eye(d)], covs, [rng.standard_normal(d)])
     sparse, dense = TwoLevelPosterior(prior.two_level(), 4, noise_std), JointPosterior(prior, 4, noise_std)
     theta = prior.sample(rng, 4)

@@ -158,9 +158,9 @@ def test_agents_take_the_surrogate_that_serves_the_links():
     assert default_surrogate(random_mlp_prior(2, 2)) == "jacobian"
     for chain in (prior, random_mlp_prior(2, 2)):
         problem = BanditProblem(3, 2, chain, GaussianReward(1.0))
-        assert dts_gym.make_agent("dTS", problem, seed=0)._surrogate == default_surrogate(chain)
+        assert dts_gym.make_agent("dTS", problem, seed=0)._approximation.surrogate == default_surrogate(chain)
     problem = BanditProblem(3, 2, prior, GaussianReward(1.0))
-    assert dts_gym.make_agent("dTS", problem, seed=0, surrogate="jacobian")._surrogate == "jacobian"
+    assert dts_gym.make_agent("dTS", problem, seed=0, surrogate="jacobian")._approximation.surrogate == "jacobian"
 
 
 @pytest.mark.parametrize("branch", [0, 1, 3])

@@ -20,7 +20,7 @@ from dts_gym.posteriors.chain.tangents import jacobian_surrogates
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
-from dts_gym.priors.chains import Prior
+from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import integer
@@ -53,7 +53,7 @@ class BranchedLevels:
 
     def __init__(
         self,
-        prior: Prior,
+        prior: ChainPrior,
         model: RewardModel,
         *,
         branch: int,

@@ -17,7 +17,7 @@ from dts_gym.posteriors.choices import ScoreMoments, best, candidates, greedy, l
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.posteriors.unplayed import UnplayedActions
-from dts_gym.priors.chains import Prior
+from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
@@ -59,7 +59,7 @@ class BranchedPosterior:
 
     def __init__(
         self,
-        prior: Prior,
+        prior: ChainPrior,
         num_actions: int,
         model: RewardModel,
         *,

@@ -19,7 +19,7 @@ from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_posterior import REFRESH_EVERY
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
-from dts_gym.priors.chains import Prior
+from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import integer
@@ -55,7 +55,7 @@ class ChainPosterior(ActionPosterior):
 
     def __init__(
         self,
-        prior: Prior,
+        prior: ChainPrior,
         num_actions: int,
         model: RewardModel,
         *,

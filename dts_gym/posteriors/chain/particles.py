@@ -36,7 +36,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dts_gym.posteriors.chain.chain import Chain, HasChain, as_chain
 from dts_gym.posteriors.chain.guided_steps import Guide, guides_of, walk
@@ -44,10 +43,8 @@ from dts_gym.posteriors.chain.messages import Messages
 from dts_gym.posteriors.chain.resampling import normalised, resample
 from dts_gym.posteriors.evidence import log_evidence, through_noise
 from dts_gym.priors.links import finite_value
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.validation import integer, positive
-
-BoolArray = NDArray[np.bool_]
 
 # The share of defensive draws for each surrogate. In five dimensions a quarter took the energy distance to the truth
 # down for all three: tangents see one mode, and where the others point far off only bounded weights recover.
@@ -96,7 +93,6 @@ def sample_shared(
     size: int = 1,
     exploration: float = 1.0,
     defensive: float = 0.0,
-    resampling: str = "systematic",
 ) -> Particles:
     """Independent filters of the shared levels, L down to ``branch + 1``.
 
@@ -110,7 +106,6 @@ def sample_shared(
     size : n, the number of filters.
     exploration : e, positive.
     defensive : share of draws from the prior, 0 <= share < 1, rounded to whole particles.
-    resampling : "systematic" or "multinomial", where the effective sample size is below P/2.
 
     Returns
     -------
@@ -146,7 +141,7 @@ def sample_shared(
     integer("branch", branch, 0, depth - 1)
     mean = np.zeros((integer("size", size, 1), *(1,) * messages.latents[-1].h.ndim, chain.covariances[0].shape[0]))
     levels = range(depth, branch, -1)
-    return _filtered(chain, messages, levels, mean, num_particles, rng, exploration, defensive, resampling)
+    return _filtered(chain, messages, levels, mean, num_particles, rng, exploration, defensive)
 
 
 def sample_actions(
@@ -160,13 +155,12 @@ def sample_actions(
     size: int = 1,
     exploration: float = 1.0,
     defensive: float = 0.0,
-    resampling: str = "systematic",
 ) -> Particles:
     """A filter an action of its own levels, ``branch`` down to 1, given the shared part.
 
     Parameters
     ----------
-    prior, num_particles, rng, exploration, defensive, resampling : as in `sample_shared`.
+    prior, num_particles, rng, exploration, defensive : as in `sample_shared`.
     messages : of `upward_messages`, at the same branch: one row an action up to it.
     branch : 1..L.
     parents : (n, d), ``f_{branch+1}(psi_{branch+1})``, drawn by `pick`; None at branch L, where nothing is shared.
@@ -188,9 +182,7 @@ def sample_actions(
         raise ValueError(f"parents must be None exactly where branch is the depth {depth}, got branch {branch}")
     parents = np.zeros((integer("size", size, 1), d)) if parents is None else parents
     mean = parents[..., None, None, :]
-    return _filtered(
-        chain, messages, range(branch, 0, -1), mean, num_particles, rng, exploration, defensive, resampling
-    )
+    return _filtered(chain, messages, range(branch, 0, -1), mean, num_particles, rng, exploration, defensive)
 
 
 def pick(particles: Particles, rng: np.random.Generator) -> Array:
@@ -210,15 +202,15 @@ def _filtered(
     rng: np.random.Generator,
     exploration: float,
     defensive: float,
-    resampling: str,
 ) -> Particles:
-    """The filter down ``levels``; ``mean`` (..., 1, d) is the prior mean of the first. See the head of this module."""
+    """The filter down ``levels``; ``mean`` (..., 1, d) is the prior mean of the first. See the head of this module.
+
+    Particles are resampled where the effective sample size is below P/2.
+    """
     P = integer("num_particles", num_particles, 1)
     temperature = positive("exploration", exploration) ** 2
     if not 0.0 <= defensive < 1.0:
         raise ValueError(f"defensive must be a share in [0, 1), got {defensive!r}")
-    if resampling not in ("systematic", "multinomial"):
-        raise ValueError(f"resampling must be 'systematic' or 'multinomial', got {resampling!r}")
     num_defensive = min(round(defensive * P), P - 1)
     log_guided, log_defensive = _log_shares(num_defensive, P)
 
@@ -244,7 +236,7 @@ def _filtered(
         poor = relative < 0.5
         if ell == levels[-1] or not poor.any():
             continue
-        ancestors = resample(log_weights[poor], rng, resampling)
+        ancestors = resample(log_weights[poor], rng)
         rows = np.arange(len(ancestors))[:, None]
         mean = mean.copy()
         mean[poor] = mean[poor][rows, ancestors]

@@ -7,19 +7,18 @@ import numpy as np
 from dts_gym.utils.arrays import Array, IntArray
 
 
-def resample(log_weights: Array, rng: np.random.Generator, method: str = "systematic") -> IntArray:
-    """Ancestors of equally weighted particles.
+def resample(log_weights: Array, rng: np.random.Generator) -> IntArray:
+    """Ancestors of equally weighted particles, by systematic resampling.
 
     Parameters
     ----------
     log_weights : (n, P), of n filters.
-    rng : one uniform number a filter (systematic), or a multinomial draw.
-    method : "systematic" or "multinomial".
+    rng : stream that gives one uniform number a filter.
 
     Returns
     -------
     (n, P)
-        Indices, ascending in each row. Particle i appears ``P w_i`` times on average.
+        Indices, ascending in each row. Particle i appears ``P w_i`` times on average, in each row rounded up or down.
 
     Examples
     --------
@@ -29,15 +28,10 @@ def resample(log_weights: Array, rng: np.random.Generator, method: str = "system
     n, P = log_weights.shape
     weights = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
-    if method == "multinomial":
-        counts = rng.multinomial(P, weights)
-    elif method == "systematic":
-        ends = np.ceil(P * weights.cumsum(axis=-1) - rng.random((n, 1))).clip(0, P).astype(np.int64)
-        ends[:, -1] = P
-        counts = ends.copy()
-        counts[:, 1:] -= ends[:, :-1]
-    else:
-        raise ValueError(f"resampling must be 'systematic' or 'multinomial', got {method!r}")
+    ends = np.ceil(P * weights.cumsum(axis=-1) - rng.random((n, 1))).clip(0, P).astype(np.int64)
+    ends[:, -1] = P
+    counts = ends.copy()
+    counts[:, 1:] -= ends[:, :-1]
     return np.broadcast_to(np.arange(P), (n, P)).ravel().repeat(counts.ravel()).reshape(n, P)
 
 

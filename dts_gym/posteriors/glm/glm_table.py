@@ -30,7 +30,7 @@ class GLMTable:
     mode : where an action's rewards are expanded, anew each time it is played:
 
         - "map": all of them at the action's MAP under the prior that `observe` gets.
-        - "mle": all of them at the maximum-likelihood estimate, see `mle_estimate`; the prior is not used.
+        - "mle": all of them at the maximum-likelihood estimate, see `fit_mle`; the prior is not used.
         - "online": the new one only, at the MAP given it and the evidence of those before. Their points stay.
     ridge : for "mle".
 

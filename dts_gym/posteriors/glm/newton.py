@@ -122,7 +122,10 @@ def _climb(model: _Curve, Z: Array, offset: Array, y: Array, z: Array, precision
 def climb_without_prior(model: RewardModel, X: Array, y: Array, t: Array) -> Array | None:
     """The maximum of ``log P(y | X t)`` from ``t``, (d,), or None where there seems to be none.
 
-    See `dts_gym.posteriors.glm.expansion.mle_estimate` for what counts as none. Costs what `maximise` does.
+    There is none if on the way the Hessian, scaled to unit diagonal, has an eigenvalue below ``1e-12 d`` (contexts that
+    do not span the space, weights that have vanished), or if the Newton decrement squared falls below 1e-6 while a
+    predictor still moves by more than 1/2 a step (separable rewards: all that is left to gain lies at infinity), or if
+    50 steps do not do. A step costs as much as one of `maximise`.
 
     Examples
     --------

@@ -15,8 +15,8 @@ from dts_gym.posteriors.chain.tangent_tracker import TangentSearch
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
-from dts_gym.posteriors.mcmc.slice_sampling import _elliptical_step, _Target
-from dts_gym.priors.chains import Prior
+from dts_gym.posteriors.mcmc.slice_sampling import QuadraticTarget, elliptical_step
+from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import integer
@@ -49,7 +49,7 @@ class SlicePosterior(ActionPosterior):
 
     def __init__(
         self,
-        prior: Prior,
+        prior: ChainPrior,
         num_actions: int,
         model: RewardModel,
         *,
@@ -94,17 +94,17 @@ class SlicePosterior(ActionPosterior):
         """Moments of an action's parameters given the other actions' data, by tangents."""
         return law_without(self._chain, self._search.maps, self.table, self._message, action)
 
-    def _target(self, scale: float) -> _Target:
+    def _target(self, scale: float) -> QuadraticTarget:
         """The tempered model's likelihood of the innovations."""
         chain: Chain = self._chain._replace(roots=tuple(scale * root for root in self._chain.roots))
-        return _Target(chain, Evidence(*(part / scale**2 for part in self._message)), 0, None)
+        return QuadraticTarget(chain, Evidence(*(part / scale**2 for part in self._message)), 0, None)
 
     def _walked(self, walkers: Array, scale: float, rng: np.random.Generator) -> tuple[Array, Array]:
         """Walkers after their steps, (n, innovations), and their ``f_1(psi_1)``, (n, d)."""
         target = self._target(scale)
         value, density = target(walkers)
         for _ in range(self.num_steps):
-            walkers, value, density = _elliptical_step(target, walkers, value, density, rng)
+            walkers, value, density = elliptical_step(target, walkers, value, density, rng)
         return walkers, value
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:

@@ -107,11 +107,11 @@ def slice_sample(
         raise ValueError(f"beta must have one row an action, (K, {d}), at branch {branch}, got shape {beta.shape}")
 
     if tree:
-        target = _Target(chain, Evidence(gamma, beta), branch, lead[0])
+        target = QuadraticTarget(chain, Evidence(gamma, beta), branch, lead[0])
         rows = chains
     else:
         flat = Evidence(np.tile(gamma.reshape(-1, d, d), (chains, 1, 1)), np.tile(beta.reshape(-1, d), (chains, 1)))
-        target = _Target(chain, flat if lead else Evidence(gamma, beta), 0, None)
+        target = QuadraticTarget(chain, flat if lead else Evidence(gamma, beta), 0, None)
         rows = chains * math.prod(lead)
     kept = _walk(target, rows, rng, num_samples, thin, burn_in)
     values = kept.reshape(num_samples, chains, *lead, d)
@@ -188,8 +188,13 @@ def slice_sample_rewards(
     return SliceSamples(values, split_r_hat(values), effective_draws(values))
 
 
-class _Likelihood(Protocol):
-    """What a slice step needs."""
+class Likelihood(Protocol):
+    """What a slice step needs to know of a posterior: its likelihood under standard normal innovations.
+
+    Attributes
+    ----------
+    num_innovations : the number of innovations a row.
+    """
 
     num_innovations: int
 
@@ -197,11 +202,17 @@ class _Likelihood(Protocol):
         """Values (B, ...) and log-likelihoods (B,) of innovations (B, num_innovations), which are ``rows``."""
 
 
-class _Target:
-    """Likelihood of the innovations: rows of all levels' ``eps``, top first.
+class QuadraticTarget:
+    """The likelihood of a chain's innovations under quadratic evidence on ``f_1(psi_1)``.
 
-    ``evidence`` has one row a row of innovations, or no rows (the same for all), or, with ``num_actions``, one row an
-    action.
+    Innovations are rows of all levels' ``eps``, top first, ``psi_{ell-1} = f_ell(psi_ell) + R_ell eps``.
+
+    Parameters
+    ----------
+    chain : links, covariances and their roots.
+    evidence : one row a row of innovations, or no rows (the same for all), or, with ``num_actions``, one row an action.
+    branch : levels above it are shared by all actions; read with ``num_actions`` only.
+    num_actions : K, where a row of innovations holds the levels of K actions; None: those of one.
     """
 
     def __init__(self, chain: Chain, evidence: Evidence, branch: int, num_actions: int | None) -> None:
@@ -243,7 +254,7 @@ class _RewardTarget:
         self._model, self._rounds = model, rounds
         self._quadratic = isinstance(model, GaussianReward)
         K, d, cov = len(rounds), chain.covariances[0].shape[0], chain.covariances[0]
-        prior = _Target(chain, Evidence(np.zeros((d, d)), np.zeros(d)), 0, None)
+        prior = QuadraticTarget(chain, Evidence(np.zeros((d, d)), np.zeros(d)), 0, None)
         drawn = prior(rng.standard_normal((_GUIDE_DRAWS, prior.num_innovations)))[0]
         mean, root = drawn.mean(axis=0), factor(np.atleast_2d(np.cov(drawn.T)) + cov)
         points = [fit_map(model, X, y, mean, root, np.zeros(root.shape[1])) for X, y in rounds]
@@ -253,7 +264,7 @@ class _RewardTarget:
             share * np.array([G for G, _ in expanded]), share * np.array([h for _, h in expanded])
         )  # (K, d, d), (K, d)
         gamma, beta = through_noise(*self._guide, cov)
-        self._latents = _Target(chain, Evidence(gamma.sum(axis=0), beta.sum(axis=0)), 0, None)
+        self._latents = QuadraticTarget(chain, Evidence(gamma.sum(axis=0), beta.sum(axis=0)), 0, None)
         # theta_a = gain_a f + shift_a + root_a z
         self._shift, self._root = condition(np.zeros((K, d)), self._guide, cov)  # (K, d), (K, d, r)
         self._gain = np.eye(d) - self._root @ np.swapaxes(self._root, -1, -2) @ self._guide.G  # (K, d, d)
@@ -272,22 +283,39 @@ class _RewardTarget:
         return theta, density
 
 
-def _walk(target: _Likelihood, rows: int, rng: np.random.Generator, num_samples: int, thin: int, burn_in: int) -> Array:
+def _walk(target: Likelihood, rows: int, rng: np.random.Generator, num_samples: int, thin: int, burn_in: int) -> Array:
     """Kept values, (num_samples, rows, ...), of rows that start from standard normal innovations."""
     state = rng.standard_normal((rows, target.num_innovations))
     value, density = target(state)
     kept = []
     for step in range(burn_in + num_samples * thin):
-        state, value, density = _elliptical_step(target, state, value, density, rng)
+        state, value, density = elliptical_step(target, state, value, density, rng)
         if step >= burn_in and (step - burn_in + 1) % thin == 0:
             kept.append(value)
     return np.array(kept)
 
 
-def _elliptical_step(
-    target: _Likelihood, state: Array, value: Array, density: Array, rng: np.random.Generator
+def elliptical_step(
+    target: Likelihood, state: Array, value: Array, density: Array, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """One step of every row; rows that have accepted drop out of the evaluations."""
+    """One slice step of independent Markov chains.
+
+    Parameters
+    ----------
+    target : likelihood of the innovations.
+    state : (B, target.num_innovations), where the chains stand; not changed.
+    value, density : (B, ...) and (B,), what ``target`` gives there.
+    rng : stream of the step.
+
+    Returns
+    -------
+    state, value, density
+        The same after the step, in new arrays.
+
+    Notes
+    -----
+    The posterior is invariant under it. Rows that have accepted drop out of the evaluations, some five a step.
+    """
     B = len(state)
     state, value, density = state.copy(), value.copy(), density.copy()
     other = rng.standard_normal(state.shape)

@@ -13,20 +13,19 @@ from dts_gym.diagnostics.energy import energy_score
 from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.evidence import through_noise
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample
-from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.chains import DiffusionPrior
 from dts_gym.priors.random_priors import random_mlp_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
+from truth import random_chain, random_cov
 
 
 def linear_problem(branch, depth=3, K=4, d=2, singular=False):
     rng = np.random.default_rng(branch)
-    roots = rng.standard_normal((depth + 1, d, d))
-    covs = list(roots @ roots.swapaxes(1, 2) / d + 0.2 * np.eye(d))
+    covs = [random_cov(rng, d, 0.2) for _ in range(depth + 1)]
     if singular:
         covs[0], covs[1] = np.diag([1.0, 0.0]), np.diag([0.0, 1.0])
-    weights, offsets = rng.uniform(-1, 1, (depth, d, d)), list(rng.standard_normal((depth, d)))
-    return BanditProblem(K, d, LinearDiffusionPrior(list(weights), covs, offsets, branch), GaussianReward(0.7))
+    return BanditProblem(K, d, random_chain(rng, depth, branch, d, covs), GaussianReward(0.7))
 
 
 def tanh_prior(d, depth, branch, seed=7):

@@ -15,12 +15,12 @@ from dts_gym.priors.links import Link, MLPLink
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, PoissonReward
+from truth import random_cov
 
 
 def linear_prior(seed, depth, dim=3):
     rng = np.random.default_rng(seed)
-    roots = rng.standard_normal((depth + 1, dim, dim))
-    covs = roots @ roots.swapaxes(1, 2) / dim + 0.1 * np.eye(dim)
+    covs = [random_cov(rng, dim) for _ in range(depth + 1)]
     return LinearDiffusionPrior(rng.uniform(-1, 1, (depth, dim, dim)), covs)
 
 
@@ -291,15 +291,20 @@ def test_the_tempered_bound_has_the_tempered_mean():
         assert agent.act([1.0]) in np.flatnonzero(bounds == bounds.max())
 
 
-@pytest.mark.parametrize(("agent_id", "reward"), [("dTS", "poisson"), ("GLM-TS", "poisson"), ("UCB-GLM", "gaussian")])
-def test_a_refused_batch_is_not_half_learned(agent_id, reward):
+# What is refused when a round is learned already: a predictor without bounds; or two rounds of one action whose squares
+# and products, 0.8e308 and 1.2e308, are finite, but not the sum of their products.
+@pytest.mark.parametrize(
+    ("agent_id", "reward", "context", "value"),
+    [("dTS", "poisson", 1e100, 1e9), ("GLM-TS", "poisson", 1e100, 1e9), ("UCB-GLM", "gaussian", 9e153, 1.3e154)],
+)
+def test_a_refused_batch_is_not_half_learned(agent_id, reward, context, value):
     env = gym.make("DiffusionBandit-v0", num_actions=4, dim=2, reward=reward)
     agent = make_agent(agent_id, env, seed=0)
     agent.update([1.0, 0.5], 0, 2.0)
     before = {name: array.copy() for name, array in agent._state().items()}
-    for contexts in ([[1.0, 0.0], [1e200, 0.0]], [[1.0, 0.0], [1e153, 1e153]]):
+    for large in (1e200, context):  # the square of the first overflows: nothing of its batch is tried
         with pytest.raises(ValueError, match=r"finite|at most 1e"):
-            agent.update(contexts, [1, 2], [1.0, 1e9 if reward == "poisson" else 1e153])
+            agent.update([[1.0, 0.0], [large, 0.0], [large, 0.0]], [1, 2, 2], [1.0, value, value])
         assert agent.num_updates == 1
         for name, array in agent._state().items():
             np.testing.assert_array_equal(array, before[name])

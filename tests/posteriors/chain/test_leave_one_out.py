@@ -8,21 +8,19 @@ from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.chain.chain_posterior import ChainPosterior
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
-from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
+from truth import random_chain, random_cov
 
 MODEL = GaussianReward(0.7)
 
 
 def chain(branch, singular=False):
     rng = np.random.default_rng([7, branch])
-    roots = rng.standard_normal((4, 2, 2))
-    covs = list(roots @ roots.swapaxes(1, 2) / 2 + 0.1 * np.eye(2))
+    covs = [random_cov(rng, 2) for _ in range(4)]
     if singular:
         covs[0] = np.diag([1.0, 0.0])
-    weights, offsets = list(rng.uniform(-1, 1, (3, 2, 2))), list(rng.standard_normal((3, 2)))
-    return LinearDiffusionPrior(weights, covs, offsets, branch)
+    return random_chain(rng, 3, branch, 2, covs)
 
 
 def engine_of(kind, prior):

@@ -16,28 +16,25 @@ from dts_gym.posteriors.mcmc.slice_sampling import slice_sample
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.links import Link, MLPLink
 from dts_gym.priors.random_priors import random_mlp_prior
+from truth import dense_posterior, random_chain
 
 NAMES = ["jacobian", "statistical", "deck"]
 
 
-def random_cov(rng, d):
-    root = rng.standard_normal((d, d))
-    return root @ root.T / d + 0.2 * np.eye(d)
-
-
 def linear_prior(rng, depth, branch, d=2, singular=False):
-    weights = [rng.uniform(-1, 1, (d, d)) for _ in range(depth)]
-    covs = [random_cov(rng, d) for _ in range(depth + 1)]
-    if singular:
-        covs[0], covs[-1] = np.diag([1.0, 0.0]), np.diag([0.0, 1.0])
-    return LinearDiffusionPrior(weights, covs, list(rng.standard_normal((depth, d))), branch)
+    prior = random_chain(rng, depth, branch, d, least=0.2)
+    if not singular:
+        return prior
+    covs = [np.diag([1.0, 0.0]), *prior.covariances[1:-1], np.diag([0.0, 1.0])]
+    return LinearDiffusionPrior(prior.weights, covs, prior.offsets, branch)
 
 
 def random_evidence(rng, K, d=2, observations=3):
-    """On theta, one action a row; the last has no data."""
+    """On theta, one action a row, and the rewards of noise 1 that say so; the last action's contexts are zero."""
     X, y = rng.standard_normal((K, observations, d)), rng.standard_normal((K, observations)) + 1.0
     X[-1] = 0
-    return Evidence(np.einsum("kni,knj->kij", X, X), np.einsum("kni,kn->ki", X, y)), X, y
+    data = X.reshape(-1, d), np.repeat(np.arange(K), observations), y.ravel()
+    return Evidence(np.einsum("kni,knj->kij", X, X), np.einsum("kni,kn->ki", X, y)), data
 
 
 def message_of(prior, evidence, branch):
@@ -51,22 +48,6 @@ def surrogates_of(name, prior, message, branch, rng):
     if name == "statistical":
         return statistical_surrogates(prior, rng)
     return jacobian_surrogates(prior, message, branch).surrogates
-
-
-def dense_posterior(prior, X, y):
-    """Mean (K, d) and covariance (K d, K d) of theta: condition the joint normal law of parameters and rewards."""
-    K, n, d = X.shape
-    mean, cov = np.zeros(K * d), np.zeros((K * d, K * d))
-    for ell in range(prior.depth, -1, -1):
-        if ell < prior.depth:
-            W = np.kron(np.eye(K), prior.weights[ell])
-            mean, cov = W @ mean + np.tile(prior.offsets[ell], K), W @ cov @ W.T
-        cov = cov + np.kron(np.eye(K) if ell <= prior.branch else np.ones((K, K)), prior.covariances[ell])
-    H = np.zeros((K * n, K * d))
-    for a in range(K):
-        H[n * a : n * a + n, d * a : d * a + d] = X[a]
-    gain = np.linalg.solve(H @ cov @ H.T + np.eye(K * n), H @ cov).T
-    return mean + gain @ (y.ravel() - H @ mean), cov - gain @ H @ cov
 
 
 def moment_scores(draws, mean, cov):
@@ -89,13 +70,13 @@ def test_one_particle_is_exact_for_linear_chains(depth, branch, name, singular):
     """40 000 draws against the dense posterior of all actions; |z| < 4.5. Weights of eight particles are equal."""
     rng = np.random.default_rng([depth, branch, NAMES.index(name), singular])
     prior = linear_prior(rng, depth, branch, singular=singular)
-    evidence, X, y = random_evidence(rng, 3)
+    evidence, data = random_evidence(rng, 3)
     message = message_of(prior, evidence, branch)
     surrogates = surrogates_of(name, prior, message, branch, rng)
     theta, size = sample_thetas(prior, surrogates, evidence, branch, 1, rng, size=40_000)
     assert theta.shape == (40_000, 3, 2)
     np.testing.assert_allclose(size, 1.0, atol=1e-10)
-    mean, cov = dense_posterior(prior, X, y)
+    mean, cov = dense_posterior(prior, 3, data, 1.0)
     assert moment_scores(theta.reshape(-1, 6), mean, cov).max() < 4.5
 
     messages = upward_messages(prior, surrogates, message, branch)
@@ -113,10 +94,10 @@ def test_exploration_scales_the_spread_of_a_linear_posterior_and_keeps_its_mean(
     rng = np.random.default_rng(1)
     for branch in (0, 1, 2):
         prior = linear_prior(rng, 2, branch)
-        evidence, X, y = random_evidence(rng, 3)
+        evidence, data = random_evidence(rng, 3)
         surrogates = statistical_surrogates(prior, rng)
         theta, _ = sample_thetas(prior, surrogates, evidence, branch, 1, rng, size=40_000, exploration=0.3)
-        mean, cov = dense_posterior(prior, X, y)
+        mean, cov = dense_posterior(prior, 3, data, 1.0)
         assert moment_scores(theta.reshape(-1, 6), mean, 0.09 * cov).max() < 4.5
 
 
@@ -187,15 +168,13 @@ def small_case(activation="relu"):
     return DiffusionPrior(links, [np.eye(2)] * 3), Evidence(np.array([[1.5, 0.4], [0.4, 1.0]]), np.array([2.0, -1.0]))
 
 
-@pytest.mark.parametrize("resampling", ["systematic", "multinomial"])
 @pytest.mark.parametrize("defensive", [0.0, 0.1])
 @pytest.mark.parametrize("name", ["jacobian", "statistical"])
-def test_32_particles_agree_with_the_grid(name, defensive, resampling):
+def test_32_particles_agree_with_the_grid(name, defensive):
     prior, message = small_case()
-    rng = np.random.default_rng([NAMES.index(name), int(10 * defensive), len(resampling)])
+    rng = np.random.default_rng([NAMES.index(name), int(10 * defensive), 10])
     messages = upward_messages(prior, surrogates_of(name, prior, message, 0, rng), message)
-    options = {"defensive": defensive, "resampling": resampling}
-    particles = sample_shared(prior, messages, 0, 32, rng, size=1_500, **options)
+    particles = sample_shared(prior, messages, 0, 32, rng, size=1_500, defensive=defensive)
     score = energy_score(pick(particles, rng), grid_draws(prior, message, rng, 3_000), rng)
     assert score.z_score < 4.5
     share = particles.effective_sample_size
@@ -319,7 +298,7 @@ def test_actions_of_independent_chains_agree_with_slice_sampling():
     """b = L, tangents of each action's own; one energy score an action, z < 4.5."""
     rng = np.random.default_rng(4)
     prior = small_case("tanh")[0].with_branch(2)
-    evidence, _, _ = random_evidence(rng, 3)
+    evidence, _ = random_evidence(rng, 3)
     message = message_of(prior, evidence, 2)
     truth = slice_sample(prior, *message, rng, 5, thin=40, burn_in=200, chains=300, branch=2)
     messages = upward_messages(prior, jacobian_surrogates(prior, message, 2).surrogates, message, 2)
@@ -334,7 +313,7 @@ def test_a_branch_between_filters_the_actions_given_the_shared_part():
     """Given its parent an action's chain has one link and no approximation: against importance draws of the prior."""
     rng = np.random.default_rng(5)
     prior = small_case("tanh")[0].with_branch(1)
-    evidence, _, _ = random_evidence(rng, 3)
+    evidence, _ = random_evidence(rng, 3)
     message = message_of(prior, evidence, 1)
     messages = upward_messages(prior, jacobian_surrogates(prior, message, 1).surrogates, message, 1)
     parent = np.array([0.5, -1.0])
@@ -348,18 +327,16 @@ def test_a_branch_between_filters_the_actions_given_the_shared_part():
         assert energy_score(drawn[:, a], truth, rng).z_score < 4.5
 
 
-@pytest.mark.parametrize("resampling", ["systematic", "multinomial"])
-def test_a_batch_of_filters_has_the_law_of_a_loop(resampling):
+def test_a_batch_of_filters_has_the_law_of_a_loop():
     """The statistical surrogate, which does resample; means and second moments of 1 000 each, |z| < 4.5."""
     prior = random_mlp_prior(2, 3, hidden=6, seed=1)
     rng = np.random.default_rng(6)
     message = Evidence(4 * np.eye(2), np.array([6.0, -2.0]))
     messages = upward_messages(prior, statistical_surrogates(prior, rng), message)
-    options = {"resampling": resampling, "defensive": 0.2}
-    batch = sample_shared(prior, messages, 0, 6, rng, size=1_000, **options)
+    batch = sample_shared(prior, messages, 0, 6, rng, size=1_000, defensive=0.2)
     assert (batch.effective_sample_size < 0.5).mean() > 0.2
     chain = as_chain(prior)
-    loop = [sample_shared(chain, messages, 0, 6, rng, **options) for _ in range(1_000)]
+    loop = [sample_shared(chain, messages, 0, 6, rng, defensive=0.2) for _ in range(1_000)]
     one, other = pick(batch, rng), np.concatenate([pick(particles, rng) for particles in loop])
     sizes = batch.effective_sample_size, np.concatenate([particles.effective_sample_size for particles in loop])
     pairs = [(one, other), (one**2, other**2), (one[:, 0] * one[:, 1], other[:, 0] * other[:, 1]), sizes]
@@ -368,17 +345,15 @@ def test_a_batch_of_filters_has_the_law_of_a_loop(resampling):
         assert np.abs((a.mean(axis=0) - b.mean(axis=0)) / error).max() < 4.5
 
 
-@pytest.mark.parametrize("method", ["systematic", "multinomial"])
-def test_resampling_is_unbiased(method):
-    """Counts against P w, |z| < 4.5; systematic counts are P w rounded up or down."""
+def test_resampling_is_unbiased():
+    """Counts against P w, |z| < 4.5; each is P w rounded up or down."""
     rng = np.random.default_rng(8)
     weights = rng.dirichlet(np.ones(7))
-    ancestors = resample(np.tile(np.log(weights) + 300.0, (20_000, 1)), rng, method)
+    ancestors = resample(np.tile(np.log(weights) + 300.0, (20_000, 1)), rng)
     counts = np.stack([(ancestors == i).sum(axis=1) for i in range(7)], axis=1)
     error = np.maximum(counts.std(axis=0), 1e-3) / np.sqrt(20_000)
     assert np.abs((counts.mean(axis=0) - 7 * weights) / error).max() < 4.5
-    if method == "systematic":
-        assert (np.abs(counts - 7 * weights) < 1).all()
+    assert (np.abs(counts - 7 * weights) < 1).all()
 
 
 def test_picking_follows_the_weights():
@@ -408,8 +383,6 @@ def test_refusals_name_the_argument():
         sample_shared(prior, messages, 0, 4, rng, exploration=0.0)
     with pytest.raises(ValueError, match=r"defensive must be a share in \[0, 1\), got 1.0"):
         sample_shared(prior, messages, 0, 4, rng, defensive=1.0)
-    with pytest.raises(ValueError, match="resampling must be 'systematic' or 'multinomial', got 'other'"):
-        sample_shared(prior, messages, 0, 4, rng, resampling="other")
     with pytest.raises(ValueError, match="parents must be None exactly where branch is the depth 2"):
         sample_actions(prior, messages, 2, np.zeros((1, 2)), 4, rng)
     with pytest.raises(ValueError, match="surrogate must be one of jacobian, statistical, deck, got 'best'"):

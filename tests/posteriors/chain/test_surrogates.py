@@ -11,18 +11,7 @@ from dts_gym.posteriors.chain.tangents import densest_tangents, followed_tangent
 from dts_gym.posteriors.evidence import Evidence, log_evidence, through_noise
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.links import AffineLink, MLPLink
-
-
-def random_cov(rng, d):
-    root = rng.standard_normal((d, d))
-    return root @ root.T / d + 0.2 * np.eye(d)
-
-
-def linear_prior(rng, depth, branch, d=2):
-    weights = [rng.uniform(-1, 1, (d, d)) for _ in range(depth)]
-    return LinearDiffusionPrior(
-        weights, [random_cov(rng, d) for _ in range(depth + 1)], list(rng.standard_normal((depth, d))), branch
-    )
+from truth import random_chain, random_cov
 
 
 def mlp_prior(rng, depth, branch=0, d=2, hidden=8, activation="tanh"):
@@ -33,7 +22,7 @@ def mlp_prior(rng, depth, branch=0, d=2, hidden=8, activation="tanh"):
             activation,
         )
 
-    return DiffusionPrior([link() for _ in range(depth)], [random_cov(rng, d) for _ in range(depth + 1)], branch)
+    return DiffusionPrior([link() for _ in range(depth)], [random_cov(rng, d, 0.2) for _ in range(depth + 1)], branch)
 
 
 def random_evidence(rng, K, d=2):
@@ -53,7 +42,7 @@ def message_of(prior, evidence):
 @pytest.mark.parametrize("kind", ["statistical", "jacobian"])
 def test_an_affine_link_is_its_own_surrogate_but_for_the_deck(kind):
     rng = np.random.default_rng(0)
-    prior = linear_prior(rng, 3, 0)
+    prior = random_chain(rng, 3, least=0.2)
     if kind == "statistical":
         surrogates = statistical_surrogates(prior, rng)
     else:
@@ -94,7 +83,7 @@ def test_messages_are_the_likelihood_of_the_level_under_the_linear_chain(depth, 
     """``(G_ell, h_ell)`` against the normal law of what the data say: the marginal of theta given ``psi_ell``."""
     rng = np.random.default_rng([depth, branch])
     K, d = 3, 2
-    prior = linear_prior(rng, depth, branch)
+    prior = random_chain(rng, depth, branch, least=0.2)
     X, y = rng.standard_normal((K, 4, d)), rng.standard_normal((K, 4))
     evidence = Evidence(np.einsum("kni,knj->kij", X, X), np.einsum("kni,kn->ki", X, y))
     messages = upward_messages(prior, statistical_surrogates(prior, rng), message_of(prior, evidence), branch)
@@ -177,7 +166,7 @@ def test_rows_of_independent_chains_are_as_one_by_one():
 def test_a_warm_start_never_ends_lower_and_does_not_stay_where_relus_are_flat(branch):
     rng = np.random.default_rng(6)
     flat = MLPLink([np.eye(2), np.eye(2)])  # no slope at zero, which is the mode without data
-    prior = DiffusionPrior([flat, flat], [random_cov(rng, 2) for _ in range(3)], branch)
+    prior = DiffusionPrior([flat, flat], [random_cov(rng, 2, 0.2) for _ in range(3)], branch)
     message = message_of(prior, random_evidence(rng, 3))
     message = Evidence(message.G, 5 * np.abs(message.h))
     nothing = jacobian_surrogates(prior, Evidence(0 * message.G, 0 * message.h), branch)
@@ -293,7 +282,7 @@ def test_refusals_name_the_argument():
     chain = DiffusionPrior([Broken(np.eye(2))], [np.eye(2)] * 2)
     with pytest.raises(ValueError, match=r"links\[0\] must give finite values"):
         as_chain(chain)
-    prior = linear_prior(np.random.default_rng(0), 2, 0)
+    prior = random_chain(np.random.default_rng(0), 2, least=0.2)
     with pytest.raises(ValueError, match="num_draws must be an integer >= 3"):
         statistical_surrogates(prior, np.random.default_rng(0), 2)
     with pytest.raises(ValueError, match=r"branch must be an integer in 0\.\.2"):

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from dts_gym.posteriors.glm import newton
-from dts_gym.posteriors.glm.expansion import expand, map_estimate, mle_estimate
+from dts_gym.posteriors.glm.expansion import expand
 from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward
 from dts_gym.utils.arrays import factor
+from glm_truth import map_estimate, mle_estimate
 
 FAMILIES = [GaussianReward(0.5), BernoulliReward(), PoissonReward()]
 NAMES = [family.name for family in FAMILIES]

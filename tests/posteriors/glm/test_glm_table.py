@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dts_gym.posteriors.glm.expansion import expand, map_estimate, mle_estimate
+from dts_gym.posteriors.glm.expansion import expand
 from dts_gym.posteriors.glm.glm_table import GLMTable
 from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward
+from glm_truth import map_estimate, mle_estimate
 
 FAMILIES = {"gaussian": GaussianReward(0.5), "bernoulli": BernoulliReward(), "poisson": PoissonReward()}
 MODES = ["map", "mle", "online"]

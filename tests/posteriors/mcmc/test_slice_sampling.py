@@ -7,13 +7,9 @@ from dts_gym.diagnostics.energy import energy_score
 from dts_gym.posteriors.evidence import through_noise
 from dts_gym.posteriors.mcmc.convergence import effective_draws, split_r_hat
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample
-from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
+from dts_gym.priors.chains import DiffusionPrior
 from dts_gym.priors.links import MLPLink
-
-
-def random_cov(rng, d):
-    root = rng.standard_normal((d, d))
-    return root @ root.T / d + 0.2 * np.eye(d)
+from truth import random_chain, random_cov
 
 
 def linear_case(depth, branch, K=3, d=2):
@@ -22,9 +18,8 @@ def linear_case(depth, branch, K=3, d=2):
     ``m`` (K d,) and ``C`` are the prior moments of the means, ``theta = mean + N(0, Sigma_1)``.
     """
     rng = np.random.default_rng([depth, branch])
-    weights = [rng.uniform(-1, 1, (d, d)) for _ in range(depth)]
-    covs = [random_cov(rng, d) for _ in range(depth + 1)]
-    prior = LinearDiffusionPrior(weights, covs, list(rng.standard_normal((depth, d))), branch)
+    prior = random_chain(rng, depth, branch, d, least=0.2)
+    weights, covs = prior.weights, prior.covariances
     X, y = rng.standard_normal((K, 2, d)), rng.standard_normal((K, 2))
     gamma, beta = through_noise(np.einsum("kni,knj->kij", X, X), np.einsum("kni,kn->ki", X, y), covs[0])
     m, C = np.zeros(K * d), np.zeros((K * d, K * d))
@@ -93,7 +88,7 @@ def mlp_case():
         MLPLink([rng.uniform(-1, 1, (8, 2)), rng.uniform(-1, 1, (2, 8))], [rng.uniform(-1, 1, 8), np.zeros(2)])
         for _ in range(2)
     ]
-    prior = DiffusionPrior(links, [random_cov(rng, 2) for _ in range(3)])
+    prior = DiffusionPrior(links, [random_cov(rng, 2, 0.2) for _ in range(3)])
     return prior, np.array([[1.0, 0.3], [0.3, 0.5]]), np.array([1.5, -0.5]), rng
 
 

@@ -1,0 +1,223 @@
+"""How an agent keeps the posterior of a chain: in closed form, by particles, or by Markov chains.
+
+Each way is one small value, which holds the settings that this way reads and makes its posterior for a problem.
+`approximation_of` checks the keywords of `dts_gym.agents.ChainAgent` and packs them into one of the three.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from dts_gym.agents.inputs import checked_problem, disjoint_dtype
+from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.action_table import Dtype
+from dts_gym.posteriors.chain.branched_levels import Pool, checked_pool
+from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
+from dts_gym.posteriors.chain.chain_posterior import ChainPosterior, Surrogate
+from dts_gym.posteriors.chain.surrogates import default_surrogate
+from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
+from dts_gym.posteriors.glm.glm_table import Mode
+from dts_gym.posteriors.interface import ConfidencePosterior
+from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
+from dts_gym.posteriors.shared_parameter import posterior_for
+from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
+from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
+from dts_gym.priors.prior import ChainPrior, as_chain_prior
+from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import GaussianReward, RewardModel
+from dts_gym.utils.validation import integer
+
+Approximation = Literal["particles", "linearised", "deck", "slice"]
+
+DEFAULT_PARTICLES, DEFAULT_STEPS = 32, 10
+# What an approximation does not read must be left out; a linear chain in closed form ignores it instead, so that one
+# prior can be swapped for another.
+_LEFT_OUT: dict[str | None, tuple[str, ...]] = {
+    "particles": ("num_steps",),
+    "linearised": ("num_particles", "num_steps"),
+    "deck": ("num_particles", "num_steps", "surrogate"),
+    "slice": ("surrogate",),
+}
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """The posterior of a linear chain, collapsed into two levels; exact for Gaussian rewards.
+
+    Attributes
+    ----------
+    chain : the problem's prior.
+    branch : levels above it are shared by all actions.
+    expansion : where evidence of rewards that are not Gaussian is expanded.
+    dtype : precision of the matrices that choices read, "float64" but for Gaussian rewards.
+    """
+
+    chain: LinearDiffusionPrior
+    branch: int
+    expansion: Mode
+    dtype: Dtype
+
+    name: ClassVar[None] = None
+
+    def posterior(
+        self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
+    ) -> ConfidencePosterior:
+        """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
+        if not isinstance(model, GaussianReward):
+            _refuse_float32(self.dtype)
+        return posterior_for(problem, lambda K: self._engine(K, model))
+
+    def _engine(self, num_actions: int, model: RewardModel) -> ActionPosterior:
+        two_level = self.chain.two_level(self.branch)
+        if isinstance(model, GaussianReward):
+            return TwoLevelPosterior(two_level, num_actions, model.noise_std, dtype=self.dtype)
+        return GLMPosterior(two_level, num_actions, model, self.expansion)
+
+
+@dataclass(frozen=True)
+class Particles:
+    """A chain of any links by the twisted particle filter; "linearised" and the deck's rule are one particle of it.
+
+    Attributes
+    ----------
+    name : "particles", "linearised" or "deck".
+    prior : the problem's.
+    branch : levels above it are shared by all actions.
+    num_particles : P, of each filter.
+    surrogate : affine stand-ins for the links in the messages.
+    expansion : where evidence of rewards that are not Gaussian is expanded.
+    pool_size, pool : draws of the prior that stand for the unplayed actions, where the branch is above 0.
+    """
+
+    name: Approximation
+    prior: ChainPrior
+    branch: int
+    num_particles: int
+    surrogate: Surrogate
+    expansion: Mode
+    pool_size: int
+    pool: Pool
+
+    def posterior(
+        self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
+    ) -> ConfidencePosterior:
+        """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
+        # A shared parameter is one chain, whatever the branch.
+        if self.branch and problem.features == "disjoint":
+            return BranchedPosterior(
+                self.prior,
+                problem.num_actions,
+                model,
+                branch=self.branch,
+                num_particles=self.num_particles,
+                surrogate=self.surrogate,
+                expansion=self.expansion,
+                pool_size=self.pool_size,
+                pool=self.pool,
+            )
+        return posterior_for(problem, lambda K: self._engine(K, model))
+
+    def _engine(self, num_actions: int, model: RewardModel) -> ActionPosterior:
+        return ChainPosterior(
+            self.prior,
+            num_actions,
+            model,
+            num_particles=self.num_particles,
+            surrogate=self.surrogate,
+            expansion=self.expansion,
+        )
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A chain of any links by Markov chains of elliptical slice sampling, at branch 0.
+
+    Attributes
+    ----------
+    prior : the problem's.
+    num_walkers : Markov chains kept side by side.
+    num_steps : slice steps after each reward and for each draw.
+    expansion : where evidence of rewards that are not Gaussian is expanded.
+    """
+
+    prior: ChainPrior
+    num_walkers: int
+    num_steps: int
+    expansion: Mode
+
+    name: ClassVar[Literal["slice"]] = "slice"
+    branch: ClassVar[int] = 0
+
+    def posterior(
+        self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
+    ) -> ConfidencePosterior:
+        """The posterior before any data, its walkers at that exploration scale and seeded by the stream."""
+        return posterior_for(problem, lambda K: self._engine(K, model, scale, rng))
+
+    def _engine(self, num_actions: int, model: RewardModel, scale: float, rng: np.random.Generator) -> ActionPosterior:
+        return SlicePosterior(
+            self.prior,
+            num_actions,
+            model,
+            num_walkers=self.num_walkers,
+            num_steps=self.num_steps,
+            expansion=self.expansion,
+            scale=scale,
+            seed=int(rng.integers(1 << 62)),
+        )
+
+
+def approximation_of(
+    problem: BanditProblem,
+    *,
+    branch: int | None,
+    approximation: Approximation | None,
+    num_particles: int | None,
+    num_steps: int | None,
+    surrogate: Surrogate | None,
+    expansion: Mode,
+    pool_size: int,
+    pool: Pool,
+    dtype: Dtype,
+) -> ClosedForm | Particles | Slice:
+    """How to keep the posterior of the problem's chain, by the keywords of `ChainAgent`; ValueError for a wrong one."""
+    prior = as_chain_prior(checked_problem(problem).prior)
+    level = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
+    _one_of("approximation", approximation, get_args(Approximation))
+    _one_of("surrogate", surrogate, ("jacobian", "statistical"))
+    if expansion not in get_args(Mode):
+        raise ValueError(f"expansion must be one of {get_args(Mode)}, got {expansion!r}")
+    given = {"num_particles": num_particles, "num_steps": num_steps, "surrogate": surrogate}
+    for name in _LEFT_OUT.get(approximation, ()):
+        if given[name] is not None:
+            raise ValueError(f"{name} must be left out with approximation {approximation!r}, got {given[name]!r}")
+    P = DEFAULT_PARTICLES if num_particles is None else integer("num_particles", num_particles, 1)
+    steps = DEFAULT_STEPS if num_steps is None else integer("num_steps", num_steps, 1)
+    if approximation == "slice" and level != 0:
+        raise ValueError(f"branch must be 0 for approximation 'slice', got {level}")
+    size, kind = integer("pool_size", pool_size, 1), checked_pool(pool, level, prior.depth)
+    precision = disjoint_dtype(problem, dtype)
+    chain = as_linear(prior) if approximation is None else None
+    if chain is not None:
+        return ClosedForm(chain, level, expansion, precision)
+    _refuse_float32(precision)
+    if approximation == "slice":
+        return Slice(prior, P, steps, expansion)
+    stands_in: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
+    name = approximation or "particles"
+    return Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind)
+
+
+def _one_of(name: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise ValueError(f"{name} must be one of {choices} or None, got {value!r}")
+
+
+def _refuse_float32(dtype: Dtype) -> None:
+    if dtype != "float64":
+        raise ValueError(
+            f"dtype must be 'float64' but for linear chains in closed form and Gaussian rewards, got {dtype!r}"
+        )

@@ -1,0 +1,74 @@
+"""The keywords of `dts_gym.pretraining.fit`, checked and packed once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple, get_args
+
+from dts_gym.pretraining.trainer import TrainingSettings
+from dts_gym.priors.reverse_process import Schedule, noise_schedule
+from dts_gym.utils.validation import integer
+
+Variance = Literal["matched", "posterior"]
+
+
+class FitSettings(NamedTuple):
+    """How a prior is learned; which vectors it is learned from is no part of it.
+
+    Attributes
+    ----------
+    training : the network, its noise levels and its optimiser.
+    max_steps : steps of training at most.
+    noise_rounds : rounds of EM, where vectors have errors.
+    held_out : share of the vectors that says when to stop.
+    variance : covariance of the reverse steps, see `dts_gym.pretraining.fit`.
+    branch : the prior's branch; None: chosen by held-out catalogues.
+    """
+
+    training: TrainingSettings
+    max_steps: int
+    noise_rounds: int
+    held_out: float
+    variance: Variance
+    branch: int | None
+
+
+def fit_settings(
+    depth: int,
+    *,
+    branch: int | Literal["auto"] | None,
+    schedule: Schedule,
+    variance: Variance,
+    hidden: int,
+    blocks: int,
+    max_steps: int,
+    batch_size: int,
+    learning_rate: float,
+    held_out: float,
+    noise_rounds: int,
+    device: str,
+    progress: bool,
+) -> FitSettings:
+    """The keywords as `dts_gym.pretraining.fit` takes them; ValueError for one that is out of its range."""
+    L = integer("depth", depth, 1)
+    training = TrainingSettings(
+        noise_schedule(L, schedule),
+        integer("hidden", hidden, 1),
+        integer("blocks", blocks, 0),
+        integer("batch_size", batch_size, 1),
+        _number("learning_rate", learning_rate, math.inf),
+        device,
+        progress,
+    )
+    steps, rounds = integer("max_steps", max_steps, 0), integer("noise_rounds", noise_rounds, 0)
+    share = _number("held_out", held_out, 0.5)
+    own_branch = None if branch == "auto" else L if branch is None else integer("branch", branch, 0, L)
+    if variance not in get_args(Variance):
+        raise ValueError(f"variance must be one of {get_args(Variance)}, got {variance!r}")
+    return FitSettings(training, steps, rounds, share, variance, own_branch)
+
+
+def _number(name: str, value: Any, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value <= high:
+        raise ValueError(f"{name} must be a number above 0 and at most {high}, got {value!r}")
+    return float(value)

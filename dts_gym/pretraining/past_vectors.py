@@ -1,0 +1,83 @@
+"""The vectors that a prior is learned from, checked: the parameters of past items, their errors, their catalogues."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dts_gym.pretraining.branch_choice import checked_labels
+from dts_gym.utils.arrays import Array, factor
+from dts_gym.utils.validation import covariance, finite_array
+
+
+class PastVectors(NamedTuple):
+    """Parameter vectors of past items, as they were seen.
+
+    Attributes
+    ----------
+    theta : (N, d).
+    errors : (N, d, d) or (d, d), covariance of each vector's error; None: they are exact.
+    labels : (N,), the catalogue of each vector; None: not told.
+    """
+
+    theta: Array
+    errors: Array | None
+    labels: NDArray[Any] | None
+
+
+def past_vectors(theta: Any, noise_cov: Any | None, catalogues: Any | None, choose_branch: bool) -> PastVectors:
+    """The vectors as `dts_gym.pretraining.fit` takes them, or ValueError.
+
+    Parameters
+    ----------
+    theta, noise_cov, catalogues : as `fit` takes them.
+    choose_branch : whether the vectors shall say how much actions share, which those with errors cannot.
+    """
+    seen, errors = _checked(theta, noise_cov)
+    if choose_branch and errors is not None:
+        raise ValueError("branch must be a number or None with noise_cov: catalogues are compared without errors")
+    return PastVectors(seen, errors, None if catalogues is None else checked_labels(catalogues, len(seen)))
+
+
+def _checked(theta: Array, noise_cov: Array | None) -> tuple[Array, Array | None]:
+    """The vectors and their errors' covariances, or ValueError."""
+    seen = finite_array("theta", theta, (None, None))
+    N, d = seen.shape
+    if d < 1:
+        raise ValueError(f"theta must have a column at least, got shape {seen.shape}")
+    distinct = len(np.unique(seen, axis=0))
+    if distinct < d + 2:
+        raise ValueError(
+            f"theta must have {d + 2} distinct rows at least, two more than its {d} columns, got {distinct} of {N}"
+        )
+    constant = np.flatnonzero(np.ptp(seen, axis=0) <= 1e-12 * np.abs(seen).max(axis=0))
+    if constant.size:
+        raise ValueError(f"theta must vary in every column, got columns {constant.tolist()} constant: leave them out")
+    total = np.cov(seen, rowvar=False).reshape(d, d)
+    if factor(total).shape[1] < d:
+        raise ValueError(_hyperplane(total))
+    if noise_cov is None:
+        return seen, None
+    if np.ndim(noise_cov) == 2:
+        return seen, covariance("noise_cov", noise_cov, d)
+    errors = finite_array("noise_cov", noise_cov, (N, d, d))
+    lowest = np.linalg.eigvalsh((errors + np.swapaxes(errors, -1, -2)) / 2)[:, 0]
+    largest = np.abs(errors).max(axis=(-2, -1))
+    bad = np.flatnonzero(
+        (lowest < -1e-9 * largest) | (np.abs(errors - np.swapaxes(errors, -1, -2)).max(axis=(-2, -1)) > 1e-9 * largest)
+    )
+    if bad.size:
+        covariance(f"noise_cov[{bad[0]}]", errors[bad[0]], d)
+        raise ValueError(f"noise_cov[{bad[0]}] must be symmetric and positive semi-definite, got {errors[bad[0]]}")
+    return seen, (errors + np.swapaxes(errors, -1, -2)) / 2
+
+
+def _hyperplane(cov: Array) -> str:
+    std = np.sqrt(np.diagonal(cov))
+    values, vectors = np.linalg.eigh(cov / np.outer(std, std))
+    return (
+        f"theta must not be confined to a hyperplane, got standardised columns with no spread along "
+        f"{vectors[:, 0].round(3).tolist()} (least eigenvalue {values[0]:.3g}): drop a column"
+    )
