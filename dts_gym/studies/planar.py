@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +14,8 @@ from dts_gym.diagnostics.error_problems import PLANAR
 from dts_gym.diagnostics.reweighted_prior import draw_pool, sample_pool
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.figures import looks
+from dts_gym.priors.prior import as_chain_prior
+from dts_gym.problem.problem import BanditProblem
 from dts_gym.registry import make_agent
 from dts_gym.studies.cells import Cell, Claim, Reading
 from dts_gym.studies.comparison_study import CellStudy, run_cells
@@ -22,10 +24,6 @@ from dts_gym.studies.study import Ask, Findings, Profile, Study
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
-
-if TYPE_CHECKING:
-    from dts_gym.priors.prior import as_chain_prior
-from dts_gym.problem.problem import BanditProblem
 
 _AGENTS = ("dTS", "LaplaceDPS", "TunedTS", "MixTS")
 _SEEN = 5  # rewards behind the picture: few enough that the prior's shape shows in the posterior

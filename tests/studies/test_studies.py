@@ -240,3 +240,9 @@ def test_what_does_not_fit_is_refused():
         Ask("papr")
     with pytest.raises(ValueError, match="only must be part of one of"):
         load_study("swiss-roll").run(Ask(only="rank"))
+
+
+def test_posteriors_in_the_plane_are_drawn(tmp_path):
+    findings = load_study("posterior-2d").run(Ask(seeds=1, only="cross"))
+    findings.draw(tmp_path / "plane.png")
+    assert (tmp_path / "plane.png").stat().st_size > 10_000
