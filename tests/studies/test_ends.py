@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from dts_gym.cli.entry import main
+from dts_gym.harness.comparing import compare
 from dts_gym.harness.conduct import Conduct
 from dts_gym.studies import pictures
 from dts_gym.studies.cells import Cell, Claim, Outcome, Reading
 from dts_gym.studies.comparison_study import CellStudy, run_cells
 from dts_gym.studies.findings import write_findings
-from dts_gym.studies.outcome import between_cells, findings_of
+from dts_gym.studies.outcome import between_cells, end_at, findings_of
 from dts_gym.studies.study import Ask
 
 SETTINGS = {"num_actions": 6, "dim": 2, "horizon": 40}
@@ -20,7 +21,7 @@ SETTINGS = {"num_actions": 6, "dim": 2, "horizon": 40}
 
 def study(bracket):
     def cell(name, x, panel):
-        return Cell(name, "DiffusionBandit-v0", ("dTS", "LinTS"), SETTINGS, 3, 40, grid=(0.004, 0.002), tuning_seeds=2,
+        return Cell(name, "DiffusionBandit-v0", ("dTS", "LinTS"), SETTINGS, 3, 40, grid=(0.5, 0.004), tuning_seeds=2,
                     bracket=bracket, x=x, panel=panel)  # fmt: skip
 
     cells = (cell("first", 1.0, "one"), cell("second", 2.0, "two"))
@@ -105,3 +106,11 @@ def test_a_cell_brackets_unless_told_not_to(fixed):
     assert asked["bracket"] is True
     assert len(comparison.tuning.labels) > len(fixed.comparisons[0].tuning.labels) == 4
     assert fixed.comparisons[0].experiment.tuning["bracket"] is False
+
+
+def test_an_agent_that_is_best_at_1_is_marked_where_it_stands_as_tuned():
+    asked = {"env_settings": SETTINGS, "seeds": 1, "tune": True, "tuning_seeds": 1}
+    comparison = compare("DiffusionBandit-v0", ["LinTS"], **asked, grid=(1.0,), bracket=False)
+    assert comparison.labels == ["LinTS"]
+    assert end_at(comparison, "LinTS", "at 1") is None
+    assert end_at(comparison, "LinTS", "tuned").side == "smallest and largest"
