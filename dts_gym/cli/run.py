@@ -40,6 +40,7 @@ def run_comparison(
     progress: bool = True,
     tune: tyro.conf.FlagCreatePairsOff[bool] = False,
     tuning_seeds: int = 5,
+    bracket: bool = True,
 ) -> str:
     """Compare agents on the same instances: a table, a figure, records.
 
@@ -70,13 +71,15 @@ def run_comparison(
     redraw_prior :
         Draw a prior for each seed, not one for all.
     grid :
-        Exploration scales that tuning tries.
+        Exploration scales that tuning tries first.
     progress :
         Show a bar on stderr.
     tune :
         Report every agent also at its best exploration scale, found on other seeds.
     tuning_seeds :
         Runs an agent and value of the grid, with --tune.
+    bracket :
+        With --tune, let the grid grow for each agent until the best lies inside.
 
     Returns
     -------
@@ -103,6 +106,7 @@ def run_comparison(
             tune=tune,
             grid=grid,
             tuning_seeds=tuning_seeds,
+            bracket=bracket,
             backend=backend,
             num_workers=workers,
             ray_address=ray_address,
@@ -129,6 +133,7 @@ def run_tuning(
     redraw_prior: tyro.conf.FlagCreatePairsOff[bool] = False,
     grid: tuple[float, ...] = GRID,
     progress: bool = True,
+    bracket: bool = True,
 ) -> str:
     """Find every agent's best exploration scale.
 
@@ -159,9 +164,11 @@ def run_tuning(
     redraw_prior :
         Draw a prior for each seed, not one for all.
     grid :
-        Exploration scales that tuning tries.
+        Exploration scales that tuning tries first.
     progress :
         Show a bar on stderr.
+    bracket :
+        Let the grid grow for each agent until the best lies inside.
 
     Returns
     -------
@@ -181,6 +188,7 @@ def run_tuning(
             env,
             agents,
             grid=grid,
+            bracket=bracket,
             seeds=seeds,
             num_rounds=rounds,
             env_settings=settings,

@@ -38,7 +38,7 @@ def run_sweep_file(
           - LinTS:exploration=0.5
           - id: dTS
             exploration: [1.0, 0.5]   # a list is a grid: an agent for each value
-        tune: false                   # true: each agent also at the best of grid, on tuning_seeds other seeds
+        tune: false                   # true: each agent also at its best scale, by tuning_seeds other seeds
 
     Parameters
     ----------

@@ -32,6 +32,7 @@ def compare(
     ray_address: str | None = None,
     redraw_prior: bool = False,
     progress: bool = False,
+    bracket: bool = True,
 ) -> Comparison:
     """Run agents on the same instances, contexts and noise.
 
@@ -45,7 +46,7 @@ def compare(
     out : a new or empty folder for the records, written as each run ends; None keeps none.
     resume : take the runs that ``out`` holds and do the others; seeds and agents may be others than before.
     tune : first find every agent's best exploration on other seeds, then report each also at that one.
-    grid, tuning_seeds : of the tuning, as `dts_gym.tune` takes them.
+    grid, tuning_seeds, bracket : of the tuning, as `dts_gym.tune` accepts grid, seeds and bracket.
     tuning_settings : what of ``env_settings`` is different while tuning, for one the movies that are played.
     backend : where runs are done, "serial", "processes" or "ray", as `dts_gym.utils.workers.open_pool` says. Workers
         know the agents that importing ``dts_gym`` and the module of ``env_id`` registers.
@@ -78,7 +79,7 @@ def compare(
     experiment = make_experiment(env_id, agents, seeds, num_rounds, env_settings, "report", redraw_prior)
     if tuning_settings and not tune:
         raise ValueError(f"tuning_settings must be left out without tune, got {tuning_settings!r}")
-    tuning = checked_tuning([experiment], grid, tuning_seeds, tuning_settings) if tune else None
+    tuning = checked_tuning([experiment], grid, tuning_seeds, tuning_settings, bracket) if tune else None
     return run_experiment(experiment, tuning, conduct)
 
 

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dts_gym.harness.brackets import ScaleEnd, best_of, end_of, is_scale
 from dts_gym.registry import agent_ids
 from dts_gym.utils.arrays import Array, IntArray
-from dts_gym.utils.tables import Style, csv_text, layout, plus_minus, standard_error
+from dts_gym.utils.tables import Style, csv_text, footnotes, layout, marked, plus_minus, standard_error
 
 Role = Literal["report", "tuning"]
 _MAX_POINTS = 5000  # a longer curve is thinned: no figure shows more, and 50 runs of 10^6 rounds would be 400 MB
@@ -46,6 +47,23 @@ class AgentSpec:
 def label_of(agent_id: str, settings: Mapping[str, Any]) -> str:
     """A readable name for an agent with settings."""
     return f"{agent_id} ({', '.join(f'{k} {_short(v)}' for k, v in settings.items())})" if settings else agent_id
+
+
+def base_label(spec: AgentSpec) -> str:
+    """An agent's label without its exploration scale; an exploration that is no number stays.
+
+    Examples
+    --------
+    >>> base_label(AgentSpec("dTS", {"branch": 1, "exploration": 0.25}))
+    'dTS (branch 1)'
+    >>> base_label(AgentSpec("dUCB", {"exploration": "horizon"}))
+    'dUCB (exploration horizon)'
+    """
+    if not is_scale(exploration := spec.settings.get("exploration")):
+        return spec.label
+    if spec.label == label_of(spec.id, spec.settings):
+        return label_of(spec.id, {name: value for name, value in spec.settings.items() if name != "exploration"})
+    return spec.label.removesuffix(label_of("", {"exploration": exploration}))
 
 
 def parse_agent(text: str) -> AgentSpec:
@@ -107,7 +125,8 @@ class Experiment:
     num_rounds : of every run.
     role : "report" or "tuning"; no seed of one role gives the same streams as any of the other.
     redraw_prior : whether each seed has a prior of its own.
-    tuning : grid and seeds of the tuning that came before, or None.
+    tuning : of reported runs the grid and seeds of the tuning that came before, with whether it brackets; of tuning
+        runs the grid they start from, with the same; or None.
     """
 
     env_id: str
@@ -118,6 +137,11 @@ class Experiment:
     role: Role = "report"
     redraw_prior: bool = False
     tuning: Mapping[str, Any] | None = None
+
+    @property
+    def tuned_before(self) -> bool:
+        """Whether a tuning comes before these runs."""
+        return self.role == "report" and self.tuning is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +181,7 @@ class Comparison:
     ----------
     experiment : what was run; its agents in the order of tables and figures.
     runs : label -> records in the order of ``experiment.seeds``.
-    tuning : the tuning that came before, as a comparison of all points of its grid, or None.
+    tuning : the tuning that came before, as a comparison of all exploration scales that were tried, or None.
     """
 
     experiment: Experiment
@@ -186,6 +210,30 @@ class Comparison:
         """(seeds,) time of the agent in a round."""
         return np.array([run.microseconds_per_round for run in self._of(label)])
 
+    @property
+    def scales(self) -> dict[str, dict[float, Array]]:
+        """Of tuning runs: agent's label -> {exploration: (seeds,) final regret}, in the order tried."""
+        found: dict[str, dict[float, Array]] = {}
+        for spec in self.experiment.agents:
+            tried = found.setdefault(base_label(spec), {})
+            tried[float(spec.settings["exploration"])] = self.final_regret(spec.label)
+        return found
+
+    @property
+    def ends(self) -> dict[str, ScaleEnd]:
+        """Labels of runs at a best exploration scale that lies at an end of those tried in tuning."""
+        tuning = self if self.experiment.role == "tuning" else self.tuning
+        found: dict[str, ScaleEnd] = {}
+        for base, regret in {} if tuning is None else tuning.scales.items():
+            means = {scale: float(values.mean()) for scale, values in regret.items()}
+            own = {s.label: s.settings.get("exploration") for s in self.experiment.agents if base_label(s) == base}
+            best = [label for label, scale in own.items() if is_scale(scale) and scale == best_of(means)]
+            # An agent whose own scale is the best is reported without a tuned one beside it.
+            best = best or [label for label, scale in own.items() if scale is None]
+            if end := end_of(means):
+                found |= dict.fromkeys(best, end._replace(text=f"{base}: {end.text}"))
+        return found
+
     def __str__(self) -> str:
         return table(self)
 
@@ -203,31 +251,39 @@ def kept_rounds(num_rounds: int) -> IntArray:
 
 @dataclass(frozen=True)
 class Row:
-    """One agent's line of the table; regret is the mean over seeds, with its standard error."""
+    """One agent's line of the table; regret is the mean over seeds, with its standard error.
+
+    ``scale_end`` says at which end of the scales tried a tuned exploration lies; it is empty where that lies inside.
+    """
 
     agent: str
     regret: float
     standard_error: float
     microseconds_per_round: float
     seeds: int
+    scale_end: str = ""
 
 
 def summary(comparison: Comparison) -> list[Row]:
     """A row an agent, in the order given."""
-    rows = []
+    rows, ends = [], comparison.ends
     for label in comparison.labels:
         regret, times = comparison.final_regret(label), comparison.microseconds_per_round(label)
-        rows.append(Row(label, float(regret.mean()), float(standard_error(regret)), float(times.mean()), len(regret)))
+        end = ends[label].side if label in ends else ""
+        error, time = float(standard_error(regret)), float(times.mean())
+        rows.append(Row(label, float(regret.mean()), error, time, len(regret), end))
     return rows
 
 
 def table(comparison: Comparison, style: Style = "text") -> str:
     """Final regret with standard error, time of a round and number of seeds of every agent.
 
+    A tuned agent whose exploration scale is the best at an end of those tried is marked, with a line below the table.
+
     Parameters
     ----------
     comparison : what `compare` or `load_records` gave.
-    style : "text" (aligned), "markdown", or "csv" (all digits).
+    style : "text" (aligned), "markdown", or "csv" (all digits; the mark is a column).
 
     Raises
     ------
@@ -236,11 +292,16 @@ def table(comparison: Comparison, style: Style = "text") -> str:
     """
     rows = summary(comparison)
     if style == "csv":
-        names = ("agent", "regret", "standard_error", "microseconds_per_round", "seeds")
+        names = ("agent", "regret", "standard_error", "microseconds_per_round", "seeds", "scale_end")
         return csv_text(names, [[getattr(row, name) for name in names] for row in rows])
     header = ("agent", "final regret", "us a round", "seeds")
     cells = [
-        (row.agent, plus_minus(row.regret, row.standard_error), f"{row.microseconds_per_round:.1f}", str(row.seeds))
+        (
+            marked(row.agent, row.scale_end),
+            plus_minus(row.regret, row.standard_error),
+            f"{row.microseconds_per_round:.1f}",
+            str(row.seeds),
+        )
         for row in rows
     ]
-    return layout([header, *cells], style)
+    return layout([header, *cells], style) + footnotes(end.text for end in comparison.ends.values())

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from dts_gym.harness.experiment import Comparison
-from dts_gym.harness.tuning import base_label
+from dts_gym.harness.experiment import Comparison, base_label
 from dts_gym.utils.archives import write_atomically
-from dts_gym.utils.tables import plus_minus, standard_error
+from dts_gym.utils.tables import MARK, marked, plus_minus, standard_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,13 +38,15 @@ _LOOKS = {
     "dTS (noise_std 1)": (COLOURS[5], ":"),
     "JointTS": (COLOURS[6], "-."),
 }
+END_NOTE = f"{MARK} tuned exploration at the smallest or largest value tried: the best may lie beyond"
 _MAX_POINTS = 1000  # more points than pixels only make the file slow to draw
 
 
 def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: str | None = None) -> None:
     """Draw cumulative regret against rounds: means over seeds in bands of one standard error, named at their ends.
 
-    An agent keeps its colour through all its exploration scales; line styles tell these apart.
+    An agent keeps its colour through all its exploration scales; line styles tell these apart. A tuned agent whose
+    scale is the best at an end of those tried is marked, with a note below.
 
     Parameters
     ----------
@@ -62,7 +63,11 @@ def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: s
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     looked = zip(labels, _looks(comparison), strict=True)
-    ends = [regret_curve(axes, comparison, label, colour, style) for label, (colour, style) in looked]
+    beyond = comparison.ends
+    ends = [
+        regret_curve(axes, comparison, label, colour, style, marked(label, label in beyond))
+        for label, (colour, style) in looked
+    ]
     runs = len(comparison.experiment.seeds)
     axes.set_xlabel("Round")
     axes.set_ylabel("Cumulative regret" + (f" (mean of {runs} runs, ± standard error)" if runs > 1 else ""))
@@ -71,6 +76,8 @@ def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: s
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+    if beyond:
+        figure.supxlabel(END_NOTE, fontsize="small")
     label_ends(axes, ends)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
 

@@ -100,7 +100,7 @@ def write_reported(out: Path, agents: tuple[AgentSpec, ...]) -> None:
 
 def _reported_before(experiment: Experiment, known: Any) -> Any:
     """The agents that are reported; before they are tuned, those that are known from before."""
-    return known if experiment.tuning is not None else [_spec_state(spec) for spec in experiment.agents]
+    return known if experiment.tuned_before else [_spec_state(spec) for spec in experiment.agents]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -204,7 +204,7 @@ def load_records(folder: str | os.PathLike[str]) -> Comparison:
         warnings.warn(f"{os.fspath(out)!r} holds {held}; resume the experiment for the rest", stacklevel=2)
         experiment = replace(experiment, seeds=tuple(runs))
     by_label = {spec.label: tuple(r[i] for r in runs.values()) for i, spec in enumerate(experiment.agents)}
-    tuning = load_records(out / TUNING) if experiment.tuning is not None else None
+    tuning = load_records(out / TUNING) if experiment.tuned_before else None
     return Comparison(experiment, by_label, tuning)
 
 
@@ -218,12 +218,27 @@ def check_resumed(out: Path, experiment: Experiment) -> dict[str, Any]:
     """
     saved = _read_experiment(out)
     held, asked = saved["settings"], json.loads(json.dumps(_settings(experiment)))
-    for name, old, new in differences({**held, "seeds": asked["seeds"], "agents": asked["agents"]}, asked):
+    free = {"seeds": asked["seeds"], "agents": asked["agents"], "tuning": _tuning_to_go_on(held.get("tuning"), asked)}
+    for name, old, new in differences({**held, **free}, asked):
         raise ValueError(
             f"out must hold the same experiment to be resumed, but for seeds and agents, got {os.fspath(out)!r} with "
             f"{name} = {old!r}, asked for {new!r}"
         )
     return saved
+
+
+def _tuning_to_go_on(held: Any, asked: dict[str, Any]) -> Any:
+    """What a held folder says of tuning, as far as it must be what is asked for.
+
+    Of tuning runs nothing must: their agents say at which scales they are. A folder from before grids grew says nothing
+    of brackets, and is gone on with either way.
+    """
+    if asked["role"] == "tuning":
+        return asked["tuning"]
+    new = asked["tuning"]
+    if isinstance(held, dict) and isinstance(new, dict) and "bracket" not in held:
+        return {**held, "bracket": new["bracket"]}
+    return held
 
 
 def _take_up(out: Path, experiment: Experiment) -> None:

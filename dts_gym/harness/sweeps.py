@@ -23,7 +23,7 @@ from dts_gym.harness.provenance import describe, differences
 from dts_gym.harness.records import file_name, is_held, write_json
 from dts_gym.harness.tuning import GRID, checked_tuning, run_tasks
 from dts_gym.utils.archives import remove_parts, write_atomically
-from dts_gym.utils.tables import csv_text, layout, plus_minus
+from dts_gym.utils.tables import csv_text, footnotes, layout, marked, plus_minus
 from dts_gym.utils.workers import Backend
 
 _FORMAT = 1
@@ -42,7 +42,7 @@ class Sweep:
     agents : as `dts_gym.compare` takes them, or mappings of ``id`` and settings, where a list is a grid.
     seeds, redraw_prior : as `dts_gym.compare`.
     rounds : of every run, at most the horizon, which None takes.
-    tune, grid, tuning_seeds : as `dts_gym.compare`, in every cell by itself.
+    tune, grid, tuning_seeds, bracket : as `dts_gym.compare`, in every cell by itself.
     out : the folder that `load_sweep`'s file names, for the command line.
 
     Examples
@@ -61,6 +61,7 @@ class Sweep:
     grid: Sequence[float] = GRID
     tuning_seeds: int | Sequence[int] = 5
     out: str | None = None
+    bracket: bool = True
 
     def experiments(self) -> dict[str, Experiment]:
         """The experiment of every cell by its label: the environment's id and the settings in which its cells differ.
@@ -116,10 +117,10 @@ def load_sweep(path: str | os.PathLike[str]) -> Sweep:
     for key in ("environments", "agents"):
         if key not in content:
             raise ValueError(f"{os.fspath(path)!r} must say {key}, got {list(content)} only")
-    for key in ("tune", "redraw_prior"):
+    for key in ("tune", "redraw_prior", "bracket"):
         if not isinstance(content.get(key, False), bool):
             raise ValueError(f"{key} must be true or false, got {content[key]!r}")
-    for key in ("grid", "tuning_seeds"):
+    for key in ("grid", "tuning_seeds", "bracket"):
         if key in content and not content.get("tune"):
             raise ValueError(f"{key} must go with tune: true, got it without")
     if not isinstance(content.get("out", ""), str):
@@ -163,18 +164,19 @@ def run_sweep(
     folder = None if out is None else Path(out)
     conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)
     experiments = sweep.experiments()
-    tuning = checked_tuning(list(experiments.values()), sweep.grid, sweep.tuning_seeds) if sweep.tune else None
+    asked = list(experiments.values()), sweep.grid, sweep.tuning_seeds
+    tuning = checked_tuning(*asked, bracket=sweep.bracket) if sweep.tune else None
     tasks = [Task(experiment, folder and folder / file_name(label)) for label, experiment in experiments.items()]
     begin = perf_counter()
     with conduct.open_pool() as pool:
         started = perf_counter()
         # Not before the pool stands: a cluster that does not answer leaves no folder.
-        asked = None if folder is None else _prepare(folder, tasks, conduct.resume)
+        described = None if folder is None else _prepare(folder, tasks, conduct.resume)
         comparisons = run_tasks(tasks, tuning, conduct, pool)
         ended = perf_counter()
     cells = dict(zip(experiments, comparisons, strict=True))
     if folder is not None:
-        write_json(folder / _CELLS, asked)  # here: a sweep that is refused has not grown
+        write_json(folder / _CELLS, described)  # here: a sweep that is refused has not grown
         text = cells_csv(comparisons).encode()
         write_atomically(folder / SUMMARY, lambda file: file.write(text))
     return SweepResult(cells, started - begin, ended - started)
@@ -284,17 +286,20 @@ def cells_table(cells: Mapping[str, Comparison]) -> str:
     for label, comparison in cells.items():
         for row in summary(comparison):
             regret = plus_minus(row.regret, row.standard_error)
-            rows.append([label, row.agent, regret, f"{row.microseconds_per_round:.1f}", str(row.seeds)])
-    return layout(rows, "text", left=2)
+            agent = marked(row.agent, row.scale_end)
+            rows.append([label, agent, regret, f"{row.microseconds_per_round:.1f}", str(row.seeds)])
+    ends = (f"{label}, {end.text}" for label, comparison in cells.items() for end in comparison.ends.values())
+    return layout(rows, "text", left=2) + footnotes(ends)
 
 
 def cells_csv(comparisons: Sequence[Comparison]) -> str:
     """All digits of comparisons, a column a setting of the environments; no times, which differ from run to run."""
     settings = list(dict.fromkeys(name for one in comparisons for name in one.experiment.env_settings))
     columns = ["environment", *(f"env.{name}" for name in settings), "rounds"]
+    names = ("agent", "regret", "standard_error", "seeds", "scale_end")
     rows: list[Sequence[Any]] = []
     for comparison in comparisons:
         asked = comparison.experiment
         cell = [asked.env_id, *(asked.env_settings.get(name, "") for name in settings), asked.num_rounds]
-        rows += [[*cell, row.agent, row.regret, row.standard_error, row.seeds] for row in summary(comparison)]
-    return csv_text([*columns, "agent", "regret", "standard_error", "seeds"], rows)
+        rows += [[*cell, *(getattr(row, name) for name in names)] for row in summary(comparison)]
+    return csv_text([*columns, *names], rows)

@@ -1,45 +1,53 @@
 """The exploration scale of every agent, tuned alike, on other instances than the reported ones.
 
 With short horizons less exploration than the Bayesian answer is often far better, so agents are compared at 1 and
-each at its own best; one grid serves them all.
+each at its own best. One grid serves them all at first. Then it grows for each agent by itself until the agent's best
+scale has worse ones on both sides (`dts_gym.harness.brackets`). Where that is not reached, every table and figure that
+quotes the scale marks it.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dts_gym.harness.brackets import ScaleEnd, best_of, end_of, next_scales
 from dts_gym.harness.conduct import Conduct
-from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, label_of
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, base_label
+from dts_gym.harness.explorations import at_exploration, checked_grid, make_trials, with_tuned
 from dts_gym.harness.jobs import Task, checked_seeds, make_experiment, run_all
 from dts_gym.harness.records import TUNING, check_resumed, is_held, prepare_folder, write_reported
-from dts_gym.registry import agent_class
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.tables import Style, layout, plus_minus, standard_error
-from dts_gym.utils.validation import positive
+from dts_gym.utils.tables import Style, csv_text, footnotes, layout, marked, plus_minus, standard_error
 from dts_gym.utils.workers import Backend, Pool
 
-GRID = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
+GRID = (1.0, 0.5, 0.25)  # coarse: the search widens and refines it
 
 
 @dataclass(frozen=True, eq=False)
 class TuningResult:
-    """Regret of every agent at every point of the grid.
+    """Regret of every agent at every exploration scale that was tried for it.
 
     Parameters
     ----------
-    best : agent's label -> the exploration of least mean regret; of equal ones the first in the grid.
-    regret : agent's label -> {exploration: (seeds,) final regret}, in the grid's order.
+    best : agent's label -> the exploration of least mean regret; of equal ones the one tried first.
+    regret : agent's label -> {exploration: (seeds,) final regret}, from the largest to the smallest; agents may have
+        different ones.
     comparison : all the runs.
     """
 
     best: Mapping[str, float]
     regret: Mapping[str, Mapping[float, Array]]
     comparison: Comparison
+
+    @property
+    def ends(self) -> dict[str, ScaleEnd]:
+        """Agent's label -> the end of its scales at which its regret is least; where the best lies inside, none."""
+        found = {label: end_of(_means(regret)) for label, regret in self.regret.items()}
+        return {label: end for label, end in found.items() if end is not None}
 
     def __str__(self) -> str:
         return tuning_table(self)
@@ -60,24 +68,39 @@ def tune(
     ray_address: str | None = None,
     redraw_prior: bool = False,
     progress: bool = False,
+    bracket: bool = True,
 ) -> TuningResult:
     """Find the exploration scale at which each agent has the least regret.
 
     Parameters
     ----------
-    grid : values tried for every agent that explores by a scale; the others (Random, for one) are left out.
+    grid : values tried for every agent whose exploration is a number. The others are left out: those without such a
+        setting (Random, for one) and those that explore by a rule.
     seeds : runs an agent and value. Seed s here shares no stream with seed s of `compare`.
     env_id, agents, num_rounds, env_settings, out, resume, redraw_prior, progress : as `compare`.
     backend, num_workers, ray_address : as `compare`.
+    bracket : whether the grid grows, for each agent by itself, until the agent's best value lies inside; otherwise
+        exactly the values of ``grid`` are tried.
 
     Raises
     ------
     ValueError
         As `compare`, or if the grid has a value that is not positive, or one twice, or no agent has a scale.
 
+    Notes
+    -----
+    While an agent's best value is the smallest (largest) tried, its half (double) is tried too, on the same seeds; then
+    the geometric midpoints beside the best. That finds the best to a factor of about sqrt(2), for a regret with a
+    single minimum and up to the noise of the runs. At most 8 values beyond the grid are tried, none below 0.001 or
+    above 1000; a best value that is left at an end is marked in all tables and figures.
+
+    *Cost*, in values an agent, each on all seeds: with the default grid 5 where the best is among its inner values, 6
+    where it is one halving or doubling away from there, and so on; at most 13. `dts_gym.harness.brackets` has the
+    rules, also for equal means.
+
     Examples
     --------
-    >>> result = tune("DiffusionBandit-v0", ["LinTS", "Random"], grid=(1, 0.1), seeds=2, num_rounds=30)
+    >>> result = tune("DiffusionBandit-v0", ["LinTS", "Random"], grid=(1, 0.1), seeds=2, num_rounds=30, bracket=False)
     >>> list(result.best), list(result.regret["LinTS"])
     (['LinTS'], [1.0, 0.1])
     """
@@ -85,23 +108,32 @@ def tune(
     conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)
     listed = checked_seeds("seeds", seeds)
     trials = make_trials(
-        make_experiment(env_id, agents, listed, num_rounds, env_settings, "tuning", redraw_prior), grid
+        make_experiment(env_id, agents, listed, num_rounds, env_settings, "tuning", redraw_prior), grid, bracket
     )
     if not trials.agents:
         raise ValueError(f"agents must be some with an exploration scale, got {[str(agent) for agent in agents]}")
     if conduct.out is not None:
         prepare_folder(conduct.out, trials, resume=conduct.resume)
     with conduct.open_pool() as pool:
-        (tried,) = run_all([Task(trials, conduct.out)], conduct, pool)
+        (tried,) = _search([Task(trials, conduct.out)], conduct, pool)
     return choose(tried)
 
 
 class Tuning(NamedTuple):
-    """What tuning tries: exploration scales, and runs of each; with what settings of the environment instead."""
+    """What tuning tries.
+
+    Attributes
+    ----------
+    grid : exploration scales, of every agent at first.
+    seeds : runs of each scale.
+    settings : those of the environment that are different while tuning.
+    bracket : whether more scales follow until the best lies inside.
+    """
 
     grid: tuple[float, ...]
     seeds: tuple[int, ...]
     settings: Mapping[str, Any]
+    bracket: bool = True
 
 
 def checked_tuning(
@@ -109,13 +141,14 @@ def checked_tuning(
     grid: Sequence[float],
     seeds: int | Sequence[int],
     settings: Mapping[str, Any] | None = None,
+    bracket: bool = True,
 ) -> Tuning:
     """The tuning to come before experiments; ValueError if it makes no sense or a setting is unknown."""
     if any(experiment.env_settings.get("instance_seed") is not None for experiment in experiments):
         raise ValueError("tune must be off where env_settings pin the instance: it would be tuned on and reported")
     if settings is not None and not isinstance(settings, Mapping):
         raise ValueError(f"tuning_settings must be a mapping of names to values, got {settings!r}")
-    tuning = Tuning(_checked_grid(grid), checked_seeds("tuning_seeds", seeds), dict(settings or {}))
+    tuning = Tuning(checked_grid(grid), checked_seeds("tuning_seeds", seeds), dict(settings or {}), bracket)
     for experiment in experiments if tuning.settings else ():
         apart = _apart(experiment, tuning)
         make_experiment(
@@ -132,23 +165,70 @@ def _apart(experiment: Experiment, tuning: Tuning) -> Experiment:
 def run_tasks(tasks: Sequence[Task], tuning: Tuning | None, conduct: Conduct, pool: Pool) -> list[Comparison]:
     """Run experiments in the folders of the tasks, made ready; with ``tuning``, agents as they are and tuned.
 
-    All of the tuning comes before all that is reported, each a single batch of jobs.
+    All of the tuning comes before all that is reported. The first grid of all experiments is a single batch of jobs, as
+    is each step of their searches and, last, all that is reported.
     """
     if tuning is None:
         _prepare(tasks, conduct.resume)
         return run_all(tasks, conduct, pool)
-    noted: dict[str, Any] = {"grid": list(tuning.grid), "seeds": list(tuning.seeds)}
+    noted: dict[str, Any] = {"grid": list(tuning.grid), "seeds": list(tuning.seeds), "bracket": tuning.bracket}
     if tuning.settings:
         noted["settings"] = dict(tuning.settings)
     tasks = [Task(replace(task.experiment, tuning=noted), task.out) for task in tasks]
     trials = [
-        Task(make_trials(_apart(experiment, tuning), tuning.grid), out and out / TUNING) for experiment, out in tasks
+        Task(make_trials(_apart(experiment, tuning), tuning.grid, tuning.bracket), out and out / TUNING)
+        for experiment, out in tasks
     ]
     _prepare([*tasks, *trials], conduct.resume)
-    tried = run_all(trials, conduct, pool)
+    tried = _search(trials, conduct, pool)
     reported = [_reported(task, trial) for task, trial in zip(tasks, tried, strict=True)]
     final = run_all(reported, conduct, pool)
     return [replace(comparison, tuning=trial) for comparison, trial in zip(final, tried, strict=True)]
+
+
+def _search(trials: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Comparison]:
+    """Run what `make_trials` made, and what brackets ask for after it: one comparison a task, of all scales tried."""
+    tried = run_all(trials, conduct, pool)
+    while any(more := [_next_trials(comparison) for comparison in tried]):
+        steps = {
+            place: Task(replace(trials[place].experiment, agents=specs), trials[place].out)
+            for place, specs in enumerate(more)
+            if specs
+        }
+        grown = {place: _with_more(tried[place].experiment, more[place]) for place in steps}
+        for place, experiment in grown.items():
+            if (out := trials[place].out) is not None:
+                write_reported(out, experiment.agents)  # before the runs, as the first grid's
+        for place, found in zip(steps, run_all(list(steps.values()), conduct, pool), strict=True):
+            runs = {**tried[place].runs, **found.runs}
+            agents = grown[place].agents
+            tried[place] = Comparison(grown[place], {spec.label: runs[spec.label] for spec in agents})
+    return tried
+
+
+def _next_trials(tried: Comparison) -> tuple[AgentSpec, ...]:
+    """The agents to run next at scales that were not tried; none where every search has ended."""
+    asked = tried.experiment.tuning or {}
+    if not asked.get("bracket"):
+        return ()
+    bases = {base_label(spec): spec for spec in tried.experiment.agents}
+    return tuple(
+        at_exploration(bases[base], scale)
+        for base, regret in tried.scales.items()
+        for scale in next_scales(_means(regret), asked["grid"])
+    )
+
+
+def _with_more(experiment: Experiment, more: Sequence[AgentSpec]) -> Experiment:
+    """The experiment with more trials, each behind those of its agent."""
+    grouped: dict[str, list[AgentSpec]] = {}
+    for spec in (*experiment.agents, *more):
+        grouped.setdefault(base_label(spec), []).append(spec)
+    return replace(experiment, agents=tuple(spec for specs in grouped.values() for spec in specs))
+
+
+def _means(regret: Mapping[float, Array]) -> dict[float, float]:
+    return {scale: float(values.mean()) for scale, values in regret.items()}
 
 
 def _prepare(tasks: Sequence[Task], resume: bool) -> None:
@@ -169,113 +249,48 @@ def _reported(task: Task, tried: Comparison) -> Task:
     return Task(replace(task.experiment, agents=agents), task.out)
 
 
-def make_trials(experiment: Experiment, grid: Sequence[float]) -> Experiment:
-    """The experiment that tries every value of the grid for every agent that has an exploration scale."""
-    values = _checked_grid(grid)
-    trials = {
-        (trial := at_exploration(spec, value)).label: trial
-        for spec in experiment.agents
-        if default_exploration(spec.id) is not None
-        for value in values
-    }
-    return replace(experiment, agents=tuple(trials.values()), role="tuning", tuning=None)
-
-
 def choose(comparison: Comparison) -> TuningResult:
-    """The best value of every agent, from the runs of `make_trials`."""
-    regret: dict[str, dict[float, Array]] = {}
-    for spec in comparison.experiment.agents:
-        value = float(spec.settings["exploration"])
-        regret.setdefault(base_label(spec), {})[value] = comparison.final_regret(spec.label)
-    best = {label: min(points, key=lambda v: float(points[v].mean())) for label, points in regret.items()}
-    return TuningResult(best, regret, comparison)
-
-
-def with_tuned(specs: Sequence[AgentSpec], best: Mapping[str, float]) -> tuple[AgentSpec, ...]:
-    """The agents, each followed by its tuned self where that is another.
-
-    Raises
-    ------
-    ValueError
-        If another agent has the label that a tuned one gets.
-    """
-    listed: dict[str, AgentSpec] = {}
-    given = {spec.label: spec for spec in specs}
-    for spec in specs:
-        listed[spec.label] = spec
-        default = default_exploration(spec.id)
-        if default is None or spec.settings.get("exploration", default) == best[base_label(spec)]:
-            continue
-        tuned = at_exploration(spec, best[base_label(spec)])
-        other = given.get(tuned.label, tuned)
-        if (other.id, other.settings) != (tuned.id, tuned.settings):
-            raise ValueError(f"agents must leave the label {tuned.label!r} to the tuned {spec.id}, got it for {other}")
-        listed.setdefault(tuned.label, tuned)
-    return tuple(listed.values())
-
-
-def default_exploration(agent_id: str) -> float | None:
-    """The exploration scale that an agent has unless told; None if it has no such setting."""
-    parameter = inspect.signature(agent_class(agent_id)).parameters.get("exploration")
-    if parameter is None:
-        return None
-    return 1.0 if parameter.default is parameter.empty else float(parameter.default)
-
-
-def at_exploration(spec: AgentSpec, value: float) -> AgentSpec:
-    """An agent at another exploration scale, labelled so.
-
-    Examples
-    --------
-    >>> at_exploration(AgentSpec("dTS", {"branch": 1}), 0.25).label
-    'dTS (branch 1, exploration 0.25)'
-    >>> at_exploration(AgentSpec("dTS", label="mine"), 0.25).label
-    'mine (exploration 0.25)'
-    """
-    plain = {name: setting for name, setting in spec.settings.items() if name != "exploration"}
-    settings = {**plain, "exploration": value}
-    base = base_label(spec)
-    label = label_of(spec.id, settings) if base == label_of(spec.id, plain) else base + _suffix(value)
-    return AgentSpec(spec.id, settings, label)
-
-
-def base_label(spec: AgentSpec) -> str:
-    """An agent's label without its exploration scale."""
-    if spec.label == label_of(spec.id, spec.settings):
-        return label_of(spec.id, {name: value for name, value in spec.settings.items() if name != "exploration"})
-    return spec.label.removesuffix(_suffix(spec.settings.get("exploration")))
+    """The best value of every agent, from the runs of a tuning."""
+    tried = comparison.scales
+    best = {label: best_of(_means(regret)) for label, regret in tried.items()}
+    ordered = {label: dict(sorted(regret.items(), reverse=True)) for label, regret in tried.items()}
+    return TuningResult(best, ordered, comparison)
 
 
 def tuning_table(result: TuningResult, style: Style = "text") -> str:
-    """Mean final regret with standard error at every point of the grid, the best one marked ``*``.
+    """Mean final regret with standard error at every exploration scale tried, the best one marked ``*``.
 
-    Ends with a line for every agent whose best value is the smallest or the largest of the grid (not in "csv").
+    Where the regret is least at an end of an agent's scales, the agent is marked, with a line below the table.
+
+    Parameters
+    ----------
+    result : what `tune` or `choose` gave.
+    style : "text" (aligned), "markdown", or "csv" (all digits, a line an agent and scale; the marks are columns).
     """
-    values = list(dict.fromkeys(value for points in result.regret.values() for value in points))
+    ends = result.ends
+    if style == "csv":
+        return _tuning_csv(result)
+    values = sorted({value for points in result.regret.values() for value in points}, reverse=True)
     rows = [
-        [label, *(_cell(points, value, result.best[label]) for value in values)]
+        [marked(label, label in ends), *(_cell(points, value, result.best[label]) for value in values)]
         for label, points in result.regret.items()
     ]
     text = layout([["exploration", *(f"{value:g}" for value in values)], *rows], style)
-    edges = [
-        f"{label}: best at {best:g}, an end of the grid; values beyond it were not tried\n"
-        for label, best in result.best.items()
-        if best != 1 and best in (min(values), max(values))
+    return text + footnotes(f"{label}: {end.text}" for label, end in ends.items())
+
+
+def _tuning_csv(result: TuningResult) -> str:
+    rows = [
+        [label, scale, regret.mean(), float(standard_error(regret)), len(regret), int(scale == result.best[label]), end]
+        for label, points in result.regret.items()
+        for end in [result.ends[label].side if label in result.ends else ""]
+        for scale, regret in points.items()
     ]
-    return text + ("\n" if edges else "") + "".join(edges)
+    return csv_text(["agent", "exploration", "regret", "standard_error", "seeds", "best", "scale_end"], rows)
 
 
 def _cell(points: Mapping[float, Array], value: float, best: float) -> str:
+    if value not in points:
+        return ""
     regret = points[value]
     return plus_minus(float(regret.mean()), float(standard_error(regret))) + ("*" if value == best else "")
-
-
-def _suffix(value: Any) -> str:
-    return label_of("", {"exploration": value})
-
-
-def _checked_grid(grid: Sequence[float]) -> tuple[float, ...]:
-    values = tuple(positive("grid", value) for value in grid)
-    if not values or len(set(values)) < len(values):
-        raise ValueError(f"grid must be different positive numbers, got {grid!r}")
-    return values

@@ -21,11 +21,12 @@ class Cell:
     ----------
     name : of its folder.
     env_id, env_settings, agents, seeds, num_rounds, redraw_prior : as `dts_gym.compare` takes them.
-    grid : exploration scales to tune over; none: the agents are reported as they are.
+    grid : exploration scales that tuning tries first; none: the agents are reported as they are.
     tuning_seeds : runs an agent and value of the grid.
     tuning_settings : what of ``env_settings`` is different while tuning, for one the movies that are played.
     panel : of the figure, by its title; cells of one panel are one curve an agent over ``x``.
     x : where the cell stands in its panel; None: the panel is this cell's alone.
+    bracket : whether the grid grows, for each agent by itself, until the agent's best scale lies inside.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Cell:
     tuning_settings: Mapping[str, Any] = field(default_factory=dict)
     panel: str = ""
     x: float | None = None
+    bracket: bool = True
 
 
 class Cause(NamedTuple):
@@ -130,6 +132,7 @@ class Line(NamedTuple):
     regret, standard_error : final, mean over seeds.
     less : regret less the reference's at the same kind of scale, mean of the paired differences.
     low, high : 95 % confidence interval of ``less`` (Student's t); NaN for the reference itself, or one seed.
+    scale_end : at which end of the scales tried a tuned exploration lies; empty where that lies inside.
     """
 
     cell: str
@@ -144,6 +147,7 @@ class Line(NamedTuple):
     low: float
     high: float
     seeds: int
+    scale_end: str = ""
 
 
 def scales(cell: Cell) -> tuple[Scale, ...]:

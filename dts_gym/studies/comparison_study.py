@@ -59,5 +59,5 @@ def _compared(cell: Cell, conduct: Conduct) -> Comparison:
     """The comparison of a cell, as `dts_gym.compare` would make it."""
     asked = cell.env_id, cell.agents, cell.seeds, cell.num_rounds, cell.env_settings
     experiment = make_experiment(*asked, "report", cell.redraw_prior)
-    tuned = cell.grid, cell.tuning_seeds, cell.tuning_settings
+    tuned = cell.grid, cell.tuning_seeds, cell.tuning_settings, cell.bracket
     return run_experiment(experiment, checked_tuning([experiment], *tuned) if cell.grid else None, conduct)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dts_gym.harness.provenance import versions
 from dts_gym.harness.records import write_json
-from dts_gym.studies.study import FORMAT, Ask, Findings, Study, Verdict, verdict_rows
+from dts_gym.studies.study import FORMAT, Ask, Findings, Study, Verdict, verdict_notes, verdict_rows
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.tables import csv_text, layout
 
@@ -52,5 +52,6 @@ def verdict_text(study: Study, verdicts: tuple[Verdict, ...]) -> str:
         own = [verdict for verdict in verdicts if verdict.claim == claim]
         parts.append(f"  {claim}\n")
         parts += [f"    {line}\n" for line in layout(verdict_rows(own), "text", left=2).splitlines()]
+        parts += [f"    {note}\n" for note in verdict_notes(own)]
         parts += [f"    Where it fails: {cause}.\n" for cause in dict.fromkeys(v.cause for v in own) if cause]
     return "".join(parts)

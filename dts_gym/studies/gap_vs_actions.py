@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dts_gym.harness.tuning import GRID
 from dts_gym.studies.causes import HASTE, STUCK
 from dts_gym.studies.cells import Cause, Cell, Claim, Outcome, Reading, scales
 from dts_gym.studies.comparison_study import CellStudy
-from dts_gym.studies.outcome import final_regret_of, paired_interval
+from dts_gym.studies.outcome import end_note, final_regret_of, paired_interval
 from dts_gym.studies.study import Profile, Verdict, judge
 
 _ACTIONS = (10, 100, 500, 5000, 50_000)
@@ -26,7 +27,7 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
             seeds=3 if quick else 50,
             num_rounds=rounds,
             redraw_prior=True,
-            grid=(1.0, 0.5) if quick else (1.0, 0.7, 0.5, 0.35, 0.25),
+            grid=(1.0, 0.5) if quick else GRID,
             tuning_seeds=2 if quick else 5,
             panel="K actions, d=5, L=2",
             x=float(K),
@@ -51,7 +52,9 @@ def _growth(outcome: Outcome) -> list[Verdict]:
             most, fewest = (int(cell.x or 0) for cell in (outcome.cells[-1], outcome.cells[0]))
             contrast = f"({other} less dTS) at K={most} less the same at K={fewest}"
             cause = HASTE if (other, kind) == ("LinTS", "at 1") else ""
-            found.append(judge(_GROWS, kind, contrast, paired_interval(gaps[0] - gaps[1]), cause))
+            ends = (outcome.cells[-1].name, outcome.cells[0].name)
+            note = end_note(outcome, kind, *((name, cell) for cell in ends for name in (other, "dTS")))
+            found.append(judge(_GROWS, kind, contrast, paired_interval(gaps[0] - gaps[1]), cause, note))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dts_gym.harness.tuning import GRID
 from dts_gym.studies.causes import STUCK
 from dts_gym.studies.cells import Cause, Cell, Claim, Outcome, Reading
 from dts_gym.studies.comparison_study import CellStudy
@@ -26,7 +27,7 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
             seeds=3 if quick else 50,
             num_rounds=rounds,
             redraw_prior=True,
-            grid=(1.0, 0.5) if quick else (1.0, 0.7, 0.5, 0.35, 0.25),
+            grid=(1.0, 0.5) if quick else GRID,
             tuning_seeds=2 if quick else 5,
             panel="K=100, d=5, L=2",
             x=error,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from dts_gym.harness.tuning import GRID
 from dts_gym.studies.cells import Cause, Cell, Claim, Reading, Scale
 from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.study import Profile
 
-_GRID = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
 _GAUSSIAN = ("dTS", "TunedTS", "MixTS", "LinTS", "LinUCB")
 _BERNOULLI = ("dTS", "TunedTS", "MixTS", "GLM-TS", "UCB-GLM")
 _EVERY = ("rank-5-actions-100-gaussian-ratings-1",)
@@ -53,7 +53,7 @@ def _cell(rank: int, K: int, reward: str, data: str | None, quick: bool, least: 
         env_settings=settings,
         seeds=3 if quick else 20,
         num_rounds=settings["horizon"],
-        grid=(1.0, 0.3) if quick else _GRID,
+        grid=(1.0, 0.3) if quick else GRID,
         tuning_seeds=2 if quick else 3,
         tuning_settings={"part": "tuning"},
         panel=f"rank {rank}, K={K}, {'stars' if reward == 'gaussian' else 'liked or not'}, {movies}",

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-from dts_gym.harness.experiment import Comparison
-from dts_gym.harness.tuning import base_label, default_exploration
+from dts_gym.harness.brackets import ScaleEnd
+from dts_gym.harness.experiment import Comparison, base_label
+from dts_gym.harness.explorations import exploration_of
 from dts_gym.studies.cells import Line, Outcome, Scale, scales
 from dts_gym.studies.pictures import draw_differences, draw_over_rounds, draw_over_x
 from dts_gym.studies.study import Findings, Verdict, judge
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.tables import csv_text, plus_minus, standard_error
+from dts_gym.utils.tables import MARK, csv_text, marked, plus_minus, standard_error
 
 _LEVEL = 0.95  # of the confidence intervals
 
@@ -34,10 +35,11 @@ def lines_of(outcome: Outcome) -> list[Line]:
                 low, mean, high = paired_interval(regret - reference)
                 if base == first:
                     low = high = math.nan
-                scale = spec.settings.get("exploration", default_exploration(spec.id))
+                end = end_at(comparison, base, kind)
                 found.append(
-                    Line(cell.name, cell.panel, cell.x, base, kind, None if scale is None else float(scale),
-                         float(regret.mean()), float(standard_error(regret)), mean, low, high, len(regret))
+                    Line(cell.name, cell.panel, cell.x, base, kind, exploration_of(spec),
+                         float(regret.mean()), float(standard_error(regret)), mean, low, high, len(regret),
+                         "" if end is None else end.side)
                 )  # fmt: skip
     return found
 
@@ -67,6 +69,28 @@ def labels_at(comparison: Comparison, kind: Scale) -> dict[str, str]:
     return found
 
 
+def end_at(comparison: Comparison, base: str, kind: Scale) -> ScaleEnd | None:
+    """The end of the scales tried at which a tuned agent, by its label without exploration, is best; None inside."""
+    return comparison.ends.get(labels_at(comparison, kind).get(base, "")) if kind == "tuned" else None
+
+
+def end_note(outcome: Outcome, kind: Scale, *runs: tuple[str, str]) -> str:
+    """What a verdict must add where tuned scales are the best at an end of those tried.
+
+    Parameters
+    ----------
+    runs : name of the agent and of the cell of each that the verdict compares.
+    """
+    found = [
+        f"{cell}, {end.text}"
+        for name, cell in runs
+        if (comparison := outcome.of(cell)) is not None
+        for base in labels_at(comparison, kind)
+        if is_agent(base, name) and (end := end_at(comparison, base, kind)) is not None
+    ]
+    return "; ".join(dict.fromkeys(found))
+
+
 def is_agent(base: str, name: str) -> bool:
     """Whether a label without exploration is of the agent called so, its storage settings apart."""
     return base == name or base == f"{name} (pool kept)"
@@ -94,7 +118,8 @@ def claim_verdicts(outcome: Outcome) -> list[Verdict]:
                     contrast = f"regret of {name} less {claim.better}'s"
                     where = f"{cell.panel}, {kind}" if cell.x is None else f"{cell.panel}, {cell.x:g}, {kind}"
                     cause = claim.cause(cell.name, kind, name)
-                    found.append(judge(claim.text, where, contrast, paired_interval(more - less), cause))
+                    note = end_note(outcome, kind, (claim.better, cell.name), (name, cell.name))
+                    found.append(judge(claim.text, where, contrast, paired_interval(more - less), cause, note))
     return found + ([] if outcome.reading.further is None else outcome.reading.further(outcome))
 
 
@@ -139,7 +164,8 @@ def between_cells(
         assert high is not None
         assert low is not None
         contrast = f"regret of {more[0]} in {more[1]} less {less[0]}'s in {less[1]}"
-        found.append(judge(claim, kind, contrast, paired_interval(high - low), cause))
+        note = end_note(outcome, kind, more, less)
+        found.append(judge(claim, kind, contrast, paired_interval(high - low), cause, note))
     return found
 
 
@@ -159,12 +185,13 @@ def findings_of(outcome: Outcome) -> Findings:
                 continue
             row.append(plus_minus(line.regret, line.standard_error))
             if kind == "tuned":
-                row.append("" if line.exploration is None else f"{line.exploration:g}")
+                row.append("" if line.exploration is None else marked(f"{line.exploration:g}", line.scale_end))
             row.append("" if math.isnan(line.low) else f"{line.less:.1f} ({line.low:.1f}, {line.high:.1f})")
         rows.append(row)
     reading = outcome.reading
     notes = [f"Reference: {reading.reference}."]
     notes += [f"{cell}, {kind}: {reading.reference} {text}" for cell, kind, text in verdicts(lines)]
+    notes += _end_notes(outcome, lines)
 
     def draw(path: str | os.PathLike[str]) -> None:
         if reading.picture == "rounds":
@@ -178,10 +205,22 @@ def findings_of(outcome: Outcome) -> Findings:
     return Findings(rows, "\n".join(notes), numbers, tuple(claim_verdicts(outcome)), draw)
 
 
-def _curves(outcome: Outcome) -> list[tuple[str, Comparison, dict[str, str]]]:
-    """A panel a cell and scale: its title, the comparison, agents with the labels of their runs."""
+def _end_notes(outcome: Outcome, lines: Sequence[Line]) -> list[str]:
+    """A line for every tuned agent of a cell whose scale is the best at an end of those tried."""
+    comparisons = {cell.name: one for cell, one in zip(outcome.cells, outcome.comparisons, strict=True)}
+    ends = ((line.cell, end_at(comparisons[line.cell], line.agent, line.scale)) for line in lines)
+    return [f"{MARK} {cell}, {end.text}" for cell, end in ends if end is not None]
+
+
+def _curves(outcome: Outcome) -> list[tuple[str, Comparison, dict[str, str], set[str]]]:
+    """A panel a cell and scale: its title, the comparison, agents with the labels of their runs, those to be marked."""
     return [
-        (f"{cell.panel}, {kind}", comparison, labels_at(comparison, kind))
+        (
+            f"{cell.panel}, {kind}",
+            comparison,
+            labels_at(comparison, kind),
+            {base for base in labels_at(comparison, kind) if end_at(comparison, base, kind) is not None},
+        )
         for cell, comparison in zip(outcome.cells, outcome.comparisons, strict=True)
         for kind in scales(cell)
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dts_gym.studies import study_ids
-from dts_gym.studies.study import FORMAT, Verdict, verdict_rows
+from dts_gym.studies.study import FORMAT, Verdict, verdict_notes, verdict_rows
 
 _MARKS = {"holds": "yes", "does not hold": "no", "undecided": "open"}
 _STYLE = """
@@ -113,6 +113,8 @@ def _section(place: int, section: Section) -> str:
         own = [verdict for verdict in section.verdicts if verdict.claim == claim]
         parts.append(f"<h3>{escape(claim)}</h3>")
         parts.append(_table(verdict_rows(own), {answer: mark for answer, mark in _MARKS.items()}))
+        if notes := verdict_notes(own):
+            parts.append(f"<p>{'<br>'.join(map(escape, notes))}</p>")
         causes = dict.fromkeys(verdict.cause for verdict in own if verdict.cause)
         parts += [f"<p>Where it fails: {escape(cause)}.</p>" for cause in causes]
     table = f"{_table(described['table'])}<p>{'<br>'.join(map(escape, described['notes'].splitlines()))}</p>"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dts_gym.harness.experiment import Comparison
-from dts_gym.harness.figures import label_ends, looks, regret_curve
+from dts_gym.harness.figures import END_NOTE, label_ends, looks, regret_curve
 from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.tables import marked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,26 +21,32 @@ if TYPE_CHECKING:
     from dts_gym.studies.cells import Line
 
 
-def draw_over_rounds(panels: Sequence[tuple[str, Comparison, dict[str, str]]], path: str | os.PathLike[str]) -> None:
+def draw_over_rounds(
+    panels: Sequence[tuple[str, Comparison, dict[str, str], Collection[str]]], path: str | os.PathLike[str]
+) -> None:
     """Draw mean cumulative regret in bands of one standard error, named at their ends.
 
     Parameters
     ----------
-    panels : of each, its title, a comparison, and the agents drawn with the labels of their runs.
+    panels : of each, its title, a comparison, the agents drawn with the labels of their runs, and those agents whose
+        tuned scale is the best at an end of those tried: they are marked.
     path : of the PNG; its folder must exist.
     """
 
     def panel(axes: Axes, place: int) -> None:
-        title, comparison, labels = panels[place]
+        title, comparison, labels, beyond = panels[place]
         known = looks(list(labels))
-        ends = [regret_curve(axes, comparison, label, *known[base], base) for base, label in labels.items()]
+        ends = [
+            regret_curve(axes, comparison, label, *known[base], marked(base, base in beyond))
+            for base, label in labels.items()
+        ]
         axes.set_title(title, fontsize="medium")
         axes.set_xlim(0, comparison.experiment.num_rounds)
         axes.set_ylim(bottom=0)
         label_ends(axes, ends, 8.0)
 
     def named(figure: Figure) -> None:
-        figure.supxlabel("Round")
+        figure.supxlabel(_noted("Round", any(beyond for *_, beyond in panels)))
         figure.supylabel("Cumulative regret (mean of runs, ± standard error)")
 
     _draw(len(panels), (6.8, 3.5), panel, named, path)
@@ -70,7 +77,8 @@ def draw_over_x(lines: Sequence[Line], x_label: str, path: str | os.PathLike[str
                 style = "--" if tuned and kind == "at 1" else "-"
                 axes.plot(x, mean, style, color=colour, marker="o", markersize=3)
                 axes.fill_between(x, mean - error, mean + error, color=colour, alpha=0.15, linewidth=0)
-                ends.append((float(mean[-1]), f"{agent}, {kind}" if tuned else agent, colour))
+                name = f"{agent}, {kind}" if tuned else agent
+                ends.append((float(mean[-1]), marked(name, any(li.scale_end for li in part)), colour))
         axes.set_title(panels[place], fontsize="medium")
         values = sorted({line.x or 0.0 for line in own})
         if values[0] > 0 and values[-1] > 10 * values[0]:
@@ -78,7 +86,7 @@ def draw_over_x(lines: Sequence[Line], x_label: str, path: str | os.PathLike[str
         label_ends(axes, ends, 8.0)
 
     def named(figure: Figure) -> None:
-        figure.supxlabel(x_label)
+        figure.supxlabel(_noted(x_label, any(line.scale_end for line in lines)))
         figure.supylabel("Final regret (mean of runs, ± standard error)")
 
     _draw(len(panels), (6.2, 3.4), panel, named, path)
@@ -109,14 +117,22 @@ def draw_differences(lines: Sequence[Line], reference: str, path: str | os.PathL
             face = "white" if line.scale == "at 1" else colour
             axes.plot(line.less, y, "o", color=colour, markerfacecolor=face, markersize=5)
         axes.axvline(0.0, color="0.4", linewidth=0.8)
-        axes.set_yticks(range(len(names)), names)
+        beyond = {line.agent for line in own if line.scale_end}
+        axes.set_yticks(range(len(names)), [marked(name, name in beyond) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.set_title(panels[place], fontsize="medium")
+        first = any(line.scale_end for line in own if line.agent not in names)
+        axes.set_title(panels[place] + (f" ({marked(reference, True)})" if first else ""), fontsize="medium")
 
     def named(figure: Figure) -> None:
-        figure.supxlabel(f"Final regret more than {reference}'s (hollow: both at 1; full: both tuned)")
+        text = f"Final regret more than {reference}'s (hollow: both at 1; full: both tuned)"
+        figure.supxlabel(_noted(text, any(line.scale_end for line in lines)))
 
     _draw(len(panels), (5.4, 0.9 + 0.3 * len(agents)), panel, named, path)
+
+
+def _noted(text: str, beyond: bool) -> str:
+    """A figure's text with the meaning of the mark below, where there is one."""
+    return f"{text}\n{END_NOTE}" if beyond else text
 
 
 def _draw(

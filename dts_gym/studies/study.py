@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from dts_gym.harness.conduct import Conduct
-from dts_gym.utils.tables import Style, layout
+from dts_gym.utils.tables import MARK, Style, layout, marked
 from dts_gym.utils.validation import integer
 
 FORMAT = 1  # of study.json
@@ -29,6 +29,7 @@ class Verdict(NamedTuple):
     value, low, high : with the ends of its 95 % confidence interval, NaN where there is none.
     answer : "holds" if the interval is above 0, "does not hold" if below, else "undecided".
     cause : why it does not hold, where that was found.
+    note : what restricts it: tuned agents whose exploration scale is the best at an end of those tried.
     """
 
     claim: str
@@ -39,9 +40,12 @@ class Verdict(NamedTuple):
     high: float
     answer: Answer
     cause: str = ""
+    note: str = ""
 
 
-def judge(claim: str, where: str, contrast: str, interval: tuple[float, float, float], cause: str = "") -> Verdict:
+def judge(
+    claim: str, where: str, contrast: str, interval: tuple[float, float, float], cause: str = "", note: str = ""
+) -> Verdict:
     """The verdict on a claim from a value between the ends of its confidence interval; a cause only where it fails.
 
     Examples
@@ -51,7 +55,7 @@ def judge(claim: str, where: str, contrast: str, interval: tuple[float, float, f
     """
     low, value, high = interval
     answer: Answer = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
-    return Verdict(claim, where, contrast, value, low, high, answer, cause if answer == "does not hold" else "")
+    return Verdict(claim, where, contrast, value, low, high, answer, cause if answer == "does not hold" else "", note)
 
 
 @dataclass(frozen=True)
@@ -160,9 +164,16 @@ def chosen(names: Sequence[str], only: str) -> list[int]:
 
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
-    """Rows of a table of verdicts, the first one the header."""
+    """Rows of a table of verdicts, the first one the header; those with a note are marked."""
     rows = [["where", "contrast", "value (95 % interval)", "verdict"]]
     for verdict in verdicts:
         ends = "" if math.isnan(verdict.low) else f" ({verdict.low:.4g}, {verdict.high:.4g})"
-        rows.append([verdict.where, verdict.contrast, f"{verdict.value:.4g}{ends}", verdict.answer])
+        rows.append(
+            [marked(verdict.where, verdict.note), verdict.contrast, f"{verdict.value:.4g}{ends}", verdict.answer]
+        )
     return rows
+
+
+def verdict_notes(verdicts: Sequence[Verdict]) -> list[str]:
+    """What the marks in a table of verdicts mean, a line each."""
+    return [f"{MARK} {note}" for note in dict.fromkeys(verdict.note for verdict in verdicts) if note]

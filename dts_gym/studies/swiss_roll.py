@@ -9,7 +9,6 @@ from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.outcome import between_cells
 from dts_gym.studies.study import Profile, Verdict
 
-_GRID = (1.0, 0.5)
 _SIZES, _DEPTHS = (10, 50, 200, 1000, 10_000), (2, 5, 10, 20, 100)
 _DEPTH, _SIZE = 40, 10_000  # where the other is varied
 _RIM = (
@@ -45,7 +44,7 @@ def _cell(size: int, depth: int, quick: bool, varied: str) -> Cell:
         },
         seeds=2 if quick else 10,
         num_rounds=50 if quick else 500,
-        grid=(1.0, 0.5) if quick else _GRID,
+        grid=(1.0, 0.5),
         tuning_seeds=2,
         panel=f"{_DEPTH} steps" if varied == "draws" else f"{_SIZE} draws",
         x=float(size if varied == "draws" else depth),

@@ -13,6 +13,7 @@ import numpy as np
 from dts_gym.utils.arrays import Array
 
 Style = Literal["text", "markdown", "csv"]
+MARK = "†"
 
 
 def standard_error(values: Array) -> Array:
@@ -43,6 +44,31 @@ def plus_minus(mean: float, error: float) -> str:
         return f"{mean:.1f}"
     digits = 1 if error <= 0 else min(max(1 - math.floor(math.log10(error)), 0), 6)
     return f"{mean:.{digits}f} ± {error:.{digits}f}"
+
+
+def marked(text: str, mark: object) -> str:
+    """A cell's text, with ``MARK`` behind it where ``mark`` is true.
+
+    Examples
+    --------
+    >>> marked("0.5", True), marked("0.5", "")
+    ('0.5 †', '0.5')
+    """
+    return f"{text} {MARK}" if mark else text
+
+
+def footnotes(texts: Iterable[str]) -> str:
+    """What ``MARK`` means in a table: an empty line and a line for each different text; nothing without texts.
+
+    Examples
+    --------
+    >>> print(footnotes(["the one", "the other", "the one"]), end="")
+    <BLANKLINE>
+    † the one
+    † the other
+    """
+    lines = [f"{MARK} {text}\n" for text in dict.fromkeys(texts)]
+    return "\n" + "".join(lines) if lines else ""
 
 
 def layout(rows: Sequence[Sequence[str]], style: Style, left: int = 1) -> str:

@@ -90,7 +90,7 @@ def test_the_table_and_the_summary_hold_every_agent_of_every_cell(tmp_path):
     result = run_sweep(sweep, out=tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
     assert list(rows[0]) == ["environment", "env.num_actions", "env.dim", "env.noise_std", "rounds", "agent", "regret",
-                             "standard_error", "seeds"]  # fmt: skip
+                             "standard_error", "seeds", "scale_end"]  # fmt: skip
     asked = [(ENV, "6", "2", ""), (ENV, "6", "3", ""), ("SharedDiffusionBandit-v0", "", "", "0.5")]
     assert [tuple(row.values())[:4] for row in rows] == [cell for cell in asked for _ in range(2)]
     found = [cell.final_regret(label) for cell in result.cells.values() for label in cell.labels]
@@ -371,7 +371,7 @@ BASE = {"environments": "[{id: DiffusionBandit-v0, dim: 2}]", "agents": "[Random
     ("change", "message"),
     [
         ({"round": "5"}, "must hold keys among ['environments', 'agents', 'seeds', 'rounds', 'redraw_prior', 'tune', "
-                         "'grid', 'tuning_seeds', 'out'], got 'round'"),
+                         "'grid', 'tuning_seeds', 'out', 'bracket'], got 'round'"),
         ({"agents": None}, "must say agents, got ['environments', 'rounds'] only"),
         ({"agents": "dTS"}, "agents must be a list of at least one, got 'dTS'"),
         ({"agents": "[]"}, "agents must be a list of at least one, got []"),
@@ -389,6 +389,8 @@ BASE = {"environments": "[{id: DiffusionBandit-v0, dim: 2}]", "agents": "[Random
         ({"rounds": "-1"}, "num_rounds must be"),
         ({"tune": "1"}, "tune must be true or false, got 1"),
         ({"grid": "[1, 2]"}, "grid must go with tune: true"),
+        ({"bracket": "false"}, "bracket must go with tune: true"),
+        ({"tune": "true", "bracket": "2"}, "bracket must be true or false, got 2"),
         ({"tune": "true", "grid": "[-1]"}, "grid must be"),
         ({"out": "3"}, "out must be the name of a folder, got 3"),
         ({"agents": "[dTS"}, "must be YAML"),

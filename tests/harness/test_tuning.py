@@ -1,4 +1,4 @@
-"""Tuning: one grid, its own seeds, the best mean; then both figures side by side."""
+"""Tuning over a fixed grid: its own seeds, the best mean; then both figures side by side."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from dts_gym.registry import make_agent
 ENV = "DiffusionBandit-v0"
 SMALL = {"num_actions": 10, "dim": 3}
 GRID = (1, 0.5, 0.1)
-ASKED = {"num_rounds": 60, "env_settings": SMALL, "grid": GRID}
+ASKED = {"num_rounds": 60, "env_settings": SMALL, "grid": GRID, "bracket": False}
 
 
 def test_every_point_of_the_grid_is_run_on_tuning_seeds():
@@ -54,7 +54,7 @@ def test_compare_reports_agents_as_they_are_and_tuned(tmp_path):
     assert set(best.values()) < {0.5, 0.1}
     tuned = {agent_id: f"{agent_id} (exploration {best[agent_id]:g})" for agent_id in ("dTS", "LinTS")}
     assert comparison.labels == ["dTS", tuned["dTS"], "Random", "LinTS", tuned["LinTS"]]
-    plain = {name: value for name, value in ASKED.items() if name != "grid"}
+    plain = {name: value for name, value in ASKED.items() if name not in ("grid", "bracket")}
     alone = compare(ENV, [f"dTS:exploration={best['dTS']}", "dTS"], **plain, seeds=3)
     np.testing.assert_array_equal(comparison.regret(tuned["dTS"]), alone.regret(tuned["dTS"]))
     np.testing.assert_array_equal(comparison.regret("dTS"), alone.regret("dTS"))
@@ -132,8 +132,13 @@ def test_the_table_marks_the_best_and_tells_of_edges():
     lines = tuning_table(result).splitlines()
     assert lines[0].split() == ["exploration", "1", "0.1"]
     assert lines[1].split().count("±") == 2
+    assert lines[1].startswith("LinTS †")
     assert lines[1].endswith("*") == (best == 0.1)
-    assert ("an end of the grid" in lines[-1]) == (best == 0.1)
+    side, beyond = ("smallest", "smaller") if best == 0.1 else ("largest", "larger")
+    assert lines[2:] == [
+        "",
+        f"† LinTS: least regret at exploration {best:g}, the {side} tried: the best may be {beyond}",
+    ]
     means = [result.regret["LinTS"][value].mean() for value in (1.0, 0.1)]
     assert best == (1.0, 0.1)[int(np.argmin(means))]
 
@@ -158,7 +163,7 @@ def test_tuning_can_have_settings_of_its_own():
     env = {"num_actions": 4, "dim": 2, "horizon": 30}
     found = compare(
         "DiffusionBandit-v0", ["LinTS"], seeds=2, env_settings=env, tune=True, grid=(0.5,), tuning_seeds=1,
-        tuning_settings={"num_actions": 7},
+        bracket=False, tuning_settings={"num_actions": 7},
     )  # fmt: skip
     assert found.experiment.env_settings["num_actions"] == 4
     assert found.tuning.experiment.env_settings == env | {"num_actions": 7}
