@@ -2,13 +2,14 @@
 
 Read `base` (the template: what is checked, random streams; `inputs` and `saving` serve it), then `posterior_agents`
 (agents with a posterior; `estimates` is what they say about actions), then any agent: `diffusion` (dTS and dUCB),
-`linear`, `glm`, `learned_priors`, `baselines`.
+`information` (IDS and Greedy), `linear`, `glm`, `learned_priors`, `baselines`.
 """
 
 from dts_gym.agents.base import Agent
 from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
 from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
 from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
+from dts_gym.agents.information import DiffusionGreedy, DiffusionIDS
 from dts_gym.agents.learned_priors import LaplaceDPS, MixTS, PosteriorSampler, TunedTS
 from dts_gym.agents.linear import HierTS, JointTS, LinearAgent, LinTS, LinUCB, MarginalLinTS
 from dts_gym.agents.posterior_agents import ModelAgent, PosteriorAgent
@@ -19,6 +20,8 @@ __all__ = [
     "UCBGLM",
     "Agent",
     "ChainAgent",
+    "DiffusionGreedy",
+    "DiffusionIDS",
     "DiffusionTS",
     "DiffusionUCB",
     "EpsilonGreedy",

@@ -10,7 +10,7 @@ from typing import Any, Self, final
 import numpy as np
 
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_problem, scalar
-from dts_gym.agents.saving import STREAMS, Saved
+from dts_gym.agents.saving import STREAMS, Plan, Saved
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -40,6 +40,7 @@ class Agent(Saved):
     """
 
     reward_model: RewardModel
+    picks_in_order = False  # whether the picks of a batch depend on those before them
     _intercept = False  # whether contexts get a trailing 1
 
     def __init__(self, problem: BanditProblem, *, seed: int | np.random.SeedSequence | None, **settings: Any) -> None:
@@ -67,7 +68,9 @@ class Agent(Saved):
         Returns
         -------
         int or (n,) ints
-            Each row has an independent posterior draw where the agent draws.
+            Each row has an independent posterior draw where the agent draws. An agent that takes upper confidence
+            bounds picks the rows in order: each pick counts as played, its reward as equal to its mean, for those
+            after it.
 
         Raises
         ------
@@ -86,8 +89,28 @@ class Agent(Saved):
         1
         """
         x = self._check_context(context)
+        if self._plan.start is None:
+            self._plan = self._plan._replace(start=self.num_updates)
         chosen = self._choose_allowed(self._choose_to_play, x, self._rngs["act"], self._check_mask(mask, x))
         return int(chosen) if self._is_single(x) else chosen
+
+    @final
+    def begin_run(self, num_rewards: int) -> None:
+        """Plan for a run that begins now: what `dts_gym.run` says before its first round.
+
+        Rules of exploration that depend on the rounds that are left count from here. Without it a plan begins at the
+        first `act`, and its length is the agent's ``horizon`` or the problem's.
+
+        Parameters
+        ----------
+        num_rewards : rewards that the agent will learn in the run.
+
+        Raises
+        ------
+        ValueError
+            If it is no positive integer.
+        """
+        self._plan = Plan(self.num_updates, integer("num_rewards", num_rewards, 1))
 
     @final
     def action_probabilities(self, context: Any, num_draws: int = 1000, mask: Any = None) -> Array:
@@ -211,6 +234,7 @@ class Agent(Saved):
         root = seed if seed is not None else np.random.SeedSequence()
         self._rngs = {name: stream(root, name) for name in STREAMS}
         self.num_updates = 0
+        self._plan = Plan()
         self._forget()
 
     @final

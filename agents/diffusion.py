@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dts_gym.agents.approximations import DEFAULT_PARTICLES, Approximation, ClosedForm, approximation_of
+from dts_gym.agents.approximations import DEFAULT_PARTICLES, Approximation, ClosedForm, Particles, approximation_of
 from dts_gym.agents.inputs import linear_chain
 from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.action_posterior import ActionPosterior
@@ -15,6 +15,7 @@ from dts_gym.posteriors.chain.branched_levels import Pool
 from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.chain.chain_posterior import ChainPosterior, Surrogate
 from dts_gym.posteriors.evidence import Evidence
+from dts_gym.posteriors.exploration import Setting, stepped
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.linear_chain import downward, upward
@@ -32,7 +33,10 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     ----------
     problem : of any chain.
     seed : of all random choices; None takes fresh entropy.
-    exploration : scale of the posterior; 1 is the Bayesian answer.
+    exploration : factor on the posterior deviations, the name of a rule, or a function of ``(t, n)``, see
+        `dts_gym.posteriors.exploration.Exploration`. None: 1 where the agent draws, which is the Bayesian answer; where
+        it takes bounds "horizon", or "max" if nobody says how many rounds there are.
+    horizon : rewards that a rule plans for; None takes those of the run, else the problem's.
     branch : levels above it are shared by all actions, 0..L; None takes the prior's own.
     noise_std : believe in Gaussian rewards of this standard deviation, whatever the problem says; None believes the
         problem.
@@ -60,7 +64,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: float = 1.0,
+        exploration: Setting | None = None,
+        horizon: int | None = None,
         branch: int | None = None,
         noise_std: float | None = None,
         approximation: Approximation | None = None,
@@ -84,10 +89,14 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             "dtype": dtype,
         }
         self._approximation = approximation_of(problem, **settings)
+        if exploration is None:  # Markov chains follow one scale
+            exploration = 1.0 if approximation == "slice" else self.default_exploration
+        elif approximation == "slice" and (isinstance(exploration, str) or callable(exploration)):
+            raise ValueError(f"exploration must be a number for approximation 'slice', got {exploration!r}")
         self.branch = self._approximation.branch
         self.approximation: Approximation | None = self._approximation.name
         self.num_particles = DEFAULT_PARTICLES if num_particles is None else int(num_particles)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, **settings)
+        super().__init__(problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, **settings)
 
     @property
     def diagnostics(self) -> dict[str, float]:
@@ -116,7 +125,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         `sample_parameters`. O(L d^3) above the branch and O(K d^3) a level below.
         """
         chain = linear_chain(type(self).__name__, self.problem)
-        K, d, tempering = self._engine.num_actions, self.problem.dim, self.exploration**2
+        K, d, tempering = self._engine.num_actions, self.problem.dim, self.exploration_scale**2
         table = self._engine.table
         G, h = np.zeros((K, d, d)), np.zeros((K, d))
         G_played, h_played = table.evidence()  # of parameters centred by the chain's mean
@@ -130,7 +139,20 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
 
     def _make_posterior(self) -> ConfidencePosterior:
         rng = self._rngs["posterior"]
-        return self._approximation.posterior(self.problem, self.reward_model, self.exploration, rng)
+        scale = self.exploration_scale if self._exploration.is_constant else 1.0  # Markov chains follow one
+        return self._approximation.posterior(self.problem, self.reward_model, scale, rng)
+
+    @property
+    def exploration_scale(self) -> float:
+        """As every agent's; with levels of each action's own, by particles, a rule moves it in some 40 steps.
+
+        What is kept for one scale, clouds of draws and pools, then serves for a while.
+        """
+        scale = super().exploration_scale
+        kept = isinstance(self._approximation, Particles) and self.branch > 0 and not self._by_bounds
+        if self._exploration.is_constant or not kept:
+            return scale
+        return stepped(scale)
 
 
 class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
@@ -157,12 +179,32 @@ class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
 
     def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         if isinstance(self._posterior, BranchedPosterior):
-            return self._posterior.thompson(contexts, rng, self.exploration, mask, from_clouds=True)
+            return self._posterior.thompson(contexts, rng, self.exploration_scale, mask, from_clouds=True)
         return self._choose(contexts, rng, mask)
 
 
 class DiffusionUCB(UpperConfidence, ChainAgent):
-    """Upper confidence bounds on the posterior of dTS: the mean plus one tempered standard deviation.
+    """Upper confidence bounds on the posterior of dTS: the mean plus a number of standard deviations.
 
-    Parameters as `ChainAgent`. Cost of a choice: O(P d^2) more than dTS with P played actions.
+    That number falls over the horizon, ``(1 - t / n) sqrt(log(1 + K n / d))`` after ``t`` of ``n`` rewards, unless
+    ``exploration`` says otherwise: no scale has to be tuned, and nothing is drawn. A large bonus opens few actions and
+    finishes with each; it is large while there is time to use what is learned.
+
+    Parameters as `ChainAgent`.
+
+    Notes
+    -----
+    The posterior is that of dTS, and as exact. Deviations are the untempered posterior's, with the shared part in them.
+    A choice costs one pass over the played actions' packed matrices, and O(d^2) for each action whose bound might be
+    the largest. In a batch every pick costs a choice, for each narrows the bounds of those after it.
+
+    Examples
+    --------
+    >>> import gymnasium as gym, dts_gym
+    >>> env = gym.make("DiffusionBandit-v0", num_actions=100, dim=5)
+    >>> agent = dts_gym.make_agent("dUCB", env, seed=0, horizon=1000)
+    >>> agent.exploration, round(agent.exploration_scale, 2)
+    ('horizon', 3.15)
     """
+
+    default_exploration = None  # "horizon", or "max" where nobody says how many rounds there are

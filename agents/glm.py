@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dts_gym.agents.inputs import independent_prior
 from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
+from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
@@ -33,7 +34,8 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: float = 1.0,
+        exploration: Setting = 1.0,
+        horizon: int | None = None,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
         intercept: bool = False,
@@ -42,7 +44,9 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
         self._intercept = intercept
         self._expansion: Mode = expansion
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=None, expansion=expansion, **given)
+        super().__init__(
+            problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=None, expansion=expansion, **given
+        )
 
     def _may_refuse(self) -> bool:
         return True  # Gaussian rewards are expanded too

@@ -11,6 +11,7 @@ import numpy as np
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.agents.posterior_agents import ThompsonSampling
 from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import Posterior
@@ -47,14 +48,21 @@ class PosteriorSampler(ThompsonSampling[Posterior]):
         problem: BanditProblem,
         *,
         seed: Seed,
-        exploration: float,
+        exploration: Setting,
+        horizon: int | None,
         noise_std: float | None,
         expansion: Mode,
         **settings: Any,
     ) -> None:
         self._expansion: Mode = expansion
         super().__init__(
-            problem, seed=seed, exploration=exploration, noise_std=noise_std, expansion=expansion, **settings
+            problem,
+            seed=seed,
+            exploration=exploration,
+            horizon=horizon,
+            noise_std=noise_std,
+            expansion=expansion,
+            **settings,
         )
 
 
@@ -74,12 +82,15 @@ class TunedTS(PosteriorSampler):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: float = 1.0,
+        exploration: Setting = 1.0,
+        horizon: int | None = None,
         noise_std: float | None = None,
         expansion: Mode = "map",
     ) -> None:
         self._prior = fit_gaussian(past_parameters(problem))
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, expansion=expansion)
+        super().__init__(
+            problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, expansion=expansion
+        )
 
     def _make_posterior(self) -> Posterior:
         return posterior_for(self.problem, self._make_engine)
@@ -115,7 +126,8 @@ class MixTS(PosteriorSampler):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: float = 1.0,
+        exploration: Setting = 1.0,
+        horizon: int | None = None,
         noise_std: float | None = None,
         expansion: Mode = "map",
         num_components: int | None = None,
@@ -129,6 +141,7 @@ class MixTS(PosteriorSampler):
             problem,
             seed=seed,
             exploration=exploration,
+            horizon=horizon,
             noise_std=noise_std,
             expansion=expansion,
             num_components=num_components,
@@ -168,7 +181,8 @@ class LaplaceDPS(PosteriorSampler):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: float = 1.0,
+        exploration: Setting = 1.0,
+        horizon: int | None = None,
         noise_std: float | None = None,
         expansion: Mode = "map",
         pool_size: int = 10_000,
@@ -183,6 +197,7 @@ class LaplaceDPS(PosteriorSampler):
             problem,
             seed=seed,
             exploration=exploration,
+            horizon=horizon,
             noise_std=noise_std,
             expansion=expansion,
             pool_size=self._pool_size,

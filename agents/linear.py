@@ -5,6 +5,7 @@ from __future__ import annotations
 from dts_gym.agents.inputs import disjoint_dtype, disjoint_problem, independent_prior, linear_chain
 from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.action_table import Dtype, checked_dtype
+from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
@@ -24,12 +25,13 @@ class _ReducedChainTS(ThompsonSampling[TwoLevelPosterior]):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: float = 1.0,
+        exploration: Setting = 1.0,
+        horizon: int | None = None,
         noise_std: float | None = None,
         dtype: Dtype = "float64",
     ) -> None:
         self._dtype = checked_dtype(dtype)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype)
+        super().__init__(problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, dtype=dtype)
 
 
 class HierTS(_ReducedChainTS):
@@ -80,7 +82,8 @@ class LinearAgent(PosteriorAgent[ConfidencePosterior]):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: float = 1.0,
+        exploration: Setting = 1.0,
+        horizon: int | None = None,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
         intercept: bool = False,
@@ -90,7 +93,9 @@ class LinearAgent(PosteriorAgent[ConfidencePosterior]):
         self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
         self._intercept = intercept
         self._dtype = disjoint_dtype(problem, dtype)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, dtype=dtype, **given)
+        super().__init__(
+            problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, dtype=dtype, **given
+        )
 
     def _make_posterior(self) -> ConfidencePosterior:
         return posterior_for(
@@ -138,14 +143,17 @@ class JointTS(ThompsonSampling[JointPosterior]):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: float = 1.0,
+        exploration: Setting = 1.0,
+        horizon: int | None = None,
         branch: int | None = None,
         noise_std: float | None = None,
     ) -> None:
         disjoint_problem(type(self).__name__, problem)
         chain = linear_chain(type(self).__name__, problem)
         self._chain = chain if branch is None else chain.with_branch(branch)
-        super().__init__(problem, seed=seed, exploration=exploration, noise_std=noise_std, branch=branch)
+        super().__init__(
+            problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, branch=branch
+        )
 
     def _make_posterior(self) -> JointPosterior:
         return JointPosterior(self._chain, self.problem.num_actions, self.noise_std)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from dts_gym.agents.base import Agent
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.inputs import checked_problem
+from dts_gym.posteriors.exploration import Exploration, Setting
 from dts_gym.posteriors.interface import BatchPosterior, ConfidencePosterior, Posterior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -58,28 +59,61 @@ class PosteriorAgent(ModelAgent[P]):
     Parameters
     ----------
     problem, seed : as `Agent`.
-    exploration : every posterior standard deviation is multiplied by it; 1 is the Bayesian answer.
+    exploration : factor on every posterior standard deviation, or a rule for it, see
+        `dts_gym.posteriors.exploration.Exploration`; 1 is the Bayesian answer.
+    horizon : rewards that rules plan for; None takes those of the run, else the problem's.
     noise_std : standard deviation of the Gaussian rewards believed in; None takes the problem's.
     """
 
     _expands = False  # whether rewards of any family are taken, by a quadratic expansion
+    _by_bounds = False  # whether the agent takes upper confidence bounds
+    default_exploration: ClassVar[float | None] = 1.0  # None: the agent chooses a rule where none is set
 
     def __init__(
         self,
         problem: BanditProblem,
         *,
         seed: int | np.random.SeedSequence | None,
-        exploration: float,
+        exploration: Setting | None,
+        horizon: int | None,
         noise_std: float | None,
         **settings: Any,
     ) -> None:
         if noise_std is None and isinstance(checked_problem(problem).reward_model, UnknownReward):
             UnknownReward.refuse()
-        self.exploration = positive("exploration", exploration)
+        if exploration is None and self.default_exploration is not None:
+            raise ValueError(f"exploration must be a positive finite number, got {exploration}")
+        self._exploration = Exploration(exploration, self._by_bounds)
+        self._horizon = None if horizon is None else integer("horizon", horizon, 1)
         self._noise_std = None if noise_std is None else positive("noise_std", noise_std)
         if self._noise_std is not None:
             settings["noise_std"] = self._noise_std
-        super().__init__(problem, seed=seed, exploration=self.exploration, **settings)
+        if self._horizon is not None:
+            settings["horizon"] = self._horizon
+        super().__init__(problem, seed=seed, exploration=self._exploration.setting, **settings)
+
+    @property
+    def exploration(self) -> Setting:
+        """The exploration that was set: a number, the name of a rule, or a function of ``(t, n)``."""
+        return self._exploration.named(self._known_horizon)
+
+    @property
+    def exploration_scale(self) -> float:
+        """The factor on posterior standard deviations in the next choice, and in estimates until then.
+
+        Raises
+        ------
+        ValueError
+            If the rule needs a horizon, and neither the agent nor a run nor the problem has told one.
+        """
+        t = 0 if self._plan.start is None else self.num_updates - self._plan.start
+        sizes = {"num_actions": self.problem.num_actions, "dim": self.problem.dim}
+        return self._exploration.scale(t, self._known_horizon, **sizes)
+
+    @property
+    def _known_horizon(self) -> int | None:
+        """The rewards that a rule plans for: the agent's own, else the run's, else the problem's."""
+        return self._horizon or self._plan.num_rewards or self.problem.horizon
 
     @property
     def noise_std(self) -> float:
@@ -100,18 +134,18 @@ class PosteriorAgent(ModelAgent[P]):
         As exact as the agent; its stream is its own.
         """
         count = None if size is None else integer("size", size, 1)
-        return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration, count)
+        return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration_scale, count)
 
     def moments(self) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d), action-major; (d,) and (d, d) of a shared parameter.
 
         As exact as the agent; for small K.
         """
-        return self._posterior.moments(self.exploration)
+        return self._posterior.moments(self.exploration_scale)
 
     @property
     def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
-        return self._posterior, self.reward_model, self.exploration
+        return self._posterior, self.reward_model, self.exploration_scale
 
     def _believed_rewards(self) -> RewardModel:
         if self._noise_std is not None:
@@ -128,11 +162,31 @@ class ThompsonSampling(PosteriorAgent[P]):
     """An agent that plays the best action of one posterior draw, a draw a context."""
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration, mask)
+        return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
 
 
 class UpperConfidence(PosteriorAgent[ConfidencePosterior]):
-    """An agent that plays the action of the largest mean plus ``exploration`` posterior standard deviations."""
+    """An agent that plays the action of the largest mean plus ``exploration`` posterior standard deviations.
+
+    A bound picks the same action for equal contexts until it learns. So a batch is picked in order: each pick counts as
+    if its reward were its mean, which narrows the bounds of those after it and moves no mean.
+    """
+
+    picks_in_order = True
+    _by_bounds = True
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.upper_confidence(contexts, rng, self.exploration, mask)
+        return self._posterior.upper_confidence(contexts, rng, self.exploration_scale, mask)
+
+    def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        if self._is_single(contexts) or len(contexts) == 1:
+            return self._choose(contexts, rng, mask)
+        before = self._posterior.state()
+        chosen = np.empty(len(contexts), dtype=np.int64)
+        try:
+            for i, x in enumerate(contexts):
+                chosen[i] = self._choose(x, rng, mask)
+                self._posterior.expect(x, int(chosen[i]))
+        finally:
+            self._posterior.restore(before)
+        return chosen

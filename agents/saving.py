@@ -6,7 +6,7 @@ import inspect
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self, final
+from typing import Any, NamedTuple, Self, final
 
 import numpy as np
 
@@ -21,17 +21,34 @@ STREAMS = ("act", "predict-greedy", "predict-draw", "parameters", "posterior")  
 _FORMAT = 1
 
 
+class Plan(NamedTuple):
+    """When an agent's plan of exploration began, and for how many rewards it is.
+
+    Attributes
+    ----------
+    start : the number of rewards learned before; None before the first choice.
+    num_rewards : how many the run will bring; None where no run has said.
+    """
+
+    start: int | None = None
+    num_rewards: int | None = None
+
+
 class Saved(ABC):
     """Saving and loading, for what is made of a problem and settings, has random streams and a state of arrays."""
 
     problem: BanditProblem
     num_updates: int
+    _plan: Plan
     _settings: dict[str, Any]
     _rngs: dict[str, np.random.Generator]
 
     @final
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the agent, its problem and its random streams to one .npz without pickle, under exactly ``path``."""
+        for name, value in self._settings.items():
+            if callable(value):
+                raise ValueError(f"{name} must be no function of an agent that is saved, got {value!r:.200}")
         problem_settings, problem_arrays = self.problem.state()
         plain = {name: value for name, value in self._settings.items() if not isinstance(value, np.ndarray)}
         arrays: dict[str, Array | IntArray] = {f"problem.{name}": array for name, array in problem_arrays.items()}
@@ -44,6 +61,7 @@ class Saved(ABC):
             "settings": plain,
             "streams": {name: state_of(rng) for name, rng in self._rngs.items()},
             "num_updates": self.num_updates,
+            "plan": list(self._plan),
         }
         write_archive(path, arrays, settings)
 
@@ -82,6 +100,7 @@ class Saved(ABC):
             for name in STREAMS:
                 restore(agent._rngs[name], saved["streams"][name])
             agent.num_updates = integer("num_updates", saved["num_updates"], 0)
+            agent._plan = Plan(*saved.get("plan", ()))  # files of before have none
         except (KeyError, TypeError, IndexError, ValueError) as error:
             name = kind.__name__
             raise ValueError(f"path must be a whole file of {name}, got {os.fspath(path)!r}: {error}") from error

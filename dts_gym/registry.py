@@ -29,6 +29,8 @@ _ENVS = {
 _AGENTS: dict[str, str | type[Agent]] = {
     "dTS": "dts_gym.agents.diffusion:DiffusionTS",
     "dUCB": "dts_gym.agents.diffusion:DiffusionUCB",
+    "IDS": "dts_gym.agents.information:DiffusionIDS",
+    "Greedy": "dts_gym.agents.information:DiffusionGreedy",
     "LinTS": "dts_gym.agents.linear:LinTS",
     "LinUCB": "dts_gym.agents.linear:LinUCB",
     "HierTS": "dts_gym.agents.linear:HierTS",
@@ -181,7 +183,7 @@ def agent_settings(agent_id: str) -> dict[str, inspect.Parameter]:
 
 @overload
 def make_agent(
-    agent_id: Literal["dTS", "dUCB"],
+    agent_id: Literal["dTS", "dUCB", "IDS", "Greedy"],
     env_or_problem: Any,
     *,
     seed: int | np.random.SeedSequence | None = None,

@@ -61,7 +61,9 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         render_mode: str | None = None,
     ) -> None:
         refuse_oversized(problem.num_actions, problem.dim)
-        self.problem = problem
+        if problem.horizon is None:
+            raise ValueError("problem must have a horizon, which ends the episodes, got None")
+        self.problem, self.horizon = problem, problem.horizon
         self.instance: BanditInstance | None = None
         self.instance_seed = None if instance_seed is None else integer("instance_seed", instance_seed, 0)
         self.regret_info = bool(regret_info)
@@ -163,7 +165,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         info = self._truth(context, predictor) if self.regret_info else {}
         reward = float(self.problem.reward_model.sample(self._episode.noise, np.asarray(predictor)))
         self._round += 1
-        truncated = self._round >= self.problem.horizon
+        truncated = self._round >= self.horizon
         if truncated:
             self._round = None
         if self.render_mode is not None:
@@ -213,7 +215,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
             belief=None if self._watched is None else self._watched.marginals(self._context),
             counts=np.bincount(np.array(played, dtype=np.int64), minlength=self.problem.num_actions),
             regret=regrets,
-            title=f"round {len(played)} of {self.problem.horizon}{total}",
+            title=f"round {len(played)} of {self.horizon}{total}",
         )
         return rendering.draw(view)
 

@@ -85,7 +85,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             1,
             min(
                 _LONGEST_BLOCK,
-                problem.horizon,
+                law.horizon,
                 _CONTEXT_BYTES // context_bytes,
                 _PREDICTORS // problem.num_actions,
             ),
@@ -190,7 +190,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         rewards = self.problem.reward_model.from_noise(self._noise[at], predictors)
         told = self._truth(predictors, at) if self._law.regret_info else {}
         self._rounds += 1
-        truncated = self._rounds >= self.problem.horizon
+        truncated = self._rounds >= self._law.horizon
         self._at += 1
         running, ending = ~truncated, bool(truncated.any())
         infos = self._final_infos(told, truncated) if ending else _masked(told, running)

@@ -50,12 +50,13 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
 
     Notes
     -----
-    Checked: shapes and types of actions; the same seed, the same actions; `reset` starts anew; spawned agents are fresh
-    and leave this one alone; a batch has the law of
-    a loop (chi-square, a false alarm once in a million); saved and loaded agents continue bit for bit; bad input
-    raises ValueError and changes nothing; `predict` and `action_probabilities` never learn nor move `act`; no action is
-    picked that a mask does not allow, and a mask that allows all changes nothing. Of agents that estimate rewards, that
-    a batch has its rows' estimates, that lower and upper ends are in order, and that asking changes nothing.
+    Checked: shapes and types of actions; the same seed, the same actions; `reset` starts anew; spawned agents are
+    fresh and leave this one alone; a batch has the distribution of a loop (chi-square, a false alarm once in a
+    million), or its first pick has, of agents that pick in order; saved and loaded agents continue bit for bit; bad
+    input raises ValueError and changes nothing; `predict` and `action_probabilities` never learn nor move `act`; no
+    action is picked that a mask does not allow, and a mask that allows all changes nothing. Of agents that estimate
+    rewards, that a batch has its rows' estimates, that lower and upper ends are in order, and that asking changes
+    nothing.
 
     Examples
     --------
@@ -173,8 +174,12 @@ def _check_batches(make: AgentMaker, env: Any) -> None:
     # Rounding may turn a tie or two.
     assert (batch != loop).sum() <= 2, "a batch of updates must teach what the same updates one by one teach"
     for context in asked[:3]:
-        together = agent.act(np.repeat(context[None], _DRAWS, axis=0))
         one_by_one = [other.act(context) for _ in range(_DRAWS)]
+        if agent.picks_in_order:  # the first pick of a batch is that of a context alone
+            pair = np.repeat(context[None], 2, axis=0)
+            together = np.array([np.asarray(agent.act(pair))[0] for _ in range(_DRAWS)])
+        else:
+            together = np.asarray(agent.act(np.repeat(context[None], _DRAWS, axis=0)))
         p_value = _same_law(together, np.array(one_by_one))
         assert p_value > _FALSE_ALARM, f"a batch must have the law of a loop, got a p-value of {p_value:.2g}"
 

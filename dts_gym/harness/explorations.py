@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from dts_gym.harness.brackets import is_scale
 from dts_gym.harness.experiment import AgentSpec, Experiment, base_label, label_of
@@ -50,10 +51,13 @@ def with_tuned(specs: Sequence[AgentSpec], best: Mapping[str, float]) -> tuple[A
 
 def default_exploration(agent_id: str) -> float | None:
     """The exploration scale that an agent has unless told; None if it has no such setting, or one that is no number."""
-    parameter = inspect.signature(agent_class(agent_id)).parameters.get("exploration")
+    cls = agent_class(agent_id)
+    parameter = inspect.signature(cls).parameters.get("exploration")
     if parameter is None:
         return None
-    default = 1.0 if parameter.default is parameter.empty else parameter.default
+    default: Any = 1.0 if parameter.default is parameter.empty else parameter.default
+    if default is None:  # the class says what it is
+        default = getattr(cls, "default_exploration", None)
     return float(default) if is_scale(default) else None
 
 

@@ -23,6 +23,8 @@ _STYLES = ("-", "--", ":", "-.")
 _LOOKS = {
     "dTS": (COLOURS[0], "-"),
     "dUCB": (COLOURS[0], ":"),
+    "IDS": (COLOURS[0], "--"),
+    "Greedy": (COLOURS[0], "-."),
     "HierTS": (COLOURS[3], "-"),
     "MarginalLinTS": (COLOURS[4], "-"),
     "LinTS": (COLOURS[1], "-"),

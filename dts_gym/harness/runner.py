@@ -111,6 +111,7 @@ def run(
     if isinstance(agent, Sequence):
         raise ValueError(f"agent must be one agent on a single environment, got {agent!r:.200}")
     num_rounds = check_run(env, agent, num_rounds, seed, warm_start)
+    begin_run(agent, num_rounds)
     is_one_instance = problem_of(env) is not None
     total = 0.0
     regret, rewards, actions = np.empty(num_rounds), np.empty(num_rounds), np.empty(num_rounds, dtype=np.int64)
@@ -159,6 +160,7 @@ def _run_vector(
         check_run(env, agent, num_rounds, seed, warm_start)
         if getattr(env.unwrapped, "instance_seed", None) is not None:
             learner = agent
+            begin_run(agent, num_rounds * env.num_envs)
         elif warm_start:
             raise ValueError(f"warm_start needs a list of {env.num_envs} agents here: those of spawn are fresh")
         elif hasattr(agent, "spawn"):
@@ -195,6 +197,8 @@ class _Team:
             raise ValueError(f"agent must be {env.num_envs} different agents, one an instance, got {len(agents)}")
         for agent in agents:
             check_run(env, agent, num_rounds, seed, warm_start)
+        for agent in agents:
+            begin_run(agent, num_rounds)
         self._agents = agents
 
     @property
@@ -235,6 +239,12 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool
         )
     check_sizes(env, agent)
     return integer("num_rounds", num_rounds, 1, horizon_of(env))
+
+
+def begin_run(agent: Any, num_rewards: int) -> None:
+    """Tell an agent that plans how many rewards the run will bring."""
+    if hasattr(agent, "begin_run"):
+        agent.begin_run(num_rewards)
 
 
 def check_sizes(env: Any, agent: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dts_gym.posteriors.action_table import ActionTable, Dtype
+from dts_gym.posteriors.action_table import ActionTable, Dtype, Increment
 from dts_gym.posteriors.choices import (
     ScoreMoments,
     candidates,
@@ -22,9 +22,11 @@ from dts_gym.posteriors.choices import (
     thompson,
     upper_confidence,
 )
+from dts_gym.posteriors.information import RewardDraws, best_of_normals, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
-from dts_gym.posteriors.pruning import contenders
+from dts_gym.posteriors.pruning import contenders, responses, with_shared_variance
 from dts_gym.posteriors.unplayed import UnplayedActions
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 # Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first, also
@@ -73,6 +75,14 @@ class ActionPosterior(ABC):
     @abstractmethod
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:
         """Posterior mean (d,) of ``m`` and a root (d, r) of its covariance; r = 0 where nothing is shared."""
+
+    @abstractmethod
+    def _noise_variance(self, predictor: float) -> float:
+        """Variance of a reward as an observation of ``x' theta``, where that is ``predictor``."""
+
+    @abstractmethod
+    def _absorb(self, increment: Increment) -> None:
+        """Take in what an observation that the table has says of ``m``."""
 
     @abstractmethod
     def _shared_state(self) -> Mapping[str, Array | IntArray]:
@@ -189,10 +199,11 @@ class ActionPosterior(ABC):
     ) -> IntArray:
         """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random.
 
-        Takes and returns what `thompson` does. The standard deviation is the marginal one, of the shared part
-        too: O(P d^2) a context more than `thompson` where something is shared.
+        Takes and returns what `thompson` does. The deviation is the marginal one, of the shared part too, and is not
+        tempered. One pass over the played actions' matrices; where something is shared O(d^2) more for each action
+        whose bound might be the largest, few of many.
         """
-        root = self._shared_moments(scale)[1]
+        shared_mean, root = self._shared_moments(1.0)
         if not root.size and self._is_pruned(contexts):
             if parts := self._parts(contexts):
                 return np.concatenate([self.upper_confidence(part, rng, scale, mask) for part in parts])
@@ -200,22 +211,31 @@ class ActionPosterior(ABC):
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
         contexts = self._in_range(contexts)
-        mean, variance, mean0, variance0 = self._score_moments(contexts, self._mean_rows(contexts, scale))
-        extra = np.zeros(len(mean) + 1)
+        among = candidates(self.table, self.unplayed, mask)
+        scores = self._score_moments(contexts, shared_mean if root.size else None)
         if root.size:
-            reach = self._responses(contexts) @ root  # (P + 1, r)
-            extra = (reach * reach).sum(axis=1)
-        scores = ScoreMoments(mean, scale**2 * variance + extra[:-1], mean0, scale**2 * variance0 + extra[-1])
-        return upper_confidence(candidates(self.table, self.unplayed, mask), scores, rng)
+            scores = with_shared_variance(self.table, among, scores, contexts, root, scale)
+        return upper_confidence(among, scores, rng, scale)
 
-    def _responses(self, context: Array) -> Array:
-        """How ``x' theta_a`` follows ``m``, in the table's coordinates: of the played actions, then of any other.
+    def expect(self, context: Array, action: int) -> None:
+        """Condition on a reward that is equal to its mean: the deviations shrink, no mean moves.
 
-        (P + 1, d).
+        What is known of an action that was picked and whose reward is to come. Exact for Gaussian rewards; for the
+        others the evidence is that of an expansion at the mean of ``x' theta``.
         """
+        shared_mean, root = self._shared_moments(1.0)
         x = context @ self.table.basis
-        u = x * self.table.reached
-        return np.vstack([x - u + self.table.products(u), x])
+        slot = self.table.slots.get(action)
+        if slot is None:
+            mean = float(x @ shared_mean) if root.size else 0.0
+        else:
+            u = x * self.table.reached
+            mean = float(self.table.beta[slot] @ u)
+            if root.size:
+                mean += float((x - u + self.table.unpack(self.table.cov[slot]) @ u) @ shared_mean)
+        self._mark_played(action)
+        variance = self._noise_variance(mean + float(context @ self._center))
+        self._absorb(self.table.observe(action, context, mean, variance))
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
         """Posterior laws of ``x' theta_a``, contexts (n, d).
@@ -235,12 +255,12 @@ class ActionPosterior(ABC):
         variances = scale**2 * np.column_stack([variance.T, variance0])
         weights, shifts = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
         if root.size:
-            responses = np.stack([self._responses(x) for x in contexts])  # (n, P + 1, d)
+            followed = np.stack([responses(self.table, x) for x in contexts])  # (n, P + 1, d)
             if sample is None:
-                variances = variances + ((responses @ root) ** 2).sum(axis=-1)
+                variances = variances + ((followed @ root) ** 2).sum(axis=-1)
             else:
                 weights, off = sample[0][:, None, None], sample[1] - center
-                shifts = (responses @ off.T).transpose(2, 0, 1)  # (C, n, P + 1)
+                shifts = (followed @ off.T).transpose(2, 0, 1)  # (C, n, P + 1)
         every, variances = lengths * (means + shifts), lengths**2 * variances
         return ActionLaws(
             self.num_actions,
@@ -248,6 +268,50 @@ class ActionPosterior(ABC):
             NormalLaws(weights, every[..., :-1], variances[None, :, :-1]),
             NormalLaws(weights[..., 0], every[..., -1], variances[None, :, -1]),
         )
+
+    def reward_draws(
+        self,
+        context: Array,
+        rng: np.random.Generator,
+        scale: float,
+        num_draws: int,
+        model: RewardModel,
+        mask: BoolArray | None = None,
+    ) -> RewardDraws:
+        """Posterior draws of the actions' mean rewards, for one context (d,).
+
+        Given ``m`` the unplayed actions are independent and normal: the best of them is drawn, the others' mean is a
+        formula. Where the shared part has no closed form ``m`` is drawn from the sample that `laws` averages. O(P d^2)
+        and O(M P d), whatever K; O(K) more under a mask.
+        """
+        among = candidates(self.table, self.unplayed, mask)
+        length = float(self._lengths(context)[0])
+        own = float(context @ self._center)
+        context = context / length
+        u = (context @ self.table.basis) * self.table.reached
+        followed = responses(self.table, context)  # (P + 1, d)
+        mean = np.append(self.table.beta @ u, 0.0)
+        m = self._drawn_shared(num_draws, rng, scale)
+        means = np.broadcast_to(mean, (num_draws, len(mean))) if m is None else mean + m @ followed.T
+        scores = rng.standard_normal((num_draws, len(mean) - 1))
+        scores *= scale * np.sqrt((followed[:-1] @ u).clip(0.0))
+        scores += means[:, :-1]
+        scores *= length
+        scores += own
+        if not len(among.unplayed):
+            return draws_of(among, scores, None, None, model)
+        std0 = scale * length * float(np.sqrt(u @ u))
+        top, below = best_of_normals(own + length * means[:, -1], std0, len(among.unplayed), rng, model)
+        return draws_of(among, scores, top, below, model)
+
+    def _drawn_shared(self, size: int, rng: np.random.Generator, scale: float) -> Array | None:
+        """Draws of ``m``, (size, d), of the fixed sample where there is one; None where nothing is shared."""
+        sample = self._shared_sample(scale)
+        if sample is None:
+            return self._draw_shared((size,), rng, scale)
+        cumulative = sample[0].cumsum()
+        rows = np.searchsorted(cumulative, rng.random(size) * cumulative[-1], side="right")
+        return np.asarray(sample[1][np.minimum(rows, len(cumulative) - 1)])
 
     def _upper_confidence_pruned(
         self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None

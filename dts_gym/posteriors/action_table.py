@@ -153,9 +153,9 @@ class ActionTable:
         # The first difference is exact where little has been learned; the carry then has the digits of what has.
         return np.asarray((self._origin - self._columns["cov"][rows]) - self._columns["cov_carry"][rows])
 
-    def unpack(self, packed: Array) -> Array:
+    def unpack(self, packed: Any) -> Array:
         """Packed (..., d (d + 1) / 2) to symmetric (..., d, d)."""
-        return packed[..., self._unpack]
+        return np.asarray(packed[..., self._unpack])
 
     def to_parameters(self, message: Evidence) -> Evidence:
         """A message in the table's coordinates as one in the parameters': (..., d, d) and (..., d)."""
@@ -321,12 +321,11 @@ class ActionTable:
 
     def products(self, u: Array) -> Array | NDArray[np.float32]:
         """``T u`` of every played action: (d,) to (P, d)."""
-        query = np.zeros((self.packed_dim, self.dim))
-        index = np.arange(self.packed_dim)
-        np.add.at(query, (index, self.rows), u[self.cols])
-        off = self.rows != self.cols
-        np.add.at(query, (index[off], self.cols[off]), u[self.rows[off]])
-        return np.asarray(self.cov @ query.astype(self.dtype, copy=False))
+        query: Any = np.zeros((self.packed_dim, self.dim), dtype=self.dtype)
+        every = np.arange(self.packed_dim)
+        query[every, self.rows] = u[self.cols]
+        query[every, self.cols] = u[self.rows]
+        return np.asarray(self.cov @ query)
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""

@@ -86,11 +86,11 @@ def thompson(among: Candidates, scores: ScoreMoments, rng: np.random.Generator, 
     return best(among, drawn, top, rng)
 
 
-def upper_confidence(among: Candidates, scores: ScoreMoments, rng: np.random.Generator) -> IntArray:
-    """The action of the largest mean plus one standard deviation, for one context; of tied actions one at random."""
-    bounds = scores.mean + np.sqrt(scores.variance)
+def upper_confidence(among: Candidates, scores: ScoreMoments, rng: np.random.Generator, scale: float) -> IntArray:
+    """The action of the largest mean plus ``scale`` deviations, for one context; of tied actions one at random."""
+    bounds = scores.mean + scale * np.sqrt(scores.variance)
     bounds[among.banned] = -np.inf
-    top = float(scores.mean0 + np.sqrt(scores.variance0)) if len(among.unplayed) else -np.inf
+    top = float(scores.mean0 + scale * np.sqrt(scores.variance0)) if len(among.unplayed) else -np.inf
     reached = float(bounds.max(initial=-np.inf))
     return one_of(among, np.flatnonzero(bounds == max(reached, top)), top >= reached, rng)
 

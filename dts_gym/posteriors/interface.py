@@ -7,7 +7,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from dts_gym.posteriors.information import RewardDraws
 from dts_gym.posteriors.marginals import ActionLaws
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
@@ -56,6 +58,20 @@ class ConfidencePosterior(Posterior, Protocol):
         self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None
     ) -> IntArray:
         """Allowed actions of the largest mean plus ``scale`` standard deviations."""
+
+    def expect(self, context: Array, action: int) -> None:
+        """Condition on a reward that is equal to its mean."""
+
+    def reward_draws(
+        self,
+        context: Array,
+        rng: np.random.Generator,
+        scale: float,
+        num_draws: int,
+        model: RewardModel,
+        mask: BoolArray | None = None,
+    ) -> RewardDraws:
+        """Posterior draws of the allowed actions' mean rewards, for one context."""
 
 
 class Engine(Protocol):

@@ -1,14 +1,17 @@
-"""The best of many actions without a look at most of them: where nothing is shared, exactly."""
+"""The best of many actions without a look at most of them, exactly."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dts_gym.posteriors.action_table import ActionTable
+from dts_gym.posteriors.choices import Candidates, ScoreMoments
 from dts_gym.utils.arrays import Array, IntArray
 
 # Contenders are scored this many at a time, so that what they gather stays in a core's cache.
 _GATHERED = 1 << 10
+# Above this many played actions bounds are screened before the shared part's variance is put into them.
+_SCREENED_FROM = 256
 
 
 def contenders(
@@ -65,3 +68,50 @@ def contenders(
     np.maximum.at(best, rows, scores)
     reached = scores == best[rows]
     return best, rows[reached], slots[reached]
+
+
+def responses(table: ActionTable, context: Array) -> Array:
+    """How ``x' theta_a`` follows the shared part, (P + 1, d) in the table's coordinates, the last row of any other."""
+    x = context @ table.basis
+    u = x * table.reached
+    return np.vstack([x - u + table.products(u), x])
+
+
+def with_shared_variance(
+    table: ActionTable, among: Candidates, scores: ScoreMoments, context: Array, root: Array, scale: float
+) -> ScoreMoments:
+    """Score moments with the shared part's variance in them, but for actions whose bound cannot be the largest.
+
+    These get a mean of minus infinity. An action's score follows the shared part by ``T u`` (and what its own noise
+    does not reach); where that reaches all, ``|T u|^2 <= u'Tu``, so that the shared variance is at most the own one
+    times the norm of the shared covariance.
+
+    Parameters
+    ----------
+    table : of the played actions.
+    among : the actions that may be picked.
+    scores : moments given the shared part's mean; overwritten.
+    context : (d,).
+    root : (d, r), a root of the shared part's covariance, in the table's coordinates.
+    scale : number of deviations in the bound.
+    """
+    x = context @ table.basis
+    reach0 = x @ root
+    variance0 = scores.variance0 + reach0 @ reach0
+    mean, variance = scores.mean, scores.variance
+    if table.reached.all() and len(mean) > _SCREENED_FROM:
+        norm = float(np.linalg.norm(root.T @ root))
+        least = float(np.delete(mean + scale * np.sqrt(variance), among.banned).max(initial=-np.inf))
+        if len(among.unplayed):
+            least = max(least, float(scores.mean0 + scale * np.sqrt(variance0)))
+        highest = mean + scale * np.sqrt(variance * (1.0 + norm))
+        # Less a trifle: a tie that is reached exactly must not be lost to rounding.
+        rows = np.flatnonzero(highest >= least - 1e-9 * (abs(least) + scale * float(np.sqrt(variance0))))
+        if 4 * len(rows) <= len(mean):
+            reach = (table.unpack(table.cov[rows]) @ x) @ root  # (k, r)
+            kept = np.full_like(mean, -np.inf)
+            kept[rows] = mean[rows]
+            variance[rows] += (reach * reach).sum(axis=1)
+            return ScoreMoments(kept, variance, scores.mean0, variance0)
+    reach = responses(table, context)[:-1] @ root  # (P, r)
+    return ScoreMoments(mean, variance + (reach * reach).sum(axis=1), scores.mean0, variance0)

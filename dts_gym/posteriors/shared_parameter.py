@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.information import RewardDraws
 from dts_gym.posteriors.interface import ConfidencePosterior, Engine
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.posteriors.unplayed import allowed_scores
 from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
@@ -54,10 +56,30 @@ class SharedParameterPosterior:
         if contexts.ndim == 3:
             rows = [self.upper_confidence(features, rng, scale, mask) for features in contexts]
             return np.array(rows, dtype=np.int64)
-        mean, cov = self.moments(scale)
+        mean, cov = self.moments(1.0)
         variance = np.einsum("kd,de,ke->k", contexts, cov, contexts)
-        bounds = allowed_scores(contexts @ mean + np.sqrt(variance.clip(0.0)), mask)
+        bounds = allowed_scores(contexts @ mean + scale * np.sqrt(variance.clip(0.0)), mask)
         return np.asarray(rng.choice(np.flatnonzero(bounds == bounds.max())))
+
+    def expect(self, context: Array, action: int) -> None:
+        """Condition on a reward that is equal to its mean; ``context`` is (K, d)."""
+        assert isinstance(self.engine, ActionPosterior)  # that of an agent that takes bounds
+        self.engine.expect(context[action], 0)
+
+    def reward_draws(
+        self,
+        context: Array,
+        rng: np.random.Generator,
+        scale: float,
+        num_draws: int,
+        model: RewardModel,
+        mask: BoolArray | None = None,
+    ) -> RewardDraws:
+        """Posterior draws of the allowed actions' mean rewards, for one context (K, d): O(num_draws K d)."""
+        actions = np.arange(len(context)) if mask is None else np.flatnonzero(mask)
+        scores = self.sample_parameters(rng, scale, num_draws) @ context[actions].T  # (num_draws, allowed)
+        nothing = np.zeros(num_draws)
+        return RewardDraws(actions, None, scores.argmax(axis=1), model.mean(scores), nothing, nothing)
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
         """Posterior laws of ``phi(x, a)' theta``, contexts (n, K, d): as the engine's, asked about every row."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dts_gym.posteriors.action_posterior import ActionPosterior
-from dts_gym.posteriors.action_table import Dtype
+from dts_gym.posteriors.action_table import Dtype, Increment
 from dts_gym.posteriors.evidence import learn, learn_all
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array, IntArray, factor
@@ -47,8 +47,14 @@ class TwoLevelPosterior(ActionPosterior):
         """Condition on one reward."""
         self._mark_played(action)
         target = reward - float(context @ self._center)
-        v, variance, residual = self.table.observe(action, context, target, self.noise_std**2)
+        self._absorb(self.table.observe(action, context, target, self.noise_std**2))
+
+    def _noise_variance(self, predictor: float) -> float:
+        return self.noise_std**2
+
+    def _absorb(self, increment: Increment) -> None:
         if self._root.size:
+            v, variance, residual = increment
             learn(self._mean, self._root, v @ self._root, residual - float(v @ self._mean), variance)
 
     def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:

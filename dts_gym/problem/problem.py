@@ -30,7 +30,7 @@ class BanditProblem:
     prior : law of the parameters; its ``dim`` is d.
     reward_model : law of a reward given ``x' theta``.
     features : "disjoint" (a theta an action, contexts (d,)) or "shared" (one theta, contexts (K, d)).
-    horizon : rounds in one instance.
+    horizon : rounds in one instance; None where the environment does not say.
     past_parameters : (N, d) parameters of past actions, for agents that fit a prior of their own.
     """
 
@@ -39,13 +39,14 @@ class BanditProblem:
     prior: Prior
     reward_model: RewardModel
     features: Features = "disjoint"
-    horizon: int = 5000
+    horizon: int | None = 5000
     past_parameters: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_actions", integer("num_actions", self.num_actions, 1))
         object.__setattr__(self, "dim", integer("dim", self.dim, 1))
-        object.__setattr__(self, "horizon", integer("horizon", self.horizon, 1))
+        if self.horizon is not None:
+            object.__setattr__(self, "horizon", integer("horizon", self.horizon, 1))
         if not isinstance(self.prior, Prior):
             raise ValueError(f"prior must be a dts_gym Prior, got {self.prior!r:.200}")
         if self.prior.dim != self.dim:

@@ -43,6 +43,14 @@ class RewardModel(ABC):
     def derivative(self, eta: Array) -> Array:
         """``g'(eta)``, shape of ``eta``."""
 
+    def observed_variance(self, eta: float) -> float:
+        """Variance of a reward as an observation of the predictor near ``eta``: ``dispersion / g'(eta)``.
+
+        Exact for Gaussian rewards, else to first order.
+        """
+        slope = float(self.derivative(np.array([eta]))[0])
+        return self.dispersion / max(slope, 1e-300)
+
     def expected_mean(self, mean: Array, variance: Array) -> Array:
         """``E[g(eta)]`` for ``eta ~ N(mean, variance)``, broadcast.
 

@@ -36,7 +36,7 @@ def problem_from_spaces(
     Returns
     -------
     BanditProblem
-        With disjoint features for observations (d,), shared ones for (K, d). Its horizon says nothing.
+        With disjoint features for observations (d,), shared ones for (K, d). Its horizon is None.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def problem_from_spaces(
         )
     features: Features = "disjoint" if len(shape) == 1 else "shared"
     known = UnknownPrior(shape[-1]) if prior is None else as_prior(prior)
-    return BanditProblem(K, shape[-1], known, _rewards(reward, noise_std), features)
+    return BanditProblem(K, shape[-1], known, _rewards(reward, noise_std), features, horizon=None)
 
 
 def _rewards(reward: RewardModel | str | None, noise_std: float | None) -> RewardModel:

@@ -100,9 +100,9 @@ def test_the_suite_passes_the_same_agent_without_a_fault():
 
 
 @pytest.mark.parametrize("agent_id", ["dTS", "LinTS", "LinUCB", "HierTS", "MarginalLinTS", "JointTS"])
-@pytest.mark.parametrize("exploration", [0, 0.0, -1, np.nan, np.inf, True, "1", None])
-def test_exploration_must_be_positive(agent_id, exploration):
-    with pytest.raises(ValueError, match="exploration must be a positive finite number, got"):
+@pytest.mark.parametrize("exploration", [0, 0.0, -1, np.nan, np.inf, True, "1", "best", [1.0]])
+def test_exploration_must_be_positive_or_a_rule(agent_id, exploration):
+    with pytest.raises(ValueError, match=r"exploration must be a positive finite number.*, got"):
         make_agent(agent_id, problem(), exploration=exploration)
 
 

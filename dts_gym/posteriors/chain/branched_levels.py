@@ -98,16 +98,19 @@ class BranchedLevels:
     def _cloud_size(self) -> int:
         return self._filters * self.num_particles
 
+    def expect(self, context: Array, action: int, mean: float) -> None:
+        """Condition on a reward equal to the mean of ``x' theta``, without a new search for tangents."""
+        new = action not in self.table.slots
+        self.table.observe(action, context, mean, self._evidence.model.observed_variance(mean))
+        if new:
+            self._add(action)
+
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
         new = action not in self.table.slots
         self._evidence.observe(self.table, context, action, reward, lambda: self._without(action))
         if new:
-            self._counts.append(0)
-            self._clouds = np.concatenate([self._clouds, np.zeros((1, *self._clouds.shape[1:]))])
-            self._left = np.append(self._left, 0)
-            if self._own_tangents:
-                self._searches.append(TangentSearch(self._chain, self._statistical, (FIXED_SEED, action)))
+            self._add(action)
         slot = self.table.slots[action]
         self._counts[slot] += 1
         self._left[slot] = 0
@@ -115,6 +118,14 @@ class BranchedLevels:
             self._searches[slot].search(self.table.messages(slot), self._counts[slot])
         elif self._surrogate == "jacobian":
             self._search_all()
+
+    def _add(self, action: int) -> None:
+        """Make room for an action that has been played for the first time."""
+        self._counts.append(0)
+        self._clouds = np.concatenate([self._clouds, np.zeros((1, *self._clouds.shape[1:]))])
+        self._left = np.append(self._left, 0)
+        if self._own_tangents:
+            self._searches.append(TangentSearch(self._chain, self._statistical, (FIXED_SEED, action)))
 
     @property
     def _own_tangents(self) -> bool:

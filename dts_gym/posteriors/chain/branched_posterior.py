@@ -15,6 +15,7 @@ from dts_gym.posteriors.chain.branched_levels import FIXED_SEED, BranchedLevels,
 from dts_gym.posteriors.chain.chain_posterior import Surrogate
 from dts_gym.posteriors.choices import ScoreMoments, best, candidates, greedy, largest_of_normals, upper_confidence
 from dts_gym.posteriors.glm.glm_table import Mode
+from dts_gym.posteriors.information import RewardDraws, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.priors.prior import ChainPrior
@@ -158,15 +159,23 @@ class BranchedPosterior:
         """Allowed action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
-        values, covs, value0, cov0 = self._value_moments(scale)
+        values, covs, value0, cov0 = self._value_moments(1.0)
         mean, variance = self._score_moments(contexts, values)
         response = self._responses(contexts) @ self.table.inverse  # (P, d), on the parameters' f_1
         spread = np.einsum("pd,pde,pe->p", response, covs, response)
-        variance0 = scale**2 * self._own_std(contexts) ** 2 + float(contexts @ cov0 @ contexts)
-        scores = ScoreMoments(
-            mean, scale**2 * variance + spread.clip(0.0), np.asarray(contexts @ value0), np.asarray(variance0)
-        )
-        return upper_confidence(candidates(self.table, self.unplayed, mask), scores, rng)
+        variance0 = self._own_std(contexts) ** 2 + float(contexts @ cov0 @ contexts)
+        scores = ScoreMoments(mean, variance + spread.clip(0.0), np.asarray(contexts @ value0), np.asarray(variance0))
+        return upper_confidence(candidates(self.table, self.unplayed, mask), scores, rng, scale)
+
+    def expect(self, context: Array, action: int) -> None:
+        """Condition on a reward that is equal to its mean, as the posterior has it; tangents stay where they are."""
+        values, _, value0, _ = self._value_moments(1.0)
+        slot = self.table.slots.get(action)
+        mean = float(context @ value0 if slot is None else self._score_moments(context, values)[0][slot])
+        if slot is None:
+            self.unplayed.remove(action)
+        self.levels.expect(context, action, mean)
+        self._known, self._sample = {}, None
 
     def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
         """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
@@ -211,14 +220,62 @@ class BranchedPosterior:
                 values, weights = own.value, np.exp(own.log_weights) / len(parents)
         return values, weights, value0
 
+    def _kept_draws(self, scale: float) -> tuple[Array, Array, Array]:
+        """What `_fixed_draws` gives, kept until the next reward."""
+        if self._sample is None or self._sample[0] != scale:
+            self._sample = scale, *self._fixed_draws(scale)
+        return self._sample[1:]
+
+    def reward_draws(
+        self,
+        context: Array,
+        rng: np.random.Generator,
+        scale: float,
+        num_draws: int,
+        model: RewardModel,
+        mask: BoolArray | None = None,
+    ) -> RewardDraws:
+        """Posterior draws of the actions' mean rewards, for one context (d,).
+
+        The levels are drawn from the sample that `laws` averages. Unplayed actions have no normal law: theirs are drawn
+        too, 8192 at branch L and 64 between standing for all where there are more, each for several of one mean.
+        O(512 P d) for a new reward, O(M (P + U)) a context.
+        """
+        values, weights, value0 = self._kept_draws(scale)
+        among, M, P = candidates(self.table, self.unplayed, mask), num_draws, len(self.table)
+        pools = (value0 @ context).reshape(1 if self.levels.independent else _SHARED_DRAWS, -1)
+        shared = rng.integers(len(pools), size=M)  # the draw of the shared part, one of the sample's
+        base, variance = self._score_moments(context, np.zeros((P, len(context))))
+        if P:
+            responses = self._responses(context) @ self.table.inverse
+            shifts = np.einsum("npkd,pd->npk", values, responses).reshape(len(pools) * P, -1)
+            # A particle by weight of every row at once: row r has the numbers from r to r + 1.
+            cumulative = weights.swapaxes(1, 2).reshape(shifts.shape).cumsum(axis=1)
+            ends = (np.arange(len(shifts))[:, None] + cumulative / cumulative[:, -1:]).ravel()
+            rows = shared[:, None] * P + np.arange(P)  # (M, P)
+            found = np.searchsorted(ends, rows + rng.random((M, P)), side="right") - rows * shifts.shape[1]
+            base = base + shifts[rows, found.clip(0, shifts.shape[1] - 1)]
+        scores = base + scale * np.sqrt(variance) * rng.standard_normal((M, P))
+        U = len(among.unplayed)
+        if not U:
+            return draws_of(among, scores, None, None, model)
+        size, std = min(U, pools.shape[1]), scale * self._own_std(context)
+        stretch = (rng.integers(pools.shape[1], size=M)[:, None] + np.arange(size)) % pools.shape[1]
+        pool = pools[shared[:, None], stretch]  # (M, size)
+        drawn = pool + std * rng.standard_normal(pool.shape)
+        top = drawn.max(axis=1)
+        if size < U:
+            copies = np.full(size, U // size) + (np.arange(size) < U % size)
+            top = largest_of_normals(pool, std, np.broadcast_to(copies, pool.shape), rng).max(axis=1)
+        best, mean = model.mean(top), model.mean(drawn).mean(axis=1)
+        return draws_of(among, scores, top, (U * mean - best) / (U - 1) if U > 1 else best, model)
+
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
         """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures over the draws that `moments` averages.
 
         The draws are kept until the next reward, 512 or more of a played action. O(512 P d) a context.
         """
-        if self._sample is None or self._sample[0] != scale:
-            self._sample = scale, *self._fixed_draws(scale)
-        _, values, weights, value0 = self._sample
+        values, weights, value0 = self._kept_draws(scale)
         n, P, k, d = values.shape
         means, variances = np.empty((n * k, len(contexts), P)), np.empty((1, len(contexts), P))
         for i, x in enumerate(contexts):

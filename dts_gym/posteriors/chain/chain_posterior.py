@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.action_table import Increment
 from dts_gym.posteriors.chain.chain import AffineMap, as_chain
 from dts_gym.posteriors.chain.leave_one_out import law_without
 from dts_gym.posteriors.chain.messages import upward_messages
@@ -99,6 +100,15 @@ class ChainPosterior(ActionPosterior):
             more = self.table.to_parameters(change)
             self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
         self._follow()
+
+    def _noise_variance(self, predictor: float) -> float:
+        return self._evidence.model.observed_variance(predictor)
+
+    def _absorb(self, increment: Increment) -> None:
+        v, variance, residual = increment
+        more = self.table.to_parameters(Evidence(np.multiply.outer(v, v / variance), v * (residual / variance)))
+        self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
+        self._known = {}  # the tangents stay where they are
 
     def _follow(self) -> None:
         """Bring the tangents up with the evidence: here, not when asked, so that asking changes nothing."""

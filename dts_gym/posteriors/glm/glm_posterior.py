@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.action_table import Increment
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.rewards import RewardModel
@@ -58,6 +59,15 @@ class GLMPosterior(ActionPosterior):
         elif root.size:
             self._precision += root.T @ change.G @ root
             self._natural += change.h @ root
+        self._solved = None
+
+    def _noise_variance(self, predictor: float) -> float:
+        return self._glm.model.observed_variance(predictor)
+
+    def _absorb(self, increment: Increment) -> None:
+        reach = increment.v @ self._shared_root
+        self._precision += np.multiply.outer(reach, reach / increment.variance)
+        self._natural += reach * (increment.residual / increment.variance)
         self._solved = None
 
     def _without(self, action: int) -> tuple[Array, Array]:

@@ -24,6 +24,7 @@ class RewardEvidence:
     """
 
     def __init__(self, model: RewardModel, dim: int, expansion: Mode) -> None:
+        self.model = model
         self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else None
         self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, dim, expansion)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.action_table import Increment
 from dts_gym.posteriors.chain.chain import Chain, as_chain
 from dts_gym.posteriors.chain.leave_one_out import law_without
 from dts_gym.posteriors.chain.surrogates import statistical_surrogates
@@ -85,6 +86,14 @@ class SlicePosterior(ActionPosterior):
         if self._evidence.expands:
             self._search.search(self._message, self._changes)
         self._walkers, _ = self._walked(self._walkers, self._scale, self._rng())
+
+    def _noise_variance(self, predictor: float) -> float:
+        return self._evidence.model.observed_variance(predictor)
+
+    def _absorb(self, increment: Increment) -> None:
+        v, variance, residual = increment
+        more = self.table.to_parameters(Evidence(np.multiply.outer(v, v / variance), v * (residual / variance)))
+        self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
 
     def _rng(self) -> np.random.Generator:
         """Of the walkers' steps after a change."""

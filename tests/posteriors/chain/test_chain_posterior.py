@@ -280,12 +280,12 @@ def test_questions_between_logged_rounds_change_no_later_action(settings):
         assert silent.act(x) == asked.act(x)
 
 
-def test_the_tempered_bound_has_the_tempered_mean():
+def test_a_bound_is_the_untempered_mean_and_a_number_of_untempered_deviations():
     prior = DiffusionPrior([MLPLink([[[1.0]], [[3.0]]])], [np.eye(1)] * 2)  # 3 relu(psi): its mean is half its spread
     agent = make_agent("dUCB", BanditProblem(4, 1, prior, GaussianReward(1.0)), seed=0, exploration=0.1)
     agent.update([1.0], 0, 0.2)
-    mean, cov = agent.moments()
-    bounds = mean[:, 0] + np.sqrt(np.diag(cov))
+    mean, cov = agent._posterior.moments(1.0)
+    bounds = mean[:, 0] + 0.1 * np.sqrt(np.diag(cov))
     assert bounds[0] != bounds[1]
     for _ in range(20):
         assert agent.act([1.0]) in np.flatnonzero(bounds == bounds.max())
