@@ -22,6 +22,7 @@ _STUDIES = {
     "posterior-error": "posterior_error",
     "bound": "bound",
     "posterior-2d": "planar",
+    "exploration": "exploration",
 }
 
 
