@@ -27,8 +27,8 @@ $(VENV)/.all: $(VENV)/.base .ci/extras.py
 
 # The main job: a table on the terminal, a figure and records in $(RESULTS). Stopped, it goes on where it was.
 run: $(VENV)/.base
-	$(BIN)/dts-gym run --env DiffusionBandit-v0 --agents dTS LinTS LinUCB HierTS --seeds 10 --rounds 5000 \
-		--tune --grid 1 0.7 0.5 0.35 0.25 0.1 --no-bracket --workers 2 --out $(RESULTS) --resume
+	$(BIN)/dts-gym run --env DiffusionBandit-v0 --agents dUCB dTS LinTS LinUCB HierTS --seeds 10 \
+		--rounds 5000 --tune --workers 2 --out $(RESULTS) --resume
 
 test: $(VENV)/.dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile

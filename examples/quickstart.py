@@ -13,9 +13,9 @@ import dts_gym
 
 
 def main(num_rounds: int = 2000) -> None:
-    """Run dTS and LinTS on the same instance, contexts and noise."""
+    """Run dUCB, whose bounds fall over the horizon, dTS and LinTS on the same instance, contexts and noise."""
     env = gym.make("DiffusionBandit-v0", num_actions=100, dim=5, depth=2)
-    agents = {name: dts_gym.make_agent(name, env, seed=0) for name in ("dTS", "LinTS", "Random")}
+    agents = {name: dts_gym.make_agent(name, env, seed=0) for name in ("dUCB", "dTS", "LinTS", "Random")}
     for name, agent in agents.items():
         result = dts_gym.run(env, agent, num_rounds, seed=0)
         print(f"{name:>7}: regret {result.regret[-1]:.1f}, {result.microseconds_per_round:.0f} us a round")
