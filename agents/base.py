@@ -91,7 +91,7 @@ class Agent(Saved):
         x = self._check_context(context)
         if self._plan.start is None:
             self._plan = self._plan._replace(start=self.num_updates)
-        chosen = self._choose_allowed(self._choose_to_play, x, self._rngs["act"], self._check_mask(mask, x))
+        chosen = self._play(x, self._rngs["act"], self._check_mask(mask, x))
         return int(chosen) if self._is_single(x) else chosen
 
     @final
@@ -300,6 +300,10 @@ class Agent(Saved):
     @abstractmethod
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         """Actions, () or (n,), for checked contexts, among those that ``mask`` (K,) allows; None allows all."""
+
+    def _play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        """Actions, () or (n,), that `act` picks under a checked mask, (K,) or a row a context."""
+        return self._choose_allowed(self._choose_to_play, contexts, rng, mask)
 
     def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         """As `_choose`, for `act` alone: it may use up what the agent keeps for its next choices."""

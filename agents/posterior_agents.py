@@ -178,14 +178,14 @@ class UpperConfidence(PosteriorAgent[ConfidencePosterior]):
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.upper_confidence(contexts, rng, self.exploration_scale, mask)
 
-    def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+    def _play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         if self._is_single(contexts) or len(contexts) == 1:
-            return self._choose(contexts, rng, mask)
+            return super()._play(contexts, rng, mask)
         before = self._posterior.state()
         chosen = np.empty(len(contexts), dtype=np.int64)
         try:
             for i, x in enumerate(contexts):
-                chosen[i] = self._choose(x, rng, mask)
+                chosen[i] = self._choose(x, rng, mask[i] if mask is not None and mask.ndim == 2 else mask)
                 self._posterior.expect(x, int(chosen[i]))
         finally:
             self._posterior.restore(before)

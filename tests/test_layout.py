@@ -1,5 +1,6 @@
 """The package stays one that can be read: few files a folder, no long ones; old import paths give the same objects."""
 
+import ast
 import importlib
 import inspect
 from pathlib import Path
@@ -52,3 +53,13 @@ def test_a_short_name_of_a_module_gives_the_same_objects(name):
         assert any(getattr(home, public, None) is getattr(short, public) for home in homes), public
     own = [each for each in vars(short).values() if inspect.isfunction(each) or inspect.isclass(each)]
     assert all(each.__module__ in {home.__name__ for home in homes} for each in own)
+
+
+@pytest.mark.parametrize(
+    "face", [path for path in FILES if path.name == "__init__.py"], ids=lambda path: path.parent.name
+)
+def test_a_folder_names_its_files_in_the_order_of_reading(face):
+    text = ast.get_docstring(ast.parse(face.read_text()))
+    others = {path.stem for path in face.parent.glob("*.py")} - {"__init__", "__main__"}
+    if face.parent != Path(dts_gym.__file__).parent:
+        assert {name for name in others if f"`{name}`" not in text} == set()

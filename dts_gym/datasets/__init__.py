@@ -1,4 +1,8 @@
-"""Real ratings: readers, downloads, factorisation. And shapes to draw parameters from."""
+"""Real ratings, and shapes to draw parameters from.
+
+Read `movielens` (ratings from any release's files; `download` fetches one), `factorisation` (vectors of users and
+movies), `shapes`.
+"""
 
 from dts_gym.datasets.download import RELEASES, cache_folder, fetch_release
 from dts_gym.datasets.factorisation import Factors, cached_factors, factorise

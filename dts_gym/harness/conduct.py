@@ -50,6 +50,11 @@ class Conduct:
         if self.out is None and self.resume:
             raise ValueError("out must be the folder of the records to resume, got None")
 
+    @property
+    def in_this_process(self) -> bool:
+        """Whether all runs are done in this process."""
+        return self.backend == "serial" or (self.backend == "processes" and self.num_workers == 1)
+
     def open_pool(self) -> AbstractContextManager[Pool]:
         """The workers, which stop at the end of the ``with`` block."""
         return open_pool(self.backend, self.num_workers, self.ray_address)

@@ -113,9 +113,15 @@ def run_all(tasks: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Compari
 
     Raises
     ------
+    ValueError
+        If a setting is a function and runs go to other processes.
     OSError
         If a record cannot be written, or a worker dies; finished runs are kept.
     """
+    for spec in (spec for task in tasks for spec in task.experiment.agents if not conduct.in_this_process):
+        for name, value in spec.settings.items():
+            if callable(value):
+                raise ValueError(f"{name} must be no function where runs go to other processes, got {value!r:.200}")
     # By seed, not by agent: what a stopped experiment holds is then a comparison on fewer seeds.
     jobs = [
         (number, seed, index)

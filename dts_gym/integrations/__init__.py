@@ -1,1 +1,1 @@
-"""Bridges to other packages, each imported only where it is used: stable-baselines3, TensorBoard, matplotlib."""
+"""Bridges to other packages, each imported only where it is used: `sb3` (stable-baselines3) and `tensorboard`."""

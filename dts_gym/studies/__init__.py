@@ -1,4 +1,10 @@
-"""Experiments as data: what is run, on what, and what is read off it; one file a figure of the paper."""
+"""Experiments as data: what is run, on what, and what is read off it; one file a figure of the paper.
+
+Read `study` (what an experiment is), `cells` and `comparison_study` (experiments that compare agents), `outcome`
+(tables and verdicts; `pictures` draws them, `causes` are why claims fail), `findings` and `page` (what is written and
+shown). Then any experiment: `regret`, `gap_vs_actions`, `scaling`, `misspecification`, `swiss_roll`, `movielens`,
+`cost`, `posterior_error`, `bound`, `planar`, `exploration`.
+"""
 
 from __future__ import annotations
 

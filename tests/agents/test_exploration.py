@@ -121,6 +121,12 @@ def test_a_function_is_refused_where_it_cannot_be_kept(tmp_path):
     with pytest.raises(ValueError, match="exploration must be no function"):
         agent.save(tmp_path / "agent.npz")
     assert not (tmp_path / "agent.npz").exists()
+    spec = dts_gym.AgentSpec("dUCB", {"exploration": lambda t, n: 2.0})
+    assert compare("DiffusionBandit-v0", [spec], seeds=1, num_rounds=3).labels == ["dUCB (exploration function)"]
+    with pytest.raises(ValueError, match="exploration must be no function where runs go to other processes"):
+        compare("DiffusionBandit-v0", [spec], seeds=2, num_rounds=3, num_workers=2)
+    with pytest.raises(ValueError, match="must be plain data"):
+        compare("DiffusionBandit-v0", [spec], seeds=2, num_rounds=3, out=tmp_path / "out")
 
 
 def test_slice_chains_follow_one_scale():
@@ -155,3 +161,38 @@ def test_rules_on_the_way_through_a_comparison(tmp_path):
     again = load_records(tmp_path / "out")
     assert again.labels == found.labels
     np.testing.assert_array_equal(again.regret(found.labels[0]), found.regret(found.labels[0]))
+
+
+def test_a_mask_a_row_leaves_the_picks_of_a_batch_in_order():
+    agent = make_agent("dUCB", problem(), seed=0)
+    play(agent, 30)
+    x, allowed = np.full((15, D), 0.4), np.ones(K, dtype=bool)
+    allowed[3] = False
+    rows = np.tile(allowed, (15, 1))
+    rows[7, agent.act(x[0])] = False
+    together = agent.act(x, rows)
+    assert len(np.unique(together)) == len(np.unique(agent.act(x, allowed))) > 3
+    assert rows[np.arange(15), together].all()
+
+
+@pytest.mark.parametrize(
+    ("branch", "depth", "settings"),
+    [(0, 2, {}), (1, 2, {}), (2, 2, {}), (1, 3, {"approximation": "linearised"}), (2, 3, {"surrogate": "statistical"})],
+)
+@pytest.mark.parametrize("played", [1, 4])
+def test_batches_under_a_bound_on_perceptrons_of_any_branch(branch, depth, settings, played):
+    chain = random_mlp_prior(2, depth).with_branch(branch)
+    agent = make_agent("dUCB", BanditProblem(8, 2, chain, GaussianReward(1.0)), seed=0, **settings)
+    for i in range(6):
+        agent.update(np.eye(2)[i % 2], i % played, 1.0)
+    before = {name: array.copy() for name, array in agent._state().items()}
+    chosen = agent.act(np.ones((6, 2)))
+    assert len(np.unique(chosen)) > 1
+    for name, array in agent._state().items():
+        np.testing.assert_array_equal(array, before[name])
+    twin = make_agent("dUCB", agent.problem, seed=0, **settings)
+    for i in range(6):
+        twin.update(np.eye(2)[i % 2], i % played, 1.0)
+    assert agent._posterior.upper_confidence(np.ones(2), np.random.default_rng(0), 2.0) == (
+        twin._posterior.upper_confidence(np.ones(2), np.random.default_rng(0), 2.0)
+    )

@@ -102,8 +102,16 @@ class BranchedLevels:
         """Condition on a reward equal to the mean of ``x' theta``, without a new search for tangents."""
         new = action not in self.table.slots
         self.table.observe(action, context, mean, self._evidence.model.observed_variance(mean))
-        if new:
-            self._add(action)
+        if not new:
+            return
+        self._add(action)
+        # Tangents found for all played actions together have a row for each: the prior's, until they are found anew.
+        self._maps = [
+            own
+            if own.weight.ndim == 2
+            else AffineMap(*(np.concatenate([a, b[None]]) for a, b in zip(own, prior, strict=True)))
+            for own, prior in zip(self._maps, self._statistical, strict=True)
+        ]
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
