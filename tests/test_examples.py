@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 # A quick setting of each, what it must print, and what it needs that may not be installed.
 SETTINGS = {
     "animation": (["6", "2"], "animation.gif: 2 frames", ()),
+    "batches": (["40", "20", "2"], "difference", ()),
     "compare_agents": (["20", "2"], "±", ()),
     "custom_agent": (["20", "2", "1"], "check_agent passes", ()),
     "custom_env": (["20", "2"], "check_env passes", ()),
