@@ -169,7 +169,8 @@ class UpperConfidence(PosteriorAgent[ConfidencePosterior]):
     """An agent that plays the action of the largest mean plus ``exploration`` posterior standard deviations.
 
     A bound picks the same action for equal contexts until it learns. So a batch is picked in order: each pick counts as
-    if its reward were its mean, which narrows the bounds of those after it and moves no mean.
+    if its reward were its mean, which narrows the bounds of those after it and, where the posterior is Gaussian, moves
+    no mean.
     """
 
     picks_in_order = True

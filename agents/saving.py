@@ -100,7 +100,7 @@ class Saved(ABC):
             for name in STREAMS:
                 restore(agent._rngs[name], saved["streams"][name])
             agent.num_updates = integer("num_updates", saved["num_updates"], 0)
-            agent._plan = Plan(*saved.get("plan", ()))  # files of before have none
+            agent._plan = _checked_plan(saved.get("plan", [None, None]), agent.num_updates)  # older files have none
         except (KeyError, TypeError, IndexError, ValueError) as error:
             name = kind.__name__
             raise ValueError(f"path must be a whole file of {name}, got {os.fspath(path)!r}: {error}") from error
@@ -118,3 +118,11 @@ class Saved(ABC):
     @abstractmethod
     def _restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `_state` gave."""
+
+
+def _checked_plan(saved: Any, num_updates: int) -> Plan:
+    start, num_rewards = saved
+    return Plan(
+        None if start is None else integer("plan start", start, 0, num_updates),
+        None if num_rewards is None else integer("plan length", num_rewards, 1),
+    )

@@ -218,7 +218,8 @@ class ActionPosterior(ABC):
         return upper_confidence(among, scores, rng, scale)
 
     def expect(self, context: Array, action: int) -> None:
-        """Condition on a reward that is equal to its mean: the deviations shrink, no mean moves.
+        """Condition on a reward that is equal to its mean: deviations shrink and, of a Gaussian posterior, no mean
+        moves.
 
         What is known of an action that was picked and whose reward is to come. Exact for Gaussian rewards; for the
         others the evidence is that of an expansion at the mean of ``x' theta``.

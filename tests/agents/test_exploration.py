@@ -196,3 +196,13 @@ def test_batches_under_a_bound_on_perceptrons_of_any_branch(branch, depth, setti
     assert agent._posterior.upper_confidence(np.ones(2), np.random.default_rng(0), 2.0) == (
         twin._posterior.upper_confidence(np.ones(2), np.random.default_rng(0), 2.0)
     )
+
+
+@pytest.mark.parametrize("plan", [["x", 1], [0, -3], [30, None], [0]])
+def test_a_damaged_plan_in_a_file_is_refused(tmp_path, plan):
+    agent = make_agent("dUCB", problem(), seed=0)
+    play(agent, 20)
+    agent._plan = plan
+    agent.save(tmp_path / "agent.npz")
+    with pytest.raises(ValueError, match="path must be a whole file of DiffusionUCB"):
+        agents.Agent.load(tmp_path / "agent.npz")

@@ -291,3 +291,19 @@ def test_shared_features_against_draws():
     found = estimate(draws)
     np.testing.assert_allclose(found.regret, regret, atol=0.1 * regret.max())
     np.testing.assert_allclose(found.variance, variance, atol=0.1 * variance.max())
+
+
+@pytest.mark.parametrize("branch", [1, 2])
+def test_draws_by_unequal_particles_have_the_marginals_of_the_posterior(branch):
+    """Perceptrons: particles of different weights, several played actions; the laws are averages of the same sample."""
+    problem = BanditProblem(6, 3, random_mlp_prior(3, 2, branch=branch), GaussianReward(0.7))
+    agent = make_agent("IDS", problem, seed=0)
+    rng = np.random.default_rng(1)
+    for i in range(18):
+        agent.update(rng.uniform(-1, 1, 3), i % 6, float(rng.integers(2)))
+    x, M = rng.uniform(-1, 1, 3), 20_000
+    drawn = agent._posterior.reward_draws(x, np.random.default_rng(0), 1.0, M, problem.reward_model).played
+    laws = agent._posterior.laws(x[None])
+    mean, std = laws.own.mean()[0], np.sqrt(laws.own.variance()[0])
+    assert np.abs((drawn.mean(axis=0) - mean) / (std / np.sqrt(M))).max() < 4.5  # a false alarm in 10^4
+    np.testing.assert_allclose(drawn.std(axis=0), std, rtol=0.05)

@@ -250,7 +250,7 @@ class BranchedPosterior:
             responses = self._responses(context) @ self.table.inverse
             shifts = np.einsum("npkd,pd->npk", values, responses).reshape(len(pools) * P, -1)
             # A particle by weight of every row at once: row r has the numbers from r to r + 1.
-            cumulative = weights.swapaxes(1, 2).reshape(shifts.shape).cumsum(axis=1)
+            cumulative = weights.reshape(shifts.shape).cumsum(axis=1)
             ends = (np.arange(len(shifts))[:, None] + cumulative / cumulative[:, -1:]).ravel()
             rows = shared[:, None] * P + np.arange(P)  # (M, P)
             found = np.searchsorted(ends, rows + rng.random((M, P)), side="right") - rows * shifts.shape[1]
