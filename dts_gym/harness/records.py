@@ -222,7 +222,7 @@ def check_resumed(out: Path, experiment: Experiment) -> dict[str, Any]:
     for name, old, new in differences({**held, **free}, asked):
         raise ValueError(
             f"out must hold the same experiment to be resumed, but for seeds and agents, got {os.fspath(out)!r} with "
-            f"{name} = {old!r}, asked for {new!r}"
+            f"{name} = {old!r}, asked for {new!r}: give another folder"
         )
     return saved
 
