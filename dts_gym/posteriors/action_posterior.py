@@ -15,9 +15,9 @@ import numpy as np
 from dts_gym.posteriors.action_table import ActionTable, Dtype, Increment
 from dts_gym.posteriors.choices import (
     ScoreMoments,
+    best_unplayed,
     candidates,
     greedy,
-    largest_of_normals,
     one_of,
     thompson,
     upper_confidence,
@@ -176,9 +176,7 @@ class ActionPosterior(ABC):
         u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=1))
         noise = rng.standard_normal((len(u), len(self.table)))
-        top = np.full(len(u), -np.inf)
-        if len(among.unplayed):
-            top = largest_of_normals(np.zeros(len(u)), scale * norms, len(among.unplayed), rng)
+        top = best_unplayed(among, np.zeros(len(u)), scale * norms, rng)
         best, rows, slots = contenders(self.table, u, norms, noise, scale, top, among.banned)
         chosen = np.zeros(len(u), dtype=np.int64)
         chosen[rows] = self.table.actions[slots]

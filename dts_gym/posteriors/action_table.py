@@ -56,6 +56,10 @@ class Increment(NamedTuple):
     variance: float
     residual: float
 
+    def evidence(self) -> Evidence:
+        """The same as evidence, (d, d) and (d,)."""
+        return Evidence(np.multiply.outer(self.v, self.v / self.variance), self.v * (self.residual / self.variance))
+
 
 class Increments(NamedTuple):
     """What n observations add, each as an `Increment`."""

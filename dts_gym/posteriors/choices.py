@@ -79,11 +79,7 @@ def thompson(among: Candidates, scores: ScoreMoments, rng: np.random.Generator, 
     if scale != 1.0:
         drawn *= scale
     drawn += scores.mean
-    if len(among.unplayed):
-        top = largest_of_normals(scores.mean0, scale * np.sqrt(scores.variance0), len(among.unplayed), rng)
-    else:
-        top = np.full(scores.mean0.shape, -np.inf)
-    return best(among, drawn, top, rng)
+    return best(among, drawn, best_unplayed(among, scores.mean0, scale * np.sqrt(scores.variance0), rng), rng)
 
 
 def upper_confidence(among: Candidates, scores: ScoreMoments, rng: np.random.Generator, scale: float) -> IntArray:
@@ -117,6 +113,18 @@ def largest_of_normals(mean: Array, std: Array | float, counts: IntArray | int, 
     Exact: the quantile of ``U^(1 / count)``, with U uniform.
     """
     return np.asarray(mean + std * ndtri_exp(rng.standard_exponential(mean.shape) / -np.asarray(counts)))
+
+
+def best_unplayed(among: Candidates, mean: Array, std: Array, rng: np.random.Generator) -> Array:
+    """A draw of the largest score of the unplayed actions, independent and normal; minus infinity if none is left."""
+    if not len(among.unplayed):
+        return np.full(mean.shape, -np.inf)
+    return largest_of_normals(mean, std, len(among.unplayed), rng)
+
+
+def copies_of_draws(num_actions: int, num_draws: int) -> IntArray:
+    """For how many of the actions each of fewer draws stands, (num_draws,): as evenly as can be."""
+    return np.full(num_draws, num_actions // num_draws) + (np.arange(num_draws) < num_actions % num_draws)
 
 
 def best(among: Candidates, scores: Array, top: Array, rng: np.random.Generator) -> IntArray:

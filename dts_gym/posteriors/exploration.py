@@ -78,11 +78,6 @@ class Exploration:
         """Whether the scale is a number."""
         return isinstance(self.setting, float)
 
-    @property
-    def needs_horizon(self) -> bool:
-        """Whether the scale cannot be told without a horizon."""
-        return self.setting in ("horizon", "decay") or callable(self.setting)
-
     def named(self, n: int | None) -> Setting:
         """The setting, with the agent's own choice made for a horizon of ``n`` (None: unknown)."""
         if self.setting is None:

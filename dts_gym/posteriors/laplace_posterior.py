@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from dts_gym.posteriors.action_table import ActionTable
-from dts_gym.posteriors.choices import best, candidates, greedy, largest_of_normals
+from dts_gym.posteriors.choices import best, candidates, copies_of_draws, greedy, largest_of_normals
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
@@ -179,7 +179,7 @@ class LaplacePosterior:
         played, others = self._draws(n, n * pool, rng, scale)
         top = np.full(n, -np.inf)
         if remaining:
-            copies = np.full(pool, remaining // pool) + (np.arange(pool) < remaining % pool)
+            copies = copies_of_draws(remaining, pool)
             own = scale * np.linalg.norm(contexts @ self._roots[0], axis=1, keepdims=True)
             # The best of each draw's copies, which differ by their own noise.
             shared = np.einsum("nud,nd->nu", others.reshape(n, pool, contexts.shape[1]), contexts)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dts_gym.posteriors import choices
 from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.chain.branched_levels import FIXED_SEED, BranchedLevels, Pool
 from dts_gym.posteriors.chain.chain_posterior import Surrogate
-from dts_gym.posteriors.choices import ScoreMoments, best, candidates, greedy, largest_of_normals, upper_confidence
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.information import RewardDraws, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
@@ -121,7 +121,7 @@ class BranchedPosterior:
         if contexts.ndim == 2:
             rows = [self.thompson(x, rng, scale, mask, from_clouds=from_clouds) for x in contexts]
             return np.array(rows, dtype=np.int64)
-        among = candidates(self.table, self.unplayed, mask)
+        among = choices.candidates(self.table, self.unplayed, mask)
         values, parent = self.levels.values(rng, scale, from_clouds=from_clouds)
         mean, variance = self._score_moments(contexts, values)
         scores = mean + scale * np.sqrt(variance) * rng.standard_normal(mean.shape)
@@ -129,11 +129,11 @@ class BranchedPosterior:
         top = np.asarray(-np.inf)
         if remaining:
             size = min(remaining, self.levels.pool_size)
-            copies = np.full(size, remaining // size) + (np.arange(size) < remaining % size)
+            copies = choices.copies_of_draws(remaining, size)
             pool = self.levels.pool_values(size, parent, rng, scale) @ contexts
             # The best of each draw's copies, which differ by their own noise.
-            top = np.asarray(largest_of_normals(pool, scale * self._own_std(contexts), copies, rng).max())
-        return best(among, scores, top, rng)
+            top = np.asarray(choices.largest_of_normals(pool, scale * self._own_std(contexts), copies, rng).max())
+        return choices.best(among, scores, top, rng)
 
     def _own_std(self, context: Array) -> float:
         """Standard deviation of ``x' theta`` around ``x' f_1(psi_1)`` without data."""
@@ -163,9 +163,9 @@ class BranchedPosterior:
         mean, variance = self._score_moments(contexts, values)
         response = self._responses(contexts) @ self.table.inverse  # (P, d), on the parameters' f_1
         spread = np.einsum("pd,pde,pe->p", response, covs, response)
-        variance0 = self._own_std(contexts) ** 2 + float(contexts @ cov0 @ contexts)
-        scores = ScoreMoments(mean, variance + spread.clip(0.0), np.asarray(contexts @ value0), np.asarray(variance0))
-        return upper_confidence(candidates(self.table, self.unplayed, mask), scores, rng, scale)
+        variance0 = np.asarray(self._own_std(contexts) ** 2 + contexts @ cov0 @ contexts)
+        scores = choices.ScoreMoments(mean, variance + spread.clip(0.0), np.asarray(contexts @ value0), variance0)
+        return choices.upper_confidence(choices.candidates(self.table, self.unplayed, mask), scores, rng, scale)
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean, as the posterior has it; tangents stay where they are."""
@@ -182,8 +182,8 @@ class BranchedPosterior:
         if contexts.ndim == 2:
             return np.array([self.greedy(x, mask) for x in contexts], dtype=np.int64)
         values, _, value0, _ = self._value_moments(1.0)
-        among = candidates(self.table, self.unplayed, mask)
-        return greedy(among, self._score_moments(contexts, values)[0], np.asarray(contexts @ value0))
+        among = choices.candidates(self.table, self.unplayed, mask)
+        return choices.greedy(among, self._score_moments(contexts, values)[0], np.asarray(contexts @ value0))
 
     def _value_moments(self, scale: float) -> tuple[Array, Array, Array, Array]:
         """Means (P, d) and covariances (P, d, d) of the played actions' ``f_1``, and those of an unplayed one's.
@@ -242,7 +242,7 @@ class BranchedPosterior:
         O(512 P d) for a new reward, O(M (P + U)) a context.
         """
         values, weights, value0 = self._kept_draws(scale)
-        among, M, P = candidates(self.table, self.unplayed, mask), num_draws, len(self.table)
+        among, M, P = choices.candidates(self.table, self.unplayed, mask), num_draws, len(self.table)
         pools = (value0 @ context).reshape(1 if self.levels.independent else _SHARED_DRAWS, -1)
         shared = rng.integers(len(pools), size=M)  # the draw of the shared part, one of the sample's
         base, variance = self._score_moments(context, np.zeros((P, len(context))))
@@ -265,8 +265,8 @@ class BranchedPosterior:
         drawn = pool + std * rng.standard_normal(pool.shape)
         top = drawn.max(axis=1)
         if size < U:
-            copies = np.full(size, U // size) + (np.arange(size) < U % size)
-            top = largest_of_normals(pool, std, np.broadcast_to(copies, pool.shape), rng).max(axis=1)
+            copies = choices.copies_of_draws(U, size)
+            top = choices.largest_of_normals(pool, std, np.broadcast_to(copies, pool.shape), rng).max(axis=1)
         best, mean = model.mean(top), model.mean(drawn).mean(axis=1)
         return draws_of(among, scores, top, (U * mean - best) / (U - 1) if U > 1 else best, model)
 

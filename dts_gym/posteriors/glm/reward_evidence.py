@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
 from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
@@ -25,7 +23,6 @@ class RewardEvidence:
 
     def __init__(self, model: RewardModel, dim: int, expansion: Mode) -> None:
         self.model = model
-        self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else None
         self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, dim, expansion)
 
     @property
@@ -49,9 +46,7 @@ class RewardEvidence:
             By how much the action's message changes, (d, d) and (d,), in the table's coordinates.
         """
         if self._glm is None:
-            assert self._variance is not None
-            v, variance, residual = table.observe(action, context, reward, self._variance)
-            return Evidence(np.multiply.outer(v, v / variance), v * (residual / variance))
+            return table.observe(action, context, reward, self.model.dispersion).evidence()
         G, h = self._glm.observe(action, context, reward, *law())
         return table.replace(action, G, h)
 

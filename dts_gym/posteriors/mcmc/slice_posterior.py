@@ -91,8 +91,7 @@ class SlicePosterior(ActionPosterior):
         return self._evidence.model.observed_variance(predictor)
 
     def _absorb(self, increment: Increment) -> None:
-        v, variance, residual = increment
-        more = self.table.to_parameters(Evidence(np.multiply.outer(v, v / variance), v * (residual / variance)))
+        more = self.table.to_parameters(increment.evidence())
         self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
 
     def _rng(self) -> np.random.Generator:
