@@ -12,7 +12,7 @@ import numpy as np
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
 from dts_gym.priors.chains import as_prior
-from dts_gym.priors.misspecified import misspecified_prior
+from dts_gym.priors.misspecified import misspecified_prior, rescaled_prior
 from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
@@ -61,6 +61,7 @@ class DiffusionBanditEnv(BanditEnv):
     - ``feature_law="cube"``: contexts uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its ``"sphere"``.
     - ``prior_error=0.0``: v; above 0 agents are told a linear chain whose weights and covariances are off by entries
       uniform on ``[v, v + 0.5]``, drawn from ``prior_seed``.
+    - ``prior_scale=1.0``: agents are told a linear chain whose variances are this many times the true ones.
     - ``branch=None``: levels above it are shared by all actions, 0..L; None: the prior's own (0 if drawn).
     - ``instance_seed=None``: pins the instance over resets.
     - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
@@ -85,6 +86,7 @@ class DiffusionBanditEnv(BanditEnv):
         weight_norm: float | None = None,
         feature_law: FeatureLaw = "cube",
         prior_error: float = 0.0,
+        prior_scale: float = 1.0,
         branch: int | None = None,
         instance_seed: int | None = None,
         regret_info: bool = True,
@@ -95,7 +97,7 @@ class DiffusionBanditEnv(BanditEnv):
         if branch is not None:
             chain = chain.with_branch(branch)
         self._law = chain
-        told = misspecified_prior(chain, prior_error, seed=prior_seed)
+        told = misspecified_prior(rescaled_prior(chain, prior_scale), prior_error, seed=prior_seed)
         problem = BanditProblem(num_actions, chain.dim, told, rewards_of(reward, noise_std), horizon=horizon)
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 

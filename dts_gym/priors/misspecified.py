@@ -51,6 +51,36 @@ def misspecified_prior(prior: Prior, prior_error: float, *, seed: int = 0) -> Pr
     return LinearDiffusionPrior(weights, covariances, chain.offsets, chain.branch)
 
 
+def rescaled_prior(prior: Prior, prior_scale: float) -> Prior:
+    """A chain whose covariances are all multiplied by one number, as is then every variance of its parameters.
+
+    Parameters
+    ----------
+    prior : the true chain, of affine links.
+    prior_scale : the variance that is told over the true one; 1 is no error at all: ``prior`` itself.
+
+    Raises
+    ------
+    ValueError
+        If ``prior_scale`` is not positive, or is not 1 where a link is not affine.
+
+    Examples
+    --------
+    >>> chain = LinearDiffusionPrior([np.eye(2)], [np.eye(2)] * 2)
+    >>> rescaled_prior(chain, 4.0).covariances[0].tolist()
+    [[4.0, 0.0], [0.0, 4.0]]
+    """
+    scale = positive("prior_scale", prior_scale)
+    if scale == 1:
+        return prior
+    chain = as_linear(prior)
+    if chain is None:
+        raise ValueError(f"prior_scale must be 1 for a prior whose links are not affine, got {prior_scale!r}")
+    return LinearDiffusionPrior(
+        chain.weights, [scale * covariance for covariance in chain.covariances], chain.offsets, chain.branch
+    )
+
+
 def _symmetric(matrix: Array) -> Array:
     return (matrix + matrix.T) / 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dts_gym.diagnostics.error_problems import PLANAR
 from dts_gym.harness.tuning import GRID
 from dts_gym.studies.cells import Cell, Claim, Reading
 from dts_gym.studies.comparison_study import CellStudy
@@ -15,7 +16,9 @@ _STRUCTURED = ("dTS", "dUCB:exploration=1.0")  # constants on the same posterior
 _LINEAR = (*_STRUCTURED, "LinTS", "LinUCB", "HierTS", "MarginalLinTS")
 _BENT = (*_STRUCTURED, "LinTS", "LinUCB", "MarginalLinTS")
 _CLICKS = (*_STRUCTURED, "GLM-TS", "UCB-GLM")
-_RIVALS = ("dTS", "dUCB", "LinTS", "LinUCB", "HierTS", "MarginalLinTS", "GLM-TS", "UCB-GLM", "TunedTS")
+_LEARNED = (*_STRUCTURED, "LinTS", "LinUCB", "TunedTS")
+_SHARED = (*_STRUCTURED, "LinTS", "LinUCB")
+_RIVALS = ("dTS", "dUCB", "LinTS", "LinUCB", "HierTS", "MarginalLinTS", "GLM-TS", "UCB-GLM", "TunedTS", "MixTS")
 _STATED = ("LinTS", "LinUCB", "HierTS", "GLM-TS", "UCB-GLM")
 
 
@@ -25,14 +28,15 @@ def _chain(
     rivals: tuple[str, ...],
     seeds: int,
     quick: bool,
-    link: str = "linear",
-    reward: str = "gaussian",
+    *,
+    env_id: str = "DiffusionBandit-v0",
+    **settings: Any,
 ) -> Cell:
     K, d, L, n = sizes
-    settings = {"num_actions": K, "dim": d, "depth": L, "link": link, "reward": reward, "horizon": n}
+    settings = {"num_actions": K, "dim": d, "depth": L, **settings, "horizon": n}
     return Cell(
         name=name,
-        env_id="DiffusionBandit-v0",
+        env_id=env_id,
         agents=(_OURS, *rivals),
         env_settings=settings,
         seeds=3 if quick else seeds,
@@ -74,6 +78,21 @@ def _ratings(rank: int, K: int, reward: str, data: str | None) -> Cell:
     )
 
 
+def _drawn_from(shape: str, rivals: tuple[str, ...], n: int, bar: str, **settings: Any) -> Cell:
+    """Parameters from a shape in the plane, under a denoising diffusion model of 10 000 other draws."""
+    return Cell(
+        name=shape,
+        env_id="SyntheticBandit-v0",
+        agents=(_OURS, *rivals),
+        env_settings={"shape": shape, "dim": 2, "num_actions": 100, "prior": "diffusion", "horizon": n, **settings},
+        seeds=20,
+        num_rounds=n,
+        grid=GRID,
+        tuning_seeds=10,
+        panel=f"{shape}: {bar}, K=100, n={n}",
+    )
+
+
 def _wrong(name: str, agents: tuple[str, ...], quick: bool, **settings: Any) -> Cell:
     """The rule told a horizon or a prior that is off, beside the rule told the truth."""
     n = 100 if quick else 2000
@@ -101,11 +120,31 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
         _chain("LL-actions-1000", (1000, 20, 4, 2000), _LINEAR, 20, False),
         _chain("LL-actions-10000", (10_000, 20, 4, 5000), _LINEAR, 5, False),
         _chain("LL-actions-10", (10, 5, 2, 2000), _LINEAR, 50, False),
+        _chain("LL-actions-10-quiet", (10, 5, 2, 2000), _LINEAR, 50, False, noise_std=0.2),
         _chain("LN", (100, 5, 2, 2000), _CLICKS, 50, False, reward="bernoulli"),
         _chain("NL", (100, 5, 2, 2000), _BENT, 50, False, link="mlp"),
         _chain("NL-actions-10000", (10_000, 20, 4, 5000), _BENT, 5, False, link="mlp"),
         _chain("NN", (100, 5, 2, 2000), _CLICKS, 20, False, link="mlp", reward="bernoulli"),
         *(_ratings(rank, K, r, data) for rank in (5, 20) for K in (100, 1000) for r in ("gaussian", "bernoulli")),
+        _chain("shared", (100, 20, 2, 2000), _SHARED, 50, False, env_id="SharedDiffusionBandit-v0"),
+        *(
+            _drawn_from(
+                shape,
+                (*_LEARNED, "MixTS"),
+                200,
+                "one parameter",
+                features="shared",
+                feature_law="ball",
+                depth=100,
+                schedule="constant",
+            )
+            for shape in PLANAR
+        ),
+        _drawn_from("swiss-roll", _LEARNED, 500, "an action each", depth=40),
+        *(
+            _chain(f"prior-scale-{scale:g}", (100, 5, 2, 2000), _LINEAR, 50, False, prior_scale=scale)
+            for scale in (0.25, 0.5, 2.0, 4.0)
+        ),
         _wrong("horizon", horizons, False),
     )
 
@@ -117,8 +156,10 @@ STUDY = CellStudy(
     description=(
         "dUCB with alpha_t = (1 - t / n) sqrt(log(1 + K n / d)), untuned, beside constant scales of dTS, of bounds on "
         "the same posterior and of every baseline that fits, each tuned by brackets on 10 other instances (3 at "
-        "K=10^4). Linear and perceptron chains drawn for each run; ratings with a linear prior fitted to other movies. "
-        "50 runs at K=100, 20 at K=1000, for perceptrons with clicks and for ratings, 5 at K=10^4."
+        "K=10^4). Linear and perceptron chains drawn for each run; ratings with a linear prior fitted to other movies; "
+        "shapes in the plane with a denoising diffusion model of other draws. Cells of a wrong horizon and of a prior "
+        "whose variance is told a quarter to four times what it is. 50 runs at K=100, 20 at K=1000, for perceptrons "
+        "with clicks, for ratings and for shapes, 5 at K=10^4."
     ),
     reading=Reading(
         reference=RULE,

@@ -22,7 +22,7 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
         Cell(
             name=f"actions-{K}",
             env_id="DiffusionBandit-v0",
-            agents=("dTS", "LinTS", "MarginalLinTS"),
+            agents=("dTS", "dUCB:exploration=horizon", "LinTS", "MarginalLinTS"),
             env_settings={"num_actions": K, "dim": 5, "depth": 2, "horizon": rounds},
             seeds=3 if quick else 50,
             num_rounds=rounds,

@@ -22,7 +22,7 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
         Cell(
             name=f"error-{error:g}",
             env_id="DiffusionBandit-v0",
-            agents=("dTS", "HierTS", "LinTS"),
+            agents=("dTS", "dUCB:exploration=horizon", "HierTS", "LinTS"),
             env_settings={"num_actions": 100, "dim": 5, "depth": 2, "horizon": rounds, "prior_error": error},
             seeds=3 if quick else 50,
             num_rounds=rounds,

@@ -11,12 +11,14 @@ from dts_gym.studies.study import Profile, Verdict
 
 _SIZES, _DEPTHS = (10, 50, 200, 1000, 10_000), (2, 5, 10, 20, 100)
 _DEPTH, _SIZE = 40, 10_000  # where the other is varied
-_RIM = (
-    "a roll has its best parameters at its rim, where much of the prior lies: some unplayed action always looks as good"
-    " as the best that is known, and draws from the right posterior go on looking (likely, not proven)"
+_DRAWING = (
+    "drawing explores too long where there are five rounds an action: draws from the roll's exact posterior have no "
+    "less regret, and upper bounds on the same posterior have about half"
 )
 _SILENT = "with 10 draws the network stays silent and the prior is normal, and dTS is not told apart from LinTS"
-_CAUSES = tuple(Cause(_RIM, kind, ("LinTS", "TunedTS")) for kind in get_args(Scale))
+_CAUSES = tuple(
+    Cause(_DRAWING, kind, ("LinTS", "LinUCB", "TunedTS", "dUCB (exploration horizon)")) for kind in get_args(Scale)
+)
 
 
 def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
@@ -33,7 +35,7 @@ def _cell(size: int, depth: int, quick: bool, varied: str) -> Cell:
     return Cell(
         name=f"{varied}-{size if varied == 'draws' else depth}",
         env_id="SyntheticBandit-v0",
-        agents=("dTS", "dTS:branch=0", "LinTS", "TunedTS"),
+        agents=("dTS", "dTS:branch=0", "dUCB:exploration=horizon", "LinTS", "LinUCB", "TunedTS"),
         env_settings={
             "shape": "swiss-roll",
             "dim": 2,
@@ -42,10 +44,10 @@ def _cell(size: int, depth: int, quick: bool, varied: str) -> Cell:
             "depth": depth,
             "num_past": size,
         },
-        seeds=2 if quick else 10,
+        seeds=2 if quick else 20,
         num_rounds=50 if quick else 500,
         grid=(1.0, 0.5),
-        tuning_seeds=2,
+        tuning_seeds=2 if quick else 5,
         panel=f"{_DEPTH} steps" if varied == "draws" else f"{_SIZE} draws",
         x=float(size if varied == "draws" else depth),
     )
@@ -74,14 +76,14 @@ STUDY = CellStudy(
             Claim(
                 "With 50 pre-training draws dTS is already ahead of LinTS.",
                 "dTS",
-                ("LinTS", "TunedTS", "dTS (branch 0)"),
+                ("LinTS", "LinUCB", "TunedTS", "dTS (branch 0)"),
                 cells=("draws-50",),
                 causes=_CAUSES,
             ),
             Claim(
                 "With 10 000 draws and 40 steps dTS is ahead of LinTS.",
                 "dTS",
-                ("LinTS", "TunedTS"),
+                ("LinTS", "LinUCB", "TunedTS"),
                 cells=("draws-10000",),
                 causes=_CAUSES,
             ),

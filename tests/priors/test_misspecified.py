@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from dts_gym.priors.chains import LinearDiffusionPrior
-from dts_gym.priors.misspecified import misspecified_prior
+from dts_gym.priors.misspecified import misspecified_prior, rescaled_prior
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
+from dts_gym.priors.two_level import collapse
 
 
 def test_entries_are_off_by_what_is_said():
@@ -43,6 +44,28 @@ def test_the_environment_tells_the_wrong_prior_and_draws_from_the_right_one():
     vector = gym.make_vec("DiffusionBandit-v0", num_envs=2, prior_error=1.0, **settings)
     contexts, _ = vector.reset(seed=1)
     assert np.array_equal(contexts[0], off.reset(seed=1)[0])
+
+
+def test_a_rescaled_prior_has_every_variance_times_that_number():
+    chain = random_linear_prior(3, 2, seed=4)
+    told = gym.make("DiffusionBandit-v0", prior=chain, prior_scale=0.25).unwrapped
+    told.reset(seed=0)
+    off, true = (collapse(c.weights, c.covariances, c.offsets, c.branch) for c in (told.problem.prior, chain))
+    assert np.allclose(off.shared_cov, true.shared_cov / 4, rtol=1e-14)
+    assert np.allclose(off.action_cov, true.action_cov / 4, rtol=1e-14)
+    assert np.array_equal(off.mean, true.mean)
+    right = gym.make("DiffusionBandit-v0", prior=chain).unwrapped
+    right.reset(seed=0)
+    assert np.array_equal(told.instance.parameters, right.instance.parameters)
+
+
+def test_bad_scales_are_refused():
+    for bad in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="prior_scale must be"):
+            rescaled_prior(random_linear_prior(2, 1), bad)
+    with pytest.raises(ValueError, match=r"prior_scale must be 1 for a prior whose links are not affine, got 4\.0"):
+        rescaled_prior(random_mlp_prior(2, 1), 4.0)
+    assert rescaled_prior(mlp := random_mlp_prior(2, 1), 1.0) is mlp
 
 
 def test_bad_errors_are_refused():

@@ -20,6 +20,9 @@ def cache(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("DTS_GYM_DATA", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+SWISS_AGENTS = {"dTS", "dTS (branch 0)", "dUCB (exploration horizon)", "LinTS", "LinUCB", "TunedTS"}
+
+
 @pytest.fixture(scope="module")
 def swiss():
     return run_cells(load_study("swiss-roll"), Ask(), Conduct())
@@ -41,7 +44,7 @@ def test_every_paper_cell_names_an_environment_and_its_own_folder():
 def test_lines_are_the_runs_means_and_paired_differences(swiss):
     (comparison,) = swiss.comparisons
     found = {(line.agent, line.scale): line for line in lines_of(swiss)}
-    assert set(found) == {(a, s) for a in ("dTS", "dTS (branch 0)", "LinTS", "TunedTS") for s in ("at 1", "tuned")}
+    assert set(found) == {(agent, scale) for agent in SWISS_AGENTS for scale in ("at 1", "tuned")}
     ours, theirs = comparison.final_regret("dTS"), comparison.final_regret("LinTS")
     line = found["LinTS", "at 1"]
     assert line.regret == theirs.mean()
@@ -88,7 +91,7 @@ def test_the_command_writes_what_it_says_and_resumes(tmp_path, capsys, swiss):
     assert findings_of(swiss).table() in text  # the same numbers in another process' folder
     assert (out / "outcome.csv").read_text() == findings_of(swiss).numbers
     rows = list(csv.DictReader((out / "outcome.csv").open()))
-    assert {row["agent"] for row in rows} == {"dTS", "dTS (branch 0)", "LinTS", "TunedTS"}
+    assert {row["agent"] for row in rows} == SWISS_AGENTS
     assert (out / "outcome.png").read_bytes()[:4] == b"\x89PNG"
     assert main(command) == 2
     assert "out must be a new or empty folder unless resumed" in capsys.readouterr().err
@@ -119,12 +122,12 @@ def test_a_claim_is_judged_by_the_interval_of_its_paired_differences(swiss):
     text = "With 50 pre-training draws dTS is already ahead of LinTS."
     own = [verdict for verdict in found if verdict.claim == text]
     assert [verdict.contrast for verdict in own[:3]] == [
-        f"regret of {name} less dTS's" for name in ("LinTS", "TunedTS", "dTS (branch 0)")
+        f"regret of {name} less dTS's" for name in ("LinTS", "LinUCB", "TunedTS", "dTS (branch 0)")
     ]
-    assert len(own) == 6  # at 1 and tuned
+    assert len(own) == 8  # at 1 and tuned
     difference = comparison.final_regret("LinTS") - comparison.final_regret("dTS")
     assert own[0].value == pytest.approx(difference.mean())
-    assert len(found) == 6  # the other claims are about cells that the quick profile lacks
+    assert len(found) == 8  # the other claims are about cells that the quick profile lacks
 
 
 @pytest.mark.parametrize(
