@@ -55,7 +55,7 @@ class Agent(Saved):
         return cls(env.unwrapped.problem, seed=seed, **settings)
 
     @final
-    def act(self, context: Any, mask: Any = None) -> int | IntArray:
+    def act(self, context: Any, mask: Any = None, *, pending: tuple[Any, Any] | None = None) -> int | IntArray:
         """Pick an action for every context.
 
         Parameters
@@ -64,6 +64,10 @@ class Agent(Saved):
         mask : (K,) booleans, the actions that may be picked now, or (n, K), a row for each of n contexts; None allows
             all. It conditions nothing: the agent picks the best allowed action, by the draw that it would have had of
             all of them.
+        pending : contexts (m, d), with shared features (m, K, d), and actions (m,) of plays whose rewards have not
+            come yet. An agent that takes upper confidence bounds counts each as played with a reward equal to its mean,
+            for this call alone, so that it does not repeat a play that is on its way. Agents that draw pick as without
+            it: every draw is another.
 
         Returns
         -------
@@ -79,19 +83,26 @@ class Agent(Saved):
 
         Notes
         -----
-        A mask costs O(K), a mask for each row a choice for each row.
+        A mask costs O(K), a mask for each row a choice for each row. Pending plays cost a copy of the posterior and an
+        update each.
 
         Examples
         --------
         >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
-        >>> agent = make_agent("LinTS", BanditProblem(3, 2, random_linear_prior(2, 1), GaussianReward()), seed=0)
+        >>> problem = BanditProblem(3, 2, random_linear_prior(2, 1), GaussianReward())
+        >>> agent = make_agent("LinTS", problem, seed=0)
         >>> agent.act([0.5, 1.0], mask=[False, True, False])
         1
+        >>> agent = make_agent("dUCB", problem, seed=0)
+        >>> first = agent.act([0.5, 1.0])
+        >>> agent.act([0.5, 1.0], pending=([[0.5, 1.0]], [first])) == first
+        False
         """
         x = self._check_context(context)
+        waiting = self._check_pending(pending)
         if self._plan.start is None:
             self._plan = self._plan._replace(start=self.num_updates)
-        chosen = self._play(x, self._rngs["act"], self._check_mask(mask, x))
+        chosen = self._play(x, self._rngs["act"], self._check_mask(mask, x), waiting)
         return int(chosen) if self._is_single(x) else chosen
 
     @final
@@ -284,6 +295,22 @@ class Agent(Saved):
         """``mask`` for checked contexts; None where it allows all."""
         return checked_mask(mask, self.problem.num_actions, None if self._is_single(contexts) else len(contexts))
 
+    def _check_pending(self, pending: Any) -> tuple[Array, IntArray] | None:
+        """Plays whose rewards have not come, checked: contexts (m, ...) and actions (m,); None where there are none."""
+        if pending is None:
+            return None
+        if not isinstance(pending, tuple) or len(pending) != 2:
+            raise ValueError(f"pending must be a tuple of contexts and actions, got {pending!r:.200}")
+        if not np.size(pending[1]):
+            return None
+        try:
+            contexts = self._check_context(pending[0])
+        except ValueError as error:
+            raise ValueError(f"pending must begin with contexts of plays: {error}") from error
+        if self._is_single(contexts):
+            raise ValueError(f"pending must begin with contexts in rows, got shape {np.shape(pending[0])}")
+        return contexts, integers("pending", pending[1], len(contexts), self.problem.num_actions)
+
     @staticmethod
     def _choose_allowed(
         choose: Callable[[Array, np.random.Generator, BoolArray | None], IntArray],
@@ -301,8 +328,14 @@ class Agent(Saved):
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         """Actions, () or (n,), for checked contexts, among those that ``mask`` (K,) allows; None allows all."""
 
-    def _play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        """Actions, () or (n,), that `act` picks under a checked mask, (K,) or a row a context."""
+    def _play(
+        self,
+        contexts: Array,
+        rng: np.random.Generator,
+        mask: BoolArray | None,
+        pending: tuple[Array, IntArray] | None,
+    ) -> IntArray:
+        """Actions, () or (n,), that `act` picks under a checked mask, (K,) or a row a context, with plays pending."""
         return self._choose_allowed(self._choose_to_play, contexts, rng, mask)
 
     def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:

@@ -170,7 +170,7 @@ class UpperConfidence(PosteriorAgent[ConfidencePosterior]):
 
     A bound picks the same action for equal contexts until it learns. So a batch is picked in order: each pick counts as
     if its reward were its mean, which narrows the bounds of those after it and, where the posterior is Gaussian, moves
-    no mean.
+    no mean. Plays whose rewards have not come (``pending`` of `act`) count in the same way.
     """
 
     picks_in_order = True
@@ -179,15 +179,26 @@ class UpperConfidence(PosteriorAgent[ConfidencePosterior]):
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.upper_confidence(contexts, rng, self.exploration_scale, mask)
 
-    def _play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        if self._is_single(contexts) or len(contexts) == 1:
-            return super()._play(contexts, rng, mask)
+    def _play(
+        self,
+        contexts: Array,
+        rng: np.random.Generator,
+        mask: BoolArray | None,
+        pending: tuple[Array, IntArray] | None,
+    ) -> IntArray:
+        single = self._is_single(contexts)
+        if pending is None and (single or len(contexts) == 1):
+            return super()._play(contexts, rng, mask, None)
         before = self._posterior.state()
-        chosen = np.empty(len(contexts), dtype=np.int64)
+        rows = contexts[None] if single else contexts
+        chosen = np.empty(len(rows), dtype=np.int64)
         try:
-            for i, x in enumerate(contexts):
+            for x, action in () if pending is None else zip(*pending, strict=True):
+                self._posterior.expect(x, int(action))
+            for i, x in enumerate(rows):
                 chosen[i] = self._choose(x, rng, mask[i] if mask is not None and mask.ndim == 2 else mask)
-                self._posterior.expect(x, int(chosen[i]))
+                if i + 1 < len(rows):
+                    self._posterior.expect(x, int(chosen[i]))
         finally:
             self._posterior.restore(before)
-        return chosen
+        return chosen[0] if single else chosen

@@ -89,3 +89,46 @@ def test_a_log_is_a_warm_start():
             regrets.append(info["cumulative_regret"])
     warm_regrets, cold_regrets = np.array(regrets).reshape(6, 2).T
     assert (warm_regrets < cold_regrets).all()
+
+
+@pytest.mark.parametrize("branch", [0, 2])
+@pytest.mark.parametrize("prior", [LINEAR, MLP])
+def test_a_pending_play_counts_as_the_pick_of_a_batch_does(prior, branch):
+    """A batch picked in order, and its picks one by one, each with those before it pending: the same actions."""
+    one, other = (
+        make_agent("dUCB", BanditProblem(K, 2, prior.with_branch(branch), GaussianReward(0.7)), seed=4) for _ in "ab"
+    )
+    for agent in (one, other):
+        agent.update(*(part[:8] for part in log()))
+    contexts = np.tile([[0.5, 1.0], [0.4, 1.0]], (5, 1))
+    chosen = [other.act(contexts[0])]  # a first choice may note how well particles serve
+    before = {name: array.copy() for name, array in other._state().items()}
+    for i, x in enumerate(contexts[1:], start=1):
+        chosen.append(other.act(x, pending=(contexts[:i], chosen)))
+    assert len(set(chosen)) > 1
+    assert one.act(contexts).tolist() == chosen
+    for name, array in other._state().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_draws_need_no_word_of_pending_plays():
+    one, other = made("dTS"), made("dTS")
+    x = np.array([0.5, 1.0])
+    picks = [one.act(x) for _ in range(20)]
+    assert picks == [other.act(x, pending=(np.tile(x, (5, 1)), [1] * 5)) for _ in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("pending", "words"),
+    [
+        ([1, 2, 3], "pending must be a tuple of contexts and actions"),
+        (([[1.0]], [0]), "pending must begin with contexts of plays: context must have shape"),
+        (([1.0, 2.0], [0]), "pending must begin with contexts in rows"),
+        (([[1.0, 2.0]], [K]), f"pending must be in 0..{K - 1}, got {K}"),
+        (([[1.0, np.nan]], [0]), "pending must begin with contexts of plays: context must be finite"),
+    ],
+)
+def test_what_is_no_pending_play_is_refused(pending, words):
+    agent = made("LinUCB")
+    with pytest.raises(ValueError, match=words):
+        agent.act([0.5, 1.0], pending=pending)
