@@ -11,7 +11,7 @@ from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
 from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
 from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
 from dts_gym.agents.information import DiffusionGreedy, DiffusionIDS
-from dts_gym.agents.learned_priors import LaplaceDPS, MixTS, PosteriorSampler, TunedTS
+from dts_gym.agents.learned_priors import FittedPriorAgent, LaplaceDPS, MixTS, MixUCB, TunedTS, TunedUCB
 from dts_gym.agents.linear import HierTS, JointTS, LinearAgent, LinTS, LinUCB, MarginalLinTS
 from dts_gym.agents.posterior_agents import ModelAgent, PosteriorAgent
 from dts_gym.posteriors.interface import Posterior
@@ -26,6 +26,7 @@ __all__ = [
     "DiffusionTS",
     "DiffusionUCB",
     "EpsilonGreedy",
+    "FittedPriorAgent",
     "GLMAgent",
     "HierTS",
     "JointTS",
@@ -35,11 +36,12 @@ __all__ = [
     "LinearAgent",
     "MarginalLinTS",
     "MixTS",
+    "MixUCB",
     "ModelAgent",
     "Oracle",
     "Posterior",
     "PosteriorAgent",
-    "PosteriorSampler",
     "Random",
     "TunedTS",
+    "TunedUCB",
 ]

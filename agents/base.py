@@ -9,7 +9,7 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from dts_gym.agents.inputs import checked_context, checked_mask, checked_problem, scalar
+from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem, scalar
 from dts_gym.agents.saving import STREAMS, Plan, Saved
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -99,7 +99,7 @@ class Agent(Saved):
         False
         """
         x = self._check_context(context)
-        waiting = self._check_pending(pending)
+        waiting = checked_pending(pending, self._check_context, self._is_single, self.problem.num_actions)
         if self._plan.start is None:
             self._plan = self._plan._replace(start=self.num_updates)
         chosen = self._play(x, self._rngs["act"], self._check_mask(mask, x), waiting)
@@ -294,22 +294,6 @@ class Agent(Saved):
     def _check_mask(self, mask: Any, contexts: Array) -> BoolArray | None:
         """``mask`` for checked contexts; None where it allows all."""
         return checked_mask(mask, self.problem.num_actions, None if self._is_single(contexts) else len(contexts))
-
-    def _check_pending(self, pending: Any) -> tuple[Array, IntArray] | None:
-        """Plays whose rewards have not come, checked: contexts (m, ...) and actions (m,); None where there are none."""
-        if pending is None:
-            return None
-        if not isinstance(pending, tuple) or len(pending) != 2:
-            raise ValueError(f"pending must be a tuple of contexts and actions, got {pending!r:.200}")
-        if not np.size(pending[1]):
-            return None
-        try:
-            contexts = self._check_context(pending[0])
-        except ValueError as error:
-            raise ValueError(f"pending must begin with contexts of plays: {error}") from error
-        if self._is_single(contexts):
-            raise ValueError(f"pending must begin with contexts in rows, got shape {np.shape(pending[0])}")
-        return contexts, integers("pending", pending[1], len(contexts), self.problem.num_actions)
 
     @staticmethod
     def _choose_allowed(

@@ -183,7 +183,7 @@ class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
         return self._choose(contexts, rng, mask)
 
 
-class DiffusionUCB(UpperConfidence, ChainAgent):
+class DiffusionUCB(UpperConfidence[ConfidencePosterior], ChainAgent):
     """Upper confidence bounds on the posterior of dTS: the mean plus a number of standard deviations.
 
     That number falls over the horizon, ``(1 - t / n) sqrt(log(1 + K n / d))`` after ``t`` of ``n`` rewards, unless

@@ -64,7 +64,7 @@ class GLMTS(ThompsonSampling[ConfidencePosterior], GLMAgent):
     """
 
 
-class UCBGLM(UpperConfidence, GLMAgent):
+class UCBGLM(UpperConfidence[ConfidencePosterior], GLMAgent):
     """Upper confidence bounds for generalised linear rewards (UCB-GLM), on the scale of ``x' theta``.
 
     Parameters as `GLMAgent`.

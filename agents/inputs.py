@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.prior import as_chain_prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.utils.arrays import Array, BoolArray
-from dts_gym.utils.validation import as_float64, covariance, finite_array
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.validation import as_float64, covariance, finite_array, integers
 
 
 def checked_problem(value: Any) -> BanditProblem:
@@ -71,6 +72,28 @@ def checked_mask(mask: Any, num_actions: int, num_contexts: int | None) -> BoolA
         row = f" in row {int(allowed.any(axis=-1).argmin())}" if allowed.ndim == 2 else ""
         raise ValueError(f"mask must allow an action or more, got none{row}")
     return None if allowed.all() else allowed
+
+
+def checked_pending(
+    pending: Any, check: Callable[[Any], Array], is_single: Callable[[Array], bool], num_actions: int
+) -> tuple[Array, IntArray] | None:
+    """``pending`` as contexts (m, ...) and actions (m,) of plays, by ``check`` of contexts; None where there are none.
+
+    ``is_single`` says whether checked contexts are one. Raises ValueError.
+    """
+    if pending is None:
+        return None
+    if not isinstance(pending, tuple) or len(pending) != 2:
+        raise ValueError(f"pending must be a tuple of contexts and actions, got {pending!r:.200}")
+    if not np.size(pending[1]):
+        return None
+    try:
+        contexts = check(pending[0])
+    except ValueError as error:
+        raise ValueError(f"pending must begin with contexts of plays: {error}") from error
+    if is_single(contexts):
+        raise ValueError(f"pending must begin with contexts in rows, got shape {np.shape(pending[0])}")
+    return contexts, integers("pending", pending[1], len(contexts), num_actions)
 
 
 def scalar(name: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Thompson sampling with priors learned from past parameters, to compare dTS with: TunedTS, MixTS, LaplaceDPS."""
+"""Agents with priors fitted to past parameters, to compare dTS with: TunedTS, TunedUCB, MixTS, MixUCB, LaplaceDPS."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Self
 import numpy as np
 
 from dts_gym.agents.inputs import checked_problem
-from dts_gym.agents.posterior_agents import ThompsonSampling
+from dts_gym.agents.posterior_agents import P, PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
-from dts_gym.posteriors.interface import Posterior
+from dts_gym.posteriors.interface import BoundedPosterior, ConfidencePosterior, Posterior
 from dts_gym.posteriors.laplace_posterior import LaplacePosterior, alpha_bars_of
 from dts_gym.posteriors.mixture_posterior import MixturePosterior
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior, posterior_for
@@ -29,13 +29,14 @@ from dts_gym.utils.seeding import Seed
 from dts_gym.utils.validation import integer
 
 
-class PosteriorSampler(ThompsonSampling[Posterior]):
-    """Thompson sampling with independent actions; subclasses say with which prior.
+class FittedPriorAgent(PosteriorAgent[P]):
+    """Independent actions, each with a prior that was fitted to past parameters; subclasses say which.
 
     Parameters
     ----------
-    problem, seed : as every agent.
-    exploration : scale of the posterior standard deviations; 1 is the Bayesian answer.
+    problem, seed, horizon : as every agent.
+    exploration : scale of the posterior standard deviations, or a rule for it; None: 1 where the agent draws, the
+        Bayesian answer, and where it takes upper bounds the rule "horizon", or "max" without a known horizon.
     noise_std : believe in Gaussian rewards of this standard deviation, whatever the problem says; None believes the
         problem.
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
@@ -48,7 +49,7 @@ class PosteriorSampler(ThompsonSampling[Posterior]):
         problem: BanditProblem,
         *,
         seed: Seed,
-        exploration: Setting,
+        exploration: Setting | None,
         horizon: int | None,
         noise_std: float | None,
         expansion: Mode,
@@ -58,7 +59,7 @@ class PosteriorSampler(ThompsonSampling[Posterior]):
         super().__init__(
             problem,
             seed=seed,
-            exploration=exploration,
+            exploration=self.default_exploration if exploration is None else exploration,
             horizon=horizon,
             noise_std=noise_std,
             expansion=expansion,
@@ -66,10 +67,10 @@ class PosteriorSampler(ThompsonSampling[Posterior]):
         )
 
 
-class TunedTS(PosteriorSampler):
-    """Thompson sampling with a Gaussian prior fitted to past parameters: LinTS with that prior, or GLM-TS.
+class GaussianPriorAgent(FittedPriorAgent[ConfidencePosterior]):
+    """Independent actions with a Gaussian prior that was fitted to past parameters; subclasses say how to choose.
 
-    Parameters as `PosteriorSampler`. The prior has the mean and covariance of `problem.past_parameters`, else of 10 000
+    Parameters as `FittedPriorAgent`. The prior has the mean and covariance of `problem.past_parameters`, else of 10 000
     draws of the problem's prior.
 
     Notes
@@ -82,7 +83,7 @@ class TunedTS(PosteriorSampler):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: Setting = 1.0,
+        exploration: Setting | None = None,
         horizon: int | None = None,
         noise_std: float | None = None,
         expansion: Mode = "map",
@@ -92,7 +93,7 @@ class TunedTS(PosteriorSampler):
             problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, expansion=expansion
         )
 
-    def _make_posterior(self) -> Posterior:
+    def _make_posterior(self) -> ConfidencePosterior:
         return posterior_for(self.problem, self._make_engine)
 
     def _make_engine(self, num_actions: int) -> ActionPosterior:
@@ -102,14 +103,31 @@ class TunedTS(PosteriorSampler):
         return GLMPosterior(self._prior, num_actions, model, self._expansion)
 
 
-class MixTS(PosteriorSampler):
-    """Thompson sampling with a mixture of normal laws as prior, fitted to past parameters.
+class TunedTS(ThompsonSampling[ConfidencePosterior], GaussianPriorAgent):
+    """Thompson sampling with a Gaussian prior fitted to past parameters: LinTS with that prior, or GLM-TS.
+
+    Parameters as `GaussianPriorAgent`.
+    """
+
+
+class TunedUCB(UpperConfidence[ConfidencePosterior], GaussianPriorAgent):
+    """Upper confidence bounds with a Gaussian prior fitted to past parameters: LinUCB with that prior, or UCB-GLM.
+
+    Parameters as `GaussianPriorAgent`. Its bounds fall over the horizon as those of dUCB.
+    """
+
+    default_exploration = None
+
+
+class MixturePriorAgent(FittedPriorAgent[BoundedPosterior]):
+    """Independent actions with a mixture of Gaussians as prior, fitted to the past; subclasses say how to choose.
 
     Parameters
     ----------
-    problem, seed, exploration, noise_std, expansion : as `PosteriorSampler`; exploration scales the components'
-        standard deviations, their weights stay.
-    num_components : of the mixture; None chooses it by the Bayesian information criterion, up to 10.
+    problem, seed, exploration, horizon, noise_std, expansion : as `FittedPriorAgent`; exploration scales the
+        components' standard deviations, their weights stay.
+    num_components : number of the mixture's components; None chooses it by the Bayesian information criterion, up to
+        10.
     mixture : the prior itself; None fits it to `problem.past_parameters`, else to 10 000 draws of the problem's prior.
 
     Notes
@@ -117,8 +135,6 @@ class MixTS(PosteriorSampler):
     Exact for Gaussian rewards, given the mixture: every action (or the shared parameter) has a mixture posterior of its
     own. The fit takes some seconds for 10 000 vectors, once for all agents of a process; it does not depend on the
     seed. A saved agent keeps it.
-
-    Source: Hong et al., "Thompson Sampling with a Mixture Prior" (2022), as Kveton et al. (2024) compare it.
     """
 
     def __init__(
@@ -126,7 +142,7 @@ class MixTS(PosteriorSampler):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: Setting = 1.0,
+        exploration: Setting | None = None,
         horizon: int | None = None,
         noise_std: float | None = None,
         expansion: Mode = "map",
@@ -152,20 +168,45 @@ class MixTS(PosteriorSampler):
         mixture = Mixture(*(state[f"prior.{name}"] for name in Mixture._fields))
         return cls(problem, seed=0, mixture=mixture, **settings)
 
-    def _make_posterior(self) -> Posterior:
+    def _make_posterior(self) -> BoundedPosterior:
         K, model = self.problem.num_actions, self.reward_model
         if self.problem.features == "disjoint":
             return MixturePosterior(self.mixture, K, model, self._expansion)
         return SharedParameterPosterior(MixturePosterior(self.mixture, 1, model, self._expansion))
 
 
-class LaplaceDPS(PosteriorSampler):
+class MixTS(ThompsonSampling[BoundedPosterior], MixturePriorAgent):
+    """Thompson sampling with a mixture of Gaussians as prior, fitted to past parameters.
+
+    Parameters as `MixturePriorAgent`.
+
+    Source: Hong et al., "Thompson Sampling with a Mixture Prior" (2022), as Kveton et al. (2024) compare it.
+    """
+
+
+class MixUCB(UpperConfidence[BoundedPosterior], MixturePriorAgent):
+    """Upper confidence bounds with a mixture of Gaussians as prior, fitted to past parameters.
+
+    Parameters as `MixturePriorAgent`. The bounds fall over the horizon as those of dUCB.
+
+    Notes
+    -----
+    The bound of an action is the posterior quantile of ``x' theta_a`` that is exceeded as rarely as ``exploration``
+    standard deviations are by a normal number: the mean plus that many deviations would lie beyond all components
+    where these are far apart. On a Swiss roll in the plane (100 actions, 500 rounds, 40 runs) quantiles have 169 +- 5
+    regret, the mean plus deviations 230 +- 3.
+    """
+
+    default_exploration = None
+
+
+class LaplaceDPS(ThompsonSampling[Posterior], FittedPriorAgent[Posterior]):
     """Diffusion posterior sampling with the evidence put on every level of the chain as if it were the data's.
 
     Parameters
     ----------
     problem : with a denoising diffusion prior, as `dts_gym.pretraining` gives; else ValueError.
-    seed, exploration, noise_std, expansion : as `PosteriorSampler`.
+    seed, exploration, noise_std, expansion : as `FittedPriorAgent`.
     pool_size : draws of the prior that stand for the unplayed actions of a round; exact up to that many of them.
 
     Notes
@@ -181,7 +222,7 @@ class LaplaceDPS(PosteriorSampler):
         problem: BanditProblem,
         *,
         seed: Seed = None,
-        exploration: Setting = 1.0,
+        exploration: Setting | None = None,
         horizon: int | None = None,
         noise_std: float | None = None,
         expansion: Mode = "map",

@@ -117,7 +117,7 @@ class LinTS(ThompsonSampling[ConfidencePosterior], LinearAgent):
     """
 
 
-class LinUCB(UpperConfidence, LinearAgent):
+class LinUCB(UpperConfidence[ConfidencePosterior], LinearAgent):
     """Linear upper confidence bounds: the largest mean plus ``exploration`` posterior standard deviations.
 
     Parameters as `LinearAgent`. Unplayed actions are one tie, broken at random.

@@ -12,7 +12,7 @@ from dts_gym.agents.base import Agent
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.posteriors.exploration import Exploration, Setting
-from dts_gym.posteriors.interface import BatchPosterior, ConfidencePosterior, Posterior
+from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, Posterior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.problem.unknown import UnknownReward
@@ -20,6 +20,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import integer, positive
 
 P = TypeVar("P", bound=Posterior)
+B = TypeVar("B", bound=BoundedPosterior)
 
 
 class ModelAgent(Agent, Estimates, Generic[P]):
@@ -165,7 +166,7 @@ class ThompsonSampling(PosteriorAgent[P]):
         return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
 
 
-class UpperConfidence(PosteriorAgent[ConfidencePosterior]):
+class UpperConfidence(PosteriorAgent[B]):
     """An agent that plays the action of the largest mean plus ``exploration`` posterior standard deviations.
 
     A bound picks the same action for equal contexts until it learns. So a batch is picked in order: each pick counts as

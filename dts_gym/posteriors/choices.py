@@ -84,9 +84,18 @@ def thompson(among: Candidates, scores: ScoreMoments, rng: np.random.Generator, 
 
 def upper_confidence(among: Candidates, scores: ScoreMoments, rng: np.random.Generator, scale: float) -> IntArray:
     """The action of the largest mean plus ``scale`` deviations, for one context; of tied actions one at random."""
-    bounds = scores.mean + scale * np.sqrt(scores.variance)
+    top = float(scores.mean0 + scale * np.sqrt(scores.variance0))
+    return largest_bound(among, scores.mean + scale * np.sqrt(scores.variance), top, rng)
+
+
+def largest_bound(among: Candidates, bounds: Array, top: float, rng: np.random.Generator) -> IntArray:
+    """The action of the largest bound, for one context; of tied actions one at random.
+
+    ``bounds`` (P,) are those of the played actions, banned rows are overwritten; ``top`` is every unplayed action's.
+    """
     bounds[among.banned] = -np.inf
-    top = float(scores.mean0 + scale * np.sqrt(scores.variance0)) if len(among.unplayed) else -np.inf
+    if not len(among.unplayed):
+        top = -np.inf
     reached = float(bounds.max(initial=-np.inf))
     return one_of(among, np.flatnonzero(bounds == max(reached, top)), top >= reached, rng)
 

@@ -51,7 +51,7 @@ class BatchPosterior(Protocol):
         """Condition on n rewards: (n, d), (n,) and (n,)."""
 
 
-class ConfidencePosterior(Posterior, Protocol):
+class BoundedPosterior(Posterior, Protocol):
     """A posterior that also knows how far its means may be off."""
 
     def upper_confidence(
@@ -61,6 +61,10 @@ class ConfidencePosterior(Posterior, Protocol):
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean."""
+
+
+class ConfidencePosterior(BoundedPosterior, Protocol):
+    """A posterior with bounds whose mean rewards can be drawn together, for one context."""
 
     def reward_draws(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,7 +11,10 @@ from scipy.special import ndtr, ndtri
 
 from dts_gym.utils.arrays import Array, IntArray
 
-_HALVINGS = 60
+_STEPS = 60
+_CLOSE = 1e-13
+_FARTHEST = 37.0  # deviations whose tail is a normal float64
+_ROOT = math.sqrt(2 * math.pi)
 
 
 class NormalLaws(NamedTuple):
@@ -42,20 +46,42 @@ class NormalLaws(NamedTuple):
         return np.asarray((self.weights * (self.variances + off * off)).sum(axis=0))
 
     def quantile(self, probability: float) -> Array:
-        """The number below which the law has this probability, (...): exact for C = 1, else by halving an interval."""
+        """The number below which the law has this probability, (...): as `upper_bound` of that many deviations."""
+        return self.upper_bound(float(ndtri(probability)))
+
+    def upper_bound(self, scale: float) -> Array:
+        """What is exceeded as rarely as ``scale`` is by a standard normal number, (...).
+
+        For one component its mean plus ``scale`` standard deviations, exact. For more the quantile of that probability,
+        to some 1e-12 of its distance to the components' own bounds: by Newton's method on the logarithm of the tail,
+        kept between these bounds. Past 37 deviations, where tails underflow, the largest of them (the least, below
+        -37), which is its limit.
+        """
         stds = np.sqrt(self.variances)
-        each = self.means + stds * ndtri(probability)
+        each = self.means + scale * stds
         if len(each) == 1:
             return np.asarray(each[0])
         low, high = each.min(axis=0), each.max(axis=0)  # the mixture's lies between its components'
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            off = middle - self.means
-            with np.errstate(divide="ignore", invalid="ignore"):
-                below = np.where(stds > 0, ndtr(off / stds), off >= 0)
-            reached = (self.weights * below).sum(axis=0) >= probability
-            low, high = np.where(reached, low, middle), np.where(reached, middle, high)
-        return np.asarray((low + high) / 2)
+        if abs(scale) > _FARTHEST:
+            return np.asarray(high if scale > 0 else low)
+        side = 1.0 if scale >= 0 else -1.0  # of the tail that is the smaller one
+        target = float(ndtr(-abs(scale)))
+        least = np.maximum(stds, np.finfo(float).tiny)
+        point = np.asarray((self.weights * each).sum(axis=0))
+        close = _CLOSE * np.maximum(np.abs(low), np.abs(high))
+        for _ in range(_STEPS):
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                z = side * (point - self.means) / least
+                tail = (self.weights * ndtr(-z)).sum(axis=0)
+                density = (self.weights * np.exp(-z * z / 2) / least).sum(axis=0) / _ROOT
+                following = point + side * np.log(tail / target) * tail / density
+            above = (tail <= target) == (side > 0)  # the point is not below the bound
+            low, high = np.where(above, low, point), np.where(above, point, high)
+            following = np.where((following > low) & (following < high), following, (low + high) / 2)
+            moved, point = np.abs(following - point), following
+            if (moved <= close).all():
+                break
+        return np.asarray(point)
 
 
 class ActionLaws(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dts_gym.posteriors.action_table import ActionTable
-from dts_gym.posteriors.choices import best, candidates, greedy, largest_of_normals
+from dts_gym.posteriors.choices import best, candidates, greedy, largest_bound, largest_of_normals
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.posteriors.unplayed import UnplayedActions
@@ -49,7 +49,7 @@ class MixturePosterior:
         self.tables = [ActionTable(cov) for cov in prior.covs]
         self.unplayed = UnplayedActions(num_actions)
         self._log_weights = np.empty((0, len(prior.weights)))  # (P, C) of the played actions, not normalised
-        self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else None
+        self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else np.nan  # of what is expanded
         self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, prior.means.shape[1], expansion)
         self._moments = prior.moments()
 
@@ -58,21 +58,24 @@ class MixturePosterior:
         slot = self.tables[0].slots.get(action)
         before = np.log(self.prior.weights) if slot is None else self._log_weights[slot]
         if self._glm is None:
-            weights = before + self._observe(action, context, reward)
+            weights = before + self._observe(action, context, reward, self._variance)
         else:
             weights = np.log(self.prior.weights) + self._replace(action, context, reward)
+        self._weigh(action, slot, weights)
+
+    def _weigh(self, action: int, slot: int | None, log_weights: Array) -> None:
+        """Keep the weights of an action's components, in a new row where it has none."""
         if slot is None:
             self.unplayed.remove(action)
-            self._log_weights = np.vstack([self._log_weights, weights])
+            self._log_weights = np.vstack([self._log_weights, log_weights])
         else:
-            self._log_weights[slot] = weights
+            self._log_weights[slot] = log_weights
 
-    def _observe(self, action: int, context: Array, reward: float) -> Array:
+    def _observe(self, action: int, context: Array, reward: float, noise_variance: float) -> Array:
         """Put a Gaussian reward into all tables; its log density under each component given those before, (C,)."""
-        assert self._variance is not None
         log_density = np.empty(len(self.tables))
         for c, (table, mean) in enumerate(zip(self.tables, self.prior.means, strict=True)):
-            _, variance, residual = table.observe(action, context, reward - float(context @ mean), self._variance)
+            _, variance, residual = table.observe(action, context, reward - float(context @ mean), noise_variance)
             z = min(abs(residual) / math.sqrt(variance), _FARTHEST)
             log_density[c] = -0.5 * (math.log(variance) + z * z)
         return log_density
@@ -142,6 +145,34 @@ class MixturePosterior:
         mean, _, mean0, _ = self._score_moments(contexts)
         among = candidates(self.tables[0], self.unplayed, mask)
         return greedy(among, (self._weights() * mean.T).sum(axis=1), np.asarray(self.prior.weights @ mean0))
+
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        """Allowed action of the largest upper bound, see `NormalLaws.upper_bound`; ties at random.
+
+        A mixture's bound is the quantile that ``scale`` standard deviations are of a normal law: of two far components
+        the mean plus ``scale`` deviations lies beyond both.
+        """
+        if contexts.ndim == 2:
+            return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
+        laws = self.laws(contexts[None], 1.0)
+        assert laws.other is not None
+        among = candidates(self.tables[0], self.unplayed, mask)
+        bounds, top = laws.own.upper_bound(scale)[0], float(laws.other.upper_bound(scale)[0])
+        return largest_bound(among, bounds, top, rng)
+
+    def expect(self, context: Array, action: int) -> None:
+        """Condition on a reward that is equal to its mean: deviations shrink, and weights move a little.
+
+        Rewards that are not Gaussian count as one of the variance that an expansion at the mean of ``x' theta`` has.
+        """
+        mean, _, mean0, _ = self._score_moments(context)
+        slot = self.tables[0].slots.get(action)
+        before = np.log(self.prior.weights) if slot is None else self._log_weights[slot]
+        expected = float(self.prior.weights @ mean0 if slot is None else self._weights()[slot] @ mean[:, slot])
+        variance = self._variance if self._glm is None else self._glm.model.observed_variance(expected)
+        self._weigh(action, slot, before + self._observe(action, context, expected, variance))
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
         """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures of C normal laws. O(C P d^2) a context."""

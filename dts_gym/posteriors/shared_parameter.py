@@ -10,6 +10,7 @@ from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.information import RewardDraws
 from dts_gym.posteriors.interface import ConfidencePosterior, Engine
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.mixture_posterior import MixturePosterior
 from dts_gym.posteriors.unplayed import allowed_scores
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import RewardModel
@@ -52,18 +53,17 @@ class SharedParameterPosterior:
     def upper_confidence(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
     ) -> IntArray:
-        """Allowed action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
+        """Allowed action of the largest upper bound, see `NormalLaws.upper_bound`; ties at random."""
         if contexts.ndim == 3:
             rows = [self.upper_confidence(features, rng, scale, mask) for features in contexts]
             return np.array(rows, dtype=np.int64)
-        mean, cov = self.moments(1.0)
-        variance = np.einsum("kd,de,ke->k", contexts, cov, contexts)
-        bounds = allowed_scores(contexts @ mean + scale * np.sqrt(variance.clip(0.0)), mask)
+        own = self.laws(contexts[None], 1.0).own
+        bounds = allowed_scores(own.upper_bound(scale)[0], mask)
         return np.asarray(rng.choice(np.flatnonzero(bounds == bounds.max())))
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean; ``context`` is (K, d)."""
-        assert isinstance(self.engine, ActionPosterior)  # that of an agent that takes bounds
+        assert isinstance(self.engine, ActionPosterior | MixturePosterior)  # those of agents that take bounds
         self.engine.expect(context[action], 0)
 
     def reward_draws(

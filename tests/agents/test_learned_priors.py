@@ -5,10 +5,11 @@ import functools
 import gymnasium as gym
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 from scipy.stats import chi2_contingency, multivariate_normal, norm
 
 from dts_gym import BanditProblem, BernoulliReward, DiffusionPrior, GaussianReward, make_agent, random_linear_prior
-from dts_gym.agents import LaplaceDPS, MixTS, TunedTS
+from dts_gym.agents import LaplaceDPS, MixTS, MixUCB, TunedTS
 from dts_gym.checks.agent_checks import check_agent
 from dts_gym.datasets import sample_shape
 from dts_gym.posteriors.laplace_posterior import LaplacePosterior
@@ -91,6 +92,32 @@ def test_every_actions_posterior_is_the_dense_mixture(exploration):
         np.testing.assert_allclose(cov[2 * a : 2 * a + 2, 2 * a : 2 * a + 2], spread, atol=1e-9)
     blocks = cov.reshape(5, 2, 5, 2)
     assert (blocks[0, :, 1] == 0).all()
+
+
+@pytest.mark.parametrize("features", ["disjoint", "shared"])
+def test_the_bound_of_a_mixture_is_a_quantile_of_the_dense_mixture(features):
+    """The fifth action is unplayed where every action has a parameter of its own."""
+    rng, scale = np.random.default_rng(2), 2.0
+    agent = MixUCB(problem(features=features), seed=0, mixture=MIXTURE, exploration=scale)
+    shared = features == "shared"
+    X = rng.uniform(-1, 1, (12, 5, 2) if shared else (12, 2))
+    actions, y = np.arange(12) % 4, rng.standard_normal(12)
+    agent.update(X, actions, y)
+    for _ in range(20):
+        x = rng.uniform(-1, 1, agent.problem.context_shape)
+        bounds = []
+        for a in range(5):
+            own = np.ones(12, dtype=bool) if shared else actions == a
+            rows = X[np.arange(12), actions] if shared else X
+            weights, means, covs = dense_mixture(rows[own], y[own], 0.5) if own.any() else MIXTURE
+            phi = x[a] if shared else x
+            mean, std = means @ phi, np.sqrt(np.einsum("d,cde,e->c", phi, covs, phi))
+
+            def excess(point, weights=weights, mean=mean, std=std):
+                return weights @ norm.sf((point - mean) / std) - norm.sf(scale)
+
+            bounds.append(brentq(excess, (mean - 9 * std).min(), (mean + 9 * std).max(), xtol=1e-12))
+        assert agent.act(x) == np.argmax(bounds)
 
 
 def test_the_shared_parameters_posterior_is_the_dense_mixture():

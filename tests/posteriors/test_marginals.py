@@ -3,8 +3,11 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 from dts_gym import make_agent
+from dts_gym.posteriors.marginals import NormalLaws
 
 D, S = "DiffusionBandit-v0", "SharedDiffusionBandit-v0"
 CASES = [
@@ -85,3 +88,34 @@ def test_contexts_that_do_not_fit_are_refused():
     for bad in (context[:2], context[None, None], np.full(3, np.nan)):
         with pytest.raises(ValueError, match="context must"):
             agent.marginals(bad)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+@pytest.mark.parametrize("scale", [-3.0, -0.5, 0.0, 1.0, 3.5, 9.0, 30.0])
+def test_an_upper_bound_is_exceeded_as_rarely_as_that_many_deviations(count, scale):
+    """Against a root of the logarithm of the tail, found by another method."""
+    rng = np.random.default_rng(count)
+    weights = rng.dirichlet(np.full(count, 0.3), size=15).T
+    means, stds = (
+        rng.standard_normal((count, 15)) * np.tile([0.01, 1.0, 100.0], 5),
+        rng.gamma(0.5, size=(count, 15)) + 1e-6,
+    )
+    found = NormalLaws(weights, means, stds**2).upper_bound(scale)
+    side = 1.0 if scale >= 0 else -1.0
+    for w, m, s, got in zip(weights.T, means.T, stds.T, found, strict=True):
+
+        def excess(point, w=w, m=m, s=s):
+            with np.errstate(divide="ignore"):
+                tails = np.log(w) + norm.logsf(side * (point - m) / s)
+            return np.logaddexp.reduce(tails) - norm.logsf(abs(scale))
+
+        ends = (m + scale * s).min() - 1e-9, (m + scale * s).max() + 1e-9
+        assert got == pytest.approx(brentq(excess, *ends, xtol=1e-13), rel=1e-9, abs=1e-9)
+
+
+def test_upper_bounds_of_points_and_of_the_farthest_tail():
+    points = NormalLaws(np.array([[0.5], [0.5]]), np.array([[0.0], [1.0]]), np.zeros((2, 1)))
+    assert points.upper_bound(1.0) == pytest.approx(1.0)
+    assert points.upper_bound(-1.0) == pytest.approx(0.0, abs=1e-12)
+    wide = NormalLaws(np.array([[0.5], [0.5]]), np.array([[0.0], [1.0]]), np.array([[1.0], [4.0]]))
+    assert wide.upper_bound(40.0) == 81.0
