@@ -74,12 +74,15 @@ class NormalLaws(NamedTuple):
                 z = side * (point - self.means) / least
                 tail = (self.weights * ndtr(-z)).sum(axis=0)
                 density = (self.weights * np.exp(-z * z / 2) / least).sum(axis=0) / _ROOT
-                following = point + side * np.log(tail / target) * tail / density
+                step = side * np.log(tail / target) * tail / density
+            if (np.abs(step) <= close).all():
+                break
             above = (tail <= target) == (side > 0)  # the point is not below the bound
             low, high = np.where(above, low, point), np.where(above, point, high)
+            following = point + step
             following = np.where((following > low) & (following < high), following, (low + high) / 2)
-            moved, point = np.abs(following - point), following
-            if (moved <= close).all():
+            point = np.where(np.abs(step) <= close, point, following)
+            if (high - low <= close).all():
                 break
         return np.asarray(point)
 
