@@ -54,7 +54,7 @@ def run_reproduce(
     seeds :
         Runs an agent, in place of the profile's number.
     only :
-        Run the part of this name alone, or those whose names hold this text.
+        Run the part of this name alone, or those whose names hold this text; several texts between commas.
     progress :
         Show a bar on stderr.
 

@@ -91,7 +91,7 @@ class Ask:
     profile : "quick", small, for a look and for tests; or "paper", the setting that is reported.
     data : a data set, of an experiment that takes one; None: the environment's default.
     seeds : runs, in place of the profile's; None: the profile's.
-    only : of its parts, the one of this name, else those whose names hold this text.
+    only : of its parts, the one of this name, else those whose names hold this text; several, between commas.
     """
 
     profile: Profile = "quick"
@@ -149,18 +149,26 @@ class Study(ABC):
 
 
 def chosen(names: Sequence[str], only: str) -> list[int]:
-    """Places of the names that hold a text, of that name alone if there is one; ValueError if none does.
+    """Places of the names that hold a text, of that name alone if there is one; of several texts between commas.
+
+    Raises
+    ------
+    ValueError
+        If no name holds one of the texts.
 
     Examples
     --------
-    >>> chosen(["a-1", "a-10", "b-1"], "a-1"), chosen(["a-1", "a-10", "b-1"], "a")
-    ([0], [0, 1])
+    >>> chosen(["a-1", "a-10", "b-1"], "a-1"), chosen(["a-1", "a-10", "b-1"], "a"), chosen(["a-1", "a-10"], "a-10,a-1")
+    ([0], [0, 1], [0, 1])
     """
-    found = [place for place, name in enumerate(names) if name == only]
-    found = found or [place for place, name in enumerate(names) if only in name]
-    if not found:
-        raise ValueError(f"only must be part of one of {list(names)}, got {only!r}")
-    return found
+    every: set[int] = set()
+    for text in only.split(","):
+        found = [place for place, name in enumerate(names) if name == text]
+        found = found or [place for place, name in enumerate(names) if text in name]
+        if not found:
+            raise ValueError(f"only must be part of one of {list(names)}, got {text!r}")
+        every.update(found)
+    return sorted(every)
 
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
