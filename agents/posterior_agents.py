@@ -144,6 +144,10 @@ class PosteriorAgent(ModelAgent[P]):
         """
         return self._posterior.moments(self.exploration_scale)
 
+    def _repr_facts(self) -> Mapping[str, Any]:
+        first = {"exploration": self.exploration} if "exploration" in self._settings else {}
+        return {**first, **super()._repr_facts(), **first}
+
     @property
     def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
         return self._posterior, self.reward_model, self.exploration_scale

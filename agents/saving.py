@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, Self, final
 import numpy as np
 
 from dts_gym.problem.problem import BanditProblem, problem_from_state
-from dts_gym.registry import agent_class, agent_ids
+from dts_gym.registry import agent_class, agent_id_of, agent_ids
 from dts_gym.utils.archives import read_archive, write_archive
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import restore, state_of
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import integer
 
 STREAMS = ("act", "predict-greedy", "predict-draw", "parameters", "posterior")  # an agent's random streams
@@ -34,8 +35,8 @@ class Plan(NamedTuple):
     num_rewards: int | None = None
 
 
-class Saved(ABC):
-    """Saving and loading, for what is made of a problem and settings, has random streams and a state of arrays."""
+class Saved(Shown, ABC):
+    """Saving, loading and printing, for what is made of a problem and settings, has streams and a state of arrays."""
 
     problem: BanditProblem
     num_updates: int
@@ -105,6 +106,20 @@ class Saved(ABC):
             name = kind.__name__
             raise ValueError(f"path must be a whole file of {name}, got {os.fspath(path)!r}: {error}") from error
         return agent
+
+    def _repr_name(self) -> str:
+        return agent_id_of(type(self))
+
+    def _repr_facts(self) -> Mapping[str, Any]:
+        """The settings that are not the class's defaults, the problem's sizes, and how much was learned."""
+        parameters = inspect.signature(type(self)).parameters
+        settings = {
+            name: value
+            for name, value in self._settings.items()
+            if isinstance(value, np.ndarray) or name not in parameters or value != parameters[name].default
+        }
+        sizes = {"num_actions": self.problem.num_actions, "dim": self.problem.dim}
+        return {**settings, **sizes, "num_updates": self.num_updates}
 
     @classmethod
     @abstractmethod

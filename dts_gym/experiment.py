@@ -1,5 +1,6 @@
 """The names of `dts_gym.harness.experiment`, kept here for those who import them from here."""
 
+from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.experiment import (
     AgentSpec,
     Comparison,
@@ -8,7 +9,6 @@ from dts_gym.harness.experiment import (
     RunRecord,
     kept_rounds,
     label_of,
-    parse_agent,
 )
 
 __all__ = ["AgentSpec", "Comparison", "Experiment", "Role", "RunRecord", "kept_rounds", "label_of", "parse_agent"]

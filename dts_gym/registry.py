@@ -90,7 +90,7 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
     _AGENTS[agent_id] = entry_point
 
 
-def _place(entry_point: str | type[Agent]) -> str:
+def _place(entry_point: str | type) -> str:
     if isinstance(entry_point, str):
         return entry_point
     return f"{entry_point.__module__}:{entry_point.__qualname__}"
@@ -170,6 +170,11 @@ def agent_class(agent_id: str) -> type[Agent]:
     module, _, name = entry_point.partition(":")
     cls: type[Agent] = getattr(importlib.import_module(module), name)
     return cls
+
+
+def agent_id_of(cls: type) -> str:
+    """The id under which a class is registered; the class's own name if it is not."""
+    return next((name for name, entry in _AGENTS.items() if _place(entry) == _place(cls)), cls.__name__)
 
 
 def agent_settings(agent_id: str) -> dict[str, inspect.Parameter]:
@@ -268,8 +273,8 @@ def make_agent(
     --------
     >>> import gymnasium as gym
     >>> env = gym.make("DiffusionBandit-v0", num_actions=10)
-    >>> make_agent("LinTS", env, seed=0, exploration=0.5).exploration
-    0.5
+    >>> make_agent("LinTS", env, seed=0, exploration=0.5)
+    LinTS(exploration=0.5, num_actions=10, dim=5, num_updates=0)
     >>> make_agent("LinTS", gym.make("CartPole-v1"), seed=0, noise_std=1.0).problem.num_actions
     2
     """

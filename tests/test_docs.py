@@ -17,7 +17,7 @@ import dts_gym
 from dts_gym import registry
 from dts_gym.cli import entry
 from dts_gym.cli.setting_texts import setting_texts
-from dts_gym.harness.experiment import parse_agent
+from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.registry import agent_settings, env_creator
 from dts_gym.studies import study_ids
 

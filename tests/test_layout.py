@@ -22,7 +22,7 @@ LONG = {
 # Short names of modules that moved, and where their names are now.
 SHORT = {
     "callbacks": ("harness.callbacks",),
-    "experiment": ("harness.experiment",),
+    "experiment": ("harness.agent_texts", "harness.experiment"),
     "figures": ("harness.figures",),
     "report": ("harness.experiment", "harness.sweeps", "utils.tables"),
     "sweeps": ("harness.sweeps",),

@@ -18,6 +18,7 @@ from dts_gym.datasets.movielens import Ratings, Source, find_ratings, load_ratin
 from dts_gym.utils.archives import read_archive, write_archive
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import integer, positive
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ REGULARISATION = 0.1
 NUM_ITERATIONS = 20
 
 
-@dataclass(frozen=True, eq=False)
-class Factors:
+@dataclass(frozen=True, eq=False, repr=False)
+class Factors(Shown):
     """``rating = mean + user' movie + noise``.
 
     Attributes

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dts_gym.datasets.download import RELEASES, fetch_release
 from dts_gym.utils.arrays import IntArray
+from dts_gym.utils.shown import Shown
 
 _BLOCK = 1 << 20  # lines read at a time
 _HEADER = "userId,movieId,rating,timestamp"
@@ -34,8 +35,8 @@ _FORMATS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Ratings:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ratings(Shown):
     """Ratings as parallel arrays, users and movies numbered from 0 in the order of their ids.
 
     Attributes
@@ -63,6 +64,9 @@ class Ratings:
     def num_movies(self) -> int:
         """M."""
         return len(self.movie_ids)
+
+    def _repr_facts(self) -> dict[str, int]:
+        return {"ratings": len(self), "num_users": self.num_users, "num_movies": self.num_movies}
 
 
 class Source(NamedTuple):

@@ -35,6 +35,7 @@ from dts_gym.registry import make_agent
 from dts_gym.utils.arrays import IntArray
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import seed_sequence, stream
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.tables import layout
 from dts_gym.utils.validation import integer
 from dts_gym.utils.workers import open_pool
@@ -42,8 +43,8 @@ from dts_gym.utils.workers import open_pool
 _PART = 20  # simulations a job
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
+@dataclass(frozen=True, eq=False, repr=False)
+class Calibration(Shown):
     """The ranks of one problem's simulations.
 
     Parameters

@@ -17,6 +17,7 @@ from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.provenance import differences, versions
 from dts_gym.harness.records import is_held, write_json
 from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.shown import Shown
 
 CONTROL = "truth"
 
@@ -73,12 +74,15 @@ class ErrorRecord:
     trusted: bool
 
 
-@dataclass(frozen=True)
-class PosteriorErrors:
+@dataclass(frozen=True, repr=False)
+class PosteriorErrors(Shown):
     """What `posterior_error` found: records by problem, number of observations, method and seed."""
 
     settings: ErrorSettings
     records: tuple[ErrorRecord, ...]
+
+    def _repr_facts(self) -> dict[str, Any]:
+        return {"settings": self.settings, "records": len(self.records)}
 
 
 def write_records(path: str | os.PathLike[str], records: Sequence[ErrorRecord]) -> None:

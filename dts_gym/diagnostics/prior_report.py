@@ -14,6 +14,7 @@ from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import finite_array, integer
 
 SHARES = (0.5, 0.9)
@@ -22,8 +23,8 @@ _DIRECTIONS = 64  # random ones, along which coverage is taken
 _MAX_PANELS, _POINTS = 3, 1000
 
 
-@dataclass(frozen=True, eq=False)
-class PriorReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class PriorReport(Shown):
     """What `prior_report` found.
 
     Attributes

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import integer
 
 _DRAWS = 256
 
 
-@dataclass(frozen=True, eq=False)
-class Round:
+@dataclass(frozen=True, eq=False, repr=False)
+class Round(Shown):
     """One round of a run, after the agent has learned from it.
 
     Parameters

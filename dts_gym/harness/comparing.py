@@ -73,6 +73,11 @@ def compare(
     >>> result = compare("DiffusionBandit-v0", ["dTS", "LinTS:exploration=0.5"], seeds=2, num_rounds=20)
     >>> result.labels, result.regret("dTS").shape
     (['dTS', 'LinTS (exploration 0.5)'], (2, 20))
+    >>> result  # doctest: +ELLIPSIS
+    2 agents on DiffusionBandit-v0: 20 rounds, 2 seeds
+    agent                     final regret    95 % interval   more than dTS (95 % interval)
+    dTS                          ... ± ...
+    LinTS (exploration 0.5)      ... ± ...
     """
     folder = None if out is None else Path(out)
     conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)

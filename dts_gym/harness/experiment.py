@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import ast
-import re
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from dts_gym.harness.brackets import ScaleEnd, best_of, end_of, is_scale
-from dts_gym.registry import agent_ids
 from dts_gym.utils.arrays import Array, IntArray
-from dts_gym.utils.tables import Style, csv_text, footnotes, layout, marked, plus_minus, standard_error
+from dts_gym.utils.shown import Display, Shown, ShownTable
+from dts_gym.utils.tables import (
+    Style,
+    csv_text,
+    data_frame,
+    footnotes,
+    layout,
+    marked,
+    mean_interval,
+    plus_minus,
+    standard_error,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Role = Literal["report", "tuning"]
 _MAX_POINTS = 5000  # a longer curve is thinned: no figure shows more, and 50 runs of 10^6 rounds would be 400 MB
@@ -66,46 +78,6 @@ def base_label(spec: AgentSpec) -> str:
     return spec.label.removesuffix(label_of("", {"exploration": exploration}))
 
 
-def parse_agent(text: str) -> AgentSpec:
-    """Read an agent written as ``ID`` or ``ID:name=value,name=value``; values are Python literals or words.
-
-    An id may come with the module that registers it, ``MODULE:ID``; what stands before the colon is no id then.
-
-    Examples
-    --------
-    >>> parse_agent("dTS:exploration=0.3,branch=1").settings
-    {'exploration': 0.3, 'branch': 1}
-    >>> parse_agent("my.agents:MyTS:epsilon=0.1").id
-    'my.agents:MyTS'
-    """
-    agent_id, colon, rest = text.partition(":")
-    name = rest.partition(":")[0]
-    if agent_id not in agent_ids() and re.fullmatch(r"[A-Za-z][\w.+-]*", name):
-        agent_id, (_, colon, rest) = f"{agent_id}:{name}", rest.partition(":")
-    if not colon:
-        return AgentSpec(agent_id)
-    try:
-        call = ast.parse(f"f({rest})", mode="eval").body
-    except SyntaxError:
-        call = None
-    if not isinstance(call, ast.Call) or call.args or not call.keywords or any(k.arg is None for k in call.keywords):
-        raise ValueError(f"agents must be written as ID or ID:name=value,name=value, got {text!r}")
-    names = [str(keyword.arg) for keyword in call.keywords]
-    if len(set(names)) < len(names):
-        raise ValueError(f"agents must give every setting once, got {text!r}")
-    source = f"f({rest})"
-    values = [_literal(ast.get_source_segment(source, keyword.value) or "") for keyword in call.keywords]
-    return AgentSpec(agent_id, dict(zip(names, values, strict=True)))
-
-
-def _literal(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return words.get(text.lower(), text)
-
-
 def _short(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -144,8 +116,8 @@ class Experiment:
         return self.role == "report" and self.tuning is not None
 
 
-@dataclass(frozen=True, eq=False)
-class RunRecord:
+@dataclass(frozen=True, eq=False, repr=False)
+class RunRecord(Shown):
     """One finished run.
 
     Parameters
@@ -172,10 +144,14 @@ class RunRecord:
         """Time of the agent in a round, choosing and learning."""
         return 1e6 * (self.act_seconds + self.update_seconds) / int(self.rounds[-1])
 
+    def _repr_facts(self) -> Mapping[str, Any]:
+        final = float(self.regret[-1])
+        return {"seed": self.seed, "rounds": int(self.rounds[-1]), "regret": final, "total_reward": self.total_reward}
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Agents on the same instances.
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(ShownTable):
+    """Agents on the same instances: prints as a table with 95 % intervals, the differences paired by seed.
 
     Parameters
     ----------
@@ -197,6 +173,11 @@ class Comparison:
     def rounds(self) -> IntArray:
         """(m,) rounds at which the curves are kept, counted from 1."""
         return kept_rounds(self.experiment.num_rounds)
+
+    @property
+    def base_labels(self) -> list[str]:
+        """Labels of the agents without their exploration scale, in the order given."""
+        return [base_label(spec) for spec in self.experiment.agents]
 
     def regret(self, label: str) -> Array:
         """(seeds, m) cumulative regret."""
@@ -234,8 +215,54 @@ class Comparison:
                 found |= dict.fromkeys(best, end._replace(text=f"{base}: {end.text}"))
         return found
 
+    def to_pandas(self, over_rounds: bool = False) -> Any:
+        """A pandas DataFrame with a row for each run, or for each run and round.
+
+        Parameters
+        ----------
+        over_rounds : whether to give the curves: a row for each round that is kept.
+
+        Returns
+        -------
+        DataFrame
+            Columns "agent", "seed", "regret", "total_reward" and "microseconds_per_round"; or "agent", "seed", "round"
+            and "regret" (cumulative).
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        runs = [(label, run) for label in self.labels for run in self.runs[label]]
+        if over_rounds:
+            curves = [(label, run.seed, *p) for label, run in runs for p in zip(run.rounds, run.regret, strict=True)]
+            return data_frame(curves, ["agent", "seed", "round", "regret"])
+        rows = [(label, r.seed, r.regret[-1], r.total_reward, r.microseconds_per_round) for label, r in runs]
+        return data_frame(rows, ["agent", "seed", "regret", "total_reward", "microseconds_per_round"])
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw cumulative regret over rounds, as `dts_gym.figures.plot_regret` does; returns the axes."""
+        from dts_gym.harness.figures import plot_regret
+
+        return plot_regret(self, axes)
+
     def __str__(self) -> str:
         return table(self)
+
+    def _repr_table(self) -> Display:
+        asked, ends = self.experiment, self.ends
+        title = f"{len(self.labels)} agents on {asked.env_id}: {asked.num_rounds} rounds, {len(asked.seeds)} seeds"
+        rows = [["agent", "final regret", "95 % interval", f"more than {(self.labels or [''])[0]} (95 % interval)"]]
+        for label in self.labels:
+            regret = self.final_regret(label)
+            low, mean, high = mean_interval(regret)
+            interval = "" if math.isnan(low) else f"{low:.4g} to {high:.4g}"
+            less, more, most = mean_interval(regret - self.final_regret(self.labels[0]))
+            ends_of_more = "" if math.isnan(less) else f" ({less:.4g} to {most:.4g})"
+            difference = "" if label == self.labels[0] else f"{more:.4g}{ends_of_more}"
+            final = plus_minus(mean, float(standard_error(regret)))
+            rows.append([marked(label, label in ends), final, interval, difference])
+        return Display(title, rows, [end.text for end in ends.values()])
 
     def _of(self, label: str) -> tuple[RunRecord, ...]:
         if label not in self.runs:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from dts_gym.harness.experiment import Comparison, base_label
 from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.tables import MARK, marked, plus_minus, standard_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from dts_gym.harness.experiment import Comparison
+    from dts_gym.harness.tuning import TuningResult
 
 # Okabe and Ito's palette, told apart with any colour vision, without its yellow, which is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -49,9 +52,6 @@ _MAX_POINTS = 1000  # more points than pixels only make the file slow to draw
 def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: str | None = None) -> None:
     """Draw cumulative regret against rounds: means over seeds in bands of one standard error, named at their ends.
 
-    An agent keeps its colour through all its exploration scales; line styles tell these apart. A tuned agent whose
-    scale is the best at an end of those tried is marked, with a note below.
-
     Parameters
     ----------
     comparison : what `compare` or `load_records` gave.
@@ -62,28 +62,89 @@ def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: s
     from matplotlib.figure import Figure
 
     # Objects, not pyplot: no global state, so that threads and a user's own figures are left alone.
-    labels = comparison.labels
-    figure = Figure(figsize=(9.5, 4.8 + 0.1 * max(len(labels) - 8, 0)), layout="constrained")
+    figure = Figure(figsize=_size(len(comparison.labels)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    looked = zip(labels, _looks(comparison), strict=True)
-    beyond = comparison.ends
+    plot_regret(comparison, figure.add_subplot(), title)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def plot_regret(comparison: Comparison, axes: Axes | None = None, title: str | None = None) -> Axes:
+    """Draw cumulative regret against rounds on axes: what `regret_figure` writes to a file.
+
+    An agent keeps its colour through all its exploration scales; line styles tell these apart. A tuned agent whose
+    scale is the best at an end of those tried is marked, with a note below.
+
+    Parameters
+    ----------
+    comparison : what `compare` or `load_records` gave.
+    axes : to draw on; None makes a figure with pyplot, which notebooks show by themselves.
+    title : over the axes; the environment's id if None.
+    """
+    beyond, asked = comparison.ends, comparison.experiment
+    axes = _new_axes(len(comparison.labels)) if axes is None else axes
     ends = [
         regret_curve(axes, comparison, label, colour, style, marked(label, label in beyond))
-        for label, (colour, style) in looked
+        for label, (colour, style) in zip(comparison.labels, _looks(comparison), strict=True)
     ]
-    runs = len(comparison.experiment.seeds)
-    axes.set_xlabel("Round")
-    axes.set_ylabel("Cumulative regret" + (f" (mean of {runs} runs, ± standard error)" if runs > 1 else ""))
-    axes.set_title(comparison.experiment.env_id if title is None else title)
-    axes.set_xlim(0, comparison.experiment.num_rounds)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    if beyond:
-        figure.supxlabel(END_NOTE, fontsize="small")
+    axes.set_title(plain(asked.env_id if title is None else title))
+    _finish(axes, asked.num_rounds, len(asked.seeds), "Cumulative regret", END_NOTE if beyond else "")
     label_ends(axes, ends)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+    return axes
+
+
+def plot_run(values: Array, name: str, axes: Axes | None = None) -> Axes:
+    """Draw what one run gathered over its rounds, or the mean of several in a band of one standard error.
+
+    Parameters
+    ----------
+    values : (n,) after every round, or (N, n) of N runs.
+    name : of the values.
+    axes : to draw on; None makes a figure with pyplot.
+    """
+    axes = _new_axes(1) if axes is None else axes
+    runs = np.atleast_2d(values)
+    rounds = np.arange(1, runs.shape[1] + 1)
+    _curve(axes, rounds, runs, COLOURS[0], "-", name)
+    _finish(axes, len(rounds), len(runs), name)
+    return axes
+
+
+def plot_scales(result: TuningResult, axes: Axes | None = None) -> Axes:
+    """Draw final regret over the exploration scales that were tried, the best one of each agent as a full dot.
+
+    Parameters
+    ----------
+    result : what `tune` gave.
+    axes : to draw on; None makes a figure with pyplot.
+    """
+    axes = _new_axes(len(result.regret)) if axes is None else axes
+    known, ends = looks(list(result.regret)), []
+    for label, points in result.regret.items():
+        colour, style = known[label]
+        scales = sorted(points)
+        means = [float(points[scale].mean()) for scale in scales]
+        errors = [float(standard_error(points[scale])) for scale in scales]
+        axes.errorbar(scales, means, errors, color=colour, linestyle=style, marker="o", mfc="white", capsize=2)
+        best = result.best[label]
+        axes.plot(best, means[scales.index(best)], "o", color=colour, zorder=3)
+        ends.append((means[-1], marked(f"{label}: best at {best:g}", label in result.ends), colour))
+    axes.set_xscale("log")
+    axes.set_xlabel("Exploration scale" + (f"\n{END_NOTE}" if result.ends else ""))
+    axes.set_ylabel("Final regret (mean of runs, ± standard error)")
+    _frame(axes)
+    label_ends(axes, ends)
+    return axes
+
+
+def plain(text: str) -> str:
+    """Text that a figure shows as it is: matplotlib reads what stands between two dollar signs as a formula.
+
+    Examples
+    --------
+    >>> print(plain("from $5 to $9"))
+    from \\$5 to \\$9
+    """
+    return text.replace("$", r"\$")
 
 
 def regret_curve(
@@ -97,16 +158,45 @@ def regret_curve(
         The curve's last height, its text (``name``, else the label, with the final regret) and its colour, as
         `label_ends` takes them.
     """
-    regret = comparison.regret(label)  # (seeds, m)
-    mean, error = regret.mean(axis=0), standard_error(regret)
-    text = f"{name or label}: {plus_minus(float(mean[-1]), float(error[-1]))}"
+    return _curve(axes, comparison.rounds, comparison.regret(label), colour, style, name or label)
+
+
+def _curve(axes: Axes, rounds: IntArray, values: Array, colour: str, style: str, name: str) -> tuple[float, str, str]:
+    """Draw the mean of runs (runs, m) at rounds (m,) in a band of one standard error; returns as `regret_curve`."""
+    mean, error = values.mean(axis=0), standard_error(values)
+    text = f"{name}: {plus_minus(float(mean[-1]), float(error[-1]))}"
     keep = np.unique(np.linspace(0, len(mean) - 1, _MAX_POINTS).astype(np.int64))
-    rounds, mean, error = comparison.rounds[keep], mean[keep], error[keep]
+    rounds, mean, error = rounds[keep], mean[keep], error[keep]
     rounds, mean, error = np.append(0, rounds), np.append(0.0, mean), np.append(0.0, error)
-    axes.plot(rounds, mean, color=colour, linestyle=style, linewidth=1.6, label=text)
-    if len(regret) > 1:
+    axes.plot(rounds, mean, color=colour, linestyle=style, linewidth=1.6, label=plain(text))
+    if len(values) > 1:
         axes.fill_between(rounds, mean - error, mean + error, color=colour, alpha=0.15, linewidth=0)
     return float(mean[-1]), text, colour
+
+
+def _new_axes(curves: int) -> Axes:
+    """The axes of a new figure that pyplot knows, wide enough for names beside the curves."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=_size(curves), layout="constrained")[1]
+
+
+def _size(curves: int) -> tuple[float, float]:
+    return 9.5, 4.8 + 0.1 * max(curves - 8, 0)
+
+
+def _finish(axes: Axes, num_rounds: int, runs: int, name: str, note: str = "") -> None:
+    """Label and limit axes whose curves go over rounds."""
+    axes.set_xlabel("Round" + (f"\n{note}" if note else ""))
+    axes.set_ylabel(name + (f" (mean of {runs} runs, ± standard error)" if runs > 1 else ""))
+    axes.set_xlim(0, num_rounds)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0.0)
+    _frame(axes)
+
+
+def _frame(axes: Axes) -> None:
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def looks(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -152,7 +242,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], size: float =
     places = isotonic_regression(np.array([y for y, _, _ in ordered]) - steps).x + steps
     for place, (_, text, colour) in zip(places, ordered, strict=True):
         axes.annotate(
-            text,
+            plain(text),
             (1.0, float(place)),
             xycoords="axes fraction",
             xytext=(5, 0),
@@ -165,7 +255,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], size: float =
 
 def _looks(comparison: Comparison) -> list[tuple[str, str]]:
     """Colour and line style of every agent; an exploration scale changes the style alone."""
-    bases = [base_label(spec) for spec in comparison.experiment.agents]
+    bases = comparison.base_labels
     known = looks(bases)
     found: list[tuple[str, str]] = []
     for i, base in enumerate(bases):

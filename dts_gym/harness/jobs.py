@@ -13,8 +13,9 @@ import gymnasium as gym
 import numpy as np
 
 from dts_gym.harness import records
+from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.conduct import Conduct
-from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds, parse_agent
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
 from dts_gym.harness.runner import check_run, horizon_of, run
 from dts_gym.registry import Entries, env_creator, make_agent, take_entries, user_entries
 from dts_gym.utils.progress import progress_bar

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +15,12 @@ from dts_gym.harness.callbacks import Callback, Round
 from dts_gym.problem.problem import problem_of
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.progress import progress_bar
+from dts_gym.utils.shown import Shown
+from dts_gym.utils.tables import data_frame, plus_minus, standard_error
 from dts_gym.utils.validation import integer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Learner(Protocol):
@@ -32,8 +37,8 @@ class Learner(Protocol):
         """Learn from a reward."""
 
 
-@dataclass(frozen=True, eq=False)
-class RunResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class RunResult(Shown):
     """One run of n rounds; on a vector environment N runs at once, all arrays then (N, n).
 
     Parameters
@@ -54,6 +59,50 @@ class RunResult:
     def microseconds_per_round(self) -> float:
         """Time of the agent in a round of one instance, choosing and learning."""
         return 1e6 * (self.act_seconds + self.update_seconds) / self.regret.size
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each round: "round", "action", "reward" and "regret" (cumulative).
+
+        Of a vector environment it has a row for each instance and round; "instance" is then its first column.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        instances, rounds = np.indices(np.atleast_2d(self.regret).shape).reshape(2, -1)
+        columns: dict[str, Any] = {} if self.regret.ndim == 1 else {"instance": instances}
+        columns |= {"round": rounds + 1, "action": self.actions.ravel(), "reward": self.rewards.ravel()}
+        return data_frame({**columns, "regret": self.regret.ravel()})
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw cumulative regret over rounds, or cumulative reward where the environment tells no regret.
+
+        Parameters
+        ----------
+        axes : to draw on; None makes a figure with pyplot, which notebooks show by themselves.
+
+        Returns
+        -------
+        Axes
+            Of N instances the curve is their mean, in a band of one standard error.
+        """
+        from dts_gym.harness.figures import plot_run
+
+        if np.isnan(self.regret).any():
+            return plot_run(np.cumsum(self.rewards, axis=-1), "Cumulative reward", axes)
+        return plot_run(self.regret, "Cumulative regret", axes)
+
+    def _repr_facts(self) -> Mapping[str, Any]:
+        regret = np.atleast_1d(self.regret[..., -1])
+        text = plus_minus(float(regret.mean()), float(standard_error(regret)))
+        return {
+            "instances": len(self.regret) if self.regret.ndim == 2 else None,
+            "rounds": self.regret.shape[-1],
+            "regret": None if np.isnan(regret).any() else text if len(regret) > 1 else regret[0],
+            "mean_reward": self.rewards.mean(),
+            "microseconds_per_round": self.microseconds_per_round,
+        }
 
 
 def run(
@@ -96,6 +145,8 @@ def run(
     >>> import gymnasium as gym, dts_gym
     >>> env = gym.make("DiffusionBandit-v0", num_actions=10, dim=3)
     >>> result = run(env, dts_gym.make_agent("dTS", env, seed=0), num_rounds=50, seed=0)
+    >>> result  # doctest: +ELLIPSIS
+    RunResult(rounds=50, regret=..., mean_reward=..., microseconds_per_round=...)
     >>> result.regret.shape, bool(np.all(np.diff(result.regret) >= 0))
     ((50,), True)
     >>> envs = gym.make_vec("DiffusionBandit-v0", num_envs=4, num_actions=10, dim=3)

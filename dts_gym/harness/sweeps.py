@@ -16,14 +16,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.conduct import Conduct
-from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, parse_agent, summary
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, summary
 from dts_gym.harness.jobs import Task, make_experiment
 from dts_gym.harness.provenance import describe, differences
 from dts_gym.harness.records import file_name, is_held, write_json
 from dts_gym.harness.tuning import GRID, checked_tuning, run_tasks
 from dts_gym.utils.archives import remove_parts, write_atomically
-from dts_gym.utils.tables import csv_text, footnotes, layout, marked, plus_minus
+from dts_gym.utils.shown import Display, ShownTable
+from dts_gym.utils.tables import csv_text, data_frame, footnotes, layout, marked, plus_minus
 from dts_gym.utils.workers import Backend
 
 _FORMAT = 1
@@ -79,8 +81,8 @@ class Sweep:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class SweepResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class SweepResult(ShownTable):
     """What came out of a sweep.
 
     Parameters
@@ -93,8 +95,24 @@ class SweepResult:
     start_seconds: float
     seconds: float
 
+    def to_pandas(self) -> Any:
+        """The runs of `Comparison.to_pandas` of all cells as one pandas DataFrame; "cell" is its first column.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        frames = {label: comparison.to_pandas() for label, comparison in self.cells.items()}
+        columns = ["cell", *next(iter(frames.values())).columns]
+        rows = [(label, *row) for label, frame in frames.items() for row in frame.itertuples(index=False)]
+        return data_frame(rows, columns)
+
     def __str__(self) -> str:
         return cells_table(self.cells)
+
+    def _repr_table(self) -> Display:
+        return Display(f"Sweep of {len(self.cells)} cells", _cell_rows(self.cells), _cell_ends(self.cells), left=2)
 
 
 def load_sweep(path: str | os.PathLike[str]) -> Sweep:
@@ -282,14 +300,21 @@ def _labels(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
 
 def cells_table(cells: Mapping[str, Comparison]) -> str:
     """The tables of comparisons by label, as one."""
+    return layout(_cell_rows(cells), "text", left=2) + footnotes(_cell_ends(cells))
+
+
+def _cell_rows(cells: Mapping[str, Comparison]) -> list[list[str]]:
     rows = [["environment", "agent", "final regret", "us a round", "seeds"]]
     for label, comparison in cells.items():
         for row in summary(comparison):
             regret = plus_minus(row.regret, row.standard_error)
             agent = marked(row.agent, row.scale_end)
             rows.append([label, agent, regret, f"{row.microseconds_per_round:.1f}", str(row.seeds)])
-    ends = (f"{label}, {end.text}" for label, comparison in cells.items() for end in comparison.ends.values())
-    return layout(rows, "text", left=2) + footnotes(ends)
+    return rows
+
+
+def _cell_ends(cells: Mapping[str, Comparison]) -> list[str]:
+    return [f"{label}, {end.text}" for label, comparison in cells.items() for end in comparison.ends.values()]
 
 
 def cells_csv(comparisons: Sequence[Comparison]) -> str:

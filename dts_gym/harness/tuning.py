@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dts_gym.harness.brackets import ScaleEnd, best_of, end_of, next_scales
 from dts_gym.harness.conduct import Conduct
@@ -21,14 +21,18 @@ from dts_gym.harness.explorations import at_exploration, checked_grid, make_tria
 from dts_gym.harness.jobs import Task, checked_seeds, make_experiment, run_all
 from dts_gym.harness.records import TUNING, check_resumed, is_held, prepare_folder, write_reported
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.tables import Style, csv_text, footnotes, layout, marked, plus_minus, standard_error
+from dts_gym.utils.shown import Display, ShownTable
+from dts_gym.utils.tables import Style, csv_text, data_frame, footnotes, layout, marked, plus_minus, standard_error
 from dts_gym.utils.workers import Backend, Pool
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GRID = (1.0, 0.5, 0.25)  # coarse: the search widens and refines it
 
 
-@dataclass(frozen=True, eq=False)
-class TuningResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class TuningResult(ShownTable):
     """Regret of every agent at every exploration scale that was tried for it.
 
     Parameters
@@ -49,8 +53,35 @@ class TuningResult:
         found = {label: end_of(_means(regret)) for label, regret in self.regret.items()}
         return {label: end for label, end in found.items() if end is not None}
 
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each run: "agent", "exploration", "seed", "regret" and "best".
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        rows = [
+            (label, scale, seed, final, scale == self.best[label])
+            for label, points in self.regret.items()
+            for scale, regret in points.items()
+            for seed, final in zip(self.comparison.experiment.seeds, regret, strict=True)
+        ]
+        return data_frame(rows, ["agent", "exploration", "seed", "regret", "best"])
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw final regret over exploration scales, as `dts_gym.figures.plot_scales` does; returns the axes."""
+        from dts_gym.harness.figures import plot_scales
+
+        return plot_scales(self, axes)
+
     def __str__(self) -> str:
         return tuning_table(self)
+
+    def _repr_table(self) -> Display:
+        asked = self.comparison.experiment
+        title = f"Tuning on {asked.env_id}: {asked.num_rounds} rounds, {len(asked.seeds)} seeds a scale, * the best"
+        return Display(title, _tuning_rows(self), [f"{label}: {end.text}" for label, end in self.ends.items()])
 
 
 def tune(
@@ -103,6 +134,10 @@ def tune(
     >>> result = tune("DiffusionBandit-v0", ["LinTS", "Random"], grid=(1, 0.1), seeds=2, num_rounds=30, bracket=False)
     >>> list(result.best), list(result.regret["LinTS"])
     (['LinTS'], [1.0, 0.1])
+    >>> result  # doctest: +ELLIPSIS
+    Tuning on DiffusionBandit-v0: 30 rounds, 2 seeds a scale, * the best
+    exploration                1           0.1
+    LinTS ...
     """
     folder = None if out is None else Path(out)
     conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)
@@ -267,16 +302,20 @@ def tuning_table(result: TuningResult, style: Style = "text") -> str:
     result : what `tune` or `choose` gave.
     style : "text" (aligned), "markdown", or "csv" (all digits, a line an agent and scale; the marks are columns).
     """
-    ends = result.ends
     if style == "csv":
         return _tuning_csv(result)
+    return layout(_tuning_rows(result), style) + footnotes(f"{label}: {end.text}" for label, end in result.ends.items())
+
+
+def _tuning_rows(result: TuningResult) -> list[list[str]]:
+    """The table's cells, the header first."""
+    ends = result.ends
     values = sorted({value for points in result.regret.values() for value in points}, reverse=True)
     rows = [
         [marked(label, label in ends), *(_cell(points, value, result.best[label]) for value in values)]
         for label, points in result.regret.items()
     ]
-    text = layout([["exploration", *(f"{value:g}" for value in values)], *rows], style)
-    return text + footnotes(f"{label}: {end.text}" for label, end in ends.items())
+    return [["exploration", *(f"{value:g}" for value in values)], *rows]
 
 
 def _tuning_csv(result: TuningResult) -> str:

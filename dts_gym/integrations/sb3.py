@@ -43,6 +43,7 @@ from dts_gym.problem.problem import problem_of
 from dts_gym.registry import register_agent
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import integer
 
 
@@ -55,7 +56,7 @@ class Predictor(Protocol):
         """Actions for observations, and the state."""
 
 
-class SB3Policy:
+class SB3Policy(Shown):
     """A trained policy as an agent that plays it greedily and never learns: ``num_updates`` stays 0.
 
     Parameters
@@ -109,6 +110,9 @@ class SB3Policy:
         if "model" not in settings:
             raise ValueError("model must be given: a stable-baselines3 model, or its file with algorithm")
         return cls(**settings)
+
+    def _repr_facts(self) -> dict[str, Any]:
+        return {"model": type(self._model).__name__}
 
     def act(self, context: Any) -> int | IntArray:
         """The policy's greedy action: an int, or of n contexts (n,) ints."""

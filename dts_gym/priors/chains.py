@@ -35,6 +35,8 @@ class LinearDiffusionPrior(ChainPrior):
     Examples
     --------
     >>> prior = LinearDiffusionPrior([np.eye(2)], [np.eye(2), np.eye(2)])
+    >>> prior
+    LinearDiffusionPrior(dim=2, depth=1, branch=0)
     >>> prior.sample(np.random.default_rng(0), 3).shape
     (3, 2)
     """
@@ -136,6 +138,10 @@ class DiffusionPrior(ChainPrior):
         self.branch = integer("branch", branch, 0, self.depth)
         self.links: tuple[Link, ...] = tuple(links)
         self.covariances = tuple(covariance(f"covariances[{i}]", S, d) for i, S in enumerate(covariances))
+
+    def _repr_facts(self) -> dict[str, Any]:
+        kinds = list(dict.fromkeys(type(link).__name__ for link in self.links))
+        return {**super()._repr_facts(), "links": " and ".join(kinds) or None}
 
     def with_branch(self, branch: int) -> DiffusionPrior:
         """The same chain with another branch level, 0..L."""

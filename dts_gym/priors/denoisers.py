@@ -159,6 +159,9 @@ class DenoiserLink(Link):
         """The best affine predictor under the forward process, if known."""
         return self.predictor
 
+    def _repr_facts(self) -> dict[str, Any]:
+        return {"dim": self.dim, "step": self.step, "hidden": len(self.network.first)}
+
     def _forward(self, points: Array) -> tuple[Array, list[Array]]:
         """The velocity at (n, d), and what enters each activation, (n, H)."""
         network, entering = self.network, []

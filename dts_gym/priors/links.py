@@ -10,12 +10,13 @@ import numpy as np
 from scipy.special import expit
 
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import finite_array
 
 Activation = Literal["relu", "tanh", "silu"]
 
 
-class Link(ABC):
+class Link(Shown, ABC):
     """A map from (..., d) to (..., d) with a Jacobian; `affine` says that its tangent is itself.
 
     Attributes
@@ -44,6 +45,9 @@ class Link(ABC):
     def affine_predictor(self) -> tuple[Array, Array] | None:
         """The best affine predictor of the link's value, (d, d) and (d,), where a closed form is known; else None."""
         return None
+
+    def _repr_facts(self) -> dict[str, Any]:
+        return {"dim": self.dim}
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Settings (JSON) and arrays from which `link_from_state` builds an equal link.
@@ -176,6 +180,9 @@ class MLPLink(Link):
         arrays = {f"weights.{i}": W for i, W in enumerate(self.weights)}
         arrays |= {f"biases.{i}": b for i, b in enumerate(self.biases)}
         return {"kind": "mlp", "activation": self.activation, "layers": len(self.weights)}, arrays
+
+    def _repr_facts(self) -> dict[str, Any]:
+        return {"dim": self.dim, "hidden": tuple(map(len, self.weights[:-1])), "activation": self.activation}
 
 
 def link_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> Link:

@@ -13,10 +13,11 @@ import numpy as np
 from dts_gym.priors.links import Link, finite_value
 from dts_gym.priors.prior_files import write_prior_file
 from dts_gym.utils.arrays import Array, factor
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import integer
 
 
-class Prior(ABC):
+class Prior(Shown, ABC):
     """A distribution of the actions' parameters: it can be drawn from, and kept in a file.
 
     Agents that fit a prior of their own to draws (TunedTS, MixTS, MarginalLinTS) take any; those with the posterior of
@@ -52,6 +53,9 @@ class Prior(ABC):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the prior to a .safetensors file, which `load_prior` reads (needs safetensors, not torch)."""
         write_prior_file(path, *self.state())
+
+    def _repr_facts(self) -> dict[str, Any]:
+        return {"dim": self.dim}
 
     def _refuse_chain(self) -> NoReturn:
         """ValueError that says that this prior is no chain."""
@@ -96,6 +100,9 @@ class ChainPrior(Prior, defines_chains=True):
             psi = mean + rng.standard_normal((rows, noise_factor.shape[1])) @ noise_factor.T
             levels.append(psi)
         return levels[::-1]
+
+    def _repr_facts(self) -> dict[str, Any]:
+        return {"dim": self.dim, "depth": self.depth, "branch": self.branch}
 
     @abstractmethod
     def with_branch(self, branch: int) -> ChainPrior:

@@ -14,13 +14,14 @@ from dts_gym.priors.prior import Prior
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import finite_array, integer
 
 Features = Literal["disjoint", "shared"]
 
 
-@dataclass(frozen=True, eq=False)
-class BanditProblem:
+@dataclass(frozen=True, eq=False, repr=False)
+class BanditProblem(Shown):
     """A contextual bandit problem as its agents see it.
 
     Parameters
@@ -32,6 +33,12 @@ class BanditProblem:
     features : "disjoint" (a theta an action, contexts (d,)) or "shared" (one theta, contexts (K, d)).
     horizon : rounds in one instance; None where the environment does not say.
     past_parameters : (N, d) parameters of past actions, for agents that fit a prior of their own.
+
+    Examples
+    --------
+    >>> from dts_gym import BernoulliReward, random_linear_prior
+    >>> BanditProblem(10, 3, random_linear_prior(3, 2), BernoulliReward(), horizon=None).prior
+    LinearDiffusionPrior(dim=3, depth=2, branch=0)
     """
 
     num_actions: int
@@ -81,8 +88,8 @@ class BanditProblem:
         return settings, arrays
 
 
-@dataclass(frozen=True, eq=False)
-class BanditInstance:
+@dataclass(frozen=True, eq=False, repr=False)
+class BanditInstance(Shown):
     """One bandit: the parameters that an environment drew, hidden from agents (only Oracle may look).
 
     Parameters

@@ -12,6 +12,7 @@ from scipy.special import expit, gammaln, log_expit, ndtr
 
 from dts_gym.problem.poisson_quantile import poisson_quantile
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import positive
 
 # A Poisson predictor above this counts as this: a mean of 2e130, whose square is still a number.
@@ -21,7 +22,7 @@ _NORMAL_NODES, _NORMAL_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 _NORMAL_WEIGHTS /= _NORMAL_WEIGHTS.sum()
 
 
-class RewardModel(ABC):
+class RewardModel(Shown, ABC):
     """A one-parameter exponential family with canonical link.
 
     ``log P(y | eta) = (y eta - A(eta)) / dispersion + c(y)``, with ``A' = g``.
@@ -85,6 +86,9 @@ class RewardModel(ABC):
     def settings(self) -> dict[str, Any]:
         """Constructor arguments, as JSON holds them."""
 
+    def _repr_facts(self) -> dict[str, Any]:
+        return self.settings()
+
 
 class GaussianReward(RewardModel):
     """``N(eta, noise_std^2)``.
@@ -142,9 +146,6 @@ class GaussianReward(RewardModel):
     def settings(self) -> dict[str, Any]:
         """``noise_std``."""
         return {"noise_std": self.noise_std}
-
-    def __repr__(self) -> str:
-        return f"GaussianReward(noise_std={self.noise_std})"
 
 
 class BernoulliReward(RewardModel):
@@ -216,9 +217,6 @@ class BernoulliReward(RewardModel):
         """None."""
         return {}
 
-    def __repr__(self) -> str:
-        return "BernoulliReward()"
-
 
 class PoissonReward(RewardModel):
     """A count of mean ``exp(eta)``.
@@ -281,9 +279,6 @@ class PoissonReward(RewardModel):
     def settings(self) -> dict[str, Any]:
         """None."""
         return {}
-
-    def __repr__(self) -> str:
-        return "PoissonReward()"
 
 
 def _average(values: Callable[[float], Array], nodes: Array, weights: Array) -> Array:

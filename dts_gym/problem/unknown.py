@@ -99,6 +99,3 @@ class UnknownReward(RewardModel):
     def settings(self) -> dict[str, Any]:
         """None."""
         return {}
-
-    def __repr__(self) -> str:
-        return "UnknownReward()"

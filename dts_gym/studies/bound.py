@@ -13,12 +13,11 @@ from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.figures import label_ends, looks
 from dts_gym.studies.cells import Cell, Reading
 from dts_gym.studies.comparison_study import CellStudy, run_cells
-from dts_gym.studies.outcome import paired_interval
 from dts_gym.studies.study import Ask, Findings, Profile, Study, Verdict, judge
 from dts_gym.theory import bayes_regret_bound, lints_bound
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.tables import csv_text, plus_minus, standard_error
+from dts_gym.utils.tables import csv_text, mean_interval, plus_minus, standard_error
 
 _AGENTS = ("dTS", "MarginalLinTS", "Random")
 _DIM = 5
@@ -104,13 +103,13 @@ def _verdicts(where: str, regret: Mapping[str, Array], bounds: Bounds) -> list[V
             "The Bayes regret of dTS is below its bound.",
             where,
             "sparse bound less regret of dTS",
-            paired_interval(bounds.sparse - regret["dTS"]),
+            mean_interval(bounds.sparse - regret["dTS"]),
         ),
         judge(
             "Beyond the deck: the bound says something, it is below the regret of playing at random.",
             where,
             "regret of Random less sparse bound",
-            paired_interval(regret["Random"] - bounds.sparse),
+            mean_interval(regret["Random"] - bounds.sparse),
             "the bound is 5 to 15 times the regret at L=2, and its terms of the latents, under the root, double with "
             "every level of unit noise",
         ),
@@ -118,7 +117,7 @@ def _verdicts(where: str, regret: Mapping[str, Array], bounds: Bounds) -> list[V
             "Sharing lowers regret, as the bound of dTS is below that of independent actions.",
             where,
             "regret of MarginalLinTS less dTS's",
-            paired_interval(regret["MarginalLinTS"] - regret["dTS"]),
+            mean_interval(regret["MarginalLinTS"] - regret["dTS"]),
         ),
     ]
 

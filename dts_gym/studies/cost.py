@@ -20,13 +20,12 @@ from dts_gym.priors.random_priors import even_chain
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.registry import make_agent
-from dts_gym.studies.outcome import paired_interval
 from dts_gym.studies.study import Ask, Findings, Study, Verdict, chosen, judge
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.tables import csv_text, plus_minus, standard_error
+from dts_gym.utils.tables import csv_text, mean_interval, plus_minus, standard_error
 
 _BATCHES = 10  # of rounds; each gives a median, and these a confidence interval
 _MOST_JOINT = 2000  # K d, whose square JointTS holds
@@ -132,12 +131,12 @@ def _verdicts(costs: list[Cost]) -> list[Verdict]:
         ratio = times[largest, "dTS"] / times[largest, "LinTS"]
         claim = "dTS costs about what LinTS does."
         contrast = f"{_SIMILAR:g} less the ratio of their times"
-        found.append(judge(claim, _name(largest), contrast, paired_interval(_SIMILAR - ratio)))
+        found.append(judge(claim, _name(largest), contrast, mean_interval(_SIMILAR - ratio)))
         joint = [size for size in sizes if (size, "JointTS") in times]
         if joint:
             more = times[joint[-1], "JointTS"] - times[joint[-1], "dTS"]
             claim = "The joint posterior costs more time than dTS, which has the same law."
-            found.append(judge(claim, _name(joint[-1]), "us of JointTS less those of dTS", paired_interval(more)))
+            found.append(judge(claim, _name(joint[-1]), "us of JointTS less those of dTS", mean_interval(more)))
         claim, contrast = (
             "Beyond the deck: the time of a round does not grow with {}.",
             f"{_FLAT:g} less the ratio of times",
@@ -145,12 +144,12 @@ def _verdicts(costs: list[Cost]) -> list[Verdict]:
         shallow = Size(largest.num_actions, d, 2)
         if L > 2 and (shallow, "dTS") in times:
             deep = times[largest, "dTS"] / times[shallow, "dTS"]
-            found.append(judge(claim.format("L"), _name(largest), contrast, paired_interval(_FLAT - deep)))
+            found.append(judge(claim.format("L"), _name(largest), contrast, mean_interval(_FLAT - deep)))
         few = Size(10_000, d, L)
         if few in sizes and few != largest:
             wide = times[largest, "dTS"] / times[few, "dTS"]
             text = claim.format("K once more actions exist than were played")
-            found.append(judge(text, f"{_name(largest)} over K=10000", contrast, paired_interval(_FLAT - wide)))
+            found.append(judge(text, f"{_name(largest)} over K=10000", contrast, mean_interval(_FLAT - wide)))
     return found
 
 

@@ -6,8 +6,9 @@ from dts_gym.harness.tuning import GRID
 from dts_gym.studies.causes import HASTE, STUCK
 from dts_gym.studies.cells import Cause, Cell, Claim, Outcome, Reading, scales
 from dts_gym.studies.comparison_study import CellStudy
-from dts_gym.studies.outcome import end_note, final_regret_of, paired_interval
+from dts_gym.studies.outcome import end_note, final_regret_of
 from dts_gym.studies.study import Profile, Verdict, judge
+from dts_gym.utils.tables import mean_interval
 
 _ACTIONS = (10, 100, 500, 5000, 50_000)
 _BETTER = "dTS has less regret than LinTS."
@@ -54,7 +55,7 @@ def _growth(outcome: Outcome) -> list[Verdict]:
             cause = HASTE if (other, kind) == ("LinTS", "at 1") else ""
             ends = (outcome.cells[-1].name, outcome.cells[0].name)
             note = end_note(outcome, kind, *((name, cell) for cell in ends for name in (other, "dTS")))
-            found.append(judge(_GROWS, kind, contrast, paired_interval(gaps[0] - gaps[1]), cause, note))
+            found.append(judge(_GROWS, kind, contrast, mean_interval(gaps[0] - gaps[1]), cause, note))
     return found
 
 

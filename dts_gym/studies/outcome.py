@@ -6,9 +6,6 @@ import math
 import os
 from collections.abc import Sequence
 
-import numpy as np
-from scipy.special import stdtrit
-
 from dts_gym.harness.brackets import ScaleEnd
 from dts_gym.harness.experiment import Comparison, base_label
 from dts_gym.harness.explorations import exploration_of
@@ -16,9 +13,7 @@ from dts_gym.studies.cells import Line, Outcome, Scale, scales
 from dts_gym.studies.pictures import draw_differences, draw_over_rounds, draw_over_x
 from dts_gym.studies.study import Findings, Verdict, judge
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.tables import MARK, csv_text, marked, plus_minus, standard_error
-
-_LEVEL = 0.95  # of the confidence intervals
+from dts_gym.utils.tables import MARK, csv_text, marked, mean_interval, plus_minus, standard_error
 
 
 def lines_of(outcome: Outcome) -> list[Line]:
@@ -32,7 +27,7 @@ def lines_of(outcome: Outcome) -> list[Line]:
             for base in sorted(chosen, key=lambda name: name != first):
                 regret = comparison.final_regret(chosen[base])
                 spec = next(s for s in comparison.experiment.agents if s.label == chosen[base])
-                low, mean, high = paired_interval(regret - reference)
+                low, mean, high = mean_interval(regret - reference)
                 if base == first:
                     low = high = math.nan
                 end = end_at(comparison, base, kind)
@@ -42,21 +37,6 @@ def lines_of(outcome: Outcome) -> list[Line]:
                          "" if end is None else end.side)
                 )  # fmt: skip
     return found
-
-
-def paired_interval(differences: np.ndarray, level: float = _LEVEL) -> tuple[float, float, float]:
-    """Mean of paired differences (n,) between the ends of its confidence interval; NaN ends for a single one.
-
-    Examples
-    --------
-    >>> [round(end, 3) for end in paired_interval(np.array([1.0, 2.0, 3.0]))]
-    [-0.484, 2.0, 4.484]
-    """
-    n, mean = len(differences), float(differences.mean())
-    if n < 2:
-        return math.nan, mean, math.nan
-    half = float(stdtrit(n - 1, 0.5 + level / 2) * differences.std(ddof=1) / math.sqrt(n))
-    return mean - half, mean, mean + half
 
 
 def labels_at(comparison: Comparison, kind: Scale) -> dict[str, str]:
@@ -119,7 +99,7 @@ def claim_verdicts(outcome: Outcome) -> list[Verdict]:
                     where = f"{cell.panel}, {kind}" if cell.x is None else f"{cell.panel}, {cell.x:g}, {kind}"
                     cause = claim.cause(cell.name, kind, name)
                     note = end_note(outcome, kind, (claim.better, cell.name), (name, cell.name))
-                    found.append(judge(claim.text, where, contrast, paired_interval(more - less), cause, note))
+                    found.append(judge(claim.text, where, contrast, mean_interval(more - less), cause, note))
     return found + ([] if outcome.reading.further is None else outcome.reading.further(outcome))
 
 
@@ -165,7 +145,7 @@ def between_cells(
         assert low is not None
         contrast = f"regret of {more[0]} in {more[1]} less {less[0]}'s in {less[1]}"
         note = end_note(outcome, kind, more, less)
-        found.append(judge(claim, kind, contrast, paired_interval(high - low), cause, note))
+        found.append(judge(claim, kind, contrast, mean_interval(high - low), cause, note))
     return found
 
 

@@ -13,10 +13,9 @@ from dts_gym.diagnostics.error_records import ErrorRecord, PosteriorErrors
 from dts_gym.diagnostics.error_report import error_figure, error_rows
 from dts_gym.diagnostics.posterior_error import checked_settings, find_errors
 from dts_gym.harness.conduct import Conduct
-from dts_gym.studies.outcome import paired_interval
 from dts_gym.studies.study import Ask, Findings, Study, Verdict, chosen, judge
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.tables import csv_text
+from dts_gym.utils.tables import csv_text, mean_interval
 
 # An energy distance after whitening that counts as none: some ten times the noise floor of 500 draws, what a mean is
 # worth that is off by about 0.15 posterior standard deviations.
@@ -65,7 +64,7 @@ def _nearness(errors: PosteriorErrors) -> list[Verdict]:
             energy = _energies(errors, problem, n, method)
             if energy is not None:
                 contrast = f"{_NEAR} less the energy distance of {method}"
-                found.append(judge(claim, f"{problem}, n={n}", contrast, paired_interval(_NEAR - energy), cause))
+                found.append(judge(claim, f"{problem}, n={n}", contrast, mean_interval(_NEAR - energy), cause))
     return found
 
 
@@ -87,7 +86,7 @@ def _orders(errors: PosteriorErrors) -> list[Verdict]:
                 far, near = (_energies(errors, problem, n, method) for method in (worse, better))
                 if far is not None and near is not None:
                     contrast = f"energy distance of {worse} less {better}'s"
-                    found.append(judge(claim, f"{problem}, n={n}", contrast, paired_interval(far - near)))
+                    found.append(judge(claim, f"{problem}, n={n}", contrast, mean_interval(far - near)))
     return found
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from dts_gym.harness.conduct import Conduct
+from dts_gym.utils.shown import Display, ShownTable
 from dts_gym.utils.tables import MARK, Style, layout, marked
 from dts_gym.utils.validation import integer
 
@@ -58,8 +59,8 @@ def judge(
     return Verdict(claim, where, contrast, value, low, high, answer, cause if answer == "does not hold" else "", note)
 
 
-@dataclass(frozen=True)
-class Findings:
+@dataclass(frozen=True, repr=False)
+class Findings(ShownTable):
     """What an experiment found.
 
     Parameters
@@ -80,6 +81,9 @@ class Findings:
     def table(self, style: Style = "text") -> str:
         """The table, and the notes below it."""
         return layout(self.rows, style, left=2) + (f"\n{self.notes}\n" if self.notes else "")
+
+    def _repr_table(self) -> Display:
+        return Display(f"{len(self.verdicts)} verdicts", self.rows, left=2)
 
 
 @dataclass(frozen=True)

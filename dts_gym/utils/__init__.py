@@ -2,6 +2,6 @@
 
 `arrays` has the types and roots of covariances, `columns` arrays that grow together, `validation` the checks of what
 users hand in, `seeding` the random streams. `archives` writes files whole or not at all, `workers` runs jobs in other
-processes or on Ray, `progress` and `tables` show work and numbers on a terminal. The order of reading does not
-matter.
+processes or on Ray, `progress` and `tables` show work and numbers on a terminal, `shown` is how objects print. The
+order of reading does not matter.
 """

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import stdtrit
 
 from dts_gym.utils.arrays import Array
 
 Style = Literal["text", "markdown", "csv"]
 MARK = "†"
+_LEFT = ' style="text-align: left"'
 
 
 def standard_error(values: Array) -> Array:
@@ -30,6 +33,23 @@ def standard_error(values: Array) -> Array:
     if len(values) < 2:
         return np.full(values.shape[1:], np.nan)
     return np.asarray(values.std(axis=0, ddof=1) / math.sqrt(len(values)))
+
+
+def mean_interval(values: Array, level: float = 0.95) -> tuple[float, float, float]:
+    """The mean of values (n,) between the ends of its confidence interval, Student's t; NaN ends for a single value.
+
+    Of paired differences it is the interval of the mean difference.
+
+    Examples
+    --------
+    >>> [round(end, 3) for end in mean_interval(np.array([1.0, 2.0, 3.0]))]
+    [-0.484, 2.0, 4.484]
+    """
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return math.nan, mean, math.nan
+    half = float(stdtrit(n - 1, 0.5 + level / 2) * values.std(ddof=1) / math.sqrt(n))
+    return mean - half, mean, mean + half
 
 
 def plus_minus(mean: float, error: float) -> str:
@@ -104,3 +124,56 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue()
+
+
+def html_table(
+    rows: Sequence[Sequence[str]],
+    left: int = 1,
+    *,
+    title: str = "",
+    notes: Iterable[str] = (),
+    marks: Mapping[str, str] | None = None,
+) -> str:
+    """Rows of cells, the first one the header, as an HTML table; whatever stands in a cell is shown as text.
+
+    Parameters
+    ----------
+    rows : each cell also carries its column's header, as ``data-label``, for pages that stack cells.
+    left : how many columns are aligned to the left; the cells of the others have the class "number".
+    title : a caption.
+    notes : what ``MARK`` means, a line each below the table.
+    marks : text of a cell -> class of a span around it.
+
+    Examples
+    --------
+    >>> html_table([["a"], ["<b>"]], left=0)  # doctest: +ELLIPSIS
+    '...<tbody><tr><td class="number" data-label="a">&lt;b&gt;</td></tr></tbody></table>'
+    """
+    head = "".join(f"<th{_LEFT if i < left else ''}>{escape(cell)}</th>" for i, cell in enumerate(rows[0]))
+    body = []
+    for row in rows[1:]:
+        cells = []
+        for i, (cell, label) in enumerate(zip(row, rows[0], strict=True)):
+            kind = (marks or {}).get(cell)
+            text = escape(cell) if kind is None else f'<span class="mark {kind}">{escape(cell)}</span>'
+            side = _LEFT if i < left or kind is not None else ' class="number"'
+            cells.append(f'<td{side} data-label="{escape(label)}">{text}</td>')
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    caption = f"<caption>{escape(title)}</caption>" if title else ""
+    below = "".join(f"<p>{MARK} {escape(text)}</p>" for text in dict.fromkeys(notes))
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{below}"
+
+
+def data_frame(data: Any, columns: Sequence[str] | None = None) -> Any:
+    """A pandas DataFrame of columns by name, or of rows with the names of their columns.
+
+    Raises
+    ------
+    ImportError
+        If pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("to_pandas needs pandas, which is not installed: pip install 'dts-gym[pandas]'") from error
+    return pandas.DataFrame(data, columns=columns)

@@ -1,5 +1,7 @@
 """Figures: a picture with the curves in it, and the numbers behind them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib import colors, image
@@ -8,6 +10,8 @@ from matplotlib.figure import Figure
 from dts_gym.harness import figures
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, RunRecord
 from dts_gym.harness.figures import regret_figure
+from dts_gym.harness.runner import RunResult
+from dts_gym.harness.tuning import tune
 
 
 def made_up(specs, seeds=4, num_rounds=50):
@@ -101,3 +105,63 @@ def test_an_agent_looks_the_same_in_every_figure():
     assert known["dTS"] == figures.looks(["dTS", "LinTS"])["dTS"]
     assert len(set(known.values())) == 4
     assert figures.looks(["LinTS (noise_std 1)"])["LinTS (noise_std 1)"] == figures.looks(["LinTS"])["LinTS"]
+
+
+def test_a_label_with_dollar_signs_is_drawn_as_it_is(tmp_path):
+    labels = [r"$\frac{$", "from $5 to $9", r"a\$b$c$"]
+    comparison = made_up([AgentSpec("Random", label=label) for label in labels])
+    comparison = replace(comparison, experiment=replace(comparison.experiment, env_id=r"$\frac{$-v0"))
+    regret_figure(comparison, tmp_path / "regret.png", title=r"$\oops$")
+    axes = comparison.plot(Figure().add_subplot())
+    axes.legend()
+    axes.figure.canvas.draw()  # where a formula that is none fails
+    shown = [*axes.texts, axes.title]
+    assert all(parsed(text)[1] is False for text in shown)
+    assert sorted(parsed(text)[0].partition(":")[0] for text in axes.texts) == sorted(labels)
+    assert parsed(axes.title)[0] == r"$\frac{$-v0"
+
+
+def parsed(text):
+    """What matplotlib draws of a text, and whether as a formula."""
+    return text._preprocess_math(text.get_text())
+
+
+def test_a_comparison_draws_on_given_axes_or_makes_some():
+    comparison = made_up([AgentSpec("Random", label="a"), AgentSpec("Random", label="b")])
+    axes = Figure().add_subplot()
+    assert comparison.plot(axes) is axes
+    assert len(axes.lines) == 2
+    assert axes.get_title() == "Some-v0"
+    assert axes.get_xlim() == (0, 50)
+
+
+def test_a_plot_without_axes_is_pyplots_current_figure():
+    import matplotlib
+
+    with matplotlib.rc_context({"backend": "agg"}):
+        import matplotlib.pyplot as plt
+
+        axes = made_up([AgentSpec("Random", label="a")]).plot()
+        assert plt.gcf() is axes.figure
+        plt.close(axes.figure)
+
+
+def test_a_run_is_drawn_by_its_regret_or_else_its_reward():
+    rewards, regret = np.array([1.0, 2.0, -4.0]), np.array([0.5, 1.0, 4.0])
+    known = RunResult(regret, rewards, np.zeros(3, dtype=np.int64), 0.0, 0.0)
+    axes = known.plot(Figure().add_subplot())
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [0.0, 0.5, 1.0, 4.0])
+    axes = replace(known, regret=np.full(3, np.nan)).plot(Figure().add_subplot())
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [0.0, 1.0, 3.0, -1.0])
+    assert axes.get_ylabel() == "Cumulative reward"
+    assert axes.get_ylim()[0] < -1.0
+
+
+def test_tuning_is_drawn_over_its_scales_with_the_best_one_full():
+    tuning = tune("DiffusionBandit-v0", ["LinTS"], grid=(1, 0.1, 0.5), seeds=3, num_rounds=20, bracket=False)
+    axes = tuning.plot(Figure().add_subplot())
+    curve, *_ = axes.containers[0]
+    means = [tuning.regret["LinTS"][scale].mean() for scale in (0.1, 0.5, 1.0)]
+    np.testing.assert_allclose(curve.get_xydata(), list(zip((0.1, 0.5, 1.0), means, strict=True)))
+    dot = axes.lines[-1]
+    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (tuning.best["LinTS"], min(means))

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import dts_gym
+from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.comparing import compare
-from dts_gym.harness.experiment import AgentSpec, parse_agent
+from dts_gym.harness.experiment import AgentSpec
 from dts_gym.harness.jobs import run_seeds
 from dts_gym.harness.runner import run
 from dts_gym.registry import make_agent

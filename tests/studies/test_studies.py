@@ -11,8 +11,9 @@ from dts_gym.cli.entry import main
 from dts_gym.studies import Ask, Conduct, load_study, study_ids
 from dts_gym.studies.cells import Cause, Claim, Line
 from dts_gym.studies.comparison_study import CellStudy, run_cells
-from dts_gym.studies.outcome import claim_verdicts, findings_of, lines_of, paired_interval, verdicts
+from dts_gym.studies.outcome import claim_verdicts, findings_of, lines_of, verdicts
 from dts_gym.studies.study import judge
+from dts_gym.utils.tables import mean_interval
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +61,7 @@ def test_lines_are_the_runs_means_and_paired_differences(swiss):
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     """2000 samples of 5: coverage 0.95 with a standard error of 0.005, |z| < 4.5."""
     rng = np.random.default_rng(0)
-    ends = np.array([paired_interval(row) for row in rng.standard_normal((2000, 5))])
+    ends = np.array([mean_interval(row) for row in rng.standard_normal((2000, 5))])
     covered = ((ends[:, 0] < 0) & (ends[:, 2] > 0)).mean()
     assert abs(covered - 0.95) < 4.5 * np.sqrt(0.95 * 0.05 / 2000)
 

@@ -1,0 +1,50 @@
+"""Agents written as text: ``dTS:exploration=0.3,branch=1``."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from dts_gym.harness.experiment import AgentSpec
+from dts_gym.registry import agent_ids
+
+
+def parse_agent(text: str) -> AgentSpec:
+    """Read an agent written as ``ID`` or ``ID:name=value,name=value``; values are Python literals or words.
+
+    An id may come with the module that registers it, ``MODULE:ID``; what stands before the colon is no id then.
+
+    Examples
+    --------
+    >>> parse_agent("dTS:exploration=0.3,branch=1").settings
+    {'exploration': 0.3, 'branch': 1}
+    >>> parse_agent("my.agents:MyTS:epsilon=0.1").id
+    'my.agents:MyTS'
+    """
+    agent_id, colon, rest = text.partition(":")
+    name = rest.partition(":")[0]
+    if agent_id not in agent_ids() and re.fullmatch(r"[A-Za-z][\w.+-]*", name):
+        agent_id, (_, colon, rest) = f"{agent_id}:{name}", rest.partition(":")
+    if not colon:
+        return AgentSpec(agent_id)
+    try:
+        call = ast.parse(f"f({rest})", mode="eval").body
+    except SyntaxError:
+        call = None
+    if not isinstance(call, ast.Call) or call.args or not call.keywords or any(k.arg is None for k in call.keywords):
+        raise ValueError(f"agents must be written as ID or ID:name=value,name=value, got {text!r}")
+    names = [str(keyword.arg) for keyword in call.keywords]
+    if len(set(names)) < len(names):
+        raise ValueError(f"agents must give every setting once, got {text!r}")
+    source = f"f({rest})"
+    values = [_literal(ast.get_source_segment(source, keyword.value) or "") for keyword in call.keywords]
+    return AgentSpec(agent_id, dict(zip(names, values, strict=True)))
+
+
+def _literal(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return words.get(text.lower(), text)
