@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from dts_gym.studies.page import read_sections, report_page
+from dts_gym.studies.page import read_sections, report_page, summary_text
 from dts_gym.utils.archives import write_atomically
 
 
@@ -29,4 +29,4 @@ def run_report(folder: tyro.conf.Positional[Path], out: Path | None = None) -> s
     path = folder / "report.html" if out is None else out
     text = report_page(sections)
     write_atomically(path, lambda file: file.write(text.encode()))
-    return f"{path}: {', '.join(section.described['id'] for section in sections)}"
+    return f"{summary_text(sections)}\n{path}: {', '.join(section.described['id'] for section in sections)}"

@@ -6,7 +6,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 from dts_gym.harness.conduct import Conduct
@@ -16,7 +16,7 @@ from dts_gym.utils.validation import integer
 
 FORMAT = 1  # of study.json
 Profile = Literal["quick", "paper"]
-Answer = Literal["holds", "does not hold", "undecided"]
+Answer = Literal["holds", "does not hold", "undecided", "not judged"]
 
 
 class Verdict(NamedTuple):
@@ -28,7 +28,8 @@ class Verdict(NamedTuple):
     where : the setting.
     contrast : what ``value`` is; above 0 it speaks for the claim.
     value, low, high : with the ends of its 95 % confidence interval, NaN where there is none.
-    answer : "holds" if the interval is above 0, "does not hold" if below, else "undecided".
+    answer : "holds" if the interval is above 0, "does not hold" if below, else "undecided"; "not judged" of a profile
+        other than "paper", whose few rounds and seeds are not those that the claim is about.
     cause : why it does not hold, where that was found.
     note : what restricts it: tuned agents whose exploration scale is the best at an end of those tried.
     """
@@ -57,6 +58,20 @@ def judge(
     low, value, high = interval
     answer: Answer = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
     return Verdict(claim, where, contrast, value, low, high, answer, cause if answer == "does not hold" else "", note)
+
+
+def as_judged(verdicts: Sequence[Verdict], profile: str) -> tuple[Verdict, ...]:
+    """The verdicts of a run, without an answer where its profile is too small to judge claims: any but "paper".
+
+    Examples
+    --------
+    >>> verdict = judge("A beats B", "K=10", "regret of B less A's", (-3.5, -2.0, -0.5))
+    >>> [as_judged([verdict], profile)[0].answer for profile in ("paper", "quick")]
+    ['does not hold', 'not judged']
+    """
+    if profile == "paper":
+        return tuple(verdicts)
+    return tuple(verdict._replace(answer="not judged", cause="") for verdict in verdicts)
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,7 +133,7 @@ class Study(ABC):
     ----------
     id : its name.
     claim : as the deck makes it.
-    description : what is run, with what the deck leaves open.
+    description : what the profile "paper" runs, with what the deck leaves open.
     """
 
     id: str
@@ -149,7 +164,8 @@ class Study(ABC):
         asked = Ask() if ask is None else ask
         if asked.data is not None and not self.takes_data:
             raise ValueError(f"data must be left out of {self.id}, which has no data set, got {asked.data!r}")
-        return self._run(asked, Conduct() if conduct is None else conduct)
+        findings = self._run(asked, Conduct() if conduct is None else conduct)
+        return replace(findings, verdicts=as_judged(findings.verdicts, asked.profile))
 
 
 def chosen(names: Sequence[str], only: str) -> list[int]:
@@ -177,11 +193,11 @@ def chosen(names: Sequence[str], only: str) -> list[int]:
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
     """Rows of a table of verdicts, the first one the header; those with a note are marked."""
-    rows = [["where", "contrast", "value (95 % interval)", "verdict"]]
+    rows = [["verdict", "where", "contrast", "value (95 % interval)"]]
     for verdict in verdicts:
         ends = "" if math.isnan(verdict.low) else f" ({verdict.low:.4g}, {verdict.high:.4g})"
         rows.append(
-            [marked(verdict.where, verdict.note), verdict.contrast, f"{verdict.value:.4g}{ends}", verdict.answer]
+            [verdict.answer, marked(verdict.where, verdict.note), verdict.contrast, f"{verdict.value:.4g}{ends}"]
         )
     return rows
 

@@ -71,7 +71,7 @@ def test_files_and_page_tell_of_ends(fixed, tmp_path):
     assert main(["report", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     assert f"† {note}" in page
-    assert "<td>one, 1, tuned †</td>" in page
+    assert ">one, 1, tuned †</td>" in page
     # What was written before there were notes is read too.
     with (tmp_path / "verdicts.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [name for name in rows[0] if name != "note"], extrasaction="ignore")
