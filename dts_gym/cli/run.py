@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -17,32 +18,10 @@ from dts_gym.harness.records import load_records
 from dts_gym.harness.tuning import GRID, choose, tune, tuning_table
 from dts_gym.utils.workers import Backend
 
-_ENV = "DiffusionBandit-v0"
-_AGENTS = ("dTS", "LinTS", "LinUCB", "HierTS")
 
-
-def run_comparison(
-    env_words: Sequence[str],
-    /,
-    env: str = _ENV,
-    agents: tuple[str, ...] = _AGENTS,
-    seeds: int = 10,
-    rounds: int | None = None,
-    out: Path | None = None,
-    resume: tyro.conf.FlagCreatePairsOff[bool] = False,
-    backend: Backend = "processes",
-    workers: int = 1,
-    ray_address: str | None = None,
-    data: str | None = None,
-    prior: str | None = None,
-    redraw_prior: tyro.conf.FlagCreatePairsOff[bool] = False,
-    grid: tuple[float, ...] = GRID,
-    progress: bool = True,
-    tune: tyro.conf.FlagCreatePairsOff[bool] = False,
-    tuning_seeds: int = 5,
-    bracket: bool = True,
-) -> str:
-    """Compare agents on the same instances: a table, a figure, records.
+@dataclass(frozen=True)
+class RunOptions:
+    """The options that `run` and `tune` share.
 
     Parameters
     ----------
@@ -74,6 +53,41 @@ def run_comparison(
         Exploration scales that tuning tries first.
     progress :
         Show a bar on stderr.
+    """
+
+    env: str = "DiffusionBandit-v0"
+    agents: tuple[str, ...] = ("dTS", "LinTS", "LinUCB", "HierTS")
+    seeds: int = 10
+    rounds: int | None = None
+    out: Path | None = None
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    backend: Backend = "processes"
+    workers: int = 1
+    ray_address: str | None = None
+    data: str | None = None
+    prior: str | None = None
+    redraw_prior: tyro.conf.FlagCreatePairsOff[bool] = False
+    grid: tuple[float, ...] = GRID
+    progress: bool = True
+
+
+_Shared = Annotated[RunOptions, tyro.conf.arg(name="")]
+
+
+def run_comparison(
+    env_words: Sequence[str],
+    /,
+    options: _Shared = RunOptions(),  # frozen
+    tune: tyro.conf.FlagCreatePairsOff[bool] = False,
+    tuning_seeds: int = 5,
+    bracket: bool = True,
+) -> str:
+    """Compare agents on the same instances: a table, a figure, records.
+
+    Parameters
+    ----------
+    options :
+        What is run, and how.
     tune :
         Report every agent also at its best exploration scale, found on other seeds.
     tuning_seeds :
@@ -91,82 +105,25 @@ def run_comparison(
     ``env_words`` are the options of the environment, ``--env.NAME VALUE``, which the command line keeps apart.
     """
     if _asks_help(env_words):
-        return _env_help(env)
-    folder = results_folder(out, resume, env)
-    settings = _env_settings(env, env_words, data, prior)
+        return _env_help(options.env)
+    folder, asked = _asked(options, env_words)
     with resumable(("--out", str(folder)), ("--resume",)):
-        comparison = compare(
-            env,
-            agents,
-            seeds=seeds,
-            num_rounds=rounds,
-            env_settings=settings,
-            out=folder,
-            resume=resume,
-            tune=tune,
-            grid=grid,
-            tuning_seeds=tuning_seeds,
-            bracket=bracket,
-            backend=backend,
-            num_workers=workers,
-            ray_address=ray_address,
-            redraw_prior=redraw_prior,
-            progress=progress,
-        )
+        comparison = compare(**asked, tune=tune, tuning_seeds=tuning_seeds, bracket=bracket)
     return _shown(comparison, folder)
 
 
 def run_tuning(
     env_words: Sequence[str],
     /,
-    env: str = _ENV,
-    agents: tuple[str, ...] = _AGENTS,
-    seeds: int = 10,
-    rounds: int | None = None,
-    out: Path | None = None,
-    resume: tyro.conf.FlagCreatePairsOff[bool] = False,
-    backend: Backend = "processes",
-    workers: int = 1,
-    ray_address: str | None = None,
-    data: str | None = None,
-    prior: str | None = None,
-    redraw_prior: tyro.conf.FlagCreatePairsOff[bool] = False,
-    grid: tuple[float, ...] = GRID,
-    progress: bool = True,
+    options: _Shared = RunOptions(),  # frozen
     bracket: bool = True,
 ) -> str:
     """Find every agent's best exploration scale.
 
     Parameters
     ----------
-    env :
-        Id of the environment; its own options are --env.NAME, and --env.help lists them.
-    agents :
-        Ids of agents, with settings as in dTS:exploration=0.3,branch=1.
-    seeds :
-        Runs an agent; run s is the same instance for every agent.
-    rounds :
-        Rounds of a run; all of the environment's horizon unless given.
-    out :
-        New folder for records, table and figure; one under results/ unless given.
-    resume :
-        Go on with the runs in --out; --seeds and --agents may be others than before.
-    backend :
-        Where runs are done; the results are the same.
-    workers :
-        Runs at a time.
-    ray_address :
-        Of a running Ray cluster, with --backend ray; Ray is started on this machine unless given.
-    data :
-        Where the environment's data set lies; short for --env.data.
-    prior :
-        A file that `dts-gym pretrain` or Prior.save wrote; short for --env.prior.
-    redraw_prior :
-        Draw a prior for each seed, not one for all.
-    grid :
-        Exploration scales that tuning tries first.
-    progress :
-        Show a bar on stderr.
+    options :
+        What is run, and how.
     bracket :
         Let the grid grow for each agent until the best lies inside.
 
@@ -180,26 +137,10 @@ def run_tuning(
     ``env_words`` are the options of the environment, ``--env.NAME VALUE``, which the command line keeps apart.
     """
     if _asks_help(env_words):
-        return _env_help(env)
-    folder = results_folder(out, resume, env)
-    settings = _env_settings(env, env_words, data, prior)
+        return _env_help(options.env)
+    folder, asked = _asked(options, env_words)
     with resumable(("--out", str(folder)), ("--resume",)):
-        result = tune(
-            env,
-            agents,
-            grid=grid,
-            bracket=bracket,
-            seeds=seeds,
-            num_rounds=rounds,
-            env_settings=settings,
-            out=folder,
-            resume=resume,
-            backend=backend,
-            num_workers=workers,
-            ray_address=ray_address,
-            redraw_prior=redraw_prior,
-            progress=progress,
-        )
+        result = tune(**asked, bracket=bracket)
     return _shown(result.comparison, folder)
 
 
@@ -233,6 +174,26 @@ def _shown(comparison: Comparison, folder: Path, figure: Path | None = None) -> 
     path = folder / "regret.png" if figure is None else figure
     regret_figure(comparison, path)
     return f"figure:  {path}\nrecords: {folder}"
+
+
+def _asked(options: RunOptions, env_words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """The folder of the results, and what `compare` and `tune` are called with."""
+    folder = results_folder(options.out, options.resume, options.env)
+    return folder, {
+        "env_id": options.env,
+        "agents": options.agents,
+        "seeds": options.seeds,
+        "num_rounds": options.rounds,
+        "env_settings": _env_settings(options.env, env_words, options.data, options.prior),
+        "out": folder,
+        "resume": options.resume,
+        "grid": options.grid,
+        "backend": options.backend,
+        "num_workers": options.workers,
+        "ray_address": options.ray_address,
+        "redraw_prior": options.redraw_prior,
+        "progress": options.progress,
+    }
 
 
 def _asks_help(env_words: Sequence[str]) -> bool:

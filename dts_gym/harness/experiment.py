@@ -79,7 +79,7 @@ def base_label(spec: AgentSpec) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
         return str(int(value))
     return str(value) if isinstance(value, str | int | float | None) else type(value).__name__
 

@@ -92,7 +92,11 @@ def make_experiment(
     try:
         rounds = horizon_of(env) if num_rounds is None else num_rounds
         for spec in specs:
-            check_run(env, agent := make_agent(spec.id, env, seed=0, **spec.settings), rounds, None)
+            try:
+                agent = make_agent(spec.id, env, seed=0, **spec.settings)
+            except ValueError as error:  # which of them the settings are of
+                raise ValueError(f"agent {spec.label!r}: {error}") from error
+            check_run(env, agent, rounds, None)
             # What would stop the first run stops here, before a folder is made.
             if np.isnan(run(env, agent, 1, seed=0).regret[0]):
                 raise ValueError(f"{env_id} must give 'regret' in the info of a step, got none: is it switched off?")

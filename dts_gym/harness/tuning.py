@@ -9,6 +9,7 @@ quotes the scale marks it.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dts_gym.harness.brackets import ScaleEnd, best_of, end_of, next_scales
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, base_label
-from dts_gym.harness.explorations import at_exploration, checked_grid, make_trials, with_tuned
+from dts_gym.harness.explorations import at_exploration, checked_grid, exploration_of, make_trials, with_tuned
 from dts_gym.harness.jobs import Task, checked_seeds, make_experiment, run_all
 from dts_gym.harness.records import TUNING, check_resumed, is_held, prepare_folder, write_reported
 from dts_gym.utils.arrays import Array
@@ -183,6 +184,10 @@ def checked_tuning(
         raise ValueError("tune must be off where env_settings pin the instance: it would be tuned on and reported")
     if settings is not None and not isinstance(settings, Mapping):
         raise ValueError(f"tuning_settings must be a mapping of names to values, got {settings!r}")
+    specs = [spec for experiment in experiments for spec in experiment.agents]
+    if all(exploration_of(spec) is None for spec in specs):
+        listed = ", ".join(dict.fromkeys(spec.label for spec in specs))
+        warnings.warn(f"there is nothing to tune: no agent has a number as its exploration, got {listed}", stacklevel=3)
     tuning = Tuning(checked_grid(grid), checked_seeds("tuning_seeds", seeds), dict(settings or {}), bracket)
     for experiment in experiments if tuning.settings else ():
         apart = _apart(experiment, tuning)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields, is_dataclass
 from typing import Literal
 
 import gymnasium as gym
@@ -22,7 +23,7 @@ from dts_gym.cli.env_options import env_options, options_text, parse_env_setting
 from dts_gym.cli.setting_texts import option_texts, setting_texts
 from dts_gym.envs.diffusion import DiffusionBanditEnv
 from dts_gym.harness.comparing import compare
-from dts_gym.harness.experiment import table
+from dts_gym.harness.experiment import label_of, table
 from dts_gym.harness.records import load_records
 from dts_gym.harness.tuning import choose, tuning_table
 from dts_gym.priors.chains import Prior
@@ -212,6 +213,36 @@ def test_other_refusals(tmp_path, capsys, monkeypatch):
         main(["run", "--agents", "dTX"])
 
 
+def test_an_error_about_an_agents_setting_names_the_agent(tmp_path, capsys):
+    arguments = ["--out", str(tmp_path / "x"), *SMALL]
+    for command in ("run", "tune"):
+        assert main([command, "--agents", "LinTS", "dUCB:exploration=foo", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("dts-gym: error: agent 'dUCB (exploration foo)': exploration must be ")
+        assert error.endswith("got 'foo'\n")
+        assert not (tmp_path / "x").exists()
+    assert main(["run", "--agents", "LinTS:frobnicate=1", *arguments]) == 2
+    assert "agent 'LinTS (frobnicate 1)': settings of LinTS must be among" in capsys.readouterr().err
+
+
+def test_tuning_without_anything_to_tune_says_so(tmp_path, capsys):
+    quiet = ["--tuning-seeds", "1", *SMALL]
+    assert main(["run", "--tune", "--agents", "Random", "dUCB", "--out", str(tmp_path / "a"), *quiet]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "tune" in line]
+    assert lines == [
+        "dts-gym: warning: there is nothing to tune: no agent has a number as its exploration, got Random, dUCB"
+    ]
+    for agents in (["Random", "LinTS"], ["dUCB:exploration=0.5"]):
+        options = ["--tune", "--no-bracket", "--grid", "0.5", "--out", str(tmp_path / agents[0])]
+        assert main(["run", "--agents", *agents, *options, *quiet]) == 0
+        assert "nothing to tune" not in capsys.readouterr().err
+
+
+def test_a_huge_setting_has_a_short_label():
+    assert label_of("LinUCB", {"exploration": 1e200}) == "LinUCB (exploration 1e+200)"
+    assert label_of("LinUCB", {"exploration": 2.0}) == "LinUCB (exploration 2)"
+
+
 def test_help_and_version(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for arguments in (["--help"], ["-h"], []):
@@ -249,13 +280,22 @@ def test_an_unknown_command_is_one_line_with_the_nearest(name, suggestion, capsy
     assert not captured.out
 
 
+def told_by(described):
+    """Parameters with the first line of what a docstring says of them."""
+    return dict(re.findall(r"(?m)^(\w+) :\n    (.*)$", inspect.getdoc(described)))
+
+
 @pytest.mark.parametrize("name", entry.COMMANDS)
 def test_help_says_what_every_option_is(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")  # wide enough that no word is broken at a comma
     command = entry.function_of(name)
-    told = dict(re.findall(r"(?m)^(\w+) :\n    (.*)$", inspect.getdoc(command)))
+    told = told_by(command)
     own = [each for each in inspect.signature(command).parameters.values() if each.kind is not each.POSITIONAL_ONLY]
     assert list(told) == [each.name for each in own]
+    for shared in (each.default for each in own if is_dataclass(each.default)):  # options of several commands
+        told = {**told, **told_by(type(shared))}
+        assert list(told_by(type(shared))) == [field.name for field in fields(shared)]
+        del told["options"]
     with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
     assert stop.value.code in (0, None)
