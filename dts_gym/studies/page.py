@@ -109,7 +109,7 @@ def _read(path: Path) -> Section:
 
 def summary_text(sections: Sequence[Section]) -> str:
     """All verdicts in a line: how many hold, do not hold, are undecided or not judged."""
-    counts = Counter(verdict.answer for section in sections for verdict in section.verdicts)
+    counts: Counter[str] = Counter(verdict.answer for section in sections for verdict in section.verdicts)
     named = f"{len(sections)} experiment{'s' if len(sections) > 1 else ''}"
     unjudged = counts.pop("not judged", 0)
     if not counts:
@@ -156,7 +156,7 @@ def _item(place: int, section: Section) -> str:
 
 def _counts(section: Section) -> str:
     """How many verdicts of each kind an experiment has."""
-    counts = Counter(verdict.answer for verdict in section.verdicts)
+    counts: Counter[str] = Counter(verdict.answer for verdict in section.verdicts)
     shown = ((counts[answer], _COUNTED.get(answer, answer) if counts[answer] > 1 else answer) for answer in _MARKS)
     kinds = zip(shown, _MARKS.values(), strict=True)
     return " ".join(f'<span class="mark {kind}">{count} {text}</span>' for (count, text), kind in kinds if count)
