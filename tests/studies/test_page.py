@@ -95,7 +95,7 @@ def section_of(folder, root, profile, answers, **changes):
     with (root / "verdicts.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(Verdict._fields)
-        rows.writerows(("claim", "K=10", "<b>", -2.0, -3.0, -1.0, answer, "why", "") for answer in answers)
+        rows.writerows(("<b>claim", "<b>K", "<b>", -2.0, -3.0, -1.0, answer, "<b>why", "<b>note") for answer in answers)
     for name in ("outcome.csv", "outcome.png"):
         (root / name).write_bytes((folder / "scaling" / name).read_bytes())
 
@@ -110,7 +110,7 @@ def test_the_papers_profile_is_judged_and_a_quick_look_beside_it_is_not(folder, 
     assert "These experiments were run as a quick look" in text
     assert "not judged: old." in text
     assert re.findall('<td[^>]*><span class="mark (\\w+)">', text) == ["yes", "no", "no", "open", "open"]
-    assert text.count("Where it fails: why.") == 1
+    assert text.count("Where it fails: &lt;b&gt;why.") == 1
     assert "banner" not in report_page(sections[:1]).split("</style>")[1]
 
 
