@@ -186,9 +186,10 @@ class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
 class DiffusionUCB(UpperConfidence[ConfidencePosterior], ChainAgent):
     """Upper confidence bounds on the posterior of dTS: the mean plus a number of standard deviations.
 
-    That number falls over the horizon, ``(1 - t / n) sqrt(log(1 + K n / d))`` after ``t`` of ``n`` rewards, unless
-    ``exploration`` says otherwise: no scale has to be tuned, and nothing is drawn. A large bonus opens few actions and
-    finishes with each; it is large while there is time to use what is learned.
+    That number falls over the horizon, ``(1 - t / n) sqrt(log(1 + A n / d))`` after ``t`` of ``n`` rewards, where A is
+    the number of parameter vectors (K, or 1 that all actions share), unless ``exploration`` says otherwise: no scale
+    has to be tuned, and nothing is drawn. A large bonus opens few actions and finishes with each; it is large while
+    there is time to use what is learned.
 
     Parameters as `ChainAgent`.
 

@@ -108,8 +108,8 @@ class PosteriorAgent(ModelAgent[P]):
             If the rule needs a horizon, and neither the agent nor a run nor the problem has told one.
         """
         t = 0 if self._plan.start is None else self.num_updates - self._plan.start
-        sizes = {"num_actions": self.problem.num_actions, "dim": self.problem.dim}
-        return self._exploration.scale(t, self._known_horizon, **sizes)
+        K, d, shared = self.problem.num_actions, self.problem.dim, self.problem.features == "shared"
+        return self._exploration.scale(t, self._known_horizon, num_actions=K, dim=d, shared=shared)
 
     @property
     def _known_horizon(self) -> int | None:

@@ -44,7 +44,8 @@ class Exploration:
     -----
     ``t`` is the number of rewards learned since the plan began, ``n`` the horizon, in rewards.
 
-    - "horizon", of bounds: ``(1 - t / n) sqrt(log(1 + K n / d))``, with ``1 - t / n`` at least 0.05.
+    - "horizon", of bounds: ``(1 - t / n) sqrt(log(1 + A n / d))``, with ``1 - t / n`` at least 0.05. A is the number of
+      parameter vectors: K, or 1 where all actions share one.
     - "max", of bounds: the mean of the largest of K standard normal numbers, which needs no horizon.
     - "decay", of draws: ``1 - t / n``, at least 0.05.
 
@@ -84,8 +85,8 @@ class Exploration:
             return "max" if n is None else "horizon"
         return self.setting
 
-    def scale(self, t: int, n: int | None, *, num_actions: int, dim: int) -> float:
-        """The scale of the next choice.
+    def scale(self, t: int, n: int | None, *, num_actions: int, dim: int, shared: bool = False) -> float:
+        """The scale of the next choice; ``shared`` says whether all actions share one parameter vector.
 
         Raises
         ------
@@ -108,7 +109,7 @@ class Exploration:
         left = max(1.0 - t / n, _LEAST)
         if setting == "decay":
             return left
-        return left * math.sqrt(math.log1p(num_actions * n / dim))
+        return left * math.sqrt(math.log1p((1 if shared else num_actions) * n / dim))
 
 
 def stepped(scale: float) -> float:

@@ -154,7 +154,8 @@ STUDY = CellStudy(
     id="exploration",
     claim=_CLAIM,
     description=(
-        "dUCB with alpha_t = (1 - t / n) sqrt(log(1 + K n / d)), untuned, beside constant scales of dTS, of bounds on "
+        "dUCB with alpha_t = (1 - t / n) sqrt(log(1 + A n / d)), A parameter vectors (K, or one that all actions "
+        "share), untuned, beside constant scales of dTS, of bounds on "
         "the same posterior and of every baseline that fits, each tuned by brackets on 10 other instances (3 at "
         "K=10^4). Linear and perceptron chains drawn for each run; ratings with a linear prior fitted to other movies; "
         "shapes in the plane with a denoising diffusion model of other draws. Cells of a wrong horizon and of a prior "

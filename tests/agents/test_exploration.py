@@ -206,3 +206,9 @@ def test_a_damaged_plan_in_a_file_is_refused(tmp_path, plan):
     agent.save(tmp_path / "agent.npz")
     with pytest.raises(ValueError, match="path must be a whole file of DiffusionUCB"):
         agents.Agent.load(tmp_path / "agent.npz")
+
+
+def test_where_all_actions_share_a_parameter_the_rule_counts_one():
+    """20 actions whose features differ: log(1 + n / d), not log(1 + 20 n / d)."""
+    shared = BanditProblem(20, 3, random_linear_prior(3, 1), GaussianReward(), features="shared", horizon=90)
+    assert make_agent("dUCB", shared, seed=0).exploration_scale == pytest.approx(np.sqrt(np.log(31)))

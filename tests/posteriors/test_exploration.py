@@ -25,6 +25,8 @@ def test_rules_are_their_formulas(t, actions, dim):
     sizes = {"num_actions": actions, "dim": dim}
     expected = left * math.sqrt(math.log(1 + actions * n / dim))
     assert Exploration("horizon", by_bounds=True).scale(t, n, **sizes) == pytest.approx(expected)
+    one = left * math.sqrt(math.log(1 + n / dim))
+    assert Exploration("horizon", by_bounds=True).scale(t, n, shared=True, **sizes) == pytest.approx(one)
     assert Exploration("decay", by_bounds=False).scale(t, n, **sizes) == pytest.approx(left)
     assert Exploration(0.3, by_bounds=False).scale(t, n, **sizes) == 0.3
     assert Exploration(lambda t, n: 1 + t / n, by_bounds=True).scale(t, n, **sizes) == 1 + min(t, n) / n
