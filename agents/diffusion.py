@@ -52,8 +52,9 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
     pool_size : number of prior draws that represent the unplayed actions of a round, where the chain is approximated
         and the branch is above 0; exact up to that many unplayed actions.
-    pool : "fresh" draws these anew each round; "kept" draws them once and deals them anew each round, which with many
-        actions is a good deal faster and as near to the prior as a sample of that size. "kept" needs branch L.
+    pool : "fresh" draws the ``pool_size`` vectors anew each round; "kept" draws them once and deals them anew each
+        round, which with many actions is a good deal faster and as near to the prior as a sample of that size. "kept"
+        needs branch L.
     dtype : precision of the matrices that choices read: "float64", or "float32", which is nearly twice as fast where
         many actions are played and has an error of single precision relative to each action's own standard deviation;
         all else stays in float64. "float32" needs a linear chain in closed form, Gaussian rewards and parameters for

@@ -32,7 +32,7 @@ def option_texts(env_id: str) -> dict[str, str]:
     Examples
     --------
     >>> option_texts("DiffusionBandit-v0")["num_actions"]
-    'K.'
+    'K, the number of actions.'
     """
     doc = inspect.getdoc(env_creator(env_id)) or ""
     found = re.findall(r"^- ``(\w+)=[^`]*``: (.*(?:\n  .*)*)", doc, flags=re.MULTILINE)

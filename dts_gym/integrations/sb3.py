@@ -175,7 +175,7 @@ class RegretCallback(BaseCallback):  # type: ignore[misc]
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
             if "regret" not in info:
-                raise ValueError("the environment must give 'regret' in the info of a step, got none")
+                raise ValueError("the environment must report 'regret' in the info of a step, got none")
             self._regrets.append(float(info["regret"]))
             self._total += self._regrets[-1]
         self.logger.record("regret", self._total)

@@ -243,7 +243,7 @@ def test_what_is_no_agent_is_refused(text):
         ({"seeds": [-1]}, "seeds must be an integer >= 0"),
         ({"num_rounds": 61}, "num_rounds must be"),
         ({"env_settings": {"num_actons": 5}}, r"env_settings must be among \['branch'.*got 'num_actons'"),
-        ({"env_settings": {"regret_info": False}}, "switched off"),
+        ({"env_settings": {"regret_info": False}}, "regret_info off"),
         ({"num_workers": 0}, "num_workers must be"),
         ({"resume": True}, "out must be the folder"),
     ],

@@ -218,7 +218,7 @@ def test_the_regret_of_training_is_that_of_every_interaction():
     several = RegretCallback()
     trained("A2C", make_vec_env(D, n_envs=3, env_kwargs=SMALL), 60, several)
     assert several.regret.shape == (60,)
-    with pytest.raises(ValueError, match="must give 'regret'"):
+    with pytest.raises(ValueError, match="must report 'regret'"):
         trained("A2C", gym.make(D, **SMALL, regret_info=False), 5, RegretCallback())
 
 
