@@ -222,7 +222,7 @@ def finite_value(link: Link, psi: Array, name: str = "link") -> Array:
     finite = np.isfinite(value)
     if not finite.all():
         row = tuple(np.argwhere(~finite)[0][:-1])
-        raise ValueError(f"{name} must give finite values, got {value[row]} at psi = {psi[row]}")
+        raise ValueError(f"{name} must return finite values, got {value[row]} at psi = {psi[row]}")
     return value
 
 

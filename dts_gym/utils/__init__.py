@@ -1,4 +1,4 @@
-"""Tools that know nothing of bandits; every other wing may use them.
+"""Tools that do not depend on bandits; every other package may use them.
 
 `arrays` has the types and roots of covariances, `columns` arrays that grow together, `validation` the checks of what
 users hand in, `seeding` the random streams. `archives` writes files whole or not at all, `workers` runs jobs in other

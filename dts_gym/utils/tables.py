@@ -24,7 +24,7 @@ def standard_error(values: Array) -> Array:
 
     Parameters
     ----------
-    values : (seeds, ...)
+    values : (seeds, ...) values.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def plus_minus(mean: float, error: float) -> str:
 
 
 def marked(text: str, mark: object) -> str:
-    """A cell's text, with ``MARK`` behind it where ``mark`` is true.
+    """A cell's text, with ``MARK`` after it where ``mark`` is true.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def marked(text: str, mark: object) -> str:
 
 
 def footnotes(texts: Iterable[str]) -> str:
-    """What ``MARK`` means in a table: an empty line and a line for each different text; nothing without texts.
+    """The meanings of ``MARK`` in a table: an empty line and a line for each different text; empty without texts.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def footnotes(texts: Iterable[str]) -> str:
 
 
 def layout(rows: Sequence[Sequence[str]], style: Style, left: int = 1) -> str:
-    """Rows of cells, the first one the header, as aligned text or Markdown; ends with a newline.
+    """Format rows of cells, the first one the header, as aligned text or Markdown; the result ends with a newline.
 
     The first ``left`` columns are aligned to the left, the others to the right.
 
@@ -118,7 +118,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int], left: int) -> str:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A CSV file's text, all digits."""
+    """The text of a CSV file, with all digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -394,5 +394,5 @@ def test_refusals_name_the_argument():
 
     broken = DiffusionPrior([prior.links[0], ToSide()], prior.covariances)
     object.__setattr__(broken, "links", (Overflow(), ToSide()))
-    with pytest.raises(ValueError, match=r"links\[0\] must give finite values, got"):
+    with pytest.raises(ValueError, match=r"links\[0\] must return finite values, got"):
         sample_shared(broken, messages, 0, 4, rng)

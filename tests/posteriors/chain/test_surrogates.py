@@ -280,7 +280,7 @@ def test_refusals_name_the_argument():
             return np.full_like(psi, np.nan)
 
     chain = DiffusionPrior([Broken(np.eye(2))], [np.eye(2)] * 2)
-    with pytest.raises(ValueError, match=r"links\[0\] must give finite values"):
+    with pytest.raises(ValueError, match=r"links\[0\] must return finite values"):
         as_chain(chain)
     prior = random_chain(np.random.default_rng(0), 2, least=0.2)
     with pytest.raises(ValueError, match="num_draws must be an integer >= 3"):
