@@ -122,7 +122,7 @@ FAULTS = {
     "writes": ({"__call__": touching}, "must leave the points that it is asked about unchanged"),
     "list": ({"__call__": lambda s, x: sine_value(s, x).tolist()}, "has no attribute 'shape'"),
     "not so straight": ({"affine": True}, "has affine set to True, but is not affine"),
-    "not so straight, high up": ({"affine": True, "__call__": lambda s, x: sine_value(s, x) + 1e5}, "but is not affine"),
+    "not so straight, high up": ({"affine": True, "__call__": lambda s, x: sine_value(s, x) + 1e5}, "is not affine"),
     "two sides": (
         {"value_and_jacobian": lambda s, x: (s(x) + 0.1, s.jacobian(x))},
         "value_and_jacobian of links.0. must return the value as it is alone",
