@@ -1,4 +1,4 @@
-"""Laws of every action's ``x' theta``: mixtures of normal laws, of the played actions and of any other."""
+"""Distributions of every action's ``x' theta``: mixtures of normal ones, for the played actions and for any other."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _ROOT = math.sqrt(2 * math.pi)
 
 
 class NormalLaws(NamedTuple):
-    """Laws of many numbers, each a mixture of C normal laws; the arrays broadcast to (C, ...).
+    """Distributions of many numbers, each a mixture of C normal ones; the arrays broadcast to (C, ...).
 
     Attributes
     ----------
-    weights : sum 1 over the first axis.
-    means, variances : of the components; a variance may be 0.
+    weights : weights of the components, which sum to 1 over the first axis.
+    means, variances : moments of the components; a variance may be 0.
 
     Examples
     --------
@@ -88,14 +88,14 @@ class NormalLaws(NamedTuple):
 
 
 class ActionLaws(NamedTuple):
-    """Laws of ``x' theta_a`` for n contexts.
+    """Distributions of ``x' theta_a`` for n contexts.
 
     Attributes
     ----------
-    num_actions : K.
-    actions : (P,) that have laws of their own.
-    own : their laws, (C, n, P).
-    other : the law that any other action has, (C, n); None where there is no other.
+    num_actions : K, the number of actions.
+    actions : (P,) actions with distributions of their own.
+    own : their distributions, (C, n, P).
+    other : the distribution of any other action, (C, n); None where there is no other.
     """
 
     num_actions: int
@@ -104,7 +104,7 @@ class ActionLaws(NamedTuple):
     other: NormalLaws | None
 
     def of_all(self, statistic: Callable[[NormalLaws], Array]) -> Array:
-        """What ``statistic``, (C, ...) -> (...), says of every action's law: (n, K)."""
+        """The value of ``statistic``, (C, ...) -> (...), for every action's distribution: (n, K)."""
         own = statistic(self.own)  # (n, P)
         out = np.empty((len(own), self.num_actions))
         if self.other is not None:
