@@ -216,7 +216,7 @@ class ActionPosterior(ABC):
         return upper_confidence(among, scores, rng, scale)
 
     def expect(self, context: Array, action: int) -> None:
-        """Condition on a reward that is equal to its mean, which shrinks deviations; no mean of a Gaussian posterior moves.
+        """Condition on a reward that is equal to its mean, which shrinks deviations and moves no Gaussian mean.
 
         This is the knowledge of an action that was picked and whose reward is still to come. Exact for Gaussian
         rewards; for the others the evidence is that of an expansion at the mean of ``x' theta``.

@@ -14,7 +14,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
 class Posterior(Protocol):
-    """The methods of a posterior that agents call; contexts have the problem's shape, ``scale`` is the exploration's."""
+    """The methods of a posterior that agents call; contexts are the problem's, ``scale`` is the exploration scale."""
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""

@@ -33,7 +33,7 @@ _BATCH_CHAINS = 1 << 14
 
 @runtime_checkable
 class ReverseStep(Protocol):
-    """The part of a link that is read: the mean of ``z_{l-1}``, or of ``offset + scale z_0`` for the first, given ``z_l``.
+    """The part of a link that is read: the mean, given ``z_l``, of ``z_{l-1}`` or, at the end, ``offset + scale z_0``.
 
     Attributes
     ----------
@@ -196,7 +196,7 @@ class LaplacePosterior:
         return self._draws(_MOMENT_DRAWS, 4 * _MOMENT_DRAWS, np.random.default_rng(_FIXED_SEED), scale)
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
-        """Posterior distributions of ``x' theta_a``, contexts (n, d), by Monte Carlo draws, of unplayed actions with noise.
+        """Posterior distributions of ``x' theta_a``, contexts (n, d), by draws, for unplayed actions with noise.
 
         The draws are kept until the next reward, 512 for each played action.
         """

@@ -189,7 +189,7 @@ class MixturePosterior:
         )
 
     def _component_moments(self, c: int, slots: IntArray) -> tuple[Array, Array]:
-        """Moments of played actions' parameters given component ``c``: mean (n, d), root (n, d, d) of the covariance."""
+        """Moments of played actions' parameters in component ``c``: mean (n, d), root of the covariance (n, d, d)."""
         table = self.tables[c]
         gamma, reached = table.gamma(slots), table.reached
         values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
