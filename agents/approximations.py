@@ -89,7 +89,7 @@ class Particles:
     num_particles : P, the number of particles in each filter.
     surrogate : kind of the affine maps that replace the links in the messages.
     expansion : point at which evidence of rewards that are not Gaussian is expanded.
-    pool_size, pool : draws of the prior that stand for the unplayed actions, where the branch is above 0.
+    pool_size, pool : number and kind of the prior draws that represent unplayed actions, where the branch is above 0.
     """
 
     name: Approximation

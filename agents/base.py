@@ -62,12 +62,11 @@ class Agent(Saved):
         ----------
         context : (d,), or (n, d) for n contexts of one instance; with shared features (K, d) or (n, K, d).
         mask : (K,) booleans, the actions that may be picked now, or (n, K), a row for each of n contexts; None allows
-            all. It conditions nothing: the agent picks the best allowed action, by the draw that it would have had of
-            all of them.
+            all. A mask conditions nothing: the agent draws as without one, and picks the best allowed action.
         pending : contexts (m, d), with shared features (m, K, d), and actions (m,) of plays whose rewards have not
-            come yet. An agent that takes upper confidence bounds counts each as played with a reward equal to its mean,
-            for this call alone, so that it does not repeat a play that is on its way. Agents that draw pick as without
-            it: every draw is another.
+            come yet. An agent that uses upper confidence bounds counts each as played with a reward equal to its mean,
+            only for this call, so that it does not repeat a pending play. Agents that draw ignore them, because every
+            draw is different.
 
         Returns
         -------

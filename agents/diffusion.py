@@ -192,9 +192,9 @@ class DiffusionUCB(UpperConfidence[ConfidencePosterior], ChainAgent):
     """Upper confidence bounds on the posterior of dTS: the mean plus a number of standard deviations.
 
     That number falls over the horizon, ``(1 - t / n) sqrt(log(1 + K n / d))`` after ``t`` of ``n`` rewards, unless
-    ``exploration`` says otherwise: no scale has to be tuned, and nothing is drawn. With a large bonus the agent starts
-    few new actions and plays each of them until it is settled; the bonus is large while there is time to use what is
-    learned.
+    ``exploration`` sets another rule: no scale has to be tuned, and nothing is drawn. With a large bonus the agent
+    starts few new actions and plays each of them until it is settled; the bonus is large while there is time to use
+    what is learned.
 
     The parameters are those of `ChainAgent`.
 

@@ -43,7 +43,7 @@ class Estimates(ABC):
 
     @abstractmethod
     def _check_context(self, context: Any) -> Array:
-        """``context``, checked."""
+        """Return ``context``, checked."""
 
     def marginals(self, context: Any) -> tuple[Array, Array]:
         """Posterior mean and standard deviation of ``x' theta_a`` for every action.

@@ -205,7 +205,7 @@ def _check_draws(prior: Prior) -> None:
     first, again = (prior.sample(stream(1, "check"), 3) for _ in range(2))
     assert first.shape == (3, d), f"sample must return shape (3, {d}) for 3 actions, got {first.shape}"
     assert np.isfinite(first).all(), "sample must return finite parameters"
-    assert (first == again).all(), "sample must hang on its generator alone"
+    assert (first == again).all(), "sample must depend on its generator alone"
 
 
 def _check_levels(prior: ChainPrior) -> None:

@@ -68,7 +68,7 @@ def parse_env_settings(env_id: str, arguments: Sequence[str]) -> dict[str, Any]:
     given = [flag.removeprefix("--env.").replace("-", "_") for flag in flags]
     for name in given:
         if name not in options:
-            valid = ", ".join(flag_of(option) for option in options) or "none whose type says what a word means"
+            valid = ", ".join(flag_of(option) for option in options) or "none whose type defines how to read a word"
             raise ValueError(f"{env_id} has no option {flag_of(name)}; it has {valid}")
         if given.count(name) > 1:
             raise ValueError(f"{flag_of(name)} must be given once, got {given.count(name)}")

@@ -152,7 +152,7 @@ def _corners(u: Array, v: Array) -> Array:
 
 
 def _segments(*ends: tuple[tuple[float, float], tuple[float, float]]) -> Callable[[Array, Array], Array]:
-    """Straight strokes, alike probable."""
+    """Straight segments of equal probability."""
     start, end = np.array(ends).swapaxes(0, 1)  # (parts, 2) each
 
     def point(u: Array, v: Array) -> Array:

@@ -81,7 +81,7 @@ def energy_score(x: Array, truth: Array, rng: np.random.Generator, num_splits: i
 
     Notes
     -----
-    The null distribution is that of the distance between two parts of the truth, split at random in the ratio n : m,
+    The null distribution is that of the distance between two parts of the truth, split at random in proportion n to m,
     times ``m / (n + m)``, which corrects for the smaller size of the parts. It is skewed: a weighted sum of
     chi-squares. So the z-score is not distance over spread, but the normal score of the tail under a gamma distribution
     with the splits' mean, variance and skewness; far in the tail its standard error, from 300 splits, is about a tenth

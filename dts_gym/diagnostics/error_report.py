@@ -106,10 +106,10 @@ def verdict(errors: PosteriorErrors) -> str:
     rows = [row for row in summarise(errors) if row.method != CONTROL]
     settings = errors.settings
     lines = [
-        f"Over {len(settings.seeds)} histories, {settings.draws} draws each. Floor: not told from the truth's draws "
-        f"(z < {_APART}).",
-        f"Close: told, but beyond chance the mean is off by at most {_CLOSE} standard deviations and the covariance",
-        "by at most that share. Off: one is off by more, see the number in brackets.",
+        f"Over {len(settings.seeds)} histories, {settings.draws} draws each. Floor: not distinguishable from the "
+        f"truth's draws (z < {_APART}).",
+        f"Close: distinguishable, but beyond chance the mean is off by at most {_CLOSE} standard deviations and the",
+        "covariance by at most that share. Off: one is off by more, see the number in brackets.",
     ]
     safe: dict[str, list[str]] = {}
     for problem in settings.problems:

@@ -134,7 +134,7 @@ def load_sweep(path: str | os.PathLike[str]) -> Sweep:
             raise ValueError(f"{os.fspath(path)!r} must hold keys among {known}, got {key!r}")
     for key in ("environments", "agents"):
         if key not in content:
-            raise ValueError(f"{os.fspath(path)!r} must say {key}, got {list(content)} only")
+            raise ValueError(f"{os.fspath(path)!r} must have the key {key}, got {list(content)} only")
     for key in ("tune", "redraw_prior", "bracket"):
         if not isinstance(content.get(key, False), bool):
             raise ValueError(f"{key} must be true or false, got {content[key]!r}")

@@ -146,7 +146,7 @@ class ActionTable:
         return self._columns.used("beta")
 
     def gamma(self, slots: IntArray | list[int] | int | None = None) -> Array:
-        """``Gamma`` of rows (None: of all), (k, d, d), or of one (d, d), in the table's coordinates; a copy.
+        """Copy ``Gamma`` of rows (None: all), (k, d, d), or of one row, (d, d), in the table's coordinates.
 
         In a float32 table without the block past what ``S`` reaches, which is zero there.
         """

@@ -61,8 +61,8 @@ class Estimated(NamedTuple):
 
     Attributes
     ----------
-    regret : (P,) or (P + 1,), ``E[max_b s_b] - E[s_a]``.
-    variance : the same shape, ``Var_b(E[s_a | b is best])``.
+    regret : (P,) or (P + 1,) expected regrets ``E[max_b s_b] - E[s_a]``.
+    variance : expected variances ``Var_b(E[s_a | b is best])``, of the same shape.
     """
 
     regret: Array

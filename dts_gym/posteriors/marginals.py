@@ -37,11 +37,11 @@ class NormalLaws(NamedTuple):
     variances: Array
 
     def mean(self) -> Array:
-        """(...)"""
+        """Means of the distributions, (...)."""
         return np.asarray((self.weights * self.means).sum(axis=0))
 
     def variance(self) -> Array:
-        """(...)"""
+        """Variances of the distributions, (...)."""
         off = self.means - self.mean()
         return np.asarray((self.weights * (self.variances + off * off)).sum(axis=0))
 

@@ -63,7 +63,7 @@ class RewardModel(Shown, ABC):
 
     @abstractmethod
     def log_likelihood(self, reward: Array, eta: Array) -> Array:
-        """``log P(reward | eta)``, broadcast."""
+        """Log density or probability ``log P(reward | eta)``, broadcast."""
 
     @abstractmethod
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -92,7 +92,7 @@ class RewardModel(Shown, ABC):
 
 
 class GaussianReward(RewardModel):
-    """``N(eta, noise_std^2)``.
+    """Gaussian rewards ``N(eta, noise_std^2)``.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class GaussianReward(RewardModel):
         return eta
 
     def derivative(self, eta: Array) -> Array:
-        """One."""
+        """Ones, as the mean is ``eta``."""
         return np.ones_like(eta)
 
     def expected_mean(self, mean: Array, variance: Array) -> Array:
@@ -138,14 +138,14 @@ class GaussianReward(RewardModel):
         return eta + self.noise_std * noise
 
     def check(self, reward: Any) -> float:
-        """Any number with a finite square."""
+        """Return ``reward`` as a float; any number with a finite square is accepted."""
         number = _number(reward, "a finite number")
         if not math.isfinite(number * number):
             raise ValueError(f"reward must have a square in floating point, got {number}")
         return number
 
     def settings(self) -> dict[str, Any]:
-        """``noise_std``."""
+        """The constructor argument ``noise_std``."""
         return {"noise_std": self.noise_std}
 
 
@@ -208,14 +208,14 @@ class BernoulliReward(RewardModel):
         return np.asarray(noise < expit(eta), dtype=np.float64)
 
     def check(self, reward: Any) -> float:
-        """0 or 1."""
+        """Return ``reward`` as a float; it must be 0 or 1."""
         number = _number(reward, "0 or 1")
         if number not in (0.0, 1.0):
             raise ValueError(f"reward must be 0 or 1, got {number}")
         return number
 
     def settings(self) -> dict[str, Any]:
-        """None."""
+        """Empty: there are no constructor arguments."""
         return {}
 
 
@@ -271,14 +271,14 @@ class PoissonReward(RewardModel):
         return poisson_quantile(np.ravel(noise), mean.ravel()).reshape(mean.shape)
 
     def check(self, reward: Any) -> float:
-        """A non-negative integer, as int or float."""
+        """Return ``reward`` as a float; it must be a non-negative integer, given as int or float."""
         number = _number(reward, "a non-negative integer")
         if number < 0 or not number.is_integer():
             raise ValueError(f"reward must be a non-negative integer, got {number}")
         return number
 
     def settings(self) -> dict[str, Any]:
-        """None."""
+        """Empty: there are no constructor arguments."""
         return {}
 
 

@@ -93,9 +93,9 @@ class UnknownReward(RewardModel):
         self.refuse()
 
     def check(self, reward: Any) -> float:
-        """Any finite number."""
+        """Return ``reward`` as a float; any finite number is accepted."""
         return GaussianReward().check(reward)
 
     def settings(self) -> dict[str, Any]:
-        """None."""
+        """Empty: there are no constructor arguments."""
         return {}

@@ -33,7 +33,7 @@ _SIMILAR, _FLAT = 2.0, 1.5  # ratios of times that are judged similar, and not g
 
 
 class Size(NamedTuple):
-    """K, d and L."""
+    """A size to measure: K, d and L."""
 
     num_actions: int
     dim: int

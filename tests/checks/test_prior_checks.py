@@ -203,7 +203,7 @@ def test_a_prior_that_draws_by_itself_is_held_against_its_links():
     [
         ({"sample": lambda s, rng, n: np.zeros((n, 2))}, r"sample must return shape \(3, 3\)"),
         ({"sample": lambda s, rng, n: np.full((n, 3), np.inf)}, "sample must return finite parameters"),
-        ({"sample": lambda s, rng, n: RNG.standard_normal((n, 3))}, "sample must hang on its generator alone"),
+        ({"sample": lambda s, rng, n: RNG.standard_normal((n, 3))}, "sample must depend on its generator alone"),
         ({"sample": lambda s, rng, n: np.zeros((n, 3))}, "sample must draw from its generator"),
         ({"sample_chain": lambda s, rng, n: [np.zeros((n, 3))] * 3}, "sample_chain must return shapes|must draw from"),
         ({"with_branch": lambda s, branch: s}, r"with_branch\(0\) must have that branch, got 1"),

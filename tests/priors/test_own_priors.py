@@ -176,7 +176,7 @@ def test_a_prior_that_is_no_chain_passes_the_check_unless_its_draws_are_wrong():
     for sample, message in (
         (lambda self, rng, K: np.zeros((K, 3)), r"sample must return shape \(3, 2\) for 3 actions, got \(3, 3\)"),
         (lambda self, rng, K: np.full((K, 2), np.nan), "sample must return finite parameters"),
-        (lambda self, rng, K: np.random.default_rng().random((K, 2)), "sample must hang on its generator alone"),
+        (lambda self, rng, K: np.random.default_rng().random((K, 2)), "sample must depend on its generator alone"),
     ):
         with pytest.raises(AssertionError, match=message):
             check_prior(type("Wrong", (Bumps,), {"sample": sample})())

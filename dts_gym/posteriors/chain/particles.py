@@ -101,11 +101,11 @@ def sample_shared(
     ----------
     prior : a prior, or its chain (faster).
     messages : result of `upward_messages`, at the same branch.
-    branch : 0..L-1.
+    branch : 0..L-1, the levels above it are shared.
     num_particles : P, the number of particles of each filter.
     rng : random generator for the draws.
     size : n, the number of filters.
-    exploration : e, positive.
+    exploration : e, the exploration scale, positive.
     defensive : share of draws from the prior, 0 <= share < 1, rounded to whole particles.
 
     Returns

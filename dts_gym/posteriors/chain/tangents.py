@@ -57,7 +57,7 @@ def jacobian_surrogates(
         `dts_gym.posteriors.chain.messages`.
     branch : 0..L.
     start : a second path to search from, as `Tangents.path` of the round before holds it.
-    max_passes : at most this many linearisations are solved.
+    max_passes : largest number of linearisations to solve.
     tolerance : stop where no log density gains more than this.
 
     Returns
@@ -110,12 +110,12 @@ def densest_tangents(
     ----------
     prior, max_passes, tolerance : as in `jacobian_surrogates`.
     message : evidence on ``f_1(psi_1)``, (d, d) and (d,), at branch 0.
-    starts : L arrays (n, d).
+    starts : L arrays (n, d), the paths to start from.
 
     Returns
     -------
     Tangents
-        Of one path, (d,) a level.
+        The tangents at one path, (d,) for each level.
 
     Notes
     -----
@@ -154,7 +154,8 @@ def followed_tangents(
     Parameters
     ----------
     prior, message, branch, tolerance : as in `jacobian_surrogates`.
-    max_passes : at least one, which will do where evidence changes bit by bit: the next search goes on from its end.
+    max_passes : largest number of passes, at least one; one is enough where evidence changes little by little, because
+        the next search continues from its end.
     last : the tangents before the change.
 
     Notes
@@ -197,7 +198,7 @@ def _begun(chain: Chain, message: Evidence, branch: int, path: list[Array]) -> T
 def _climbed(
     chain: Chain, message: Evidence, branch: int, found: Tangents, max_passes: int, tolerance: float
 ) -> Tangents:
-    """Gauss-Newton passes from a path and its tangents, whose density is taken anew."""
+    """Gauss-Newton passes from a path and its tangents, whose density is recomputed."""
     slopes, path, log_density = found
     for _ in range(max_passes):
         goal = smoothed_path(chain, slopes, upward_messages(chain, slopes, message, branch), branch)
@@ -276,7 +277,7 @@ def _between(path: list[Array], goal: list[Array], parts: Array, branch: int) ->
 
 
 def _better(path: list[Array], log_density: Array, branch: int) -> tuple[list[Array], Array]:
-    """Of paths stacked on the first axis, the denser one of each chain; the last where they are equal."""
+    """Select, from paths stacked on the first axis, the denser one for each chain; the last where they are equal."""
     depth = len(path)
     last = log_density[1] >= log_density[0]
     kept = [np.where(_rows(last, ell, depth, branch), psi[1], psi[0]) for ell, psi in enumerate(path, start=1)]
@@ -284,7 +285,7 @@ def _better(path: list[Array], log_density: Array, branch: int) -> tuple[list[Ar
 
 
 def _selected(found: Tangents, rows: Any) -> Tangents:
-    """Of independent chains' tangents those with an index; affine links have one map for all."""
+    """Select the tangents of the independent chains with an index; affine links have one map for all."""
     slopes = [AffineMap(A[rows], c[rows]) if A.ndim > 2 else AffineMap(A, c) for A, c in found.surrogates]
     return Tangents(slopes, [psi[rows] for psi in found.path], found.log_density[rows])
 
