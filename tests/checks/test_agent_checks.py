@@ -1,4 +1,4 @@
-"""The conformance suite takes classes, and says in words what a plain class lacks."""
+"""The conformance suite accepts classes, and its messages name what a plain class lacks."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The conformance suite of priors passes what is right and finds what is not."""
+"""The conformance suite of priors passes correct priors and finds faulty ones."""
 
 import numpy as np
 import pytest

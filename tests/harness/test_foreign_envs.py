@@ -1,4 +1,4 @@
-"""Agents on environments that know nothing of this package: the problem comes from the spaces."""
+"""Agents on environments that do not use this package: the problem comes from the spaces."""
 
 import gymnasium as gym
 import numpy as np

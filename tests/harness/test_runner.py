@@ -195,7 +195,7 @@ def test_seeds_are_distinct_and_never_change():
     numbers = [number for drawn in seeds for number in drawn]
     assert len(set(numbers)) == len(numbers)
     assert max(numbers) < 2**63
-    # Published numbers hang on these.
+    # Published numbers depend on these.
     assert run_seeds(0) == FIRST
     assert run_seeds(0, "tuning") == FIRST_TUNING
 

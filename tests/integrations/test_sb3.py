@@ -1,4 +1,4 @@
-"""stable-baselines3 beside this package: its checks and tools take ours, ours take its models."""
+"""stable-baselines3 beside this package: its checks and tools accept our classes, ours accept its models."""
 
 import warnings
 

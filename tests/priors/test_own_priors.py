@@ -1,4 +1,4 @@
-"""Priors of a user's own: chains written when every prior was one, and priors that are no chain."""
+"""A user's own priors: chains written when every prior was a chain, and priors that are not chains."""
 
 import functools
 
