@@ -1,4 +1,4 @@
-"""Samplers with learned priors: mixtures against dense formulas, TunedTS against LinTS, LaplaceDPS by its definition."""
+"""Samplers with learned priors: mixtures against dense formulas, TunedTS against LinTS, LaplaceDPS by its rule."""
 
 import functools
 

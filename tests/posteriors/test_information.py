@@ -295,7 +295,7 @@ def test_shared_features_against_draws():
 
 @pytest.mark.parametrize("branch", [1, 2])
 def test_draws_by_unequal_particles_have_the_marginals_of_the_posterior(branch):
-    """Perceptrons: particles of different weights, several played actions; the distributions average the same sample."""
+    """Perceptrons: particles of different weights, several played actions; distributions average the same sample."""
     problem = BanditProblem(6, 3, random_mlp_prior(3, 2, branch=branch), GaussianReward(0.7))
     agent = make_agent("IDS", problem, seed=0)
     rng = np.random.default_rng(1)

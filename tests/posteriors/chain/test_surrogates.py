@@ -56,7 +56,7 @@ def test_an_affine_link_is_its_own_surrogate_but_for_the_deck(kind):
 
 
 def test_the_statistical_surrogate_of_a_relu_has_slope_and_offset_in_closed_form():
-    """Regression of ``max(x, 0)``, x ~ N(0, 1): slope 1/2, offset ``(2 pi)^-1/2``. |z| < 4.5, errors from repetitions."""
+    """Regression of ``max(x, 0)``, x ~ N(0, 1): slope 1/2, offset ``(2 pi)^-1/2``. |z| < 4.5, errors by repetition."""
     relu = MLPLink([np.eye(1), np.eye(1)])
     prior = DiffusionPrior([relu], [np.eye(1)] * 2)
     found = [statistical_surrogates(prior, np.random.default_rng(i), 2_000)[0] for i in range(100)]
