@@ -104,7 +104,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
 
     @property
     def diagnostics(self) -> dict[str, float]:
-        """What the last choice was like.
+        """Diagnostics of the last choice.
 
         Where the chain is approximated by particles, ``effective_sample_size`` is that of the particles relative to
         their number, the least over the levels. A small one means that the surrogates replace the links badly; a large

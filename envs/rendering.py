@@ -21,7 +21,7 @@ _WIDTH, _HEIGHT, _DPI = 720, 320, 80
 
 
 class View(NamedTuple):
-    """What a frame shows.
+    """The contents of a frame.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     @property
     def problem(self) -> BanditProblem:
-        """What agents may know of every instance."""
+        """The problem of every instance, which agents may know."""
         return self._law.problem
 
     @property

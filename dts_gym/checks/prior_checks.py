@@ -111,7 +111,7 @@ def _value(link: Link, points: Array, name: str) -> Array:
 
 
 def _check_link(link: Link, points: Array, name: str) -> None:
-    """All about a link at points (n, d)."""
+    """Check everything about a link at points (n, d)."""
     n, d = points.shape
     value = _value(link, points, name)
     assert (_value(link, points, name) == value).all(), f"{name} must return the same value when asked again"
@@ -221,7 +221,7 @@ def _check_levels(prior: ChainPrior) -> None:
 
 
 def _check_law(prior: ChainPrior, unrolled: list[Array]) -> None:
-    """Draws of the chain against those unrolled: two actions of each level, and an action's two adjacent levels."""
+    """Compare draws of the chain with those unrolled: two actions of each level, and an action's two adjacent levels."""
     rng = stream(3, "check")
     drawn: list[list[Array]] = [[] for _ in unrolled]
     for _ in range(_DRAWS):

@@ -43,7 +43,7 @@ class Round(Shown):
 
 
 class Callback(Protocol):
-    """What `dts_gym.run` calls after every round: any function of a `Round`."""
+    """A function that `dts_gym.run` calls with a `Round` after every round."""
 
     def __call__(self, played: Round, /) -> object:
         """Receive one round."""

@@ -86,7 +86,7 @@ def _short(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What an experiment runs: every agent on every seed.
+    """The description of an experiment, which runs every agent on every seed.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class RunRecord(Shown):
 
     @property
     def microseconds_per_round(self) -> float:
-        """Time of the agent in a round, choosing and learning."""
+        """Microseconds of the agent in a round, choosing and learning."""
         return 1e6 * (self.act_seconds + self.update_seconds) / int(self.rounds[-1])
 
     def _repr_facts(self) -> Mapping[str, Any]:
@@ -188,7 +188,7 @@ class Comparison(ShownTable):
         return np.array([run.regret[-1] for run in self._of(label)])
 
     def microseconds_per_round(self, label: str) -> Array:
-        """(seeds,) time of the agent in a round."""
+        """(seeds,) microseconds of the agent in a round."""
         return np.array([run.microseconds_per_round for run in self._of(label)])
 
     @property

@@ -57,7 +57,7 @@ class RunResult(Shown):
 
     @property
     def microseconds_per_round(self) -> float:
-        """Time of the agent in a round of one instance, choosing and learning."""
+        """Microseconds of the agent in a round of one instance, choosing and learning."""
         return 1e6 * (self.act_seconds + self.update_seconds) / self.regret.size
 
     def to_pandas(self) -> Any:

@@ -35,7 +35,7 @@ SUMMARY = "summary.csv"
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep runs: every agent on every seed in every cell.
+    """The description of a sweep, which runs every agent on every seed in every cell.
 
     Parameters
     ----------

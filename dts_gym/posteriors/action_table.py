@@ -57,7 +57,7 @@ class Increment(NamedTuple):
     residual: float
 
     def evidence(self) -> Evidence:
-        """The same as evidence, (d, d) and (d,)."""
+        """The increment as evidence, (d, d) and (d,)."""
         return Evidence(np.multiply.outer(self.v, self.v / self.variance), self.v * (self.residual / self.variance))
 
 
@@ -317,7 +317,7 @@ class ActionTable:
         return (u.take(self.rows, axis=-1) * u.take(self.cols, axis=-1) * self._quad_weights).T
 
     def _bilinear_query(self, u: Array, m: Array) -> Array:
-        """As `quadratic_query`, of ``u' T m``."""
+        """As `quadratic_query`, for ``u' T m``."""
         first = u.take(self.rows, axis=-1) * m.take(self.cols, axis=-1)
         first += u.take(self.cols, axis=-1) * m.take(self.rows, axis=-1)
         first *= self._cross_weights

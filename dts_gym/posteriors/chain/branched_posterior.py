@@ -141,7 +141,7 @@ class BranchedPosterior:
         return float(np.sqrt(u @ u))
 
     def _responses(self, context: Array) -> Array:
-        """How the played actions' ``x' theta`` follow ``f_1``, (P, d) in the table's coordinates."""
+        """Derivatives of the played actions' ``x' theta`` in ``f_1``, (P, d) in the table's coordinates."""
         x = context @ self.table.basis
         u = x * self.table.reached
         return np.asarray(x - u + self.table.products(u))
