@@ -221,7 +221,7 @@ def _check_levels(prior: ChainPrior) -> None:
 
 
 def _check_law(prior: ChainPrior, unrolled: list[Array]) -> None:
-    """Compare draws of the chain with those unrolled: two actions of each level, and an action's two adjacent levels."""
+    """Compare the chain's draws with those unrolled: two actions of each level, and adjacent levels of an action."""
     rng = stream(3, "check")
     drawn: list[list[Array]] = [[] for _ in unrolled]
     for _ in range(_DRAWS):
