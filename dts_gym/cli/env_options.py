@@ -93,7 +93,9 @@ def options_text(env_id: str, *, described: bool = False) -> str:
 
 def wrapped(text: str) -> list[str]:
     """The lines of an option's description, to print below the option."""
-    return textwrap.wrap(text.replace("``", ""), 100, initial_indent=" " * 10, subsequent_indent=" " * 10)
+    indent = " " * 10
+    plain = text.replace("``", "")
+    return textwrap.wrap(plain, 100, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _field(name: str, kind: Any, default: Any) -> tuple[str, Any, Any]:
