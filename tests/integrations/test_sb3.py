@@ -122,7 +122,7 @@ def test_sb3s_callbacks_evaluate_save_and_stop(tmp_path):
     assert evaluation.best_mean_reward > 0
     assert DiffusionTS.load(tmp_path / "best_model.npz").num_updates > 0
     assert DiffusionTS.load(tmp_path / "rl_model_120_steps.zip").num_updates == 120
-    with pytest.raises(ValueError, match="load it by its own class"):
+    with pytest.raises(ValueError, match="load it by its class"):
         AgentModel.load(tmp_path / "best_model.npz")
 
 
