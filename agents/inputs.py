@@ -77,7 +77,7 @@ def checked_mask(mask: Any, num_actions: int, num_contexts: int | None) -> BoolA
 def checked_pending(
     pending: Any, check: Callable[[Any], Array], is_single: Callable[[Array], bool], num_actions: int
 ) -> tuple[Array, IntArray] | None:
-    """``pending`` as contexts (m, ...) and actions (m,) of plays, by ``check`` of contexts; None where there are none.
+    """Return ``pending`` as contexts (m, ...), by ``check``, and actions (m,) of plays; None where there are none.
 
     ``is_single`` says whether checked contexts are one. Raises ValueError.
     """

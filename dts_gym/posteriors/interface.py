@@ -52,7 +52,7 @@ class BatchPosterior(Protocol):
 
 
 class BoundedPosterior(Posterior, Protocol):
-    """A posterior that also knows how far its means may be off."""
+    """A posterior that also has standard deviations."""
 
     def upper_confidence(
         self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None

@@ -13,7 +13,7 @@ from dts_gym.utils.arrays import Array, IntArray
 
 _STEPS = 60
 _CLOSE = 1e-13
-_FARTHEST = 37.0  # deviations whose tail is a normal float64
+_FARTHEST = 37.0  # number of deviations whose tail is still a normal float64
 _ROOT = math.sqrt(2 * math.pi)
 
 
@@ -46,25 +46,25 @@ class NormalLaws(NamedTuple):
         return np.asarray((self.weights * (self.variances + off * off)).sum(axis=0))
 
     def quantile(self, probability: float) -> Array:
-        """The number below which the law has this probability, (...): as `upper_bound` of that many deviations."""
+        """The quantile at this probability, (...): the `upper_bound` of that many deviations."""
         return self.upper_bound(float(ndtri(probability)))
 
     def upper_bound(self, scale: float) -> Array:
-        """What is exceeded as rarely as ``scale`` is by a standard normal number, (...).
+        """The number, (...), that is exceeded with the probability that a standard normal number exceeds ``scale``.
 
-        For one component its mean plus ``scale`` standard deviations, exact. For more the quantile of that probability,
-        to some 1e-12 of its distance to the components' own bounds: by Newton's method on the logarithm of the tail,
-        kept between these bounds. Past 37 deviations, where tails underflow, the largest of them (the least, below
-        -37), which is its limit.
+        For one component it is its mean plus ``scale`` standard deviations, exactly. For more components it is the
+        quantile of that probability, to some 1e-12 of its distance to the components' own bounds, by Newton's method on
+        the logarithm of the tail, kept between these bounds. Past 37 deviations, where tails underflow, it is the
+        largest of them (below -37 the least), which is its limit.
         """
         stds = np.sqrt(self.variances)
         each = self.means + scale * stds
         if len(each) == 1:
             return np.asarray(each[0])
-        low, high = each.min(axis=0), each.max(axis=0)  # the mixture's lies between its components'
+        low, high = each.min(axis=0), each.max(axis=0)  # the mixture's quantile lies between its components'
         if abs(scale) > _FARTHEST:
             return np.asarray(high if scale > 0 else low)
-        side = 1.0 if scale >= 0 else -1.0  # of the tail that is the smaller one
+        side = 1.0 if scale >= 0 else -1.0  # side of the smaller tail
         target = float(ndtr(-abs(scale)))
         least = np.maximum(stds, np.finfo(float).tiny)
         point = np.asarray((self.weights * each).sum(axis=0))

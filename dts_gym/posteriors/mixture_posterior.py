@@ -50,7 +50,7 @@ class MixturePosterior:
         self.tables = [ActionTable(cov) for cov in prior.covs]
         self.unplayed = UnplayedActions(num_actions)
         self._log_weights = np.empty((0, len(prior.weights)))  # (P, C) of the played actions, not normalised
-        self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else np.nan  # of what is expanded
+        self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else np.nan  # else unused
         self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, prior.means.shape[1], expansion)
         self._moments = prior.moments()
 
@@ -73,7 +73,7 @@ class MixturePosterior:
             self._log_weights[slot] = log_weights
 
     def _observe(self, action: int, context: Array, reward: float, noise_variance: float) -> Array:
-        """Put a Gaussian reward into all tables; its log density under each component given those before, (C,)."""
+        """Add a Gaussian reward to all tables; returns its log density under each component, given the past, (C,)."""
         log_density = np.empty(len(self.tables))
         for c, (table, mean) in enumerate(zip(self.tables, self.prior.means, strict=True)):
             _, variance, residual = table.observe(action, context, reward - float(context @ mean), noise_variance)
@@ -152,8 +152,8 @@ class MixturePosterior:
     ) -> IntArray:
         """Allowed action of the largest upper bound, see `NormalLaws.upper_bound`; ties at random.
 
-        A mixture's bound is the quantile that ``scale`` standard deviations are of a normal law: of two far components
-        the mean plus ``scale`` deviations lies beyond both.
+        A mixture's bound is the quantile that corresponds to ``scale`` standard deviations of a normal distribution:
+        for two distant components the mean plus ``scale`` deviations lies beyond both.
         """
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
@@ -166,7 +166,8 @@ class MixturePosterior:
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean: deviations shrink, and weights move a little.
 
-        Rewards that are not Gaussian count as one of the variance that an expansion at the mean of ``x' theta`` has.
+        A reward that is not Gaussian is replaced by a Gaussian one with the variance of an expansion at the mean of
+        ``x' theta``.
         """
         mean, _, mean0, _ = self._score_moments(context)
         slot = self.tables[0].slots.get(action)

@@ -63,7 +63,7 @@ class SharedParameterPosterior:
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean; ``context`` is (K, d)."""
-        assert isinstance(self.engine, ActionPosterior | MixturePosterior)  # those of agents that take bounds
+        assert isinstance(self.engine, ActionPosterior | MixturePosterior)  # the engines of agents that use bounds
         self.engine.expect(context[action], 0)
 
     def reward_draws(
