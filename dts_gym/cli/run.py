@@ -52,7 +52,7 @@ class RunOptions:
     grid :
         Exploration scales that tuning tries first.
     progress :
-        Show a bar on stderr.
+        Show a progress bar on stderr.
     """
 
     env: str = "DiffusionBandit-v0"

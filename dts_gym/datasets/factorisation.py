@@ -32,7 +32,7 @@ NUM_ITERATIONS = 20
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Factors(Shown):
-    """``rating = mean + user' movie + noise``.
+    """Factors of ratings: ``rating = mean + user' movie + noise``.
 
     Attributes
     ----------

@@ -76,7 +76,7 @@ class ErrorRecord:
 
 @dataclass(frozen=True, repr=False)
 class PosteriorErrors(Shown):
-    """What `posterior_error` found: records by problem, number of observations, method and seed."""
+    """Results of `posterior_error`: records by problem, number of observations, method and seed."""
 
     settings: ErrorSettings
     records: tuple[ErrorRecord, ...]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dts_gym.harness.experiment import Comparison
     from dts_gym.harness.tuning import TuningResult
 
-# Okabe and Ito's palette, told apart with any colour vision, without its yellow, which is faint on white.
+# Okabe and Ito's palette, distinguishable with any colour vision, without its yellow, which is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":", "-.")
 # An agent has the same look in every figure. Agents that are rarely drawn together share a colour.
@@ -61,7 +61,7 @@ def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: s
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Objects, not pyplot: no global state, so that threads and a user's own figures are left alone.
+    # Figure objects instead of pyplot: there is no global state, so threads and a user's own figures are not disturbed.
     figure = Figure(figsize=_size(len(comparison.labels)), layout="constrained")
     FigureCanvasAgg(figure)
     plot_regret(comparison, figure.add_subplot(), title)
@@ -71,7 +71,7 @@ def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: s
 def plot_regret(comparison: Comparison, axes: Axes | None = None, title: str | None = None) -> Axes:
     """Draw cumulative regret against rounds on axes: what `regret_figure` writes to a file.
 
-    An agent keeps its colour through all its exploration scales; line styles tell these apart. A tuned agent whose
+    An agent keeps its colour through all its exploration scales; line styles distinguish these. A tuned agent whose
     scale is the best at an end of those tried is marked, with a note below.
 
     Parameters
@@ -255,7 +255,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], size: float =
 
 
 def _looks(comparison: Comparison) -> list[tuple[str, str]]:
-    """Colour and line style of every agent; an exploration scale changes the style alone."""
+    """Colour and line style of every agent; an exploration scale changes only the style."""
     bases = comparison.base_labels
     known = looks(bases)
     found: list[tuple[str, str]] = []

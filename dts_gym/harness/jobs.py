@@ -97,7 +97,7 @@ def make_experiment(
             except ValueError as error:  # which of them the settings are of
                 raise ValueError(f"agent {spec.label!r}: {error}") from error
             check_run(env, agent, rounds, None)
-            # What would stop the first run stops here, before a folder is made.
+            # An error that would stop the first run is raised here, before a folder is made.
             if np.isnan(run(env, agent, 1, seed=0).regret[0]):
                 raise ValueError(f"{env_id} must report 'regret' in the info of a step, got none: is regret_info off?")
     finally:

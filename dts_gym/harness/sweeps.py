@@ -83,7 +83,7 @@ class Sweep:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SweepResult(ShownTable):
-    """What came out of a sweep.
+    """The results of a sweep.
 
     Parameters
     ----------

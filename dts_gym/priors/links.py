@@ -17,7 +17,7 @@ Activation = Literal["relu", "tanh", "silu"]
 
 
 class Link(Shown, ABC):
-    """A map from (..., d) to (..., d) with a Jacobian; `affine` says that its tangent is itself.
+    """A map from (..., d) to (..., d) with a Jacobian; where `affine` is True the map is its own tangent.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ _SIZES = {"num_actions": "K", "dim": "d", "depth": "L"}
 def write_findings(folder: Path, study: Study, ask: Ask, findings: Findings) -> str:
     """Write the results of an experiment, each file completely or not at all; returns the text."""
     part = f"-{ask.only}" if ask.only else ""
-    # Where data lie is of no matter: their name stays.
+    # The path of data does not matter: only their name is kept.
     settings = study.settings(replace(ask, data=None if ask.data is None else Path(ask.data).name))
     small = "" if ask.profile == "paper" else f"{TOO_SMALL}\n"
     head = f"Run with profile {ask.profile}: {settings_text(settings)}.\n{small}Profile paper: {study.description}\n"
