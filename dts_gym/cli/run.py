@@ -87,7 +87,7 @@ def run_comparison(
     Parameters
     ----------
     options :
-        What is run, and how.
+        The options that run and tune share.
     tune :
         Report every agent also at its best exploration scale, found on other seeds.
     tuning_seeds :
@@ -123,7 +123,7 @@ def run_tuning(
     Parameters
     ----------
     options :
-        What is run, and how.
+        The options that run and tune share.
     bracket :
         Let the grid grow for each agent until the best lies inside.
 
@@ -177,7 +177,7 @@ def _shown(comparison: Comparison, folder: Path, figure: Path | None = None) -> 
 
 
 def _asked(options: RunOptions, env_words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
-    """The folder of the results, and what `compare` and `tune` are called with."""
+    """The folder of the results, and the arguments of `compare` and `tune`."""
     folder = results_folder(options.out, options.resume, options.env)
     return folder, {
         "env_id": options.env,

@@ -98,8 +98,8 @@ def plot_run(values: Array, name: str, axes: Axes | None = None) -> Axes:
     Parameters
     ----------
     values : (n,) after every round, or (N, n) of N runs.
-    name : of the values.
-    axes : to draw on; None makes a figure with pyplot.
+    name : name of the values.
+    axes : axes to draw on; None makes a figure with pyplot.
     """
     axes = _new_axes(1) if axes is None else axes
     runs = np.atleast_2d(values)
@@ -137,7 +137,7 @@ def plot_scales(result: TuningResult, axes: Axes | None = None) -> Axes:
 
 
 def plain(text: str) -> str:
-    """Text that a figure shows as it is: matplotlib reads what stands between two dollar signs as a formula.
+    """Text that a figure shows as it is: matplotlib reads text between two dollar signs as a formula.
 
     Examples
     --------

@@ -63,7 +63,7 @@ class RunResult(Shown):
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for each round: "round", "action", "reward" and "regret" (cumulative).
 
-        Of a vector environment it has a row for each instance and round; "instance" is then its first column.
+        For a vector environment it has a row for each instance and round; "instance" is then its first column.
 
         Raises
         ------
@@ -76,11 +76,11 @@ class RunResult(Shown):
         return data_frame({**columns, "regret": self.regret.ravel()})
 
     def plot(self, axes: Axes | None = None) -> Axes:
-        """Draw cumulative regret over rounds, or cumulative reward where the environment tells no regret.
+        """Draw cumulative regret over rounds, or cumulative reward where the environment reports no regret.
 
         Parameters
         ----------
-        axes : to draw on; None makes a figure with pyplot, which notebooks show by themselves.
+        axes : axes to draw on; None makes a figure with pyplot, which notebooks show by themselves.
 
         Returns
         -------

@@ -38,7 +38,7 @@ def standard_error(values: Array) -> Array:
 def mean_interval(values: Array, level: float = 0.95) -> tuple[float, float, float]:
     """The mean of values (n,) between the ends of its confidence interval, Student's t; NaN ends for a single value.
 
-    Of paired differences it is the interval of the mean difference.
+    For paired differences it is the interval of the mean difference.
 
     Examples
     --------
@@ -134,14 +134,14 @@ def html_table(
     notes: Iterable[str] = (),
     marks: Mapping[str, str] | None = None,
 ) -> str:
-    """Rows of cells, the first one the header, as an HTML table; whatever stands in a cell is shown as text.
+    """Rows of cells, the first one the header, as an HTML table; a cell's content is shown as text.
 
     Parameters
     ----------
     rows : each cell also carries its column's header, as ``data-label``, for pages that stack cells.
-    left : how many columns are aligned to the left; the cells of the others have the class "number".
-    title : a caption.
-    notes : what ``MARK`` means, a line each below the table.
+    left : number of columns aligned to the left; the cells of the others have the class "number".
+    title : caption of the table.
+    notes : meanings of ``MARK``, a line each below the table.
     marks : text of a cell -> class of a span around it.
 
     Examples
