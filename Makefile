@@ -25,7 +25,7 @@ $(VENV)/.all: $(VENV)/.base .ci/extras.py
 	$(PIP) -r $(VENV)/all.txt
 	touch $@
 
-# The main job: a table on the terminal, a figure and records in $(RESULTS). Stopped, it goes on where it was.
+# The main job: a table on the terminal, a figure and records in $(RESULTS). A stopped job resumes where it was.
 run: $(VENV)/.base
 	$(BIN)/dts-gym run --env DiffusionBandit-v0 --agents dUCB dTS LinTS LinUCB HierTS --seeds 10 \
 		--rounds 5000 --tune --workers 2 --out $(RESULTS) --resume

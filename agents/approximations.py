@@ -1,6 +1,6 @@
 """How an agent keeps the posterior of a chain: in closed form, by particles, or by Markov chains.
 
-Each way is one small value, which holds the settings that this way reads and makes its posterior for a problem.
+Each of the three ways is a small class that holds the settings it reads and makes the posterior for a problem.
 `approximation_of` checks the keywords of `dts_gym.agents.ChainAgent` and packs them into one of the three.
 """
 
@@ -33,8 +33,8 @@ from dts_gym.utils.validation import integer
 Approximation = Literal["particles", "linearised", "deck", "slice"]
 
 DEFAULT_PARTICLES, DEFAULT_STEPS = 32, 10
-# What an approximation does not read must be left out; a linear chain in closed form ignores it instead, so that one
-# prior can be swapped for another.
+# A setting that an approximation does not read must be left out; a linear chain in closed form ignores it instead, so
+# that one prior can be swapped for another.
 _LEFT_OUT: dict[str | None, tuple[str, ...]] = {
     "particles": ("num_steps",),
     "linearised": ("num_particles", "num_steps"),
@@ -50,9 +50,9 @@ class ClosedForm:
     Attributes
     ----------
     chain : the problem's prior.
-    branch : levels above it are shared by all actions.
-    expansion : where evidence of rewards that are not Gaussian is expanded.
-    dtype : precision of the matrices that choices read, "float64" but for Gaussian rewards.
+    branch : levels above this one are shared by all actions.
+    expansion : point at which evidence of rewards that are not Gaussian is expanded.
+    dtype : precision of the matrices that choices read; it must be "float64" unless rewards are Gaussian.
     """
 
     chain: LinearDiffusionPrior
@@ -79,17 +79,17 @@ class ClosedForm:
 
 @dataclass(frozen=True)
 class Particles:
-    """A chain of any links by the twisted particle filter; "linearised" and the deck's rule are one particle of it.
+    """A chain of any links by the twisted particle filter; "linearised" and "deck" are this filter with one particle.
 
     Attributes
     ----------
     name : "particles", "linearised" or "deck".
-    prior : the problem's.
-    branch : levels above it are shared by all actions.
-    num_particles : P, of each filter.
-    surrogate : affine stand-ins for the links in the messages.
-    expansion : where evidence of rewards that are not Gaussian is expanded.
-    pool_size, pool : draws of the prior that stand for the unplayed actions, where the branch is above 0.
+    prior : the problem's prior.
+    branch : levels above this one are shared by all actions.
+    num_particles : P, the number of particles in each filter.
+    surrogate : kind of the affine maps that replace the links in the messages.
+    expansion : point at which evidence of rewards that are not Gaussian is expanded.
+    pool_size, pool : number and kind of the prior draws that represent unplayed actions, where the branch is above 0.
     """
 
     name: Approximation
@@ -137,10 +137,10 @@ class Slice:
 
     Attributes
     ----------
-    prior : the problem's.
-    num_walkers : Markov chains kept side by side.
-    num_steps : slice steps after each reward and for each draw.
-    expansion : where evidence of rewards that are not Gaussian is expanded.
+    prior : the problem's prior.
+    num_walkers : number of Markov chains kept side by side.
+    num_steps : number of slice steps after each reward and for each draw.
+    expansion : point at which evidence of rewards that are not Gaussian is expanded.
     """
 
     prior: ChainPrior
@@ -154,7 +154,7 @@ class Slice:
     def posterior(
         self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
     ) -> ConfidencePosterior:
-        """The posterior before any data, its walkers at that exploration scale and seeded by the stream."""
+        """The posterior before any data; its walkers sample at the given exploration scale, by the given stream."""
         return posterior_for(problem, lambda K: self._engine(K, model, scale, rng))
 
     def _engine(self, num_actions: int, model: RewardModel, scale: float, rng: np.random.Generator) -> ActionPosterior:
@@ -183,7 +183,7 @@ def approximation_of(
     pool: Pool,
     dtype: Dtype,
 ) -> ClosedForm | Particles | Slice:
-    """How to keep the posterior of the problem's chain, by the keywords of `ChainAgent`; ValueError for a wrong one."""
+    """Return the approximation that the keywords of `ChainAgent` ask for; ValueError for a wrong keyword."""
     prior = as_chain_prior(checked_problem(problem).prior)
     level = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
     _one_of("approximation", approximation, get_args(Approximation))

@@ -21,22 +21,22 @@ from dts_gym.utils.validation import finite_array, integer, integers
 class Agent(Saved):
     """A bandit agent: it picks actions for contexts and learns from rewards.
 
-    Subclasses say how to choose, learn, forget and keep their state; this class checks input, owns the random
-    streams and the files.
+    Subclasses define how to choose, learn, forget and keep their state; this class checks input, owns the random
+    streams and writes and reads the files.
 
     Parameters
     ----------
     problem : what the agent may know of the bandit.
-    seed : of all its random choices; None takes fresh entropy.
+    seed : seed for all of the agent's random draws; None uses fresh entropy.
     settings : the subclass's other constructor arguments by name, as `load` passes them again.
 
     Attributes
     ----------
     problem : BanditProblem
     reward_model : RewardModel
-        The law of rewards that the agent believes in.
+        The distribution of rewards that the agent assumes.
     num_updates : int
-        Observations learned since the last `reset`.
+        Number of observations learned since the last `reset`.
     """
 
     reward_model: RewardModel
@@ -62,19 +62,17 @@ class Agent(Saved):
         ----------
         context : (d,), or (n, d) for n contexts of one instance; with shared features (K, d) or (n, K, d).
         mask : (K,) booleans, the actions that may be picked now, or (n, K), a row for each of n contexts; None allows
-            all. It conditions nothing: the agent picks the best allowed action, by the draw that it would have had of
-            all of them.
+            all. A mask conditions nothing: the agent draws as without one, and picks the best allowed action.
         pending : contexts (m, d), with shared features (m, K, d), and actions (m,) of plays whose rewards have not
-            come yet. An agent that takes upper confidence bounds counts each as played with a reward equal to its mean,
-            for this call alone, so that it does not repeat a play that is on its way. Agents that draw pick as without
-            it: every draw is another.
+            come yet. An agent that uses upper confidence bounds counts each as played with a reward equal to its mean,
+            only for this call, so that it does not repeat a pending play. Agents that draw ignore them, because every
+            draw is different.
 
         Returns
         -------
         int or (n,) ints
-            Each row has an independent posterior draw where the agent draws. An agent that takes upper confidence
-            bounds picks the rows in order: each pick counts as played, its reward as equal to its mean, for those
-            after it.
+            Each row has an independent posterior draw where the agent draws. An agent that uses upper confidence bounds
+            picks the rows in order: each pick counts as played, its reward as equal to its mean, for those after it.
 
         Raises
         ------
@@ -107,30 +105,30 @@ class Agent(Saved):
 
     @final
     def begin_run(self, num_rewards: int) -> None:
-        """Plan for a run that begins now: what `dts_gym.run` says before its first round.
+        """Plan exploration for a run that begins now; `dts_gym.run` calls this before its first round.
 
-        Rules of exploration that depend on the rounds that are left count from here. Without it a plan begins at the
-        first `act`, and its length is the agent's ``horizon`` or the problem's.
+        Exploration rules that depend on the number of rounds left count from here. Without this call a plan begins at
+        the first `act`, and its length is the agent's ``horizon`` or the problem's.
 
         Parameters
         ----------
-        num_rewards : rewards that the agent will learn in the run.
+        num_rewards : number of rewards that the agent will learn in the run.
 
         Raises
         ------
         ValueError
-            If it is no positive integer.
+            If ``num_rewards`` is not a positive integer.
         """
         self._plan = Plan(self.num_updates, integer("num_rewards", num_rewards, 1))
 
     @final
     def action_probabilities(self, context: Any, num_draws: int = 1000, mask: Any = None) -> Array:
-        """How often `act` would pick each action, by repeated draws: of a policy's log, for off-policy estimates.
+        """Estimate how often `act` would pick each action, as a policy's log records it for off-policy estimates.
 
         Parameters
         ----------
-        context, mask : as `act` takes them.
-        num_draws : of each context.
+        context, mask : as in `act`.
+        num_draws : number of repeated choices for each context.
 
         Returns
         -------
@@ -140,12 +138,12 @@ class Agent(Saved):
         Raises
         ------
         ValueError
-            As `act`, or if ``num_draws`` is no positive integer.
+            As `act`, or if ``num_draws`` is not a positive integer.
 
         Notes
         -----
-        As many choices as draws. They are from the stream of `predict`, which moves on; what `act` does next stays as
-        it is.
+        The cost is that of ``num_draws`` choices for each context. They draw from the stream of `predict`, which
+        advances; what `act` does next is unchanged.
 
         Examples
         --------
@@ -171,18 +169,18 @@ class Agent(Saved):
     def update(self, context: Any, action: Any, reward: Any) -> None:
         """Learn from rewards; everything is checked before anything changes.
 
-        A batch teaches what its rows teach one by one, in their order, to rounding; where the posterior has a closed
-        form for Gaussian rewards (`TwoLevelPosterior`) in one pass of array operations, else in a loop.
+        A batch has the same result as its rows learned one by one in their order, up to rounding; where the posterior
+        has a closed form for Gaussian rewards (`TwoLevelPosterior`) it is one pass of array operations, else a loop.
 
-        Rewards may come late and rounds may be another policy's: what is learned hangs on the rounds alone, not on what
-        the agent did meanwhile, so a log of past rounds is a warm start. Nor does their order matter, to rounding,
-        where the posterior has a closed form; expansions and tangents are sought when an action is played, so there it
-        does: on perceptrons means move by some 0.1 posterior standard deviations (root mean square), as much as they
-        are off anyway.
+        Rewards may come late and rounds may be another policy's: the result depends on the rounds alone, not on what
+        the agent did meanwhile, so a log of past rounds is a warm start. Where the posterior has a closed form the
+        order of the rounds does not matter either, up to rounding. Elsewhere it does, because expansion points and
+        tangents are found when an action is played: on perceptrons means move by some 0.1 posterior standard deviations
+        (root mean square), which is about the error that they have anyway.
 
         Parameters
         ----------
-        context : as `act` takes it.
+        context : as in `act`.
         action : int, or (n,) ints, in 0..K-1.
         reward : float, or (n,) floats.
 
@@ -220,14 +218,14 @@ class Agent(Saved):
         episode_start: Any = None,
         deterministic: bool = False,
     ) -> tuple[IntArray, tuple[Any, ...] | None]:
-        """Actions as a stable-baselines3 policy gives them; never learns, and never moves the stream of `act`.
+        """Return actions as a stable-baselines3 policy does; never learns, and never advances the stream of `act`.
 
         Parameters
         ----------
-        observation : as `act` takes it.
-        state, episode_start : recurrent policies' arguments; ``state`` is handed back.
-        deterministic : True: greedy on the posterior mean, of tied actions the lowest-numbered; False: the law of
-            `act`, from a stream of its own.
+        observation : the context, as in `act`.
+        state, episode_start : arguments of recurrent policies; ``state`` is returned as it came.
+        deterministic : True picks the action of the largest posterior mean, the lowest-numbered of tied ones; False
+            picks with the distribution of `act`, from a random stream of its own.
 
         Returns
         -------
@@ -241,7 +239,7 @@ class Agent(Saved):
     @final
     def reset(self, seed: int | np.random.SeedSequence | None = None) -> None:
         """Forget everything learned and start all random streams from ``seed`` (None: fresh entropy)."""
-        # One root for all streams: with None each purpose would take entropy of its own, and none be told again.
+        # One root for all streams: with None each stream would draw its own entropy, and none could be made again.
         root = seed if seed is not None else np.random.SeedSequence()
         self._rngs = {name: stream(root, name) for name in STREAMS}
         self.num_updates = 0
@@ -250,10 +248,10 @@ class Agent(Saved):
 
     @final
     def spawn(self, count: int) -> list[Self]:
-        """``count`` fresh agents of this one's problem and settings, one an instance of a vector environment.
+        """Return ``count`` fresh agents with this one's settings, one for each instance of a vector environment.
 
-        Their streams are apart from each other and hang on where this agent's stream of `act` stands, which does not
-        move: asked again, the same agents come, and fewer are the first of more.
+        Their random streams are independent of each other and depend on the position of this agent's stream of `act`,
+        which does not advance: a second call returns the same agents, and fewer agents are the first ones of more.
 
         Examples
         --------
@@ -273,7 +271,7 @@ class Agent(Saved):
         return cls(problem, seed=0, **settings)
 
     def _fresh(self, index: int) -> Self:
-        """An agent as this one was made, for instance ``index`` of those that `spawn` is asked for."""
+        """An agent with this one's problem and settings, for instance ``index`` of those that `spawn` returns."""
         return self._rebuild(self.problem, self._settings, self._state())
 
     def _believed_rewards(self) -> RewardModel:
@@ -284,7 +282,7 @@ class Agent(Saved):
         return np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1) if self._intercept else x
 
     def _may_refuse(self) -> bool:
-        """Whether `_learn` can raise ValueError: rewards that are expanded may be too large in what they add up to."""
+        """Whether `_learn` can raise ValueError: the sum of expanded rewards may be too large."""
         return not isinstance(self.reward_model, GaussianReward)
 
     def _is_single(self, contexts: Array) -> bool:
@@ -323,7 +321,7 @@ class Agent(Saved):
         return self._choose_allowed(self._choose_to_play, contexts, rng, mask)
 
     def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        """As `_choose`, for `act` alone: it may use up what the agent keeps for its next choices."""
+        """As `_choose`, for `act` alone: it may consume draws that the agent keeps for its next choices."""
         return self._choose(contexts, rng, mask)
 
     @abstractmethod
@@ -332,10 +330,10 @@ class Agent(Saved):
 
     @abstractmethod
     def _learn(self, context: Array, action: int, reward: float) -> None:
-        """Take in one checked observation."""
+        """Learn one checked observation."""
 
     def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
-        """Take in n checked observations: as one by one, in their order."""
+        """Learn n checked observations, with the same result as one by one in their order."""
         for context, action, reward in zip(contexts, actions.tolist(), rewards.tolist(), strict=True):
             self._learn(context, action, reward)
 

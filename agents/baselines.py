@@ -1,4 +1,4 @@
-"""What a bandit agent should beat, and what it cannot: epsilon-greedy, uniform play, the oracle."""
+"""Baselines that an agent should beat (epsilon-greedy, uniform play) and the oracle, which no agent can beat."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from dts_gym.utils.seeding import Seed
 
 
 class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
-    """Plays uniformly with probability ``epsilon``, else greedily on ridge regression's means.
+    """Plays a uniform action with probability ``epsilon``, else the best one by the means of ridge regression.
 
     Parameters
     ----------
-    problem, seed : as every agent; the problem's prior is not looked at.
+    problem, seed : as for every agent; the problem's prior is not used.
     epsilon : probability of a uniform action, 0..1.
-    prior_mean, prior_cov : of every action's parameters, as `LinTS`; zeros and the identity if None.
-    intercept : whether every context gets a trailing 1, as `LinTS`.
+    prior_mean, prior_cov : mean and covariance of every action's prior, as in `LinTS`; zeros and the identity if None.
+    intercept : whether every context gets a trailing 1, as in `LinTS`.
 
     Notes
     -----
@@ -60,18 +60,18 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
 
     @property
     def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
-        # Ridge regression takes rewards for linear, whatever they are.
+        # Ridge regression treats rewards as linear, whatever their family.
         return self._posterior, GaussianReward(), 1.0
 
     def _make_posterior(self) -> ConfidencePosterior:
-        # The means of ridge regression: with the noise scale that the rewards have, 1 where they are not Gaussian.
+        # The means of ridge regression, with the noise scale of the rewards, or 1 where they are not Gaussian.
         model = self.reward_model
         noise_std = model.noise_std if isinstance(model, GaussianReward) else 1.0
         return posterior_for(self.problem, lambda K: TwoLevelPosterior(self._prior, K, noise_std))
 
 
 class Random(Agent):
-    """Plays uniformly; ``predict(deterministic=True)`` sees all actions tied and plays 0."""
+    """Plays uniformly at random; for ``predict(deterministic=True)`` all actions are tied, so it plays action 0."""
 
     def __init__(self, problem: BanditProblem, *, seed: Seed = None) -> None:
         super().__init__(problem, seed=seed)
@@ -97,30 +97,30 @@ class Random(Agent):
 
 
 class Oracle(Agent):
-    """Plays the best action of the instance that the environment holds: zero regret, the only agent that looks.
+    """Plays the best action of the environment's instance, which no other agent may read; its regret is zero.
 
     Parameters
     ----------
-    problem : of the environment.
-    env : the environment; its ``unwrapped.instance`` is read at every choice. Of a vector environment that is the one
-        that all sub-environments are pinned to; where they are not, `spawn` makes an oracle for each.
-    seed : taken as every agent takes it; nothing is random.
+    problem : the environment's problem.
+    env : the environment; its ``unwrapped.instance`` is read at every choice. In a vector environment that is the
+        instance that all sub-environments are pinned to; where they are not pinned, `spawn` makes an oracle for each.
+    seed : accepted as by every agent, and unused: an oracle draws nothing.
 
     Notes
     -----
-    A saved oracle keeps the instance of that moment, and a loaded one plays on it.
+    A saved oracle keeps the instance it had when it was saved, and a loaded one plays on that instance.
     """
 
     def __init__(self, problem: BanditProblem, *, env: Any = None, seed: Seed = None) -> None:
         if not isinstance(env, BanditInstance) and not hasattr(getattr(env, "unwrapped", None), "instance"):
             raise ValueError(f"env must be a bandit environment, whose instance the oracle reads, got {env!r:.200}")
         self._env = env
-        self._index: int | None = None  # which of a vector environment's instances; None: the one that all hold
+        self._index: int | None = None  # which of a vector environment's instances; None: the one that all share
         super().__init__(problem, seed=seed)
 
     @classmethod
     def from_env(cls, env: Any, *, seed: Seed = None, **settings: Any) -> Self:
-        """The oracle of an environment."""
+        """Return the oracle for an environment."""
         return cls(env.unwrapped.problem, env=env, seed=seed, **settings)
 
     @classmethod
@@ -172,7 +172,7 @@ class Oracle(Agent):
 
 
 def _uniform(num_actions: int, rows: tuple[int, ...], rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-    """Uniform draws of the allowed actions, as many as rows."""
+    """Draw one allowed action uniformly at random for each row."""
     if mask is None:
         return np.asarray(rng.integers(num_actions, size=rows))
     allowed = np.flatnonzero(mask)

@@ -1,4 +1,4 @@
-"""Agents with the diffusion prior's posterior: dTS draws from it, dUCB takes its upper confidence bounds."""
+"""Agents with the diffusion prior's posterior: dTS draws from it, dUCB uses its upper confidence bounds."""
 
 from __future__ import annotations
 
@@ -27,34 +27,38 @@ from dts_gym.utils.seeding import Seed
 
 
 class ChainAgent(PosteriorAgent[ConfidencePosterior]):
-    """An agent with the posterior of the problem's chain; subclasses say how to choose by it.
+    """An agent with the posterior of the problem's chain; subclasses define how to choose with it.
 
     Parameters
     ----------
-    problem : of any chain.
-    seed : of all random choices; None takes fresh entropy.
-    exploration : factor on the posterior deviations, the name of a rule, or a function of ``(t, n)``, see
+    problem : a problem whose prior is any chain.
+    seed : seed for all of the agent's random draws; None uses fresh entropy.
+    exploration : factor on the posterior standard deviations, the name of a rule, or a function of ``(t, n)``, see
         `dts_gym.posteriors.exploration.Exploration`. None: 1 where the agent draws, which is the Bayesian answer; where
-        it takes bounds "horizon", or "max" if nobody says how many rounds there are.
-    horizon : rewards that a rule plans for; None takes those of the run, else the problem's.
-    branch : levels above it are shared by all actions, 0..L; None takes the prior's own.
-    noise_std : believe in Gaussian rewards of this standard deviation, whatever the problem says; None believes the
-        problem.
-    approximation : of chains whose links are not affine: "particles" (None there), "linearised" (one particle),
-        "deck" (the deck's rule) or "slice" (Markov chains: slow, what the others are held against; branch 0). None for
-        a linear chain is its closed form.
-    num_particles : of "particles", 32 if None; of "slice" its Markov chains. No other approximation takes it.
-    num_steps : of "slice" alone, after each reward and for each draw, 10 if None.
-    surrogate : affine stand-ins for the links in the messages: "jacobian" or "statistical"; None takes the one that
-        serves the prior's links, "statistical" for denoisers, else "jacobian".
+        it uses bounds "horizon", or "max" if the number of rounds is unknown.
+    horizon : number of rewards that a rule plans for; None uses the run's number, else the problem's.
+    branch : levels above this one are shared by all actions, 0..L; None uses the prior's own branch.
+    noise_std : assume Gaussian rewards of this standard deviation instead of the problem's rewards; None assumes the
+        problem's.
+    approximation : method for chains whose links are not affine: "particles" (the default for them), "linearised" (one
+        particle), "deck" (one particle, and every link counts as the identity in the messages) or "slice" (Markov
+        chains: slow, the reference for the others; branch 0). None for a linear chain is its closed form.
+    num_particles : number of particles of "particles", 32 if None; for "slice" the number of Markov chains. The other
+        approximations refuse it.
+    num_steps : number of steps of "slice" after each reward and for each draw, 10 if None; the other approximations
+        refuse it.
+    surrogate : affine maps that replace the links in the messages: "jacobian" or "statistical"; None uses "statistical"
+        for denoisers, else "jacobian".
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
-    pool_size : with a chain by approximation and a branch above 0, draws of the prior that stand for the unplayed
-        actions of a round; exact up to that many of them.
-    pool : "fresh", drawn anew each round; or "kept", drawn once and dealt anew each round: with many actions a good
-        deal faster, and as near to the prior as a sample of that size. At branch L only.
-    dtype : of the matrices that choices read: "float64", or "float32", nearly twice as fast where many actions are
-        played and off by single precision of each action's own standard deviation; all else stays in float64. With
-        linear chains in closed form, Gaussian rewards and a parameter an action only.
+    pool_size : number of prior draws that represent the unplayed actions of a round, where the chain is approximated
+        and the branch is above 0; exact up to that many unplayed actions.
+    pool : "fresh" draws the ``pool_size`` vectors anew each round; "kept" draws them once and deals them anew each
+        round, which with many actions is a good deal faster and as near to the prior as a sample of that size. "kept"
+        needs branch L.
+    dtype : precision of the matrices that choices read: "float64", or "float32", which is nearly twice as fast where
+        many actions are played and has an error of single precision relative to each action's own standard deviation;
+        all else stays in float64. "float32" needs a linear chain in closed form, Gaussian rewards and parameters for
+        every action.
     """
 
     _expands = True
@@ -100,11 +104,11 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
 
     @property
     def diagnostics(self) -> dict[str, float]:
-        """What the last choice was like.
+        """Diagnostics of the last choice.
 
-        With a chain by approximation, ``effective_sample_size``: of the particles, relative to their number, the least
-        over the levels; a small one says that the surrogates stand in badly, a large one alone says nothing of modes
-        that no particle visits.
+        Where the chain is approximated by particles, ``effective_sample_size`` is that of the particles relative to
+        their number, the least over the levels. A small one means that the surrogates replace the links badly; a large
+        one alone does not rule out modes that no particle visits.
         """
         engine = self._engine
         if isinstance(engine, ChainPosterior | BranchedPosterior):
@@ -113,7 +117,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
 
     @property
     def _engine(self) -> ActionPosterior | BranchedPosterior:
-        """The posterior of the actions, or of the one that stands for all where they share a parameter."""
+        """The posterior of all actions, or of the shared parameter where there is one."""
         posterior = self._posterior.engine if isinstance(self._posterior, SharedParameterPosterior) else self._posterior
         assert isinstance(posterior, ActionPosterior | BranchedPosterior)
         return posterior
@@ -121,8 +125,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     def sample_chain(self) -> list[Array]:
         """One posterior draw of every level: entry ``ell`` is ``psi_ell``, (1, d) above the branch, else (K, d).
 
-        K is 1 where all actions share a parameter. For linear chains, exact given the evidence; entry 0 has the law of
-        `sample_parameters`. O(L d^3) above the branch and O(K d^3) a level below.
+        K is 1 where all actions share a parameter. For linear chains, exact given the evidence; entry 0 has the
+        distribution of `sample_parameters`. The cost is O(L d^3) above the branch and O(K d^3) a level below.
         """
         chain = linear_chain(type(self).__name__, self.problem)
         K, d, tempering = self._engine.num_actions, self.problem.dim, self.exploration_scale**2
@@ -144,9 +148,10 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
 
     @property
     def exploration_scale(self) -> float:
-        """As every agent's; with levels of each action's own, by particles, a rule moves it in some 40 steps.
+        """The factor on posterior standard deviations in the next choice, as for every agent.
 
-        What is kept for one scale, clouds of draws and pools, then serves for a while.
+        Where particles represent levels of each action's own, a rule moves the scale in some 40 steps, so that the
+        clouds of draws and the pools kept for one scale serve for a while.
         """
         scale = super().exploration_scale
         kept = isinstance(self._approximation, Particles) and self.branch > 0 and not self._by_bounds
@@ -158,7 +163,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
 class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
     """Diffusion Thompson sampling (dTS): a posterior draw under the chain prior, then its best action.
 
-    Parameters as `ChainAgent`.
+    The parameters are those of `ChainAgent`.
 
     Notes
     -----
@@ -187,17 +192,18 @@ class DiffusionUCB(UpperConfidence[ConfidencePosterior], ChainAgent):
     """Upper confidence bounds on the posterior of dTS: the mean plus a number of standard deviations.
 
     That number falls over the horizon, ``(1 - t / n) sqrt(log(1 + A n / d))`` after ``t`` of ``n`` rewards, where A is
-    the number of parameter vectors (K, or 1 that all actions share), unless ``exploration`` says otherwise: no scale
-    has to be tuned, and nothing is drawn. A large bonus opens few actions and finishes with each; it is large while
-    there is time to use what is learned.
+    the number of parameter vectors (K, or 1 that all actions share), unless ``exploration`` sets another rule: no scale
+    has to be tuned, and nothing is drawn. With a large bonus the agent starts few new actions and plays each of them
+    until it is settled; the bonus is large while there is time to use what is learned.
 
-    Parameters as `ChainAgent`.
+    The parameters are those of `ChainAgent`.
 
     Notes
     -----
-    The posterior is that of dTS, and as exact. Deviations are the untempered posterior's, with the shared part in them.
+    The posterior is that of dTS, and as exact. The standard deviations are those of the untempered posterior, and
+    include the uncertainty of the shared levels.
     A choice costs one pass over the played actions' packed matrices, and O(d^2) for each action whose bound might be
-    the largest. In a batch every pick costs a choice, for each narrows the bounds of those after it.
+    the largest. In a batch every pick costs a choice, because each narrows the bounds of those after it.
 
     Examples
     --------
@@ -208,4 +214,4 @@ class DiffusionUCB(UpperConfidence[ConfidencePosterior], ChainAgent):
     ('horizon', 3.15)
     """
 
-    default_exploration = None  # "horizon", or "max" where nobody says how many rounds there are
+    default_exploration = None  # "horizon", or "max" where the number of rounds is unknown

@@ -22,15 +22,16 @@ class Estimates(ABC):
 
     Notes
     -----
-    As exact as the agent. Exact are LinTS, LinUCB, HierTS, MarginalLinTS, JointTS and EpsilonGreedy (whose posterior is
-    that of ridge regression), dTS and dUCB on linear chains, TunedTS and MixTS, all with Gaussian rewards; with the
-    others the posterior is the agent's quadratic expansion, of which these are exact averages. Chains by approximation
-    and LaplaceDPS average some 512 draws, weighted where they are particles, by a rule that is fixed: the same data
-    give the same numbers. On perceptrons (d = 5, L = 2, 10 actions, 100 rounds) means are off by 0.02 to 0.13
-    posterior standard deviations, most at branch L; LaplaceDPS's by some 0.13.
+    The estimates are as exact as the agent. They are exact for LinTS, LinUCB, HierTS, MarginalLinTS, JointTS and
+    EpsilonGreedy (whose posterior is that of ridge regression), dTS and dUCB on linear chains, TunedTS and MixTS, all
+    with Gaussian rewards; with other rewards the posterior is the agent's quadratic expansion, of which these are exact
+    averages. Approximated chains and LaplaceDPS average some 512 draws (weighted where they are particles) by a fixed
+    rule, so the same data return the same numbers. On perceptrons (d = 5, L = 2, 10 actions, 100 rounds) means are off
+    by 0.02 to 0.13 posterior standard deviations, most at branch L; those of LaplaceDPS by some 0.13.
 
-    All are at the agent's exploration scale, as `sample_parameters` is, and neither learn nor draw. They cost O(P d^2)
-    a context with P played actions, times the draws or components where the law is a mixture, and O(K).
+    All estimates are at the agent's exploration scale, as `sample_parameters` is; computing them neither learns nor
+    advances a random stream. A context costs O(P d^2) with P played actions, times the number of draws or components
+    where the distribution is a mixture, and O(K).
     """
 
     problem: BanditProblem
@@ -42,16 +43,16 @@ class Estimates(ABC):
 
     @abstractmethod
     def _check_context(self, context: Any) -> Array:
-        """``context``, checked."""
+        """Return ``context``, checked."""
 
     def marginals(self, context: Any) -> tuple[Array, Array]:
         """Posterior mean and standard deviation of ``x' theta_a`` for every action.
 
-        For Gaussian rewards that is the mean reward; for the others what the mean reward is a function of.
+        For Gaussian rewards ``x' theta_a`` is the mean reward; for the others the mean reward is a function of it.
 
         Parameters
         ----------
-        context : as `act` takes it.
+        context : as in `act`.
 
         Returns
         -------
@@ -78,11 +79,11 @@ class Estimates(ABC):
         """Posterior mean of every action's mean reward, ``E[g(x' theta_a)]``.
 
         With rewards that are not Gaussian it need not order the actions as ``predict(deterministic=True)`` does, which
-        takes the largest mean of ``x' theta_a``.
+        picks the largest mean of ``x' theta_a``.
 
         Parameters
         ----------
-        context : as `act` takes it.
+        context : as in `act`.
 
         Returns
         -------
@@ -101,12 +102,12 @@ class Estimates(ABC):
         return self._over_actions(context, mean)[0]
 
     def credible_interval(self, context: Any, level: float = 0.95) -> tuple[Array, Array]:
-        """The interval in which every action's mean reward lies with probability ``level``, as much below as above.
+        """The central interval in which every action's mean reward lies with probability ``level``.
 
         Parameters
         ----------
-        context : as `act` takes it.
-        level : between 0 and 1.
+        context : as in `act`.
+        level : probability of the interval, between 0 and 1.
 
         Returns
         -------
@@ -120,8 +121,8 @@ class Estimates(ABC):
 
         Notes
         -----
-        Of the mean reward, not of a reward: noise is not in it. Where the law is a mixture its quantiles are found by
-        halving, 60 times.
+        The interval is for the mean reward, not for a reward: it does not include the noise. The quantiles of a mixture
+        are found by 60 steps of bisection.
         """
         if isinstance(level, bool) or not isinstance(level, int | float | np.floating) or not 0 < level < 1:
             raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
@@ -129,19 +130,19 @@ class Estimates(ABC):
         lower, upper = self._over_actions(
             context,
             lambda laws: laws.quantile(tail),
-            # Of the mirrored law: 1 - tail rounds, near a level of 1 to 1.
+            # The upper quantile is read from the mirrored distribution: near a level of 1, 1 - tail would round to 1.
             lambda laws: -laws._replace(means=-laws.means).quantile(tail),
         )
         model = self._beliefs[1]
         return model.mean(lower), model.mean(upper)
 
     def _over_actions(self, context: Any, *statistics: Callable[[NormalLaws], Array]) -> list[Array]:
-        """Each statistic of every action's law, (K,) or (n, K)."""
+        """Each statistic of every action's distribution, (K,) or (n, K)."""
         x = self._check_context(context)
         single = x.ndim == len(self.problem.context_shape)
         posterior, _, scale = self._beliefs
         out = [np.empty((1 if single else len(x), self.problem.num_actions)) for _ in statistics]
-        # One context at a time: a mixture's laws take many times the memory of what comes out.
+        # One context at a time: the components of a mixture take many times the memory of the result.
         for i, row in enumerate(x[None] if single else x):
             laws = posterior.laws(row[None], scale)
             for part, statistic in zip(out, statistics, strict=True):

@@ -15,15 +15,15 @@ from dts_gym.utils.seeding import Seed
 
 
 class GLMAgent(PosteriorAgent[ConfidencePosterior]):
-    """Independent actions under rewards of mean ``g(x' theta_a)``; subclasses say how to choose.
+    """Independent actions under rewards of mean ``g(x' theta_a)``; subclasses define how to choose.
 
     Parameters
     ----------
-    problem, seed : as every agent; the problem's prior is not looked at.
+    problem, seed : as for every agent; the problem's prior is not used.
     exploration : scale of the posterior standard deviation; 1 is the Bayesian answer.
-    prior_mean : (d,), zeros if None.
-    prior_cov : (d, d) PSD, the identity if None.
-    intercept : whether every context gets a trailing 1, as `LinTS`.
+    prior_mean : (d,) mean of every action's prior, zeros if None.
+    prior_cov : (d, d) PSD covariance of every action's prior, the identity if None.
+    intercept : whether every context gets a trailing 1, as in `LinTS`.
     expansion : point at which the evidence is expanded, see `dts_gym.posteriors.glm.glm_table.GLMTable`.
     """
 
@@ -58,7 +58,7 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
 class GLMTS(ThompsonSampling[ConfidencePosterior], GLMAgent):
     """Thompson sampling for generalised linear rewards (GLM-TS): a draw from each action's Laplace approximation.
 
-    Parameters as `GLMAgent`. Approximate, but for Gaussian rewards.
+    The parameters are those of `GLMAgent`. Approximate, except for Gaussian rewards.
 
     Source: Chapelle and Li, "An Empirical Evaluation of Thompson Sampling" (2011).
     """
@@ -67,7 +67,7 @@ class GLMTS(ThompsonSampling[ConfidencePosterior], GLMAgent):
 class UCBGLM(UpperConfidence[ConfidencePosterior], GLMAgent):
     """Upper confidence bounds for generalised linear rewards (UCB-GLM), on the scale of ``x' theta``.
 
-    Parameters as `GLMAgent`.
+    The parameters are those of `GLMAgent`.
 
     Source: Li, Lu and Zhou, "Provably Optimal Algorithms for Generalized Linear Contextual Bandits" (2017).
     """

@@ -19,25 +19,25 @@ from dts_gym.utils.validation import integer
 
 
 class DiffusionIDS(ChainAgent):
-    """Information-directed sampling on the posterior of dTS: regret is weighed against what is learned of the best.
+    """Information-directed sampling on dTS's posterior: weighs regret against what is learned about the best action.
 
     Parameters
     ----------
-    num_draws : posterior draws of a choice, at least 2, from which regrets and variances are estimated.
-    exploration : factor on the deviations of these draws, "decay" or a function of ``(t, n)``.
-    problem, seed, horizon, branch, noise_std, approximation, num_particles, num_steps, surrogate : as `ChainAgent`.
-    expansion, pool_size, pool, dtype : as `ChainAgent`.
+    num_draws : number of posterior draws of a choice, at least 2, from which regrets and variances are estimated.
+    exploration : factor on the standard deviations of these draws, "decay" or a function of ``(t, n)``.
+    problem, seed, horizon, branch, noise_std, approximation, num_particles, num_steps, surrogate : as in `ChainAgent`.
+    expansion, pool_size, pool, dtype : as in `ChainAgent`.
 
     Notes
     -----
     Each choice estimates every action's expected regret, and the variance of its expected reward over what the best
     action may be, see ``dts_gym.posteriors.information``. It then plays one of two actions, by the mixture whose
-    squared regret over variance is least. Unplayed actions are alike and cost nothing. Where rewards are not Gaussian
-    all is about mean rewards ``g(x' theta_a)``. A choice costs O(P d^2) and O(M P) for M draws and P played actions,
-    times the number of winners among the draws: with 100 actions of 5 numbers a round takes three of dTS.
-
-    The estimates of a choice are off by chance, variances by more than regrets where many actions may be best, and make
-    the agent explore more than exact ones would: it is here to compare with, for some hundred actions at most.
+    squared regret over variance is least. Unplayed actions have the same distribution and cost nothing. Where rewards
+    are not Gaussian the regrets and variances are those of mean rewards ``g(x' theta_a)``. A choice costs O(P d^2) and
+    O(M P) for M draws and P played actions, times the number of winners among the draws: with 100 actions in 5
+    dimensions a round takes as long as three of dTS. The estimates of a choice have a random error, larger for
+    variances than for regrets where many actions may be best, and make the agent explore more than exact ones would:
+    the agent is here for comparisons, with some hundred actions at most.
 
     Source: Russo and Van Roy, "Learning to Optimize via Information-Directed Sampling" (2018).
 
@@ -96,18 +96,19 @@ class DiffusionIDS(ChainAgent):
 
 
 class DiffusionGreedy(ChainAgent):
-    """The action of the largest mean under the posterior of dTS; of tied actions the lowest-numbered.
+    """Plays the action of the largest mean under the posterior of dTS; of tied actions the lowest-numbered.
 
     Parameters
     ----------
-    problem, seed, branch, noise_std, approximation, num_particles, num_steps, surrogate : as `ChainAgent`.
-    expansion, pool_size, pool, dtype : as `ChainAgent`.
+    problem, seed, branch, noise_std, approximation, num_particles, num_steps, surrogate : as in `ChainAgent`.
+    expansion, pool_size, pool, dtype : as in `ChainAgent`.
 
     Notes
     -----
-    The mean is that of ``x' theta_a``, also where rewards are not Gaussian, as `predict` with ``deterministic=True``
-    has it. Play is a function of the data: without exploration it can stay with a bad action for ever, and where
-    contexts are diverse they explore for it. A choice costs one pass over the played actions' packed matrices.
+    The mean is that of ``x' theta_a``, also where rewards are not Gaussian, as in `predict` with
+    ``deterministic=True``. Play is a function of the data: without exploration it can stay with a bad action for ever;
+    where contexts are diverse, they make the agent try other actions. A choice costs one pass over the played actions'
+    packed matrices.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What agents are given, checked: problems, contexts, masks, numbers; errors name the argument, and change nothing."""
+"""Checks of what agents receive: problems, contexts, masks, numbers; errors name the argument, and change nothing."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dts_gym.utils.validation import as_float64, covariance, finite_array, integ
 
 
 def checked_problem(value: Any) -> BanditProblem:
-    """``value`` as a BanditProblem, or ValueError."""
+    """Return ``value`` if it is a BanditProblem; else raise ValueError."""
     if not isinstance(value, BanditProblem):
         raise ValueError(f"problem must be a BanditProblem, got {value!r:.200}")
     return value
 
 
 def disjoint_problem(agent: str, value: Any) -> BanditProblem:
-    """``value`` as a BanditProblem with parameters for every action, or ValueError."""
+    """Return ``value`` if it is a BanditProblem with parameters for every action; else raise ValueError."""
     problem = checked_problem(value)
     if problem.features != "disjoint":
         raise ValueError(f"problem must have disjoint features for {agent}, got {problem.features!r} ones")
@@ -33,7 +33,7 @@ def disjoint_problem(agent: str, value: Any) -> BanditProblem:
 
 
 def disjoint_dtype(problem: BanditProblem, value: Any) -> Dtype:
-    """``value``, the precision of the actions' matrices, where every action has one; or ValueError."""
+    """Return ``value``, a dtype name, where it fits the problem; else raise ValueError."""
     dtype = checked_dtype(value)
     if dtype != "float64" and checked_problem(problem).features != "disjoint":
         raise ValueError(f"dtype must be 'float64' where all actions share a parameter, got {dtype!r}")
@@ -41,12 +41,12 @@ def disjoint_dtype(problem: BanditProblem, value: Any) -> Dtype:
 
 
 def checked_context(value: Any, shape: tuple[int, ...]) -> Array:
-    """``value`` as one context of that shape, or n of them; or ValueError."""
+    """Return ``value`` as one context of that shape, or n of them; else raise ValueError."""
     x = as_float64("context", value)
     if x.shape != shape and x.shape[1:] != shape:
         raise ValueError(f"context must have shape {shape} or (n, {str(shape)[1:]}, got shape {x.shape}")
     flat = x.ravel()
-    # A finite sum of squares proves that all are finite; the slow look is for the others.
+    # A finite sum of squares proves that all values are finite; the slow check runs only otherwise.
     with np.errstate(over="ignore"):
         norm = flat.dot(flat)
     if not math.isfinite(norm):
@@ -57,7 +57,7 @@ def checked_context(value: Any, shape: tuple[int, ...]) -> Array:
 
 
 def checked_mask(mask: Any, num_actions: int, num_contexts: int | None) -> BoolArray | None:
-    """``mask`` as (K,) booleans, or (n, K) for n contexts (None: for one); None where it allows all; or ValueError."""
+    """Return ``mask`` as (K,) or (n, K) booleans (``num_contexts`` None: one context), or None where it allows all."""
     if mask is None:
         return None
     K = num_actions
@@ -77,7 +77,7 @@ def checked_mask(mask: Any, num_actions: int, num_contexts: int | None) -> BoolA
 def checked_pending(
     pending: Any, check: Callable[[Any], Array], is_single: Callable[[Array], bool], num_actions: int
 ) -> tuple[Array, IntArray] | None:
-    """``pending`` as contexts (m, ...) and actions (m,) of plays, by ``check`` of contexts; None where there are none.
+    """Return ``pending`` as contexts (m, ...), by ``check``, and actions (m,) of plays; None where there are none.
 
     ``is_single`` says whether checked contexts are one. Raises ValueError.
     """
@@ -97,7 +97,7 @@ def checked_pending(
 
 
 def scalar(name: str, value: Any) -> Any:
-    """``value`` without its array, where it is one of a single number without axes."""
+    """Return ``value``, unpacked where it is an array of one number without axes."""
     if isinstance(value, np.ndarray):
         if value.ndim:
             raise ValueError(f"{name} must be a number, got an array of shape {value.shape}")
@@ -108,7 +108,7 @@ def scalar(name: str, value: Any) -> Any:
 def independent_prior(
     problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None, intercept: bool
 ) -> tuple[TwoLevelPrior, dict[str, Array | bool | None]]:
-    """The prior of independent actions, and what was given as `Agent` keeps it in files."""
+    """Return the prior of independent actions, and the arguments in the form that `Agent` saves to files."""
     if not isinstance(intercept, bool):
         raise ValueError(f"intercept must be True or False, got {intercept!r}")
     d = checked_problem(problem).dim + intercept
@@ -119,7 +119,7 @@ def independent_prior(
 
 
 def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:
-    """The problem's prior, which must be a linear chain; or ValueError."""
+    """Return the problem's prior if it is a linear chain; else raise ValueError."""
     prior = as_chain_prior(checked_problem(problem).prior)
     chain = as_linear(prior)
     if chain is None:

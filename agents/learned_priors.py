@@ -30,15 +30,15 @@ from dts_gym.utils.validation import integer
 
 
 class FittedPriorAgent(PosteriorAgent[P]):
-    """Independent actions, each with a prior that was fitted to past parameters; subclasses say which.
+    """Independent actions, each with a prior that was fitted to past parameters; subclasses define which.
 
     Parameters
     ----------
-    problem, seed, horizon : as every agent.
+    problem, seed, horizon : as for every agent.
     exploration : scale of the posterior standard deviations, or a rule for it; None: 1 where the agent draws, the
-        Bayesian answer, and where it takes upper bounds the rule "horizon", or "max" without a known horizon.
-    noise_std : believe in Gaussian rewards of this standard deviation, whatever the problem says; None believes the
-        problem.
+        Bayesian answer, and where it uses upper bounds the rule "horizon", or "max" without a known horizon.
+    noise_std : assume Gaussian rewards of this standard deviation instead of the problem's rewards; None assumes the
+        problem's.
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
     """
 
@@ -68,14 +68,14 @@ class FittedPriorAgent(PosteriorAgent[P]):
 
 
 class GaussianPriorAgent(FittedPriorAgent[ConfidencePosterior]):
-    """Independent actions with a Gaussian prior that was fitted to past parameters; subclasses say how to choose.
+    """Independent actions with a Gaussian prior that was fitted to past parameters; subclasses define how to choose.
 
-    Parameters as `FittedPriorAgent`. The prior has the mean and covariance of `problem.past_parameters`, else of 10 000
-    draws of the problem's prior.
+    The parameters are those of `FittedPriorAgent`. The prior has the mean and covariance of `problem.past_parameters`,
+    else of 10 000 draws of the problem's prior.
 
     Notes
     -----
-    Exact for Gaussian rewards; for the others a quadratic expansion.
+    The posterior is exact for Gaussian rewards; for others it is a quadratic expansion.
     """
 
     def __init__(
@@ -106,35 +106,35 @@ class GaussianPriorAgent(FittedPriorAgent[ConfidencePosterior]):
 class TunedTS(ThompsonSampling[ConfidencePosterior], GaussianPriorAgent):
     """Thompson sampling with a Gaussian prior fitted to past parameters: LinTS with that prior, or GLM-TS.
 
-    Parameters as `GaussianPriorAgent`.
+    The parameters are those of `GaussianPriorAgent`.
     """
 
 
 class TunedUCB(UpperConfidence[ConfidencePosterior], GaussianPriorAgent):
     """Upper confidence bounds with a Gaussian prior fitted to past parameters: LinUCB with that prior, or UCB-GLM.
 
-    Parameters as `GaussianPriorAgent`. Its bounds fall over the horizon as those of dUCB.
+    The parameters are those of `GaussianPriorAgent`. The bounds fall over the horizon as those of dUCB.
     """
 
     default_exploration = None
 
 
 class MixturePriorAgent(FittedPriorAgent[BoundedPosterior]):
-    """Independent actions with a mixture of Gaussians as prior, fitted to the past; subclasses say how to choose.
+    """Independent actions with a mixture of Gaussians as prior, fitted to the past; subclasses define how to choose.
 
     Parameters
     ----------
-    problem, seed, exploration, horizon, noise_std, expansion : as `FittedPriorAgent`; exploration scales the
-        components' standard deviations, their weights stay.
+    problem, seed, exploration, horizon, noise_std, expansion : as in `FittedPriorAgent`; exploration scales the
+        components' standard deviations and leaves their weights.
     num_components : number of the mixture's components; None chooses it by the Bayesian information criterion, up to
         10.
-    mixture : the prior itself; None fits it to `problem.past_parameters`, else to 10 000 draws of the problem's prior.
+    mixture : the prior itself; None fits one to `problem.past_parameters`, else to 10 000 draws of the problem's prior.
 
     Notes
     -----
     Exact for Gaussian rewards, given the mixture: every action (or the shared parameter) has a mixture posterior of its
-    own. The fit takes some seconds for 10 000 vectors, once for all agents of a process; it does not depend on the
-    seed. A saved agent keeps it.
+    own. The fit needs some seconds for 10 000 vectors, once for all agents of a process; it does not depend on the
+    seed. A saved agent keeps the fitted mixture.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class MixturePriorAgent(FittedPriorAgent[BoundedPosterior]):
 class MixTS(ThompsonSampling[BoundedPosterior], MixturePriorAgent):
     """Thompson sampling with a mixture of Gaussians as prior, fitted to past parameters.
 
-    Parameters as `MixturePriorAgent`.
+    The parameters are those of `MixturePriorAgent`.
 
     Source: Hong et al., "Thompson Sampling with a Mixture Prior" (2022), as Kveton et al. (2024) compare it.
     """
@@ -187,7 +187,7 @@ class MixTS(ThompsonSampling[BoundedPosterior], MixturePriorAgent):
 class MixUCB(UpperConfidence[BoundedPosterior], MixturePriorAgent):
     """Upper confidence bounds with a mixture of Gaussians as prior, fitted to past parameters.
 
-    Parameters as `MixturePriorAgent`. The bounds fall over the horizon as those of dUCB.
+    The parameters are those of `MixturePriorAgent`. The bounds fall over the horizon as those of dUCB.
 
     Notes
     -----
@@ -201,13 +201,14 @@ class MixUCB(UpperConfidence[BoundedPosterior], MixturePriorAgent):
 
 
 class LaplaceDPS(ThompsonSampling[Posterior], FittedPriorAgent[Posterior]):
-    """Diffusion posterior sampling with the evidence put on every level of the chain as if it were the data's.
+    """Diffusion posterior sampling in which the evidence acts on every level as if it were the action's parameter.
 
     Parameters
     ----------
-    problem : with a denoising diffusion prior, as `dts_gym.pretraining` gives; else ValueError.
-    seed, exploration, noise_std, expansion : as `FittedPriorAgent`.
-    pool_size : draws of the prior that stand for the unplayed actions of a round; exact up to that many of them.
+    problem : a problem with a denoising diffusion prior, as `dts_gym.pretraining` trains; else ValueError.
+    seed, exploration, noise_std, expansion : as in `FittedPriorAgent`.
+    pool_size : number of prior draws that represent the unplayed actions of a round; exact up to that many unplayed
+        actions.
 
     Notes
     -----
@@ -252,7 +253,7 @@ class LaplaceDPS(ThompsonSampling[Posterior], FittedPriorAgent[Posterior]):
 
 
 def past_parameters(problem: BanditProblem) -> Array:
-    """The problem's past parameters, (N, d); where it has none 10 000 draws of its prior, always the same."""
+    """The problem's past parameters, (N, d), or 10 000 draws of its prior under a fixed seed where it has none."""
     past = checked_problem(problem).past_parameters
     return prior_draws(problem.prior) if past is None else past
 
@@ -264,5 +265,5 @@ def _fitted(parameters: Array, num_components: int | None) -> Mixture:
 
 @lru_cache(maxsize=8)
 def _fitted_once(data: bytes, shape: tuple[int, int], num_components: int | None) -> Mixture:
-    """Experiments make many agents with one past."""
+    """Fit once and keep the result: experiments make many agents with the same past parameters."""
     return fit_mixture(np.frombuffer(data).reshape(shape), num_components)

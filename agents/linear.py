@@ -1,4 +1,4 @@
-"""Agents with an exact Gaussian posterior: one engine, told apart by its prior and by how it chooses."""
+"""Agents with an exact Gaussian posterior: they share one engine and differ in the prior and in how they choose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dts_gym.utils.seeding import Seed
 
 
 class _ReducedChainTS(ThompsonSampling[TwoLevelPosterior]):
-    """Thompson sampling with what is left of the problem's chain once some levels are marginalised."""
+    """Thompson sampling with the problem's chain after some of its levels are marginalised out."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class _ReducedChainTS(ThompsonSampling[TwoLevelPosterior]):
 class HierTS(_ReducedChainTS):
     """Hierarchical Thompson sampling: keeps the top latent shared, marginalises the others (branch L - 1).
 
-    Parameters and cost as `DiffusionTS`. Exact for the model in which only ``psi_L`` is shared.
+    The parameters and the cost are those of `DiffusionTS`. Exact for the model in which only ``psi_L`` is shared.
 
     Source: Hong et al., "Hierarchical Bayesian Bandits" (2022), on the chain as the deck compares it.
     """
@@ -50,8 +50,8 @@ class HierTS(_ReducedChainTS):
 class MarginalLinTS(_ReducedChainTS):
     """Linear Thompson sampling with the chain's marginal as every action's prior (branch L): no sharing.
 
-    Parameters and cost as `DiffusionTS`. Exact for the model in which actions are independent and the chain is linear;
-    of another prior it takes the marginal's mean and covariance, from 10 000 draws.
+    The parameters and the cost are those of `DiffusionTS`. Exact for the model in which actions are independent and the
+    chain is linear; for another prior it uses the mean and covariance of the marginal, estimated from 10 000 draws.
     """
 
     def _make_posterior(self) -> TwoLevelPosterior:
@@ -66,15 +66,15 @@ class MarginalLinTS(_ReducedChainTS):
 class LinearAgent(PosteriorAgent[ConfidencePosterior]):
     """Independent actions under Gaussian rewards, each with the prior ``N(prior_mean, prior_cov)``; exact.
 
-    Subclasses say how to choose.
+    Subclasses define how to choose.
 
     Parameters
     ----------
-    problem, seed, exploration, noise_std, dtype : as `DiffusionTS`; the problem's own prior is not looked at.
-    prior_mean : (d,), zeros if None.
-    prior_cov : (d, d) PSD, the identity if None.
-    intercept : whether every context gets a trailing 1: an action's mean reward is then ``x' theta + c``, the prior is
-        of d + 1 numbers, of which ``c`` is the last, and so are `sample_parameters` and `moments`.
+    problem, seed, exploration, noise_std, dtype : as in `DiffusionTS`; the problem's own prior is not used.
+    prior_mean : (d,) mean of every action's prior, zeros if None.
+    prior_cov : (d, d) PSD covariance of every action's prior, the identity if None.
+    intercept : whether every context gets a trailing 1: an action's mean reward is then ``x' theta + c``; the prior,
+        `sample_parameters` and `moments` then have d + 1 numbers, of which ``c`` is the last.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class LinearAgent(PosteriorAgent[ConfidencePosterior]):
 class LinTS(ThompsonSampling[ConfidencePosterior], LinearAgent):
     """Linear Thompson sampling: independent actions, each with the prior ``N(prior_mean, prior_cov)``.
 
-    Parameters as `LinearAgent`.
+    The parameters are those of `LinearAgent`.
 
     Notes
     -----
@@ -120,7 +120,7 @@ class LinTS(ThompsonSampling[ConfidencePosterior], LinearAgent):
 class LinUCB(UpperConfidence[ConfidencePosterior], LinearAgent):
     """Linear upper confidence bounds: the largest mean plus ``exploration`` posterior standard deviations.
 
-    Parameters as `LinearAgent`. Unplayed actions are one tie, broken at random.
+    The parameters are those of `LinearAgent`. Unplayed actions are tied, and the tie is broken at random.
 
     Notes
     -----
@@ -132,10 +132,10 @@ class LinUCB(UpperConfidence[ConfidencePosterior], LinearAgent):
 
 
 class JointTS(ThompsonSampling[JointPosterior]):
-    """Thompson sampling on the dense posterior of all actions: the same law as dTS, at the cost that dTS avoids.
+    """Thompson sampling on the dense posterior of all actions: dTS's distribution, at the cost that dTS avoids.
 
-    Parameters as `DiffusionTS`. Exact. O(n K d) an update and O(n K d) a draw, with n the numbers that the
-    unrolled chain draws (at least K d); for small K.
+    The parameters are those of `DiffusionTS`. Exact. O(n K d) an update and O(n K d) a draw, where n is how many
+    numbers the unrolled chain draws (at least K d); for small K.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ B = TypeVar("B", bound=BoundedPosterior)
 
 
 class ModelAgent(Agent, Estimates, Generic[P]):
-    """An agent that learns a posterior of all actions' parameters; subclasses say which, and how to choose by it."""
+    """An agent that learns a posterior of all actions' parameters; subclasses define which, and how to choose."""
 
     _posterior: P
 
@@ -55,19 +55,19 @@ class ModelAgent(Agent, Estimates, Generic[P]):
 
 
 class PosteriorAgent(ModelAgent[P]):
-    """An agent with a posterior that it draws from, or takes bounds of, at an exploration scale.
+    """An agent with a posterior that it draws from, or whose upper bounds it uses, at an exploration scale.
 
     Parameters
     ----------
-    problem, seed : as `Agent`.
+    problem, seed : as in `Agent`.
     exploration : factor on every posterior standard deviation, or a rule for it, see
         `dts_gym.posteriors.exploration.Exploration`; 1 is the Bayesian answer.
-    horizon : rewards that rules plan for; None takes those of the run, else the problem's.
-    noise_std : standard deviation of the Gaussian rewards believed in; None takes the problem's.
+    horizon : number of rewards that rules plan for; None uses the run's number, else the problem's.
+    noise_std : standard deviation of the Gaussian rewards that the agent assumes; None uses the problem's.
     """
 
-    _expands = False  # whether rewards of any family are taken, by a quadratic expansion
-    _by_bounds = False  # whether the agent takes upper confidence bounds
+    _expands = False  # whether rewards of any family are accepted, by a quadratic expansion
+    _by_bounds = False  # whether the agent uses upper confidence bounds
     default_exploration: ClassVar[float | None] = 1.0  # None: the agent chooses a rule where none is set
 
     def __init__(
@@ -105,7 +105,7 @@ class PosteriorAgent(ModelAgent[P]):
         Raises
         ------
         ValueError
-            If the rule needs a horizon, and neither the agent nor a run nor the problem has told one.
+            If the rule needs a horizon, and neither the agent nor a run nor the problem has set one.
         """
         t = 0 if self._plan.start is None else self.num_updates - self._plan.start
         K, d, shared = self.problem.num_actions, self.problem.dim, self.problem.features == "shared"
@@ -113,12 +113,12 @@ class PosteriorAgent(ModelAgent[P]):
 
     @property
     def _known_horizon(self) -> int | None:
-        """The rewards that a rule plans for: the agent's own, else the run's, else the problem's."""
+        """The number of rewards that a rule plans for: the agent's own, else the run's, else the problem's."""
         return self._horizon or self._plan.num_rewards or self.problem.horizon
 
     @property
     def noise_std(self) -> float:
-        """Standard deviation of the rewards that the agent believes in."""
+        """Standard deviation of the rewards that the agent assumes."""
         assert isinstance(self.reward_model, GaussianReward)
         return self.reward_model.noise_std
 
@@ -127,12 +127,12 @@ class PosteriorAgent(ModelAgent[P]):
 
         Parameters
         ----------
-        size : n independent draws, (n, K, d) or (n, d), where a chain of many levels is not much dearer than for one;
-            None: one draw, without the leading axis.
+        size : number n of independent draws, returned as (n, K, d) or (n, d); for a chain of many levels n draws cost
+            little more than one. None returns one draw, without the leading axis.
 
         Notes
         -----
-        As exact as the agent; its stream is its own.
+        As exact as the agent; the draws have a random stream of their own.
         """
         count = None if size is None else integer("size", size, 1)
         return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration_scale, count)
@@ -164,7 +164,7 @@ class PosteriorAgent(ModelAgent[P]):
 
 
 class ThompsonSampling(PosteriorAgent[P]):
-    """An agent that plays the best action of one posterior draw, a draw a context."""
+    """An agent that plays the best action of one posterior draw, with a new draw for each context."""
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)

@@ -23,12 +23,12 @@ _FORMAT = 1
 
 
 class Plan(NamedTuple):
-    """When an agent's plan of exploration began, and for how many rewards it is.
+    """When an agent's plan of exploration began, and how many rewards it is for.
 
     Attributes
     ----------
-    start : the number of rewards learned before; None before the first choice.
-    num_rewards : how many the run will bring; None where no run has said.
+    start : the number of rewards learned before the plan; None before the first choice.
+    num_rewards : the number of rewards that the run will bring; None where no run has set it.
     """
 
     start: int | None = None
@@ -68,9 +68,9 @@ class Saved(Shown, ABC):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The agent that `save` wrote; it continues bit for bit.
+        """Return the agent that `save` wrote; it continues bit for bit.
 
-        ``dts_gym.agents.Agent.load`` takes a file of any registered agent.
+        ``dts_gym.agents.Agent.load`` accepts a file of any registered agent.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class Saved(Shown, ABC):
     @classmethod
     @abstractmethod
     def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
-        """A fresh one with saved settings; ``state`` where these do not hold all."""
+        """A fresh agent with the saved settings; ``state`` is read where the settings do not hold everything."""
 
     @abstractmethod
     def _state(self) -> Mapping[str, Array | IntArray]:
@@ -132,7 +132,7 @@ class Saved(Shown, ABC):
 
     @abstractmethod
     def _restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `_state` gave."""
+        """Restore what `_state` returned."""
 
 
 def _checked_plan(saved: Any, num_updates: int) -> Plan:

@@ -97,7 +97,7 @@ _HOMES = {
 register_envs()
 
 
-if not TYPE_CHECKING:  # to a type checker every unknown name would be there
+if not TYPE_CHECKING:  # a type checker would otherwise believe that every name exists
 
     def __getattr__(name: str) -> Any:
         if name in _MODULES:

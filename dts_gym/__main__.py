@@ -1,4 +1,4 @@
-"""``python -m dts_gym``: the command line ``dts-gym``, which then also finds modules of the folder that one is in."""
+"""``python -m dts_gym``: the command line ``dts-gym``, which then also finds modules in the working directory."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The names of `dts_gym.harness.callbacks`, kept here for those who import them from here."""
+"""The names of `dts_gym.harness.callbacks`, kept here for code that imports them from this module."""
 
 from dts_gym.harness.callbacks import Callback, Metrics, Round, action_entropy, posterior_width
 

@@ -1,4 +1,4 @@
-"""The names of `dts_gym.harness.figures`, kept here for those who import them from here."""
+"""The names of `dts_gym.harness.figures`, kept here for code that imports them from this module."""
 
 from dts_gym.harness.figures import (
     COLOURS,

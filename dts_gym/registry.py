@@ -1,4 +1,4 @@
-"""Ids of environments and agents, as strings: nothing is imported before it is made."""
+"""Ids of environments and agents, as strings: a class is imported when it is first made."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _AGENTS: dict[str, str | type[Agent]] = {
     "Oracle": "dts_gym.agents.baselines:Oracle",
 }
 
-_BUILT_IN = frozenset(_AGENTS)  # the package's
+_BUILT_IN = frozenset(_AGENTS)  # the ids of the package's own agents
 
 
 def register_envs() -> None:
@@ -64,17 +64,17 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
 
     Parameters
     ----------
-    agent_id : not another's, without a colon.
+    agent_id : an id that is not registered yet, without a colon.
     entry_point : the class, or ``"module:Class"``, imported when first made.
 
     Raises
     ------
     ValueError
-        If the id is another's or has a colon, or the entry point is no ``"module:Class"`` and no class of agents.
+        If the id is registered or has a colon, or the entry point is neither ``"module:Class"`` nor an agent class.
 
     Notes
     -----
-    A class of the same name and module takes the place of its former self, as where a notebook's cell is run again.
+    A class of the same name and module replaces the one registered before, as when a notebook's cell is run again.
     """
     if ":" in agent_id:
         raise ValueError(f"agent_id must hold no colon, which parts a module from an id, got {agent_id!r}")
@@ -97,16 +97,16 @@ def _place(entry_point: str | type) -> str:
 
 
 class Entries(NamedTuple):
-    """What another process may not find by its id: an environment's spec, agents' entry points by id."""
+    """Registry entries that another process may lack: an environment's spec, agents' entry points by id."""
 
     env: EnvSpec | None
     agents: dict[str, str | type[Agent]]
 
 
 def user_entries(env_id: str, agent_ids: Iterable[str]) -> Entries:
-    """Entries of a user's own, for `take_entries` in a worker process: a script's or a notebook's are known here alone.
+    """A user's own entries, for `take_entries` in a worker process, which does not know those of a script or notebook.
 
-    Ids with a module, ``"module:Id"``, are left to it.
+    Ids with a module, ``"module:Id"``, are omitted: importing the module registers them.
     """
     spec = None if ":" in env_id or env_id in _ENVS else gym.spec(env_id)
     if spec is not None and isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
@@ -117,12 +117,12 @@ def user_entries(env_id: str, agent_ids: Iterable[str]) -> Entries:
 
 
 def is_built_in(name: str) -> bool:
-    """Whether an id is of the package's own environments or agents."""
+    """Whether an id belongs to the package's own environments or agents."""
     return name in _ENVS or name in _BUILT_IN
 
 
 def take_entries(entries: Entries) -> None:
-    """Register what `user_entries` gave."""
+    """Register the entries that `user_entries` returned."""
     if entries.env is not None:
         gym.registry[entries.env.id] = entries.env
     _AGENTS.update(entries.agents)
@@ -139,7 +139,7 @@ def agent_ids() -> list[str]:
 
 
 def env_creator(env_id: str) -> Any:
-    """The class or function behind an environment's id; Gymnasium's error for an unknown one."""
+    """The class or function that an environment's id names; Gymnasium's error for an unknown id."""
     if not isinstance(env_id, str):
         raise ValueError(f"env_id must be the id of an environment, got {env_id!r:.200}")
     module, _, name = env_id.rpartition(":")
@@ -150,12 +150,12 @@ def env_creator(env_id: str) -> Any:
 
 
 def agent_class(agent_id: str) -> type[Agent]:
-    """The class behind an id; of ``"module:Id"`` after importing the module, as Gymnasium does with environments.
+    """The class that an id names; ``"module:Id"`` imports the module first, as Gymnasium does for environments.
 
     Raises
     ------
     ValueError
-        For an unknown id.
+        If the id is unknown.
     ModuleNotFoundError
         If there is no such module.
     """
@@ -178,7 +178,7 @@ def agent_id_of(cls: type) -> str:
 
 
 def agent_settings(agent_id: str) -> dict[str, inspect.Parameter]:
-    """The settings that an agent takes besides the problem and the seed, by name."""
+    """The settings that an agent accepts besides the problem and the seed, by name."""
     parameters = inspect.signature(agent_class(agent_id)).parameters
     return {
         name: parameter
@@ -250,24 +250,24 @@ def make_agent(
     reward: RewardModel | str | None = None,
     **settings: Any,
 ) -> Agent:
-    """Make an agent by its id, for an environment of this package or of anybody's.
+    """Make an agent by its id, for an environment of this package or any other.
 
     Parameters
     ----------
     agent_id : as `agent_ids` lists; ``"module:Id"`` imports the module, which registers the id, first.
-    env_or_problem : an environment, whose ``unwrapped.problem`` is read, or the problem itself. Of an environment that
-        tells no problem, with ``Discrete`` actions and ``Box`` observations, it is made of these spaces, see
-        `dts_gym.problem.spaces.problem_from_spaces`, and of the next three.
-    seed : of all the agent's random choices.
-    prior : of the parameters (a file of one will do), for agents that need one; for an environment that tells none.
-    reward : "gaussian", "bernoulli" or "poisson", the law of the rewards of an environment that tells none.
-    settings : the agent's own, ``exploration=0.5`` for one. ``noise_std=`` alone says that the rewards of an
-        environment that tells nothing are Gaussian.
+    env_or_problem : an environment, whose ``unwrapped.problem`` is read, or the problem itself. For an environment
+        without a problem, with ``Discrete`` actions and ``Box`` observations, the problem is made from these spaces,
+        see `dts_gym.problem.spaces.problem_from_spaces`, and from ``prior``, ``reward`` and ``noise_std``.
+    seed : seed for all of the agent's random draws.
+    prior : prior of the parameters, or a file of one, for agents that need a prior in an environment without a problem.
+    reward : "gaussian", "bernoulli" or "poisson", the distribution of the rewards of an environment without a problem.
+    settings : the agent's own settings, for example ``exploration=0.5``. In an environment without a problem,
+        ``noise_std=`` alone means that rewards are Gaussian.
 
     Raises
     ------
     ValueError
-        If the id is unknown, a setting is unknown or out of range, or something that the agent needs is not told.
+        If the id is unknown, a setting is unknown or out of range, or something that the agent needs is missing.
 
     Examples
     --------
@@ -284,17 +284,17 @@ def make_agent(
     known = agent_settings(agent_id)
     is_problem = isinstance(env_or_problem, BanditProblem)
     problem: Any = env_or_problem if is_problem else problem_of(env_or_problem)
-    needs_problem = "problem" in inspect.signature(cls).parameters  # a policy trained elsewhere knows of none
+    needs_problem = "problem" in inspect.signature(cls).parameters  # a policy trained elsewhere accepts none
     told: dict[str, Any] = {"prior": prior, "reward": reward}
     if problem is None and needs_problem:
-        if reward in (None, "gaussian"):  # noise_std is then the environment's, whatever the agent could do with it
+        if reward in (None, "gaussian"):  # noise_std then describes the environment, not the agent
             told["noise_std"] = settings.get("noise_std")
             settings = {name: value for name, value in settings.items() if name != "noise_std"}
         problem = _problem_from_spaces(env_or_problem, told)
     else:
         for name, value in told.items():
             if value is not None:
-                raise ValueError(f"{name} must be left out where the environment tells its problem, got {value!r:.200}")
+                raise ValueError(f"{name} must be left out where the environment has a problem, got {value!r:.200}")
     for name in settings:
         if name not in known:
             raise ValueError(f"settings of {agent_id} must be among {list(known)}, got {name!r}")
@@ -305,7 +305,7 @@ def make_agent(
 
 
 def _problem_from_spaces(env: Any, told: Mapping[str, Any]) -> BanditProblem:
-    """The problem of an environment that describes none, made from its spaces and from what the caller told."""
+    """The problem of an environment that describes none, made from its spaces and the caller's arguments."""
     if not (hasattr(env, "action_space") and hasattr(env, "observation_space")):
         raise ValueError(f"env_or_problem must be an environment or a BanditProblem, got {env!r:.200}")
     from dts_gym.problem.spaces import problem_from_spaces

@@ -1,4 +1,4 @@
-"""Tables of results, kept here for those who import them from here; see `dts_gym.harness`, `dts_gym.utils.tables`."""
+"""Tables of results, kept here for code that imports them from it; see `dts_gym.harness`, `dts_gym.utils.tables`."""
 
 from dts_gym.harness.experiment import Row, summary, table
 from dts_gym.harness.sweeps import cells_csv, cells_table

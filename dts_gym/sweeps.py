@@ -1,4 +1,4 @@
-"""The names of `dts_gym.harness.sweeps`, kept here for those who import them from here."""
+"""The names of `dts_gym.harness.sweeps`, kept here for code that imports them from this module."""
 
 from dts_gym.harness.sweeps import SUMMARY, Sweep, SweepResult, load_sweep, run_sweep
 

@@ -1,4 +1,4 @@
-r"""Bounds on the Bayes regret of dTS and of LinTS, to draw beside what is measured.
+r"""Bounds on the Bayes regret of dTS and of LinTS, to draw beside measured regret.
 
 The model: contexts of norm at most 1, Gaussian rewards of standard deviation ``sigma``, a linear chain with
 ``Sigma_ell = sigma_ell^2 I`` and weights of spectral norm 1, all latents shared (branch 0). With probability of failure
@@ -12,7 +12,7 @@ The model: contexts of norm at most 1, Gaussian rewards of standard deviation ``
     sigma_max^2 = max_ell 1 + sigma_ell^2 / sigma^2
 
 with ``d_ell = d``, or the number of columns of ``W_ell`` that are not zero. The constant ``c`` is not specified: the
-functions give the first term.
+functions return the first term.
 
 The powers of ``sigma_max^2`` make the bound vacuous for long chains, though the regret itself hardly depends on L. At
 ``sigma_ell = sigma`` it is ``R_lat_ell = 2^ell d_ell sigma^2``:
@@ -20,7 +20,7 @@ The powers of ``sigma_max^2`` make the bound vacuous for long chains, though the
 >>> [round(bayes_regret_bound(5000, 100, 5, [1.0] * (L + 1))) for L in (2, 10, 20, 40)]
 [20664, 35997, 945260, 967716537]
 
-All of it is computed as it stands there, with ``log1p``; limits are taken where a formula divides zero by zero.
+The formulas are computed as they are written above, with ``log1p``; limits are used where one divides zero by zero.
 
 Source: Aouali, "Diffusion Models Meet Contextual Bandits", Theorem 4.1 and Proposition 4.2, printed there for
 ``sigma = 1``.
@@ -38,7 +38,7 @@ from dts_gym.utils.validation import integer, nonnegative, positive
 
 
 class BoundTerms(NamedTuple):
-    """What adds up in the bound: ``R_act``, and ``R_lat_ell`` for ``ell = 1..L``."""
+    """The terms that add up in the bound: ``R_act``, and ``R_lat_ell`` for ``ell = 1..L``."""
 
     action: float
     latents: tuple[float, ...]
@@ -57,13 +57,13 @@ def bayes_regret_bound(
 
     Parameters
     ----------
-    num_rounds : n.
-    num_actions : K.
-    dim : d.
+    num_rounds : n, the number of rounds.
+    num_actions : K, the number of actions.
+    dim : d, the dimension of the parameters.
     stds : ``sigma_1 .. sigma_{L+1}``, L + 1 of them, may be zero; ``stds[ell - 1]`` is that of level ``ell``.
-    noise_std : ``sigma``, of the rewards.
-    active : ``d_1 .. d_L``, the columns of each weight that are not zero, 0..d; None: all d.
-    delta : in (0, 1]; None is 1 / n.
+    noise_std : ``sigma``, the standard deviation of the rewards.
+    active : ``d_1 .. d_L``, the number of columns of each weight that are not zero, 0..d; None: all d.
+    delta : probability of failure, in (0, 1]; None is 1 / n.
 
     Returns
     -------
@@ -74,7 +74,8 @@ def bayes_regret_bound(
     Raises
     ------
     ValueError
-        If an argument is out of range, or a level without noise hangs below one with: the bound is then infinite.
+        If an argument is out of range, or a level without noise is below a level with noise: the bound is then
+        infinite.
 
     Examples
     --------
@@ -102,7 +103,7 @@ def bound_terms(
     noise_std: float = 1.0,
     active: Sequence[int] | None = None,
 ) -> BoundTerms:
-    """The bound's parts ``R_act`` and all ``R_lat_ell``; parameters and errors as `bayes_regret_bound`.
+    """The bound's terms ``R_act`` and all ``R_lat_ell``; parameters and errors are as in `bayes_regret_bound`.
 
     Examples
     --------
@@ -132,7 +133,7 @@ def bound_terms(
             growth = sigma_max**ell
         except OverflowError:
             growth = math.inf
-        # Without the guard 0 times infinity.
+        # Without the guard this would be 0 times infinity.
         latents.append(noise.dispersion * _over_log(ratios[ell]) * growth * gain if gain else 0.0)  # paper prop 4.2
     return BoundTerms(action, tuple(latents))
 
@@ -145,18 +146,19 @@ def lints_bound(
     noise_std: float = 1.0,
     delta: float | None = None,
 ) -> float:
-    """The same bound for LinTS that knows each action's marginal law and shares nothing (`MarginalLinTS`).
+    """The same bound for LinTS that knows each action's marginal prior and shares nothing (`MarginalLinTS`).
 
     Without latents, L = 0, the bound is that of independent actions with the prior ``N(0, s^2 I)``. The chain's
     marginal covariance is ``sum_ell P_{ell-1} Sigma_ell P_{ell-1}'``, ``P_ell = W_1 .. W_ell``: with weights of
     spectral norm 1 its eigenvalues are at most ``s^2 = sigma_1^2 + .. + sigma_{L+1}^2``, with which the bound grows:
-    that ``s^2`` is taken.
+    that ``s^2`` is used.
 
-    Parameters, returns and errors as `bayes_regret_bound`; here any standard deviation may be zero.
+    Parameters, returned value and errors are as in `bayes_regret_bound`; here any standard deviation may be zero.
 
     Notes
     -----
-    LinTS as the agent of that name has the prior N(0, I), another law than the parameters': no such bound holds for it.
+    The agent `LinTS` has the prior N(0, I), which is not the distribution of the parameters: no such bound holds for
+    it.
 
     Examples
     --------
@@ -175,7 +177,7 @@ def _checked_stds(stds: Sequence[float] | Array) -> list[float]:
 
 
 def _ladder(stds: Sequence[float] | Array) -> list[float]:
-    """``stds`` as numbers; ValueError where a level without noise hangs below one with."""
+    """``stds`` as numbers; ValueError where a level without noise is below a level with noise."""
     sigmas = _checked_stds(stds)
     for ell in range(1, len(sigmas)):
         if sigmas[ell - 1] == 0.0 < sigmas[ell]:

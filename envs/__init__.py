@@ -1,6 +1,6 @@
 """Environments: one file each; made by id, ``gym.make("DiffusionBandit-v0")``.
 
-Read `base` (what an episode is, and what a step tells), then an environment: `diffusion`, `shared`, `synthetic`,
+Read `base` (what an episode is, and what a step reports), then an environment: `diffusion`, `shared`, `synthetic`,
 `movielens`. `vector` plays many instances as arrays, `rendering` draws frames.
 """
 

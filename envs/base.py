@@ -21,7 +21,7 @@ Observation = NDArray[np.float32]
 
 
 class Episode(NamedTuple):
-    """An instance, and the random streams of its rounds."""
+    """One episode: an instance, and the random streams of its rounds."""
 
     instance: BanditInstance
     contexts: np.random.Generator
@@ -33,15 +33,15 @@ class BanditEnv(gym.Env[Observation, np.int64]):
 
     Subclasses draw the instance and the contexts. The instance, the contexts and the noise have a random stream
     each, and every step draws the same amount of noise whatever the action: agents that play the same seed meet
-    the same instance, contexts and noise. `BanditVectorEnv` holds one and draws many episodes from it.
+    the same instance, contexts and noise. `BanditVectorEnv` holds one such environment and draws many episodes from it.
 
     Parameters
     ----------
-    problem : what agents may know; it exists before the first reset.
+    problem : the problem that agents may know; it exists before the first reset.
     instance_seed : pins the instance; None draws a new one at every reset.
-    regret_info : whether ``info`` tells the truth about the round (it costs O(K d) a step).
+    regret_info : whether ``info`` reports the expected reward, the best action and the regret, at O(K d) a step.
     render_mode : "rgb_array", for `render`, or None. ``gym.make(..., render_mode="human")`` shows the frames in a
-        window by Gymnasium's wrapper, where there is a screen (extra ``render``).
+        window through Gymnasium's wrapper, where there is a screen (extra ``render``).
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         self._watched: Any = None
         self.action_space = gym.spaces.Discrete(problem.num_actions)
         self.observation_space = self._context_space()
-        self._pinned: tuple[int, BanditInstance] | None = None  # the seed of the pinned instance that stands
+        self._pinned: tuple[int, BanditInstance] | None = None  # the pinned instance and its seed
         self._round: int | None = None  # None: a reset is due
 
     def reset(
@@ -83,13 +83,13 @@ class BanditEnv(gym.Env[Observation, np.int64]):
 
         Parameters
         ----------
-        seed : of the instance, the contexts and the noise.
+        seed : seed for the instance, the contexts and the noise.
         options : ``{"instance_seed": s}`` pins the instance of this episode.
 
         Returns
         -------
         context, {}
-            No action has been played, so there is nothing to tell.
+            No action has been played, so the info is empty.
 
         Raises
         ------
@@ -115,11 +115,12 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         return None if pinned is None else integer("instance_seed", pinned, 0)
 
     def begin_episode(self, rng: np.random.Generator, pinned: int | None) -> Episode:
-        """Draw an episode with ``rng``, which moves on by four numbers; on the instance of a seed where pinned.
+        """Draw an episode with ``rng``, which advances by four numbers; where pinned, the instance is that of the seed.
 
-        Episodes pinned to the seed of the one before have its instance itself.
+        An episode pinned to the seed of the one before has the very same instance object.
         """
-        # Children of one draw: an agent made with the same seed hangs on the seed itself, so never draws alike.
+        # Children of one draw: an agent made with the same seed derives its streams from the seed itself, so the two
+        # never draw the same numbers.
         root = np.random.SeedSequence(rng.integers(0, 1 << 32, 4).astype(np.uint32))
         if pinned is None:
             instance = self._draw_instance(stream(root, "instance"))
@@ -131,7 +132,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         return Episode(instance, stream(root, "contexts"), stream(root, "noise"))
 
     def next_contexts(self, episode: Episode, count: int) -> Observation:
-        """The contexts of an episode's next rounds, (count, ...) float32; the same however they are asked for."""
+        """The contexts of an episode's next rounds, (count, ...) float32; splitting the calls changes no context."""
         fixed = episode.instance.fixed_context
         if fixed is not None:
             return np.broadcast_to(fixed, (count, *fixed.shape))
@@ -148,12 +149,13 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         -------
         next context, reward, False, whether the horizon is reached, info
             ``info`` holds ``expected_reward``, ``optimal_action``, ``regret`` and ``cumulative_regret``, all in
-            expectation over the noise, of the context that the action was played on; nothing without `regret_info`.
+            expectation over the noise and for the context that the action was played on; without `regret_info` it is
+            empty.
 
         Raises
         ------
         ValueError
-            If the action is out of range; the episode is then where it was.
+            If the action is out of range; the episode is then unchanged.
         gymnasium.error.ResetNeeded
             Before the first reset and after the last round.
         """
@@ -178,12 +180,12 @@ class BanditEnv(gym.Env[Observation, np.int64]):
 
         Parameters
         ----------
-        agent : with ``marginals``, as every agent with a posterior has.
+        agent : an agent with ``marginals``, as every agent with a posterior has.
 
         Raises
         ------
         ValueError
-            If it has none.
+            If the agent has no ``marginals``.
         """
         if agent is not None and not hasattr(agent, "marginals"):
             raise ValueError(f"agent must have a posterior, with marginals(context), got {agent!r:.200}")
@@ -192,8 +194,8 @@ class BanditEnv(gym.Env[Observation, np.int64]):
     def render(self) -> NDArray[np.uint8] | None:
         """A frame, (320, 720, 3) RGB: the truth on the next context, plays, regret so far; None without a render mode.
 
-        With it the posterior of the agent that `watch` was given: mean and two standard deviations of every action's
-        ``x' theta``, at the agent's exploration scale.
+        The frame also shows the posterior of the agent that `watch` was given: mean and two standard deviations of
+        every action's ``x' theta``, at the agent's exploration scale.
 
         Raises
         ------
@@ -222,7 +224,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
     def _truth(self, context: Array, predictor: float) -> dict[str, Any]:
         assert self.instance is not None
         best = int(self.instance.linear_predictors(context).argmax())
-        # By the played action's formula: the best action then has a regret of exactly zero.
+        # The same formula as for the played action, so that the best action has a regret of exactly zero.
         best_predictor = self.instance.linear_predictor(context, best)
         means = self.problem.reward_model.mean(np.array([predictor, best_predictor]))
         reached, possible = (float(mean) for mean in means)
@@ -236,22 +238,22 @@ class BanditEnv(gym.Env[Observation, np.int64]):
 
     @abstractmethod
     def _context_space(self) -> gym.spaces.Space[Observation]:
-        """float32 box of the contexts."""
+        """The float32 box that contexts lie in."""
 
     @abstractmethod
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
-        """A bandit of the problem's law."""
+        """Draw one bandit from the problem's distribution."""
 
     @abstractmethod
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
-        """``count`` contexts (count, ...), float32, in the observation space; n draws of one equal one draw of n."""
+        """Draw ``count`` contexts, (count, ...) float32, in the observation space; n draws of one equal one of n."""
 
 
 def refuse_oversized(num_actions: int, dim: int, num_envs: int = 1) -> None:
-    """ValueError if the parameters of all actions of all instances, drawn, would not fit the machine's memory."""
+    """Raise ValueError if the drawn parameters of all actions of all instances would not fit the machine's memory."""
     needed = (
         2 * 8 * num_envs * num_actions * dim
-    )  # the draw and its noise; of many instances, the draws and their stack
+    )  # the draw and its noise; for many instances, the draws and their stack
     memory = _memory_bytes()
     if memory is not None and needed > memory:
         names, sizes = ("", "") if num_envs == 1 else ("num_envs * ", f"{num_envs} x ")
@@ -263,7 +265,7 @@ def refuse_oversized(num_actions: int, dim: int, num_envs: int = 1) -> None:
 
 
 def _memory_bytes() -> int | None:
-    """Memory that this process may use: of the machine, or of its control group; None where neither is told."""
+    """Bytes that this process may use, by the machine or its control group; None where neither is known."""
     limits = []
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

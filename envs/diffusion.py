@@ -35,7 +35,7 @@ class DiffusionBanditEnv(BanditEnv):
     ``Discrete(num_actions)``.
 
     ## Observation Space
-    ``Box(-1, 1, (dim,), float32)``: contexts by the feature law.
+    ``Box(-1, 1, (dim,), float32)``: contexts, drawn as ``feature_law`` says.
 
     ## Rewards
     ``N(x' theta_a, noise_std^2)``; or Bernoulli of mean ``1 / (1 + exp(-x' theta_a))``, or Poisson of mean
@@ -46,26 +46,29 @@ class DiffusionBanditEnv(BanditEnv):
     Truncated after ``horizon`` rounds; never terminated.
 
     ## Arguments
-    - ``num_actions=100``: K.
-    - ``dim=5``: d, of contexts and parameters; the prior's where one is given.
-    - ``depth=2``: L, links of the drawn prior; the prior's where one is given.
-    - ``horizon=5000``: rounds of an episode.
+    - ``num_actions=100``: K, the number of actions.
+    - ``dim=5``: d, the dimension of contexts and parameters; a given prior sets it.
+    - ``depth=2``: L, the number of links of the drawn prior; a given prior sets it.
+    - ``horizon=5000``: number of rounds of an episode.
     - ``noise_std=1.0``: standard deviation of Gaussian rewards.
-    - ``link="linear"``: links of the drawn prior, linear or ``"mlp"`` (two layers, ReLU).
-    - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
+    - ``link="linear"``: kind of the drawn prior's links, linear or ``"mlp"`` (two layers, ReLU).
+    - ``reward="gaussian"``: reward family, ``"gaussian"``, ``"bernoulli"`` or ``"poisson"``.
     - ``prior=None``: a prior of your own, or a file of one; None draws one from ``prior_seed``.
-    - ``prior_seed=0``: of the drawn prior's weights; the prior stands before the first reset.
-    - ``stds=None``: of the drawn prior, ``sigma_1 .. sigma_{L+1}`` with ``Sigma_l = sigma_l^2 I``, or one for all; None
-      is 1.
-    - ``weight_norm=None``: scale every weight of the drawn linear prior to this spectral norm; None leaves them.
-    - ``feature_law="cube"``: contexts uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its ``"sphere"``.
-    - ``prior_error=0.0``: v; above 0 agents are told a linear chain whose weights and covariances are off by entries
-      uniform on ``[v, v + 0.5]``, drawn from ``prior_seed``.
-    - ``prior_scale=1.0``: agents are told a linear chain whose variances are this many times the true ones.
-    - ``branch=None``: levels above it are shared by all actions, 0..L; None: the prior's own (0 if drawn).
-    - ``instance_seed=None``: pins the instance over resets.
-    - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
-    - ``render_mode=None``: or ``"rgb_array"``, ``"human"`` (a window): truth, regret, the agent given to `watch`.
+    - ``prior_seed=0``: seed for the drawn prior's weights; the prior exists before the first reset.
+    - ``stds=None``: standard deviations of the drawn prior, ``sigma_1 .. sigma_{L+1}`` with ``Sigma_l = sigma_l^2 I``,
+      or one number for all; None is 1.
+    - ``weight_norm=None``: spectral norm to which every weight of the drawn linear prior is scaled; None leaves them.
+    - ``feature_law="cube"``: distribution of contexts: uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its
+      ``"sphere"``.
+    - ``prior_error=0.0``: v, the size of the error in the prior that agents see: above 0 that is a linear chain whose
+      weights and covariances are off by entries uniform on ``[v, v + 0.5]``, drawn from ``prior_seed``.
+    - ``prior_scale=1.0``: factor on the variances of the prior that agents see, a linear chain.
+    - ``branch=None``: levels above this one are shared by all actions, 0..L; None: the prior's own (0 if drawn).
+    - ``instance_seed=None``: seed that pins the instance over resets; None draws a new instance at every reset.
+    - ``regret_info=True``: whether ``info`` reports the expected reward, the best action and the regret, at O(K d) a
+      step.
+    - ``render_mode=None``: None, ``"rgb_array"`` or ``"human"`` (a window); frames show the truth, the regret and the
+      agent given to `watch`.
 
     ## Version History
     - v0: first version.
@@ -123,7 +126,7 @@ def chain_of(
     stds: float | Sequence[float] | None = None,
     weight_norm: float | None = None,
 ) -> ChainPrior:
-    """The given prior, or that of a file, whose sizes must be those asked for; or one drawn."""
+    """Return the given prior, or that of a file, whose sizes must be those asked for; without one, draw a prior."""
     if link not in get_args(LinkKind):
         raise ValueError(f"link must be one of {get_args(LinkKind)}, got {link!r}")
     if prior is None:
@@ -146,5 +149,5 @@ def chain_of(
 
 
 def rewards_of(reward: str, noise_std: float) -> RewardModel:
-    """The reward family of that name; ``noise_std`` is of Gaussian rewards."""
+    """Return the reward family of that name; Gaussian rewards read ``noise_std``."""
     return reward_model(reward, noise_std=noise_std) if reward == "gaussian" else reward_model(reward)

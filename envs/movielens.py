@@ -27,32 +27,33 @@ class MovieLensBanditEnv(BanditEnv):
     """A contextual bandit made of real ratings: which of K movies will this user like?
 
     ## Description
-    The centred ratings are factorised once, ``rating - mean = user' movie + noise``, and kept in a cache. Movies
-    with enough ratings are split in two: the prior is fitted to the training movies, and the K actions of an
-    episode are drawn at reset from the others. Every round a random user comes along. Users' factors have identity
-    covariance, so that priors on movies mean the same on every data set. The factorisation is one of all ratings: the
-    prior has seen no movie that is played, but users' factors are fitted to their ratings of it too.
+    The centred ratings are factorised once, ``rating - mean = user' movie + noise``, and kept in a cache. Movies with
+    enough ratings are split in two: the prior is fitted to the training movies, and the K actions of an episode are
+    drawn at reset from the others. In every round a random user arrives. Users' factors have identity covariance, so
+    that priors on movies mean the same on every data set. The factorisation uses all ratings: the prior has seen no
+    movie that is played, but users' factors are fitted to their ratings of such movies too.
 
     The problem's prior is learned from the training movies. "linear" is a chain of ``depth`` identity links: its top
-    is at 0, the last link adds the training movies' mean, and their covariance is split evenly over the levels, so that
-    `branch` says which share of it all movies have in common. "diffusion" is a denoising diffusion model
-    (`dts_gym.pretraining`, extra ``torch``), trained on first use and kept in the cache. `past_parameters` are the
-    training movies.
+    level has mean 0, the last link adds the training movies' mean, and their covariance is split evenly over the
+    levels, so that `branch` sets which share of it all movies have in common. "diffusion" is a denoising diffusion
+    model (`dts_gym.pretraining`, extra ``torch``), trained on first use and kept in the cache. `past_parameters` are
+    the training movies.
 
-    The other movies can be parted in two halves, one to tune agents on and one to report: ``part``.
+    ``part`` splits the other movies into two halves, one to tune agents on and one to report.
 
     ## Action Space
     ``Discrete(num_actions)``: movies.
 
     ## Observation Space
-    ``Box(lowest, highest, (rank,), float32)``: a user's factors, bounds over all users.
+    ``Box(lowest, highest, (rank,), float32)``: a user's factors, with bounds over all users.
 
     ## Rewards
     "gaussian": the centred rating, ``N(user' movie, noise_std^2)`` in stars above the mean of all ratings;
-    ``noise_std`` is that of the factorisation's residuals. "bernoulli": whether the user likes the movie, 1 with
-    probability ``sigmoid(user' movie pi / (sqrt(3) noise_std))``: that of a rating above the mean of all ratings, were
-    its noise logistic of the same standard deviation. With means between 3.5 and 4, as MovieLens has them, that is a
-    rating of 4 or more. Movies' parameters are scaled by that factor, users stay as they are. ``info`` holds
+    ``noise_std`` is the standard deviation of the factorisation's residuals. "bernoulli": whether the user likes the
+    movie, 1 with probability ``sigmoid(user' movie pi / (sqrt(3) noise_std))``. This is the probability of a rating
+    above the mean of all ratings if the noise is logistic with the same standard deviation. MovieLens data have means
+    between 3.5 and 4, so that is a rating of 4 or more. Movies' parameters are scaled by the factor
+    ``pi / (sqrt(3) noise_std)``; users' factors are unchanged. ``info`` holds
     ``expected_reward``, ``optimal_action``, ``regret``, ``cumulative_regret`` (unless ``regret_info=False``).
 
     ## Episode End
@@ -60,23 +61,25 @@ class MovieLensBanditEnv(BanditEnv):
 
     ## Arguments
     - ``data="ml-1m"``: a release name (downloaded on first use) or a path to a zip, folder or ratings file.
-    - ``num_actions=100``: K.
-    - ``rank=5``: d, of the factorisation.
-    - ``horizon=5000``: rounds of an episode.
-    - ``prior="linear"``: or ``"diffusion"``, or a prior of your own, or a file of one.
-    - ``depth=None``: L, links of the learned chain; None: 2 of "linear", 40 of "diffusion".
-    - ``branch=None``: levels above it are shared by all movies, 0..L; "auto": the one under which training movies kept
-      apart are most probable (`dts_gym.choose_branch`); None: "auto" of "diffusion", L - 1 of "linear", the top level
-      shared; of a prior of your own its own branch.
-    - ``reward="gaussian"``: or ``"bernoulli"``.
-    - ``noise_std=None``: standard deviation of the ratings' noise; None: from the residuals.
-    - ``min_ratings=20``: movies with fewer ratings are left out.
+    - ``num_actions=100``: K, the number of actions.
+    - ``rank=5``: d, the rank of the factorisation.
+    - ``horizon=5000``: number of rounds of an episode.
+    - ``prior="linear"``: the learned chain, ``"linear"`` or ``"diffusion"``; or a prior of your own, or a file of one.
+    - ``depth=None``: L, the number of links of the learned chain; None: 2 for "linear", 40 for "diffusion".
+    - ``branch=None``: levels above this one are shared by all movies, 0..L; "auto": the branch under which held-out
+      training movies are most probable (`dts_gym.choose_branch`); None: "auto" for "diffusion", L - 1 for "linear" (the
+      top level shared), and a prior of your own keeps its branch.
+    - ``reward="gaussian"``: reward family, ``"gaussian"`` or ``"bernoulli"``.
+    - ``noise_std=None``: standard deviation of the ratings' noise; None: that of the residuals.
+    - ``min_ratings=20``: least number of ratings of a movie; movies with fewer are left out.
     - ``train_fraction=0.5``: share of the movies that the prior is fitted to.
-    - ``part="all"``: of the other movies, or ``"tuning"``, ``"report"``, disjoint halves.
-    - ``split_seed=0``: of that split.
-    - ``instance_seed=None``: pins the instance over resets.
-    - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
-    - ``render_mode=None``: or ``"rgb_array"``, ``"human"`` (a window): truth, regret, the agent given to `watch`.
+    - ``part="all"``: which of the other movies are actions: all, or the disjoint halves ``"tuning"`` and ``"report"``.
+    - ``split_seed=0``: seed for the split of the movies.
+    - ``instance_seed=None``: seed that pins the instance over resets; None draws a new instance at every reset.
+    - ``regret_info=True``: whether ``info`` reports the expected reward, the best action and the regret, at O(K d) a
+      step.
+    - ``render_mode=None``: None, ``"rgb_array"`` or ``"human"`` (a window); frames show the truth, the regret and the
+      agent given to `watch`.
 
     ## Version History
     - v0: first version.
@@ -115,7 +118,7 @@ class MovieLensBanditEnv(BanditEnv):
         if reward not in ("gaussian", "bernoulli"):
             raise ValueError(f"reward must be 'gaussian' or 'bernoulli', got {reward!r}")
         if reward == "bernoulli":
-            # The logistic law of standard deviation 1 has scale sqrt(3) / pi.
+            # The logistic distribution of standard deviation 1 has scale sqrt(3) / pi.
             scale = math.pi / (math.sqrt(3.0) * ratings.noise_std)
             train, self._held_out = scale * train, scale * self._held_out
         if branch is None and prior == "diffusion":
@@ -123,7 +126,8 @@ class MovieLensBanditEnv(BanditEnv):
         problem = BanditProblem(
             num_actions=K,
             dim=factors.movie_factors.shape[1],
-            # A small network: a thousand movies leave nothing for a large one to learn, and it is what a round costs.
+            # A small network: a thousand movies leave nothing for a large one to learn, and its size sets the cost of a
+            # round.
             prior=learned_prior(prior, train, depth, branch, hidden=32, blocks=1),
             reward_model=ratings if reward == "gaussian" else BernoulliReward(),
             horizon=horizon,
@@ -148,7 +152,7 @@ make_vector = vector_maker(MovieLensBanditEnv)
 def _split(
     factors: Factors, min_ratings: int, train_fraction: float, split_seed: int, part: Part
 ) -> tuple[Array, Array]:
-    """Movies' factors, of the training part and of the held-out part or a half of it, (N, d) each."""
+    """Return the factors of the training movies and of the held-out movies or a half of them, (N, d) each."""
     if part not in get_args(Part):
         raise ValueError(f"part must be one of {get_args(Part)}, got {part!r}")
     least = integer("min_ratings", min_ratings, 1)

@@ -15,21 +15,21 @@ from dts_gym.utils.arrays import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# More actions than this are not told apart on a frame: the best are shown.
+# A frame cannot show more actions than this legibly: the best ones are shown.
 _SHOWN = 40
 _WIDTH, _HEIGHT, _DPI = 720, 320, 80
 
 
 class View(NamedTuple):
-    """What a frame shows.
+    """The contents of a frame.
 
     Parameters
     ----------
-    truth : (K,) linear predictors ``x' theta`` of the context that is up next.
+    truth : (K,) linear predictors ``x' theta`` of the next context.
     belief : (K,) posterior means and (K,) standard deviations of the same; None without an agent.
     counts : (K,) how often each action was played.
-    regret : cumulative, after each round played; None where the environment keeps it to itself.
-    title : over the frame.
+    regret : cumulative regret after each round played; None where the environment does not report it.
+    title : text above the frame.
     """
 
     truth: Array
@@ -40,11 +40,12 @@ class View(NamedTuple):
 
 
 def draw(view: View) -> NDArray[np.uint8]:
-    """A frame, (320, 720, 3) RGB, whatever is shown.
+    """Draw a frame, always (320, 720, 3) RGB.
 
     Notes
     -----
-    Actions stand in the order of the truth, the best first; of more than 40 the best 40. Some 100 ms of one core.
+    Actions are sorted by their true value, the best first; of more than 40 only the best 40 are shown. A frame costs
+    some 100 ms of one core.
 
     Examples
     --------
@@ -55,7 +56,7 @@ def draw(view: View) -> NDArray[np.uint8]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Margins that stand still from frame to frame, and no layout to search for.
+    # Fixed margins do not move from frame to frame and need no layout search.
     figure = Figure(figsize=(_WIDTH / _DPI, _HEIGHT / _DPI), dpi=_DPI)
     figure.subplots_adjust(left=0.07, right=0.98, bottom=0.14, top=0.84, wspace=0.35)
     FigureCanvasAgg(figure)

@@ -26,7 +26,7 @@ class SharedDiffusionBanditEnv(BanditEnv):
     ``Discrete(num_actions)``.
 
     ## Observation Space
-    ``Box(-1, 1, (num_actions, dim), float32)``: a row of features an action.
+    ``Box(-1, 1, (num_actions, dim), float32)``: a row of features for each action.
 
     ## Rewards
     ``N(phi(x, a)' theta, noise_std^2)``, or Bernoulli or Poisson as in `DiffusionBandit-v0`. ``info`` holds
@@ -36,20 +36,22 @@ class SharedDiffusionBanditEnv(BanditEnv):
     Truncated after ``horizon`` rounds; never terminated.
 
     ## Arguments
-    - ``num_actions=100``: K.
-    - ``dim=5``: d, of features and parameter; the prior's where one is given.
-    - ``depth=2``: L, links of the drawn prior; the prior's where one is given.
-    - ``horizon=5000``: rounds of an episode.
+    - ``num_actions=100``: K, the number of actions.
+    - ``dim=5``: d, the dimension of features and parameter; a given prior sets it.
+    - ``depth=2``: L, the number of links of the drawn prior; a given prior sets it.
+    - ``horizon=5000``: number of rounds of an episode.
     - ``noise_std=1.0``: standard deviation of Gaussian rewards.
-    - ``link="linear"``: links of the drawn prior, linear or ``"mlp"`` (two layers, ReLU).
-    - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
+    - ``link="linear"``: kind of the drawn prior's links, linear or ``"mlp"`` (two layers, ReLU).
+    - ``reward="gaussian"``: reward family, ``"gaussian"``, ``"bernoulli"`` or ``"poisson"``.
     - ``prior=None``: a prior of your own, or a file of one; None draws one from ``prior_seed``.
-    - ``prior_seed=0``: of the drawn prior's weights; the prior stands before the first reset.
-    - ``feature_law="cube"``: features uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its ``"sphere"``.
-    - ``fixed_features=False``: draw the features once an instance, not anew each round.
-    - ``instance_seed=None``: pins the instance over resets.
-    - ``regret_info=True``: whether ``info`` tells the truth.
-    - ``render_mode=None``: or ``"rgb_array"``, ``"human"`` (a window): truth, regret, the agent given to `watch`.
+    - ``prior_seed=0``: seed for the drawn prior's weights; the prior exists before the first reset.
+    - ``feature_law="cube"``: distribution of features: uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its
+      ``"sphere"``.
+    - ``fixed_features=False``: whether the features are drawn once for each instance, not anew each round.
+    - ``instance_seed=None``: seed that pins the instance over resets; None draws a new instance at every reset.
+    - ``regret_info=True``: whether ``info`` reports the expected reward, the best action and the regret.
+    - ``render_mode=None``: None, ``"rgb_array"`` or ``"human"`` (a window); frames show the truth, the regret and the
+      agent given to `watch`.
 
     ## Version History
     - v0: first version.

@@ -1,4 +1,4 @@
-"""The bandit whose parameters are drawn from a shape: its true prior is no chain of Gaussians."""
+"""The bandit whose parameters are drawn from a shape: its true prior is not a chain of Gaussians."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ class SyntheticBanditEnv(BanditEnv):
 
     ## Description
     At reset every action's parameters, or with shared features the one parameter of all, are drawn from a shape: a
-    Swiss roll, two moons, a cross (`dts_gym.datasets.sample_shape` has them all). Every round shows a context ``x`` and
-    pays a noisy reward of mean ``x' theta_a``; or features ``phi(x, a)`` of all actions, mean ``phi(x, a)' theta``.
+    Swiss roll, two moons, a cross (`dts_gym.datasets.sample_shape` lists them all). Every round shows a context ``x``
+    and pays a noisy reward of mean ``x' theta_a``; or features ``phi(x, a)`` of all actions, mean ``phi(x, a)' theta``.
 
     The problem's `past_parameters` are other draws from the shape, to fit priors to. Unless a prior is given, the
-    problem's is a chain of identity links with their mean and covariance, the top level shared by all actions.
+    problem's prior is a chain of identity links with the mean and covariance of these draws, and its top level is
+    shared by all actions.
 
     ## Action Space
     ``Discrete(num_actions)``.
 
     ## Observation Space
-    ``Box(-1, 1, (dim,), float32)``: contexts by the feature law; or with shared features
-    ``Box(-1, 1, (num_actions, dim), float32)``: a row of features an action.
+    ``Box(-1, 1, (dim,), float32)``: contexts, drawn as ``feature_law`` says; or with shared features
+    ``Box(-1, 1, (num_actions, dim), float32)``: a row of features for each action.
 
     ## Rewards
     ``N(x' theta_a, noise_std^2)``, or Bernoulli or Poisson as in `DiffusionBandit-v0`. ``info`` holds
@@ -48,25 +49,28 @@ class SyntheticBanditEnv(BanditEnv):
 
     ## Arguments
     - ``shape="swiss-roll"``: the shape's name.
-    - ``num_actions=100``: K.
-    - ``dim=None``: d >= 2; None: the shape's own, 3 of the Swiss roll, else 2.
+    - ``num_actions=100``: K, the number of actions.
+    - ``dim=None``: d >= 2, the dimension of the parameters; None: the shape's own, 3 for the Swiss roll, else 2.
     - ``features="disjoint"``: parameters for every action, or ``"shared"``, one vector for all.
-    - ``feature_law="cube"``: contexts, or features, uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its
-      ``"sphere"``.
-    - ``fixed_features=False``: draw them once an instance, not anew each round.
-    - ``horizon=5000``: rounds of an episode.
+    - ``feature_law="cube"``: distribution of contexts or features: uniform on the cube [-1, 1]^d, in the unit
+      ``"ball"`` or on its ``"sphere"``.
+    - ``fixed_features=False``: whether shared features are drawn once for each instance, not anew each round.
+    - ``horizon=5000``: number of rounds of an episode.
     - ``noise_std=1.0``: standard deviation of Gaussian rewards.
-    - ``reward="gaussian"``: or ``"bernoulli"``, ``"poisson"``.
+    - ``reward="gaussian"``: reward family, ``"gaussian"``, ``"bernoulli"`` or ``"poisson"``.
     - ``prior="linear"``: the chain fitted to the past parameters; or ``"diffusion"``, a denoising diffusion model of
       them (`dts_gym.pretraining`, extra ``torch``), trained on first use and kept in the cache; or a prior of your own,
       or a file of one.
-    - ``depth=None``: L, links of the learned chain; None: 2 of "linear", 40 of "diffusion".
-    - ``schedule=None``: of the noise of "diffusion", "cosine" (None) or "constant", 0.97 a step.
-    - ``num_past=10_000``: N >= 2, past parameters.
-    - ``past_seed=0``: of the past parameters, which stand before the first reset and are apart from all instances.
-    - ``instance_seed=None``: pins the instance over resets.
-    - ``regret_info=True``: whether ``info`` tells the truth, at O(K d) a step.
-    - ``render_mode=None``: or ``"rgb_array"``, ``"human"`` (a window): truth, regret, the agent given to `watch`.
+    - ``depth=None``: L, the number of links of the learned chain; None: 2 for "linear", 40 for "diffusion".
+    - ``schedule=None``: noise schedule of "diffusion", "cosine" (None) or "constant", 0.97 a step.
+    - ``num_past=10_000``: N >= 2, the number of past parameters.
+    - ``past_seed=0``: seed for the past parameters, which exist before the first reset and are independent of all
+      instances.
+    - ``instance_seed=None``: seed that pins the instance over resets; None draws a new instance at every reset.
+    - ``regret_info=True``: whether ``info`` reports the expected reward, the best action and the regret, at O(K d) a
+      step.
+    - ``render_mode=None``: None, ``"rgb_array"`` or ``"human"`` (a window); frames show the truth, the regret and the
+      agent given to `watch`.
 
     ## Version History
     - v0: first version.

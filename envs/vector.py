@@ -1,4 +1,4 @@
-"""Many independent instances of a bandit environment as one: a step is arithmetic on arrays."""
+"""Many independent instances of a bandit environment in one vector environment; a step is arithmetic on arrays."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import integer, integers
 
-# Rounds drawn ahead: the first block, from which blocks double, and the longest.
+# Numbers of rounds drawn ahead: the first block, from which blocks double, and the longest block.
 _FIRST_BLOCK, _LONGEST_BLOCK = 16, 256
-# What a block of contexts, and one instance's predictors of all actions in it, may take.
+# Limits on the size of a block of contexts, and of one instance's predictors of all actions in it.
 _CONTEXT_BYTES, _PREDICTORS = 1 << 26, 1 << 20
 
 
 class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
-    """N independent instances of a bandit environment, with the law of N single environments.
+    """N independent instances of a bandit environment, distributed as N single environments.
 
     ``gym.make_vec(id, num_envs=N)`` makes one, with the single environment's arguments. Sub-environment i under
     ``reset(seed=s)`` is the single environment under ``reset(seed=s + i)``, number for number, whatever is played.
 
     A sub-environment whose episode ends is reset in the same step (``AutoresetMode.SAME_STEP``): the observation is the
-    next episode's first, the last one's is in ``final_obs``, and what the step told is in ``final_info``.
+    next episode's first, the last one's is in ``final_obs``, and what the step reported is in ``final_info``.
 
     Parameters
     ----------
     law : the single environment that instances, contexts and noise are drawn from; it is not stepped.
-    num_envs : N.
+    num_envs : N, the number of instances.
 
     Attributes
     ----------
     problem : BanditProblem
-        Of every instance; agents read it.
+        The problem of every instance; agents read it.
     instance_seed : int or None
         The seed that pins all instances to one.
 
     Raises
     ------
     ValueError
-        If the parameters of N instances would not fit memory, or a render mode is asked for.
+        If the parameters of N instances would not fit in memory, or a render mode is asked for.
 
     Notes
     -----
     Contexts, noise and best actions do not depend on what is played: they are drawn ahead, a block of rounds at a time,
     from every sub-environment's own streams. A step then looks up the played parameters, O(N d); the best actions cost
-    O(N K d) a round, as matrix products. An episode's beginning costs what it costs a single environment.
+    O(N K d) a round, as matrix products. Beginning an episode costs as much as in a single environment.
 
     Examples
     --------
@@ -93,7 +93,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     @property
     def problem(self) -> BanditProblem:
-        """What agents may know of every instance."""
+        """The problem of every instance, which agents may know."""
         return self._law.problem
 
     @property
@@ -114,7 +114,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """The sub-environments' generators, from which their episodes hang."""
+        """The sub-environments' generators, from which their episodes are drawn."""
         return tuple(self._generator(i) for i in range(self.num_envs))
 
     @property
@@ -129,7 +129,8 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
         Parameters
         ----------
-        seed : s: sub-environment i takes s + i; or a seed or None for each. None goes on with the streams there are.
+        seed : seed s, with which sub-environment i uses s + i; or a seed or None for each. None continues the present
+            streams.
         options : ``{"instance_seed": s}`` pins the instances of these episodes to one; ``{"reset_mask": mask}``, (N,)
             booleans, resets these sub-environments only.
 
@@ -142,7 +143,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         ValueError
             If an option is unknown, or a seed or the mask does not fit; nothing is then reset.
         gymnasium.error.ResetNeeded
-            If the first reset is not of all.
+            If the first reset does not reset all sub-environments.
         """
         given = dict(options or {})
         mask = self._checked_mask(given.pop("reset_mask")) if "reset_mask" in given else np.ones(self.num_envs, bool)
@@ -175,7 +176,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         Raises
         ------
         ValueError
-            If an action is out of range or there are not N; all episodes are then where they were.
+            If an action is out of range or there are not N actions; all episodes are then unchanged.
         gymnasium.error.ResetNeeded
             Before the first reset.
         """
@@ -233,7 +234,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._new_block(min(_FIRST_BLOCK, self._longest), np.ones(N, bool))
 
     def _begin(self, mask: BoolArray, pinned: int | None) -> None:
-        """Begin episodes where masked; the others go on."""
+        """Begin episodes where the mask is True; the others continue."""
         for i in np.flatnonzero(mask).tolist():
             before = self._episodes[i].instance
             self._episodes[i] = self._law.begin_episode(self._generator(i), pinned)
@@ -244,7 +245,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._regret[mask] = 0.0
 
     def _new_block(self, length: int, mask: BoolArray) -> None:
-        """Go on to a block of ``length`` rounds; draw those of the masked sub-environments, the others begin anew."""
+        """Start a block of ``length`` rounds; draw it for the masked sub-environments, as the others begin anew."""
         shape = length, self.num_envs
         self._at, self._length = 0, length
         self._contexts = np.empty((*shape, *self.problem.context_shape), dtype=np.float32)
@@ -254,7 +255,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             self._draw_ahead(i, 0)
 
     def _draw_ahead(self, i: int, start: int) -> None:
-        """Draw the block's rounds from ``start`` on of sub-environment ``i``, from its streams as they stand."""
+        """Draw the block's rounds from ``start`` on for sub-environment ``i``, continuing its streams."""
         episode, model, count = self._episodes[i], self.problem.reward_model, self._length - start
         contexts = self._law.next_contexts(episode, count)
         self._contexts[start:, i] = contexts
@@ -262,7 +263,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if self._law.regret_info:
             x, theta = contexts.astype(np.float64), episode.instance.parameters
             best = episode.instance.linear_predictors(x).argmax(axis=-1)
-            # By the played action's formula: the best action then has a regret of exactly zero.
+            # The same formula as for the played action, so that the best action has a regret of exactly zero.
             shared = self.problem.features == "shared"
             predictors = np.vecdot(x[np.arange(count), best], theta) if shared else np.vecdot(theta[best], x)
             self._best[start:, i] = best
@@ -295,7 +296,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
 
 def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, NDArray[Any]]:
-    """Infos as Gymnasium's vector environments hold them, fresh arrays: zeros where masked out, and the masks."""
+    """Infos in the form of Gymnasium's vector environments, as fresh arrays: zeros where masked out, and the masks."""
     infos = {}
     for key, value in values.items():
         infos[key], infos[f"_{key}"] = np.where(mask, value, 0), mask.copy()
@@ -303,10 +304,10 @@ def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, ND
 
 
 def vector_maker(single: Callable[..., BanditEnv]) -> Callable[..., BanditVectorEnv]:
-    """Gymnasium's ``vector_entry_point`` of a single environment's class."""
+    """Return Gymnasium's ``vector_entry_point`` for a single environment's class."""
 
     def make_vector(num_envs: int = 1, **settings: Any) -> BanditVectorEnv:
-        """N instances, with the single environment's arguments."""
+        """Make N instances, with the single environment's arguments."""
         return BanditVectorEnv(single(**settings), num_envs)
 
     return make_vector

@@ -1,4 +1,4 @@
-"""A short GIF of an agent that learns: its posterior of every action closes in on the truth.
+"""A short GIF of an agent that learns: its posterior of every action approaches the truth.
 
 python examples/animation.py [ROUNDS] [FRAMES]
 """
@@ -13,7 +13,7 @@ from dts_gym.callbacks import Round
 
 
 def main(num_rounds: int = 400, num_frames: int = 40) -> None:
-    """A frame every so many rounds, by a callback of the run."""
+    """Write a GIF from frames that a callback of the run draws."""
     env = gym.make("DiffusionBandit-v0", num_actions=20, dim=3, horizon=num_rounds, render_mode="rgb_array")
     agent = dts_gym.make_agent("dTS", env, seed=0)
     env.unwrapped.watch(agent)

@@ -1,4 +1,4 @@
-"""An agent of your own: what to write, how to check it, how to compare it in worker processes.
+"""An agent of your own: how to write it, check it and compare it in worker processes.
 
 python examples/custom_agent.py [ROUNDS] [SEEDS] [WORKERS]
 """
@@ -15,10 +15,10 @@ from dts_gym.checks import check_agent
 
 
 class BoltzmannMeans(Agent):
-    """Plays action a with probability proportional to ``exp(mean reward of a / temperature)``, blind to contexts.
+    """Plays action a with probability proportional to ``exp(mean reward of a / temperature)``, whatever the context.
 
-    The base class checks input, owns the random streams and the files; a setting given to its constructor by name is
-    what `load` passes again.
+    The base class checks input, owns the random streams and the files; `load` passes again the settings that its
+    constructor received by name.
     """
 
     def __init__(self, problem: dts_gym.BanditProblem, *, seed: Any = None, temperature: float = 0.3) -> None:
@@ -40,7 +40,8 @@ class BoltzmannMeans(Agent):
         return contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
 
     def _choose(self, contexts: np.ndarray, rng: np.random.Generator, mask: np.ndarray | None) -> np.ndarray:
-        gumbel = rng.gumbel(size=(*self._rows(contexts), self.problem.num_actions))  # the largest has Boltzmann's law
+        # With Gumbel noise the index of the largest score has Boltzmann's distribution.
+        gumbel = rng.gumbel(size=(*self._rows(contexts), self.problem.num_actions))
         scores = self._means() / self.temperature + gumbel
         return np.asarray((scores if mask is None else np.where(mask, scores, -np.inf)).argmax(axis=-1))
 
@@ -54,12 +55,12 @@ class BoltzmannMeans(Agent):
         self._sums, self._counts = np.array(state["sums"]), np.array(state["counts"])
 
 
-# On import: "custom_agent:Boltzmann" is then an id in any process that finds this module.
+# Registered on import, so that "custom_agent:Boltzmann" is an id in any process that finds this module.
 dts_gym.register_agent("Boltzmann", "custom_agent:BoltzmannMeans")
 
 
 def main(num_rounds: int = 500, seeds: int = 4, num_workers: int = 2) -> None:
-    """Check the contract, then compare."""
+    """Check that the agent keeps the contract, then compare it."""
     check_agent("custom_agent:Boltzmann")
     print("check_agent passes")
     agents = ["custom_agent:Boltzmann", "custom_agent:Boltzmann:temperature=1.0", "LinTS", "Random"]

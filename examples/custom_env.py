@@ -2,8 +2,8 @@
 
 python examples/custom_env.py [ROUNDS] [SEEDS]
 
-A subclass of `BanditEnv` says how to draw an instance and contexts; streams, checks, regret, frames, pickling and
-vector environments are then there. An environment that knows nothing of this package will do as well: see digits.py.
+A subclass of `BanditEnv` defines how to draw an instance and contexts; it inherits streams, checks, regret, frames,
+pickling and vector environments. An environment that does not use this package works as well: see digits.py.
 """
 
 import sys
@@ -28,7 +28,7 @@ class AdvertBanditEnv(BanditEnv):
         regret_info: bool = True,
         render_mode: str | None = None,
     ) -> None:
-        # What all adverts share, few clicks and a daily rhythm, and how far each is from it.
+        # The adverts share a mean, with few clicks and a daily rhythm; the covariance is that of each advert around it.
         prior = dts_gym.LinearDiffusionPrior(
             weights=[np.eye(3)], covariances=[0.3 * np.eye(3), 0.2 * np.eye(3)], offsets=[np.array([-1.0, 0.5, 0.0])]
         )
@@ -49,12 +49,12 @@ class AdvertBanditEnv(BanditEnv):
 
 
 make_vector = vector_maker(AdvertBanditEnv)
-if "AdvertBandit-v0" not in gym.registry:  # a script is run and imported
+if "AdvertBandit-v0" not in gym.registry:  # a script may be both run and imported
     gym.register("AdvertBandit-v0", "custom_env:AdvertBanditEnv", vector_entry_point="custom_env:make_vector")
 
 
 def main(num_rounds: int = 1000, seeds: int = 3) -> None:
-    """Check it, compare agents on it, play many of it at once."""
+    """Check the environment, compare agents on it, play many instances at once."""
     check_env(gym.make("AdvertBandit-v0").unwrapped)
     print("check_env passes")
     # "module:Id" is imported in worker processes too.

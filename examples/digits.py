@@ -1,8 +1,8 @@
-"""scikit-learn's digits as a bandit, in an environment that knows nothing of this package.
+"""scikit-learn's digits as a bandit, in an environment that does not use this package.
 
 python examples/digits.py [ROUNDS] [SEEDS]
 
-An image comes up, the action is a guess, the reward is 1 if it is right: that it was another digit is not told.
+Each round shows an image, the action is a guess, and the reward is 1 if it is right; the right digit is not shown.
 """
 
 import sys
@@ -16,11 +16,11 @@ from dts_gym.experiment import AgentSpec
 
 
 class DigitsEnv(gym.Env):
-    """Any environment with Discrete actions and Box observations will do; ``regret`` in the info is for comparisons."""
+    """Any environment with Discrete actions and Box observations works; ``regret`` in the info is for comparisons."""
 
     def __init__(self) -> None:
         images, self.labels = load_digits(return_X_y=True)
-        # A linear agent has no intercept but a coordinate that is always 1.
+        # The intercept of a linear agent is a coordinate that is always 1.
         self.images = np.column_stack([images / 16, np.ones(len(images))]).astype(np.float32)
         self.action_space = gym.spaces.Discrete(10)
         self.observation_space = gym.spaces.Box(0.0, 1.0, (65,), np.float32)
@@ -44,7 +44,7 @@ gym.register("Digits-v0", DigitsEnv)
 
 
 def main(num_rounds: int = 3000, seeds: int = 2) -> None:
-    """Agents made from the spaces; what they must be told of the rewards is their law."""
+    """Make agents from the spaces; the caller must describe the rewards."""
     env = gym.make("Digits-v0")
     agent = dts_gym.make_agent("LinTS", env, seed=0, noise_std=0.3, exploration=0.3)
     rewards = dts_gym.run(env, agent, num_rounds, seed=0).rewards

@@ -1,9 +1,9 @@
-"""An agent alone at very many actions: microseconds a round as rounds are played, and peak memory.
+"""An agent with very many actions: microseconds a round over the rounds played, and peak memory.
 
 python examples/large_k.py [ROUNDS] [NUM_ACTIONS] [AGENT ...]
 
 No environment holds the parameters: an action's are drawn when it is first played, so a billion actions cost nothing.
-Each agent runs in a process of its own, and each block tells its CPU time a round, of which the agent's alone is timed.
+Each agent runs in a process of its own, and each block of rounds reports the CPU time a round of the agent alone.
 """
 
 import multiprocessing
@@ -19,18 +19,18 @@ DIM, BLOCKS = 20, 10
 
 
 def chain() -> dts_gym.LinearDiffusionPrior:
-    """Two links, scaled so that the prior's spread does not grow."""
+    """A chain of two links, scaled so that the prior's spread does not grow."""
     plain = dts_gym.random_linear_prior(DIM, 2, seed=0)
     weights = [W / max(float(np.linalg.norm(W, 2)), 1.0) for W in plain.weights]
     return dts_gym.LinearDiffusionPrior(weights, plain.covariances)
 
 
 def play(agent_id: str, num_actions: int, rounds: int) -> None:
-    """Play and print a line a block."""
+    """Play, and print a line for each block."""
     prior, rng = chain(), np.random.default_rng(0)
     problem = dts_gym.BanditProblem(num_actions, DIM, prior, dts_gym.GaussianReward(1.0))
     agent = dts_gym.make_agent(agent_id, problem, seed=0)
-    # The chain's own two levels: what all actions share, and each action's own noise around it.
+    # The chain as two levels: the part that all actions share, and each action's own noise around it.
     mean, shared, own = prior.two_level()
     center = rng.multivariate_normal(mean, shared, method="eigh")
     root = np.linalg.cholesky(own)

@@ -14,7 +14,7 @@ from dts_gym.datasets import cached_factors
 
 
 def main(data: str, num_rounds: int = 1000, seeds: int = 3) -> None:
-    """Each step on its own, then the environment that does them all."""
+    """Do each step separately, then use the environment that does them all."""
     # Ratings above their mean = user' movie + noise; kept in the cache.
     factors = cached_factors(data, 5)
     users, movies = len(factors.user_factors), len(factors.movie_factors)
@@ -26,7 +26,7 @@ def main(data: str, num_rounds: int = 1000, seeds: int = 3) -> None:
     problem = env.unwrapped.problem
     print(f"prior of {len(problem.past_parameters)} movies: depth {problem.prior.depth}, branch {problem.prior.branch}")
 
-    # Each agent as the theory has it, and with its draws scaled down, which short runs like.
+    # Each agent at exploration 1, as in theory, and with its draws scaled down, which is better in short runs.
     agents = ["dTS", "dTS:exploration=0.5", "TunedTS:exploration=0.5", "LinTS:exploration=0.2", "Random"]
     print(dts_gym.compare("MovieLensBandit-v0", agents, seeds=seeds, num_rounds=num_rounds, env_settings=settings))
 

@@ -1,4 +1,4 @@
-"""Bring your own prior: chains written by hand, saved to a file, played by the agents that use them.
+"""A prior of your own: chains written by hand, saved to a file, and used by agents.
 
 python examples/own_prior.py [ROUNDS] [SEEDS]
 """
@@ -11,7 +11,7 @@ import dts_gym
 
 
 def tastes() -> dts_gym.LinearDiffusionPrior:
-    """Actions differ along one direction, psi_1, around a centre that all share, psi_2; other directions hardly vary.
+    """A chain in which actions differ along one direction, psi_1, around a shared centre, psi_2, and hardly in others.
 
     ``psi_2 ~ N(0, covariances[2])``, ``psi_1 ~ N(weights[1] psi_2, covariances[1])``, then each action's parameters
     ``theta_a ~ N(weights[0] psi_1 + offsets[0], covariances[0])``. With ``branch=1`` each has a psi_1 of its own.
@@ -27,14 +27,14 @@ def tastes() -> dts_gym.LinearDiffusionPrior:
 
 
 def bent() -> dts_gym.DiffusionPrior:
-    """The same with a link that is not linear: any `Link` will do, an `MLPLink` takes weights from anywhere."""
+    """The same chain with a link that is not linear: any `Link` works; an `MLPLink` accepts any weights."""
     chain = tastes()
     bend = dts_gym.MLPLink([np.eye(4), 1.5 * np.eye(4)], activation="tanh")
     return dts_gym.DiffusionPrior([chain.links[0], bend], chain.covariances, branch=1)
 
 
 def main(num_rounds: int = 500, seeds: int = 3) -> None:
-    """Agents that know the prior beside LinTS, which does not."""
+    """Compare agents that know the prior with LinTS, which does not."""
     for prior in (tastes(), bent()):
         result = dts_gym.compare(
             "DiffusionBandit-v0",

@@ -1,4 +1,4 @@
-"""One agent on one bandit: play, learn, look at what it believes, save it and go on.
+"""One agent on one bandit: play, learn, read its posterior, save it and go on.
 
 python examples/quickstart.py [ROUNDS]
 """
@@ -20,7 +20,7 @@ def main(num_rounds: int = 2000) -> None:
         result = dts_gym.run(env, agent, num_rounds, seed=0)
         print(f"{name:>7}: regret {result.regret[-1]:.1f}, {result.microseconds_per_round:.0f} us a round")
 
-    # What the agent believes of every action on a context, and the truth, which only the environment knows.
+    # The agent's posterior of every action on a context, and the truth, which only the environment knows.
     context, _ = env.reset(seed=0)
     truth = env.unwrapped.instance.expected_rewards(context)
     mean, std = agents["dTS"].marginals(context)

@@ -1,4 +1,4 @@
-"""A sweep on Ray: environments x agents x seeds, the same numbers as on this machine's processes.
+"""A sweep on Ray: environments x agents x seeds, with the same results as in processes on this machine.
 
 python examples/ray_sweep.py [ROUNDS] [SEEDS] [WORKERS]
 
@@ -13,7 +13,7 @@ from dts_gym.sweeps import Sweep, run_sweep
 
 
 def main(num_rounds: int = 500, seeds: int = 5, num_workers: int = 2) -> None:
-    """Two sizes, three agents; the records could be resumed where a sweep was stopped."""
+    """Run two sizes and three agents; a stopped sweep could be resumed from its records."""
     sweep = Sweep(
         environments=[{"id": "DiffusionBandit-v0", "num_actions": [20, 100]}],  # a list is a grid
         agents=["LinTS:exploration=0.5", {"id": "dTS", "exploration": [1.0, 0.5]}],

@@ -2,10 +2,11 @@
 
 python examples/sb3_comparison.py [--quick] [--seeds N] [--actions K] [--workers N] [INTERACTIONS ...]
 
-Without numbers: after 5000, 10^5 and 10^6 interactions; see docs/ecosystem.md for how long that takes. Each SB3 model
-is trained anew for each number, as DQN's exploration is planned for it. Beside the regret of all interactions stands
-the regret a round afterwards, in 2000 rounds played greedily without learning. SB3's settings are its defaults but for
-gamma, and for PPO's rollouts of 250 rounds: of 2048 there would be two in 5000. The agents' exploration is 1.
+The default is 5000, 10^5 and 10^6 interactions; see docs/ecosystem.md for how long that takes. Each SB3 model
+is trained anew for each number, as DQN's exploration is planned for it. Beside the regret of all interactions the table
+has the regret a round afterwards, in 2000 rounds played greedily without learning. SB3's settings are its defaults
+except gamma and PPO's rollouts of 250 rounds, because 5000 interactions hold only two rollouts of 2048. The agents'
+exploration is 1.
 """
 
 import argparse
@@ -27,7 +28,7 @@ AGENTS = ("dTS", "LinTS", "LinUCB")
 
 
 def measure(name: str, interactions: int, num_actions: int, seed: int, rounds_after: int = 2000) -> tuple[float, float]:
-    """Regret of all interactions, and a round afterwards."""
+    """Measure the regret of all interactions, and the regret a round afterwards."""
     torch.set_num_threads(1)  # networks this small are slower on many
     env = gym.make("DiffusionBandit-v0", num_actions=num_actions, instance_seed=seed, horizon=max(interactions, 2000))
     if name in MODELS:
@@ -46,11 +47,13 @@ def measure(name: str, interactions: int, num_actions: int, seed: int, rounds_af
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a row as soon as its runs are done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("interactions", nargs="*", type=int, default=[5_000, 100_000, 1_000_000])
-    parser.add_argument("--quick", action="store_true", help="500 interactions, one instance of 10 actions")
-    parser.add_argument("--seeds", type=int, default=5, help="instances")
-    parser.add_argument("--actions", type=int, default=100)
-    parser.add_argument("--workers", type=int, default=1, help="instances at a time")
+    parser.add_argument(
+        "interactions", nargs="*", type=int, default=[5_000, 100_000, 1_000_000], help="numbers of interactions"
+    )
+    parser.add_argument("--quick", action="store_true", help="run 500 interactions on one instance of 10 actions")
+    parser.add_argument("--seeds", type=int, default=5, help="number of instances")
+    parser.add_argument("--actions", type=int, default=100, help="number of actions")
+    parser.add_argument("--workers", type=int, default=1, help="number of instances at a time")
     asked = parser.parse_args(arguments)
     if asked.quick:
         asked.interactions, asked.seeds, asked.actions = [500], 1, 10

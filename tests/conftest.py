@@ -1,4 +1,4 @@
-"""What tests of several modules share, and ``--no-missing``."""
+"""Fixtures that tests of several modules share, and the option ``--no-missing``."""
 
 import contextlib
 import os

@@ -24,7 +24,7 @@ from dts_gym.studies import study_ids
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-# What stands for a value of the reader's own; a path may be any word.
+# Placeholders for the reader's own values; a path may be any word.
 PLACEHOLDERS = {"K": "10", "N": "2", "LINK": "mlp", "SHAPE": "moons", "serial|processes|ray": "serial"}
 
 # Modules that examples use, and the packages that these need besides.
@@ -38,7 +38,7 @@ AGENT_IDS = [name for name, home in registry._AGENTS.items() if str(home).starts
 
 
 def blocks(text):
-    """Python blocks of a page, each on the lines where it stands, so that a traceback tells the line."""
+    """Python blocks of a page, each padded to its own line numbers, so that a traceback shows the right line."""
     found = re.finditer(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     return ["\n" * (text[: match.start(1)].count("\n")) + match[1] for match in found]
 

@@ -10,7 +10,7 @@ import pytest
 import dts_gym
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(dts_gym.__path__, "dts_gym."))
-# Tests by path find only dts_gym/ of a checkout; these two folders stand beside it.
+# Tests by path find only dts_gym/ of a checkout; these two folders are beside it.
 MODULES += [
     f"dts_gym.{name}.{module.name}"
     for name in ("agents", "envs")

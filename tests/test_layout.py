@@ -11,7 +11,7 @@ import dts_gym
 import dts_gym.agents
 import dts_gym.envs
 
-# In a checkout agents/ and envs/ stand beside dts_gym/, in a wheel within it.
+# In a checkout agents/ and envs/ are beside dts_gym/, in a wheel within it.
 FOLDERS = {Path(package.__file__).parent for package in (dts_gym, dts_gym.agents, dts_gym.envs)}
 FILES = sorted({path for folder in FOLDERS for path in folder.rglob("*.py")})
 # Files of more than 350 lines, each with the reason why it is not two.

@@ -1,4 +1,4 @@
-"""What importing the package costs and gives."""
+"""The cost of importing the package, and the names that it has."""
 
 import importlib
 import subprocess

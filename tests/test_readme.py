@@ -1,4 +1,4 @@
-"""What the README shows, runs."""
+"""The examples of the README run."""
 
 import re
 from pathlib import Path

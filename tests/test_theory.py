@@ -71,7 +71,7 @@ def test_monotone(stds, noise_std, n, K, d, data):
     assert bound(K=K + 1) > base
     assert bound(n=n + 1) > base
     assert bound(d=d + 1) > base
-    # The last level's noise hangs above no other; the noise of rewards and levels together is a change of units.
+    # More noise of the last level raises the bound; the noise of rewards and levels together is a change of units.
     assert bound(stds=[*stds[:-1], 1.5 * stds[-1]]) > base
     assert bound(stds=[3.0 * std for std in stds], noise_std=3.0 * noise_std) == pytest.approx(3.0 * bound())
     # Once each direction has been seen as often as its dimension, noisier rewards raise the action's term.

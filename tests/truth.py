@@ -1,4 +1,4 @@
-"""What tests of several modules share: random problems, and dense posteriors to hold the package's against.
+"""Helpers of several test modules: random problems, and dense posteriors to compare the package's with.
 
 The dense formulas work on the joint normal distribution of all actions' parameters, level by level from the top of the
 chain, and know nothing of messages, tables or collapsed chains.

@@ -90,7 +90,8 @@ def agent_page(agent_id: str) -> str:
     doc = NumpyDocString(inspect.cleandoc(cls.__doc__ or ""))
     parts = ["\n".join(doc[part]) for part in ("Summary", "Extended Summary", "Notes", "Examples")]
     # Where the settings are explained is of no matter here: the table has them all.
-    parts[1] = re.sub(r"Parameters as `\w+`\. ?", "", parts[1]).replace("Parameters and cost as", "Cost as")
+    parts[1] = re.sub(r"The parameters are those of `\w+`\. ?", "", parts[1])
+    parts[1] = parts[1].replace("The parameters and the cost are those", "The cost is that")
     text = "\n\n".join(part for part in parts if part.strip())
     texts = setting_texts(agent_id)
     for name, described in texts.items():

@@ -1,4 +1,4 @@
-"""What rounds and steps cost, measured: `rounds` (linear chains), `chain_rounds` (the others), `env_steps`, `peers`.
+"""Measured times of rounds and steps: `rounds` (linear chains), `chain_rounds` (other chains), `env_steps`, `peers`.
 
-`peers` times other libraries' agents beside ours; `machine` says where it was measured.
+`peers` times other libraries' agents beside ours; `machine` describes the machine of a measurement.
 """

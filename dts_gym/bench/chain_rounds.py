@@ -1,4 +1,4 @@
-"""What a round costs where nothing is in closed form, as ratios within one run: perceptron chains and GLM rewards."""
+"""Measures rounds without a closed form, as ratios within one run: perceptron chains and GLM rewards."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from dts_gym.utils.validation import integer
 _ACTIONS, _DIM, _SHALLOW = 100, 5, 2
 _DEPTHS = (_SHALLOW, 40)
 _PARTICLES = (1, 16, 64)
-# Random perceptrons widen a chain; deep ones get their last layer's weights times this, which keeps its spread.
+# Random perceptrons widen a chain; in deep chains the last layer's weights are multiplied by this, which keeps the
+# spread.
 _CONTRACTION = 0.3
-# Rounds that are played before the timed ones, so that tangents are warm.
+# Number of rounds played before the timed ones, so that tangents are warm.
 _WARM_ROUNDS = 5
 _EXPANSIONS = ("map", "online")
-# How many times longer the longer of the two histories of GLM rewards is.
+# Ratio of the lengths of the two histories of GLM rewards.
 _LONGER = 100
 
 
 class ChainTiming(NamedTuple):
-    """Microseconds of a round of dTS on a perceptron chain, and of the link evaluations that it cannot do without."""
+    """Microseconds of a round of dTS on a perceptron chain, and of the link evaluations that it needs at least."""
 
     depth: int
     num_particles: int
@@ -42,7 +43,7 @@ class ChainTiming(NamedTuple):
 
 
 class GLMTiming(NamedTuple):
-    """Median microseconds of a round after the shorter and after the longer history, of the same law."""
+    """Median microseconds of a round after the shorter and after the longer history, of the same distribution."""
 
     agent: str
     expansion: str
@@ -59,18 +60,18 @@ class _History(NamedTuple):
 
 
 def run_chain_bench(rounds: int = 300, repeats: int = 300, glm_rounds: int = 100_000, seed: int = 0) -> str:
-    """Time a round (act + update) on perceptron chains against its link evaluations, and GLM rounds as they add up.
+    """Time rounds (act + update) on perceptron chains against link evaluations, and GLM rounds against their number.
 
     Parameters
     ----------
     rounds :
-        Updates before the timing on perceptron chains.
+        Number of updates before the timing on perceptron chains.
     repeats :
-        Rounds timed; every round times each job of its table in turn.
+        Number of rounds timed; every round times each job of its table in turn.
     glm_rounds :
-        Bernoulli rewards before the timing, compared with a hundredth of them.
+        Number of Bernoulli rewards before the timing, compared with a hundredth of them.
     seed :
-        Of the problems and agents.
+        Seed for the problems and agents.
 
     Returns
     -------
@@ -84,7 +85,7 @@ def run_chain_bench(rounds: int = 300, repeats: int = 300, glm_rounds: int = 100
 
 
 def time_chain(depth: int, rounds: int, repeats: int, seed: int) -> list[ChainTiming]:
-    """Rounds of dTS on one chain, by numbers of particles."""
+    """Time rounds of dTS on one chain, for several numbers of particles."""
     prior = _perceptrons(depth, seed)
     problem = BanditProblem(_ACTIONS, _DIM, prior, GaussianReward(1.0))
     agents = {P: make_agent("dTS", problem, seed=seed, num_particles=P) for P in _PARTICLES}
@@ -106,7 +107,7 @@ def time_chain(depth: int, rounds: int, repeats: int, seed: int) -> list[ChainTi
 
 
 def time_glm(rounds: int, repeats: int, seed: int) -> list[GLMTiming]:
-    """Rounds of GLM-TS and dTS with Bernoulli rewards on a linear chain, after both histories."""
+    """Time rounds of GLM-TS and dTS with Bernoulli rewards on a linear chain, after both histories."""
     prior = random_linear_prior(_DIM, _SHALLOW, seed=seed)
     problem = BanditProblem(_ACTIONS, _DIM, prior, BernoulliReward())
     history = _random_play(problem, rounds + _WARM_ROUNDS + repeats, seed)
@@ -138,7 +139,7 @@ def _perceptrons(depth: int, seed: int) -> DiffusionPrior:
 
 
 def _random_play(problem: BanditProblem, rounds: int, seed: int) -> _History:
-    """Actions uniformly at random on one instance of the problem."""
+    """Play actions uniformly at random on one instance of the problem."""
     rng = stream(seed, "history")
     theta = problem.prior.sample(rng, _ACTIONS)  # (K, d)
     contexts, actions = rng.uniform(-1.0, 1.0, (rounds, _DIM)), rng.integers(_ACTIONS, size=rounds)
@@ -152,12 +153,12 @@ def _learn(agent: Any, history: _History, begin: int, end: int) -> None:
 
 
 def _round_of(agent: Any) -> Callable[[Array, int, float], Any]:
-    """A round whose update is given, so that all agents learn the same."""
+    """A round whose update is fixed, so that all agents learn the same."""
     return lambda x, action, y: (agent.act(x), agent.update(x, action, y))
 
 
 def _timed(jobs: Mapping[Any, Callable[[Array, int, float], Any]], history: _History, begin: int) -> dict[Any, Array]:
-    """Microseconds of every job in the rounds from ``begin`` on, a few warm ones first, all in turn."""
+    """Microseconds of every job in the rounds from ``begin`` on, all in turn, after a few warm-up rounds."""
     micros: dict[Any, list[float]] = {name: [] for name in jobs}
     for i in range(begin, len(history.actions)):
         x, action, y = history.contexts[i], int(history.actions[i]), float(history.rewards[i])

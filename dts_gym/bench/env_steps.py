@@ -1,4 +1,4 @@
-"""What a step of a vector environment costs, as a ratio within one run: against as many single environments."""
+"""Measures a step of a vector environment against as many single environments, as a ratio within one run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dts_gym.utils.arrays import IntArray
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import integer
 
-# Rounds before the timed ones: blocks drawn ahead have then reached their length.
+# Number of rounds before the timed ones, after which blocks drawn ahead have reached their full length.
 _WARM_ROUNDS = 240
-# Of the timed rounds, those that the slow single environments play too.
+# Share of the timed rounds that the slow single environments play too.
 _SINGLES_SHARE = 4
 
 
@@ -49,13 +49,13 @@ def run_env_bench(num_envs: int = 256, rounds: int = 256, repeats: int = 3, seed
     Parameters
     ----------
     num_envs :
-        N instances.
+        N, the number of instances.
     rounds :
-        Steps of the vector environment in one timing; the single ones play a quarter of them.
+        Number of steps of the vector environment in one timing; the single environments play a quarter of them.
     repeats :
-        Timings; each times both in turn, and the table has their medians.
+        Number of timings; each times both in turn, and the table has their medians.
     seed :
-        Of the environments and the actions.
+        Seed for the environments and the actions.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def measure(env_id: str, settings: dict[str, Any], num_envs: int, rounds: int, r
 
 
 def _seconds(play: Callable[[IntArray], None], actions: IntArray) -> float:
-    """Seconds a round."""
+    """Seconds for each round."""
     start = time.perf_counter()
     play(actions)
     return (time.perf_counter() - start) / len(actions)

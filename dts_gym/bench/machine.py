@@ -1,4 +1,4 @@
-"""What a machine is, for tables of measured times."""
+"""Describes the machine, for tables of measured times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def machine() -> str:
-    """What the times were taken on, as the last line of a table."""
+    """A description of the machine that was measured, as the last line of a table."""
     threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
     load = os.getloadavg()[0]
     return f"{os.cpu_count()} cores, load {load:.1f}, OPENBLAS_NUM_THREADS {threads}; medians of one run"

@@ -1,7 +1,7 @@
 """Public bandit libraries' LinTS and LinUCB beside ours: rounds timed in one process, as ratios.
 
-Each library is used as its documentation says, in its fastest way: predictions of all contexts in one call, updates
-by ``partial_fit``. Whatever its model does with actions not played yet, it is left to it.
+Each library is used as its documentation describes, in its fastest way: predictions of all contexts in one call,
+updates by ``partial_fit``. Its treatment of actions not played yet is left at its default.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
 
 METHODS = ("LinTS", "LinUCB")
-# K, d and how many actions are played.
+# K, d and the number of played actions.
 SIZES = ((100, 5, 100), (1000, 20, 1000), (10_000, 20, 4000), (10_000, 20, 10_000))
 BATCH = 256
-# Rounds of one context of ours, and of a batch; peers play as many, or as a budget of CPU seconds allows.
+# Our numbers of rounds of one context and of a batch; peers play as many, or as a budget of CPU seconds allows.
 _ROUNDS = {1: 200, BATCH: 20}
 
 
@@ -42,7 +42,7 @@ class PeerTiming(NamedTuple):
     batch: int
     method: str
     seconds: dict[str, float]
-    stored_pass: float  # of one product with what our agent reads of all played actions
+    stored_pass: float  # for one product with the matrices of all played actions that our agent reads
 
 
 OURS = "dts_gym"
@@ -50,7 +50,7 @@ OURS = "dts_gym"
 
 class _Learner(Protocol):
     def act(self, contexts: Array) -> Any:
-        """Actions for (n, d)."""
+        """Actions for contexts (n, d)."""
 
     def update(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
         """Learn from n rewards."""
@@ -92,7 +92,7 @@ class _ContextualBandits:
     def __init__(self, method: str, num_actions: int, _: int) -> None:
         from contextualbandits import online
 
-        # LinTS draws scores. Its draws of coefficients (``sample_from="coef"``) do not tell a good
+        # LinTS draws scores. Its draws of coefficients (``sample_from="coef"``) do not distinguish a good
         # arm from a bad one in version 0.3.30 with NumPy 2.
         settings = {"LinTS": {"sample_from": "ci", "method": "sm"}, "LinUCB": {}}[method]
         self._model = getattr(online, method)(num_actions, fit_intercept=False, random_state=1, **settings)
@@ -101,7 +101,7 @@ class _ContextualBandits:
         return self._model.predict(contexts)
 
     def update(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
-        # It asks for binary rewards; the cost does not hang on them.
+        # It requires binary rewards; the cost does not depend on them.
         self._model.partial_fit(contexts, actions, (rewards > 0).astype(np.float64))
 
 
@@ -121,7 +121,7 @@ class _Ours:
 
 
 _Maker = Callable[[str, int, int], _Learner]
-# The library's name in the table, its package, how it is made, which methods it has, whether batches are timed.
+# For each library: its name in the table, its package, its constructor, its methods, whether batches are timed.
 _PEERS: tuple[tuple[str, str, _Maker, tuple[str, ...], bool], ...] = (
     ("contextualbandits", "contextualbandits", _ContextualBandits, METHODS, True),
     ("mabwiser", "mabwiser", _MABWiser, METHODS, True),
@@ -132,23 +132,23 @@ _PEERS: tuple[tuple[str, str, _Maker, tuple[str, ...], bool], ...] = (
 
 
 def installed_peers() -> list[str]:
-    """The libraries that are there to be compared with."""
+    """The installed libraries to compare with."""
     return [name for name in dict.fromkeys(peer[1] for peer in _PEERS) if importlib.util.find_spec(name) is not None]
 
 
 def peer_versions() -> str:
-    """The libraries that are there, with their versions."""
+    """The installed libraries, with their versions."""
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in installed_peers())
 
 
 def time_peers(budget: float, seed: int, sizes: tuple[tuple[int, int, int], ...] = SIZES) -> Iterator[PeerTiming]:
-    """Time every method at every size, one context a round and `BATCH` a call.
+    """Time every method at every size, with one context in a round and with `BATCH` contexts in a call.
 
     Parameters
     ----------
     budget : CPU seconds that a library may spend on the rounds of one row; one round is always played.
-    seed : of contexts, rewards and of our agents.
-    sizes : of (K, d, played).
+    seed : seed for contexts, rewards and our agents.
+    sizes : triples (K, d, played).
 
     Raises
     ------
@@ -182,7 +182,7 @@ def time_peers(budget: float, seed: int, sizes: tuple[tuple[int, int, int], ...]
 
 
 def _median_round(learner: _Learner, n: int, d: int, played: int, budget: float, seed: int) -> float:
-    """Median CPU seconds of act and update; updates are of played actions, so that their number stays."""
+    """Median CPU seconds of act and update; updates use played actions, so that their number stays the same."""
     rng = stream(seed, "contexts")
     times: list[float] = []
     while len(times) < _ROUNDS[n] and sum(times) < budget:
@@ -202,14 +202,14 @@ def _median(times: list[float]) -> float:
 
 
 def _cpu_seconds(job: Callable[..., Any], *arguments: Any) -> float:
-    """The process's own time: on a busy machine, waiting would count against what takes longer than a time slice."""
+    """The process's own time: on a busy machine, waiting would add to measurements longer than a time slice."""
     start = time.process_time()
     job(*arguments)
     return time.process_time() - start
 
 
 def peer_table(timings: list[PeerTiming]) -> str:
-    """The timings as text: CPU milliseconds, and how many times ours the best of the others takes."""
+    """The timings as text: CPU milliseconds, and the ratio of the best other time to ours."""
     names = list(dict.fromkeys(name for timing in timings for name in timing.seconds))
     head = f"{'K':>6} {'d':>3} {'played':>7} {'contexts':>9} {'method':<7}"
     lines = [head + "".join(f" {name + ' ms':>{len(name) + 3}}" for name in names) + " best other / ours  ours / pass"]
@@ -225,12 +225,12 @@ def peer_table(timings: list[PeerTiming]) -> str:
 
 
 def best_ratio(seconds: dict[str, float]) -> float:
-    """The fastest other library's time over ours."""
+    """The fastest other library's time divided by ours."""
     return min(value for name, value in seconds.items() if name != OURS) / seconds[OURS]
 
 
 def peer_figure(timings: list[PeerTiming], path: Path) -> None:
-    """Log-log: CPU time of a round against K, all actions played, a panel for each method and batch size."""
+    """Draw the CPU time of a round against K, log-log, all actions played, a panel for each method and batch size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What a round costs, as ratios within one run: an agent's round against one pass over its matrices."""
+"""Measures a round as ratios within one run: an agent's round against one pass over its matrices."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from dts_gym.utils.validation import integer, positive
 
 _AGENTS = ("dTS", "LinTS", "LinUCB")
 _MOST_PLAYED = 4000
-# Rewards in a batch, and the size at which batches are timed.
+# Number of rewards in a batch, and the size at which batches are timed.
 _BATCH = 256
-# Rounds of one precision before the other's turn: its matrices then lie in the cache as they do in play.
+# Number of rounds of one precision before the other's turn, so that its matrices are in the cache as they are in play.
 _STRETCH = 10
 
 
@@ -45,7 +45,7 @@ SETTINGS = (
 
 
 class Timing(NamedTuple):
-    """Median microseconds of one setting, all measured in turn, and the bytes that dTS holds."""
+    """Median microseconds of one setting, all measured in turn, and the bytes of dTS's state."""
 
     setting: Setting
     played: int
@@ -68,17 +68,17 @@ def run_bench(
     Parameters
     ----------
     rounds :
-        Updates before the timing; the first min(K, 4000) of them play an action each.
+        Number of updates before the timing; the first min(K, 4000) of them play a new action each.
     repeats :
-        Rounds timed; every round times each agent and the pass in turn.
+        Number of rounds timed; every round times each agent and the pass in turn.
     seed :
-        Of the problems and agents.
+        Seed for the problems and agents.
     peers :
-        Instead, LinTS and LinUCB against the public libraries that are installed (extra ``peers``).
+        Time LinTS and LinUCB against the installed public libraries (extra ``peers``) instead.
     budget :
         With ``peers``, CPU seconds that a library may spend on the rounds of one row; at least one is played.
     figure :
-        With ``peers``, a PNG to write.
+        With ``peers``, the PNG to write.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
     einsum = _EinsumLinTS(K, d, rng) if played == K and d <= 5 else None
 
     def round_of(agent: Any) -> Callable[[Array, int, float], Any]:
-        # The update is of a played action, so that the number of played actions stays.
+        # The update uses a played action, so that the number of played actions stays the same.
         return lambda x, action, y: (agent.act(x), agent.update(x, action, y))
 
     jobs: dict[str, Callable[[Array, int, float], Any]] = {name: round_of(agent) for name, agent in agents.items()}
@@ -196,7 +196,7 @@ def measure_dtypes(setting: Setting, played: int, batch: int, stretches: int, se
 
 
 class _EinsumLinTS:
-    """LinTS as it is written down with einsum: the yardstick at small sizes."""
+    """LinTS written directly with einsum: the reference at small sizes."""
 
     def __init__(self, num_actions: int, dim: int, rng: np.random.Generator) -> None:
         self.cov = np.tile(np.eye(dim), (num_actions, 1, 1))
@@ -215,7 +215,7 @@ class _EinsumLinTS:
 
 
 def bench_table(timings: list[Timing]) -> str:
-    """The timings as text, with the ratios that matter below."""
+    """The timings as text, with the important ratios below."""
     head = f"{'K':>9} {'d':>3} {'L':>3} {'played':>7} {'pass us':>8}" + "".join(
         f" {name + ' us':>10} {'/ pass':>7}" for name in _AGENTS
     )

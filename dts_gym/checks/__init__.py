@@ -1,4 +1,4 @@
-"""Conformance suites for a user's own agents (`agent_checks`) and priors (`prior_checks`); read either first."""
+"""Conformance suites for a user's own agents (`agent_checks`) and priors (`prior_checks`), in any order of reading."""
 
 from dts_gym.checks.agent_checks import AgentMaker, check_agent
 from dts_gym.checks.prior_checks import check_prior

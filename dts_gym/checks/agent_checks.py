@@ -1,4 +1,4 @@
-"""Conformance suites for agents and priors, the package's and your own: what `check_env` is to environments."""
+"""A conformance suite for agents, the package's and your own, as Gymnasium's `check_env` is for environments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["AgentMaker", "check_agent", "check_prior"]
 
 _ROUNDS = 40
 _DRAWS = 2000
-# A law is taken as different where chance alone would do it once in a million.
+# Two distributions are judged different at a p-value of one in a million.
 _FALSE_ALARM = 1e-6
 
 
@@ -29,7 +29,7 @@ class AgentMaker(Protocol):
     """Makes a fresh agent for an environment: ``make(env, seed=0)``."""
 
     def __call__(self, env: Any, *, seed: int) -> Agent:
-        """A fresh agent."""
+        """Make a fresh agent."""
 
 
 def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | None = None) -> None:
@@ -37,26 +37,26 @@ def check_agent(make: str | type[Agent] | AgentMaker, env: gym.Env[Any, Any] | N
 
     Parameters
     ----------
-    make : an agent's id, a subclass of `Agent`, or a callable ``make(env, seed=...)`` that gives a fresh agent,
-        `functools.partial` of `make_agent` with an id and settings for one.
+    make : an agent's id, a subclass of `Agent`, or a callable ``make(env, seed=...)`` that returns a fresh agent, for
+        example a `functools.partial` of `make_agent` with an id and settings.
     env : a bandit environment that the agent can play; None: a small `DiffusionBandit-v0`.
 
     Raises
     ------
     AssertionError
-        That says what the agent does and what it should.
+        If a check fails; the message says what the agent does and what it should do.
     ValueError
-        If ``make`` makes nothing.
+        If ``make`` cannot make an agent.
 
     Notes
     -----
-    Checked: shapes and types of actions; the same seed, the same actions; `reset` starts anew; spawned agents are
-    fresh and leave this one alone; a batch has the distribution of a loop (chi-square, a false alarm once in a
-    million), or its first pick has, of agents that pick in order; saved and loaded agents continue bit for bit; bad
-    input raises ValueError and changes nothing; `predict` and `action_probabilities` never learn nor move `act`; no
-    action is picked that a mask does not allow, and a mask that allows all changes nothing. Of agents that estimate
-    rewards, that a batch has its rows' estimates, that lower and upper ends are in order, and that asking changes
-    nothing.
+    The checks: actions have the right shapes and types; the same seed leads to the same actions; `reset` starts anew;
+    spawned agents are fresh and do not change this one; a batch has the distribution of a loop (chi-square, a false
+    alarm once in a million), or for agents that pick in order its first pick has; saved and loaded agents continue bit
+    for bit; bad input raises ValueError and changes nothing; `predict` and `action_probabilities` never learn nor
+    advance the stream of `act`; no action is picked that a mask does not allow, and a mask that allows all changes
+    nothing. For agents that estimate rewards: the estimates of a batch are those of its rows, lower and upper ends are
+    in order, and computing estimates changes nothing.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def _maker(make: str | type[Agent] | AgentMaker) -> AgentMaker:
         return lambda env, *, seed: make_agent(make, env, seed=seed)
     if not callable(make):
         raise ValueError(f"make must be an agent's id, a class or make(env, seed=...), got {make!r:.200}")
-    # A class that is no Agent is a callable like any other.
+    # A class that is not an Agent is called like any other callable.
     return make.from_env if isinstance(make, type) and hasattr(make, "from_env") else cast(AgentMaker, make)
 
 
@@ -95,12 +95,12 @@ def _check_names(agent: Any) -> None:
     methods = ("act", "update", "predict", "action_probabilities", "reset", "spawn", "save", "load")
     for name in (*methods, "num_updates", "problem"):
         assert hasattr(agent, name), (
-            f"an agent must have {name!r} (dts_gym.agents.Agent gives it), {agent!r:.100} has not"
+            f"an agent must have {name!r} (dts_gym.agents.Agent defines it), {agent!r:.100} has not"
         )
 
 
 def _play(agent: Agent, env: gym.Env[Any, Any], *, seed: int, rounds: int = _ROUNDS) -> list[int]:
-    """Play some rounds of one instance and learn from them; the actions."""
+    """Play some rounds of one instance and learn from them; returns the actions."""
     context, _ = env.reset(seed=seed, options={"instance_seed": 0})
     actions = []
     for _ in range(rounds):
@@ -126,14 +126,14 @@ def _check_actions(make: AgentMaker, env: Any) -> None:
     assert agent.num_updates == 0, f"a fresh agent must have num_updates 0, got {agent.num_updates}"
     contexts = _contexts(env, 5)
     action = agent.act(contexts[0])
-    assert type(action) is int, f"act must give an int for one context, got {action!r}"
-    assert 0 <= action < K, f"act must give an action in 0..{K - 1}, got {action}"
+    assert type(action) is int, f"act must return an int for one context, got {action!r}"
+    assert 0 <= action < K, f"act must return an action in 0..{K - 1}, got {action}"
     for n in (5, 1, 0):
         actions = agent.act(contexts[:n])
-        assert isinstance(actions, np.ndarray), f"act must give an array for a batch, got {actions!r}"
-        assert actions.shape == (n,), f"act must give shape ({n},) for {n} contexts, got {actions.shape}"
-        assert actions.dtype.kind in "iu", f"act must give integers, got {actions.dtype}"
-        assert ((actions >= 0) & (actions < K)).all(), f"act must give actions in 0..{K - 1}, got {actions}"
+        assert isinstance(actions, np.ndarray), f"act must return an array for a batch, got {actions!r}"
+        assert actions.shape == (n,), f"act must return shape ({n},) for {n} contexts, got {actions.shape}"
+        assert actions.dtype.kind in "iu", f"act must return integers, got {actions.dtype}"
+        assert ((actions >= 0) & (actions < K)).all(), f"act must return actions in 0..{K - 1}, got {actions}"
     agent.update(contexts[0], action, 1.0)
     agent.update(contexts, np.arange(5) % K, np.ones(5))
     assert agent.num_updates == 6, f"num_updates must count observations, 6 by now, got {agent.num_updates}"
@@ -151,10 +151,10 @@ def _check_seeds(make: AgentMaker, env: Any) -> None:
 def _check_spawn(make: AgentMaker, env: Any) -> None:
     agent, twin = make(env, seed=10), make(env, seed=10)
     spawned, again = agent.spawn(2), agent.spawn(3)[:2]
-    assert len(spawned) == 2, f"spawn(2) must give two agents, got {len(spawned)}"
+    assert len(spawned) == 2, f"spawn(2) must return two agents, got {len(spawned)}"
     for one, other in zip(spawned, again, strict=True):
         assert one.num_updates == 0, f"a spawned agent must be fresh, got num_updates {one.num_updates}"
-        assert _play(one, env, seed=1) == _play(other, env, seed=1), "spawn must give the same agents when asked again"
+        assert _play(one, env, seed=1) == _play(other, env, seed=1), "spawn must return the same agents again"
     assert agent.num_updates == 0, "what a spawned agent learns must not reach the agent that it comes from"
     assert _play(agent, env, seed=1) == _play(twin, env, seed=1), "spawn must leave the agent unchanged"
 
@@ -171,21 +171,21 @@ def _check_batches(make: AgentMaker, env: Any) -> None:
     asked = _contexts(env, 200)
     batch, _ = agent.predict(asked, deterministic=True)
     loop = np.array([twin.predict(context, deterministic=True)[0] for context in asked])
-    # Rounding may turn a tie or two.
-    assert (batch != loop).sum() <= 2, "a batch of updates must teach what the same updates one by one teach"
+    # Rounding may change the result of a tie or two.
+    assert (batch != loop).sum() <= 2, "a batch of updates must have the result of the same updates one by one"
     for context in asked[:3]:
         one_by_one = [other.act(context) for _ in range(_DRAWS)]
-        if agent.picks_in_order:  # the first pick of a batch is that of a context alone
+        if agent.picks_in_order:  # only the first pick of a batch equals that of a single context
             pair = np.repeat(context[None], 2, axis=0)
             together = np.array([np.asarray(agent.act(pair))[0] for _ in range(_DRAWS)])
         else:
             together = np.asarray(agent.act(np.repeat(context[None], _DRAWS, axis=0)))
         p_value = _same_law(together, np.array(one_by_one))
-        assert p_value > _FALSE_ALARM, f"a batch must have the law of a loop, got a p-value of {p_value:.2g}"
+        assert p_value > _FALSE_ALARM, f"a batch must have the distribution of a loop, got a p-value of {p_value:.2g}"
 
 
 def _same_law(first: Any, second: Any) -> float:
-    """p-value of the chi-square test that two samples of equal size have one law; rare values are pooled."""
+    """p-value of the chi-square test that two samples of equal size have one distribution; rare values are pooled."""
     from scipy.special import chdtrc
 
     counts = np.stack(
@@ -251,11 +251,11 @@ def _check_predict(make: AgentMaker, env: Any) -> None:
     for deterministic in (True, False):
         for observation, shape in ((contexts, (4,)), (contexts[0], ())):
             actions, state = agent.predict(observation, (1,), None, deterministic)
-            assert isinstance(actions, np.ndarray), f"predict must give arrays, got {actions!r}"
-            assert actions.shape == shape, f"predict must give shape {shape}, got {actions.shape}"
-            assert state == (1,), f"predict must hand the state back, got {state!r}"
+            assert isinstance(actions, np.ndarray), f"predict must return arrays, got {actions!r}"
+            assert actions.shape == shape, f"predict must return shape {shape}, got {actions.shape}"
+            assert state == (1,), f"predict must return the state, got {state!r}"
     again = [agent.predict(contexts, deterministic=True)[0].tolist() for _ in range(2)]
-    assert again[0] == again[1], "predict(deterministic=True) must give the same actions again"
+    assert again[0] == again[1], "predict(deterministic=True) must return the same actions again"
     assert agent.num_updates == twin.num_updates, "predict must not count as an update"
     assert _play(agent, env, seed=5) == _play(twin, env, seed=5), "predict must neither learn nor move act"
 
@@ -294,7 +294,7 @@ def _check_probabilities(make: AgentMaker, env: Any) -> None:
     for asked, shape in ((contexts, (3, K)), (contexts[0], (K,))):
         for given in (None, mask):
             shares = agent.action_probabilities(asked, 20, given)
-            assert shares.shape == shape, f"action_probabilities must give shape {shape}, got {shares.shape}"
+            assert shares.shape == shape, f"action_probabilities must return shape {shape}, got {shares.shape}"
             assert np.allclose(shares.sum(axis=-1), 1.0), "action_probabilities must sum to one"
             assert given is None or not shares[..., ~mask].any(), (
                 "an action that is not allowed must have probability 0"
@@ -316,7 +316,7 @@ def _check_estimates(make: AgentMaker, env: Any) -> None:
         ask = getattr(agent, name)
         batch, rows = np.array(ask(contexts)), np.stack([np.array(ask(x)) for x in contexts], axis=-2)
         parts = () if name == "mean_reward" else (2,)
-        assert batch.shape == (*parts, 3, K), f"{name} must give shape {(3, K)} for 3 contexts, got {batch.shape}"
+        assert batch.shape == (*parts, 3, K), f"{name} must return shape {(3, K)} for 3 contexts, got {batch.shape}"
         assert np.isfinite(batch).all(), f"{name} must be finite"
         assert np.allclose(batch, rows, rtol=1e-9, atol=1e-9), f"{name} of a batch must be that of its rows"
         _refused(f"{name} of a context that is not finite", ask, np.full_like(contexts[0], np.nan))

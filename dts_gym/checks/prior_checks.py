@@ -1,4 +1,4 @@
-"""A conformance suite for priors, those with a denoiser of your own among them: `dts_gym.checks.check_prior`."""
+"""A conformance suite for priors, also those with a denoiser of your own: `dts_gym.checks.check_prior`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import covariance
 
 _SURROGATES = ("jacobian", "statistical")
-_REAL = "fiu"  # kinds of NumPy's types
+_REAL = "fiu"  # kinds of NumPy's real types
 _POINTS, _KINKS = 16, 2
 # Steps of finite differences, in standard deviations of the points: large ones for links in single precision.
 _STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _TOLERANCE = 1e-3
-# Of a value in single precision, relative to it.
+# Tolerance for a value in single precision, relative to it.
 _ROUNDING = 1e-6
-# Batches may be worked off in another order than single points, in single precision too.
+# Tolerance between batches and single points, whose order of operations may differ, in single precision too.
 _BATCH_TOLERANCE = 1e-4
 _DRAWS, _ACTIONS, _FREQUENCIES = 2000, 5, 32
-_SURE = 1e-8  # means of standardised values that differ by less agree
-# A law is taken as different where chance alone would do it once in a million.
+_SURE = 1e-8  # means of standardised values that differ by less are judged equal
+# Two distributions are judged different at a p-value of one in a million.
 _FALSE_ALARM = 1e-6
 
 
@@ -36,27 +36,27 @@ def check_prior(prior: Prior) -> None:
 
     Parameters
     ----------
-    prior : of any links; for a denoiser of your own a `DiffusionPrior` of it, where each link is a subclass of `Link`
-        with ``__call__`` and ``jacobian``.
+    prior : a prior with any links; for a denoiser of your own a `DiffusionPrior` of it, where each link is a subclass
+        of `Link` with ``__call__`` and ``jacobian``.
 
     Raises
     ------
     AssertionError
-        That says what the prior or a link does and what it should.
+        If a check fails; the message says what the prior or a link does and what it should do.
 
     Notes
     -----
-    Checked, at points that the chain itself reaches: values are finite, of the shape of the points, the same when asked
-    again (no dropout) and alone or in a batch; Jacobians agree with finite differences, to 1e-3 of each row's largest
-    entry in units of the points' spread, but for two points in 16, which may lie at a kink; a link that says that it is
-    affine is. Covariances are symmetric and positive semi-definite. Draws are of the right shapes and hang on the seed;
-    pairs of actions, and adjacent levels of one, have the means, the moments and the characteristic function of the
-    chain unrolled from links and covariances, at the prior's own branch (2000 draws, a false alarm once in a million).
-    A prior that can be saved comes back alike. Of a prior that is no chain, the draws' shapes and their hanging on the
-    seed are checked, and that it comes back alike.
+    The links are checked at points that the chain itself reaches: values are finite, have the shape of the points, and
+    are the same in a second call (no dropout) and alone or in a batch; Jacobians agree with finite differences, to 1e-3
+    of each row's largest entry in units of the points' spread, except at two points in 16, which may lie at a kink; a
+    link whose ``affine`` is True is affine. Covariances are symmetric and positive semi-definite. Draws have the right
+    shapes and depend on the seed; pairs of actions, and adjacent levels of one, have the means, the moments and the
+    characteristic function of the chain unrolled from links and covariances, at the prior's own branch (2000 draws, a
+    false alarm once in a million). A prior that can be saved is the same when loaded. For a prior that is not a chain
+    only the draws' shapes, their dependence on the seed, and saving are checked.
 
-    A second for small chains; half a minute for 40 denoisers, most of it for draws one by one. Memory grows as d^2, to
-    some 2.4 GB at d = 100.
+    The checks need a second for small chains and half a minute for 40 denoisers, most of it for draws one by one.
+    Memory grows as d^2, to some 2.4 GB at d = 100.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def check_prior(prior: Prior) -> None:
     assert isinstance(prior, Prior), f"a prior must be a dts_gym Prior, got {prior!r:.100}"
     if isinstance(prior, ChainPrior):
         _check_sizes(prior)
-        levels = _unrolled(prior, stream(0, "check"), 4 * _DRAWS)  # these are cheap
+        levels = _unrolled(prior, stream(0, "check"), 4 * _DRAWS)  # these draws are cheap
         for ell, link in enumerate(prior.links, start=1):
             _check_link(link, levels[ell].reshape(-1, prior.dim)[:_POINTS], f"links[{ell - 1}]")
         _check_draws(prior)
@@ -105,21 +105,21 @@ def _value(link: Link, points: Array, name: str) -> Array:
         value = finite_value(link, points, name)
     except (ValueError, AttributeError) as error:
         raise AssertionError(str(error)) from error
-    assert value.dtype.kind in _REAL, f"{name} must give real numbers, got {value.dtype}"
+    assert value.dtype.kind in _REAL, f"{name} must return real numbers, got {value.dtype}"
     assert (points == kept).all(), f"{name} must leave the points that it is asked about unchanged"
     return np.asarray(value, dtype=np.float64)
 
 
 def _check_link(link: Link, points: Array, name: str) -> None:
-    """All about a link at points (n, d)."""
+    """Check everything about a link at points (n, d)."""
     n, d = points.shape
     value = _value(link, points, name)
-    assert (_value(link, points, name) == value).all(), f"{name} must give the same value when asked again"
+    assert (_value(link, points, name) == value).all(), f"{name} must return the same value when asked again"
     loose = _BATCH_TOLERANCE * max(float(np.abs(value).max()), 1e-300)
     alone = np.stack([_value(link, point, name) for point in points])
-    assert np.abs(alone - value).max() <= loose, f"{name} must give a point the same value alone and in a batch"
+    assert np.abs(alone - value).max() <= loose, f"{name} must return the same value for a point alone and in a batch"
     folded = _value(link, points.reshape(2, -1, d), name).reshape(n, d)
-    assert np.abs(folded - value).max() <= loose, f"{name} must take batches (..., d) of any number of axes"
+    assert np.abs(folded - value).max() <= loose, f"{name} must accept batches (..., d) with any number of axes"
 
     jacobian = _jacobian(link, points, value, name)
     for index, at in (("one point", points[0]), ("a batch of two axes", points.reshape(2, -1, d))):
@@ -132,14 +132,14 @@ def _check_link(link: Link, points: Array, name: str) -> None:
     wrong = _far_from_differences(link, points, jacobian, name)
     assert wrong.sum() <= _KINKS, (
         f"jacobian of {name} must agree with finite differences, entry [i, j] = d f_i / d psi_j; it does not at "
-        f"{wrong.sum()} of {n} points, {points[wrong.argmax()]} for one"
+        f"{wrong.sum()} of {n} points, {points[wrong.argmax()]} for example"
     )
     if link.affine:
         straight = value[0] + (points - points[0]) @ jacobian[0].T
-        # By how far the values reach: beside a large offset all of a bend is small. Sums may cancel.
+        # The tolerance is relative to the values' spread: beside a large offset every bend is small. Sums may cancel.
         terms = np.abs(value).max() + (np.abs(points) @ np.abs(jacobian[0]).T).max()
         loose = _BATCH_TOLERANCE * np.ptp(value, axis=0) + _ROUNDING * terms + 1e-300
-        assert (np.abs(value - straight) <= loose).all(), f"{name} says that it is affine, but bends"
+        assert (np.abs(value - straight) <= loose).all(), f"{name} has affine set to True, but is not affine"
     predictor = link.affine_predictor()
     if predictor is not None:
         shapes = tuple(np.shape(part) for part in predictor)
@@ -148,7 +148,7 @@ def _check_link(link: Link, points: Array, name: str) -> None:
 
 
 def _jacobian(link: Link, points: Array, value: Array, name: str) -> Array:
-    """The link's Jacobian at points (..., d), which `value_and_jacobian` gives too, with the value known."""
+    """The link's Jacobian at points (..., d), which `value_and_jacobian` must return too, beside the known value."""
     given = np.asarray(link.jacobian(points))
     shape = (*points.shape, points.shape[-1])
     assert given.shape == shape, f"jacobian of {name} must have shape {shape}, got {given.shape}"
@@ -156,18 +156,19 @@ def _jacobian(link: Link, points: Array, value: Array, name: str) -> Array:
     assert np.isfinite(given).all(), f"jacobian of {name} must be finite"
     both = link.value_and_jacobian(points)
     for what, part, known in zip(("value", "jacobian"), both, (value.reshape(points.shape), given), strict=True):
-        assert np.shape(part) == known.shape, f"value_and_jacobian of {name} must give the {what} as it is alone"
+        assert np.shape(part) == known.shape, f"value_and_jacobian of {name} must return the {what} as it is alone"
         off = np.abs(part - known).max()
         assert off <= _BATCH_TOLERANCE * max(float(np.abs(known).max()), 1e-300), (
-            f"value_and_jacobian of {name} must give the {what} as it is alone, got one that is {off:.3g} off"
+            f"value_and_jacobian of {name} must return the {what} as it is alone, got one that is {off:.3g} off"
         )
     return np.asarray(given, dtype=np.float64)
 
 
 def _far_from_differences(link: Link, points: Array, jacobian: Array, name: str) -> Any:
-    """Which points' Jacobians no step of finite differences confirms, (n,)."""
+    """Mask (n,) of the points whose Jacobians no step of finite differences confirms."""
     n, d = points.shape
-    # By the spread of each input, and each output by itself: units may differ from one coordinate to another.
+    # Steps scale with the spread of each input, and each output is compared by itself: coordinates may differ in their
+    # units.
     spread = points.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     known = jacobian * spread
@@ -202,9 +203,9 @@ def _unrolled(prior: ChainPrior, rng: np.random.Generator, count: int) -> list[A
 def _check_draws(prior: Prior) -> None:
     d = prior.dim
     first, again = (prior.sample(stream(1, "check"), 3) for _ in range(2))
-    assert first.shape == (3, d), f"sample must give shape (3, {d}) for 3 actions, got {first.shape}"
-    assert np.isfinite(first).all(), "sample must give finite parameters"
-    assert (first == again).all(), "sample must hang on its generator alone"
+    assert first.shape == (3, d), f"sample must return shape (3, {d}) for 3 actions, got {first.shape}"
+    assert np.isfinite(first).all(), "sample must return finite parameters"
+    assert (first == again).all(), "sample must depend on its generator alone"
 
 
 def _check_levels(prior: ChainPrior) -> None:
@@ -215,12 +216,12 @@ def _check_levels(prior: ChainPrior) -> None:
     chain = prior.sample_chain(stream(1, "check"), 3)
     shapes = [level.shape for level in chain]
     expected = [(3 if ell <= b else 1, d) for ell in range(L + 1)]
-    assert shapes == expected, f"sample_chain must give shapes {expected}, got {shapes}"
+    assert shapes == expected, f"sample_chain must return shapes {expected}, got {shapes}"
     assert (chain[0] == first).all(), "sample must be level 0 of sample_chain"
 
 
 def _check_law(prior: ChainPrior, unrolled: list[Array]) -> None:
-    """Draws of the chain against those unrolled: two actions of each level, and an action's two adjacent levels."""
+    """Compare the chain's draws with those unrolled: two actions of each level, and adjacent levels of an action."""
     rng = stream(3, "check")
     drawn: list[list[Array]] = [[] for _ in unrolled]
     for _ in range(_DRAWS):
@@ -237,13 +238,13 @@ def _check_law(prior: ChainPrior, unrolled: list[Array]) -> None:
         scores = _scores_of_means(got, truth, rng)
         limit = -float(ndtri(_FALSE_ALARM / (2 * len(scores) * len(pairs))))
         assert scores.max() <= limit, (
-            f"sample_chain must have the law of the chain, {where}: a mean over {_DRAWS} draws {name} is "
+            f"sample_chain must have the distribution of the chain, {where}: a mean over {_DRAWS} draws {name} is "
             f"{scores.max():.1f} standard errors off"
         )
 
 
 def _scores_of_means(drawn: Array, unrolled: Array, rng: np.random.Generator) -> Array:
-    """How many standard errors features' means are apart, two samples of pairs of vectors, each (n, 2, d)."""
+    """Differences of features' means in standard errors, for two samples of pairs of vectors, each (n, 2, d)."""
     d = drawn.shape[2]
     center, spread = unrolled.mean(axis=0), unrolled.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
@@ -261,7 +262,7 @@ def _scores_of_means(drawn: Array, unrolled: Array, rng: np.random.Generator) ->
     one, two = features(drawn), features(unrolled)
     off = np.abs(one.mean(axis=0) - two.mean(axis=0))
     error = np.sqrt(one.var(axis=0) / len(one) + two.var(axis=0) / len(two))
-    # Where nothing is random, rounding is all the difference.
+    # Where nothing is random, rounding is the only difference.
     return np.asarray((off - _SURE).clip(0.0) / error.clip(1e-300))
 
 
@@ -277,13 +278,13 @@ def _check_branches(prior: ChainPrior) -> None:
 def _check_state(prior: Prior) -> None:
     try:
         settings, arrays = prior.state()
-    except ValueError:  # of links that cannot be saved; all else works
+    except ValueError:  # the links cannot be saved, and the prior otherwise works
         return
     try:
         built = prior_from_state(settings, arrays)
     except ValueError as error:
         raise AssertionError(
-            f"state() must give what a prior can be built from again, or raise ValueError as Link.state does: {error}"
+            f"state() must return what a prior can be built from again, or raise ValueError as Link.state does: {error}"
         ) from error
     first, second = (one.sample(stream(4, "check"), 3) for one in (prior, built))
     assert (first == second).all(), "a prior built from state() must draw the same under the same seed"

@@ -20,19 +20,19 @@ def run_calibration(
     Parameters
     ----------
     problems :
-        Names; all unless given.
+        Names of the problems to test; all unless given.
     simulations :
-        Bandits drawn a problem.
+        Number of bandits drawn for each problem.
     draws :
-        Posterior draws a bandit.
+        Number of posterior draws for each bandit.
     bins :
-        Of the chi-square test over ranks.
+        Number of bins in the chi-square test over ranks.
     workers :
-        Processes.
+        Number of worker processes.
     seed :
-        Of everything random.
+        Seed for all random draws.
     progress :
-        Show a bar on stderr.
+        Show a progress bar on stderr.
 
     Returns
     -------

@@ -28,7 +28,8 @@ class Command(NamedTuple):
     ----------
     function : "module:function"; its parameters are the options, and it returns the text to print.
     summary : one line for the list of commands.
-    takes_env : whether it accepts the options of an environment; the function gets their words as first argument.
+    takes_env : whether the command accepts the options of an environment; the function then receives their words as its
+        first argument.
     """
 
     function: str
@@ -45,14 +46,14 @@ COMMANDS = {
         "dts_gym.cli.sweep:run_sweep_file",
         "Run a file of experiments: environments x agents x seeds x settings.",
     ),
-    "plot": Command("dts_gym.cli.run:run_plot", "Draw the table and the figure of a folder of records again."),
+    "plot": Command("dts_gym.cli.run:run_plot", "Print the tables and draw the figure of a folder of records again."),
     "pretrain": Command(
         "dts_gym.cli.pretrain:run_pretrain",
         "Fit a diffusion prior to parameter vectors or ratings: a file for --prior.",
     ),
     "posterior-error": Command(
         "dts_gym.cli.posterior_error:run_posterior_error",
-        "Hold posterior draws against the truth: a table, a verdict, a figure, records.",
+        "Compare posterior draws with the true posterior: a table, a verdict, a figure, records.",
     ),
     "calibration": Command(
         "dts_gym.cli.calibration:run_calibration",
@@ -60,23 +61,22 @@ COMMANDS = {
     ),
     "list": Command(
         "dts_gym.cli.listing:run_list",
-        "Show the environments with their options, the agents, the experiments; or one of them, with all that it "
-        "takes.",
+        "List the environments with their options, the agents and the experiments, or describe one of them.",
     ),
-    "bench": Command("dts_gym.bench.rounds:run_bench", "Measure what a round costs."),
+    "bench": Command("dts_gym.bench.rounds:run_bench", "Measure the time of a round."),
     "bench-chains": Command(
         "dts_gym.bench.chain_rounds:run_chain_bench",
-        "Measure what a round costs on chains of perceptrons, and with expanded rewards.",
+        "Measure the time of a round on chains of perceptrons, and with rewards that are not Gaussian.",
     ),
     "bench-envs": Command(
         "dts_gym.bench.env_steps:run_env_bench",
-        "Measure what a step of a vector environment costs, against single ones.",
+        "Measure the time of a step of a vector environment against single environments.",
     ),
     "reproduce": Command(
         "dts_gym.cli.reproduce:run_reproduce",
-        "Run an experiment of the paper, or all: table, verdicts on the deck's claims, CSV, figure.",
+        "Run one experiment of the paper, or all: a table, verdicts on its claims, CSV files, a figure.",
     ),
-    "report": Command("dts_gym.cli.report:run_report", "Put all that reproduce found on one HTML page."),
+    "report": Command("dts_gym.cli.report:run_report", "Put all results of reproduce on one HTML page."),
 }
 
 
@@ -90,13 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 2 for what the user can mend (one line on stderr; ``DTS_GYM_DEBUG=1`` raises instead),
-        or 130 when interrupted.
+        Exit status: 0, or 2 for an error that the user can correct (one line on stderr; ``DTS_GYM_DEBUG=1`` raises it
+        instead), or 130 when interrupted.
 
     Raises
     ------
     SystemExit
-        With status 0 after the help of a command, with 2 where an option is unknown or its value of the wrong type.
+        With status 0 after the help of a command, with 2 where an option is unknown or its value has the wrong type.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     with warnings.catch_warnings():
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def function_of(name: str) -> Callable[..., str]:
-    """The function of a command, imported; ValueError if there is no such command."""
+    """Import and return the function of a command; ValueError if there is no such command."""
     if name not in COMMANDS:
         raise ValueError(f"the command must be one of {', '.join(COMMANDS)}, got {name!r}{_near(name)}")
     module, _, function = COMMANDS[name].function.partition(":")
@@ -131,7 +131,7 @@ def function_of(name: str) -> Callable[..., str]:
 
 
 def _answer(arguments: list[str]) -> str:
-    """What is printed in the end; a command prints before that what should not wait."""
+    """Run the command and return the text to print at the end; a command may print other text earlier."""
     if not arguments or arguments[0] in ("-h", "--help"):
         return _help()
     if arguments == ["--version"]:

@@ -1,4 +1,4 @@
-"""Options of an environment on the command line, ``--env.NAME VALUE``, read off its constructor."""
+"""Options of an environment on the command line, ``--env.NAME VALUE``, read from its constructor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dts_gym.registry import env_creator
 
 
 def split_env_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part arguments into the others and the environment's, ``--env.NAME`` with the values that follow it.
+    """Split arguments into the others and the environment's, which are ``--env.NAME`` with the values that follow it.
 
     Examples
     --------
@@ -38,9 +38,9 @@ def split_env_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]
 
 
 def env_options(env_id: str) -> dict[str, tuple[Any, Any]]:
-    """What the command line can set of an environment: name -> type, default (``inspect._empty`` if none).
+    """The options of an environment that the command line can set: name -> type, default (``inspect._empty`` if none).
 
-    Numbers, words and choices only; arrays and priors are for the Python interface.
+    These are numbers, words and choices only; arrays and priors are for the Python interface.
     """
     creator = env_creator(env_id)
     target = creator.__init__ if inspect.isclass(creator) else creator
@@ -59,7 +59,7 @@ def parse_env_settings(env_id: str, arguments: Sequence[str]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the environment has no such option, or it is given twice.
+        If the environment has no such option, or an option is given twice.
     SystemExit
         If a value is not of the option's type.
     """
@@ -68,21 +68,21 @@ def parse_env_settings(env_id: str, arguments: Sequence[str]) -> dict[str, Any]:
     given = [flag.removeprefix("--env.").replace("-", "_") for flag in flags]
     for name in given:
         if name not in options:
-            valid = ", ".join(flag_of(option) for option in options) or "none whose type says what a word means"
+            valid = ", ".join(flag_of(option) for option in options) or "none whose type defines how to read a word"
             raise ValueError(f"{env_id} has no option {flag_of(name)}; it has {valid}")
         if given.count(name) > 1:
             raise ValueError(f"{flag_of(name)} must be given once, got {given.count(name)}")
     fields = [_field(name, kind, default) for name, (kind, default) in options.items()]
     inner = dataclasses.make_dataclass("Settings", fields, kw_only=True)
     outer = dataclasses.make_dataclass("Options", [("env", inner)])
-    values = (tyro.conf.FlagConversionOff,)  # every option takes a value
+    values = (tyro.conf.FlagConversionOff,)  # every option is followed by a value
     parsed: Any = tyro.cli(outer, prog=f"dts-gym run --env {env_id}", args=list(arguments), config=values)
-    # Only the given ones: what is not said stays the constructor's business.
+    # Only the given options: the constructor keeps its defaults for the others.
     return {name: getattr(parsed.env, name) for name in given}
 
 
 def options_text(env_id: str, *, described: bool = False) -> str:
-    """An environment's options, types and defaults, a line each; with what its docstring says of them."""
+    """An environment's options, types and defaults, a line each; ``described`` adds their descriptions."""
     texts = option_texts(env_id) if described else {}
     lines = []
     for name, (kind, default) in env_options(env_id).items():
@@ -92,8 +92,10 @@ def options_text(env_id: str, *, described: bool = False) -> str:
 
 
 def wrapped(text: str) -> list[str]:
-    """Lines of an option's description, below it."""
-    return textwrap.wrap(text.replace("``", ""), 100, initial_indent=" " * 10, subsequent_indent=" " * 10)
+    """The lines of an option's description, to print below the option."""
+    indent = " " * 10
+    plain = text.replace("``", "")
+    return textwrap.wrap(plain, 100, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _field(name: str, kind: Any, default: Any) -> tuple[str, Any, Any]:
@@ -102,7 +104,7 @@ def _field(name: str, kind: Any, default: Any) -> tuple[str, Any, Any]:
 
 
 def _settable(hint: Any) -> Any:
-    """The part of a type that words on the command line can be; None if there is none."""
+    """The part of a type that command-line words can express; None if there is none."""
     if hint in (int, float, bool, str) or typing.get_origin(hint) is Literal:
         return hint
     if typing.get_origin(hint) is Sequence and typing.get_args(hint)[0] in (int, float):

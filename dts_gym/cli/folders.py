@@ -1,4 +1,4 @@
-"""Where the results of a command go, and how an interrupted command goes on with what lies there."""
+"""Where the results of a command go, and how an interrupted command is resumed from them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 class Interrupted(KeyboardInterrupt):
-    """A command that was interrupted and can go on.
+    """A command that was interrupted and can be resumed.
 
     Parameters
     ----------
-    options : what the command line needs besides to go on, each option with its value.
+    options : the options that the command line needs in addition to resume, each with its value.
     """
 
     def __init__(self, options: Sequence[Sequence[str]]) -> None:
@@ -22,7 +22,7 @@ class Interrupted(KeyboardInterrupt):
         self._options = options
 
     def command(self, arguments: Sequence[str]) -> str:
-        """The command that goes on: the arguments that were given, with the options that these lack.
+        """The command that resumes: the arguments that were given, with the options that these lack.
 
         Examples
         --------
@@ -44,12 +44,12 @@ def resumable(*options: Sequence[str]) -> Iterator[None]:
 
 
 def results_folder(out: Path | None, resume: bool, name: str) -> Path:
-    """The folder of ``--out``; without it, one under results/ that is not there yet, named after ``name``.
+    """The folder of ``--out``; without it, a new folder under results/, named after ``name``.
 
     Raises
     ------
     ValueError
-        If a folder is to be resumed and none is given.
+        If a run is to be resumed and no folder is given.
     """
     if out is not None:
         return out

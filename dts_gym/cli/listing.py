@@ -1,4 +1,4 @@
-"""``dts-gym list``: what there is, and what one of these takes."""
+"""``dts-gym list``: the environments, agents and experiments, and the settings of each."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _Listed = Literal["everything", "environments", "agents", "experiments"]  # or a
 
 
 def run_list(what: tyro.conf.Positional[str] = "everything") -> str:
-    """Show the environments with their options, the agents, the experiments; or one of them, with all that it takes.
+    """List the environments with their options, the agents and the experiments, or describe one of them.
 
     Parameters
     ----------
     what :
-        Everything, environments, agents or experiments; or the id of one.
+        Kind to list: everything, environments, agents or experiments; or the id of one of these.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def run_list(what: tyro.conf.Positional[str] = "everything") -> str:
     Raises
     ------
     ValueError
-        For what is neither a kind nor an id.
+        If ``what`` is neither a kind nor an id.
     """
     if what not in get_args(_Listed):
         return _one_listed(what)
@@ -62,11 +62,11 @@ def run_list(what: tyro.conf.Positional[str] = "everything") -> str:
 
 
 def _one_listed(name: str) -> str:
-    """An environment or an agent with its options, an experiment with its claim."""
+    """Describe one environment or agent with its options, or one experiment with its claim."""
     if name in study_ids():
         return f"{name}: {load_study(name).claim}"
     try:
-        if ":" in name:  # the module registers it
+        if ":" in name:  # the module registers the id
             importlib.import_module(name.rpartition(":")[0])
         if name.rpartition(":")[2] in gym.registry:
             return f"{name}: {_first_line(env_creator, name)}\n{options_text(name, described=True)}"

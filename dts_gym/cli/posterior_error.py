@@ -1,4 +1,4 @@
-"""``dts-gym posterior-error``: draws of every method against the true posterior."""
+"""``dts-gym posterior-error``: compares draws of every method with the true posterior."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ def run_posterior_error(
     workers: int = 1,
     progress: bool = True,
 ) -> str:
-    """Hold posterior draws against the truth: a table, a verdict, a figure, records.
+    """Compare posterior draws with the true posterior: a table, a verdict, a figure, records.
 
     Parameters
     ----------
     problems :
-        Laws of histories: linear, mlp, bernoulli, poisson, mlp-bernoulli; with torch also cross, rays, triangles,
+        Names of the problems: linear, mlp, bernoulli, poisson, mlp-bernoulli; with torch also cross, rays, triangles,
         swirl, H, corners (or planar, all six) and swiss-roll, to which a prior is fitted first.
     observations :
-        Numbers of observations at which draws are looked at.
+        Numbers of observations after which draws are compared.
     seeds :
-        Histories a problem.
+        Number of histories for each problem.
     draws :
-        Draws of a method's posterior; the truth has twice as many.
+        Number of draws of a method's posterior; the truth has twice as many.
     out :
         New folder for records, table and figure; one under results/ unless given.
     resume :
-        Go on with the histories in --out; there may be more --seeds than before.
+        Resume the histories in --out; there may be more --seeds than before.
     workers :
-        Processes.
+        Number of worker processes.
     progress :
-        Show a bar on stderr.
+        Show a progress bar on stderr.
 
     Returns
     -------

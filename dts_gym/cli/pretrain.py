@@ -1,4 +1,4 @@
-"""``dts-gym pretrain``: a prior file from a file of parameter vectors, from a shape or from MovieLens ratings."""
+"""``dts-gym pretrain``: learns a prior file from a file of parameter vectors, a shape or MovieLens ratings."""
 
 from __future__ import annotations
 
@@ -43,54 +43,55 @@ def run_pretrain(
     Parameters
     ----------
     data :
-        A .npy or .csv file of vectors, one a row; or a shape's name, as SyntheticBandit-v0 takes it, for draws of
-        the shape: by default the past parameters of that environment; or MovieLens: a release's name, a zip, a folder
-        or a ratings file.
+        Data to learn from: a .npy or .csv file of vectors, one a row; or a shape's name, as SyntheticBandit-v0 accepts
+        it, for draws of the shape, by default the past parameters of that environment; or MovieLens ratings: a
+        release's name, a zip, a folder or a ratings file.
     out :
         The .safetensors file to write.
     depth :
-        Links of the chain.
+        Number of links of the chain.
     branch :
-        Levels above it are shared by all actions; the depth unless given, actions are independent; "auto": that
-        under which random subsets of held-out vectors are most probable.
+        Levels above this one are shared by all actions. Unless given, the depth: actions are independent. "auto" finds
+        the branch under which random subsets of held-out vectors are most probable.
     noise_cov :
         A .npy file with the covariance of the vectors' errors, (N, d, d) or (d, d).
     errors :
-        Of MovieLens, learn the factors without their errors, of variance noise_std^2 / ratings.
+        For MovieLens, learn the factors without their errors, of variance noise_std^2 / ratings.
     rank :
-        Of MovieLens, factors a movie.
+        For MovieLens, the number of factors of a movie.
     min_ratings :
-        Of MovieLens, movies with fewer ratings are left out.
+        For MovieLens, the least number of ratings of a movie; movies with fewer are left out.
     size :
-        Of a shape, how many vectors are drawn.
+        For a shape, the number of vectors to draw.
     dim :
-        Of a shape, at least 2; its own unless given.
+        For a shape, its dimension, at least 2; the shape's own unless given.
     test :
         Share of the vectors that are kept from training for the report; 0 for none.
     figure :
-        A PNG to draw, of the prior beside these vectors.
+        The PNG to write, a figure of the prior beside the held-out vectors.
     schedule :
-        Of noise.
+        How the noise grows over the links of the chain.
     max_steps :
-        Of training.
+        Largest number of training steps.
     seed :
-        Of everything random.
+        Seed for all random draws.
     device :
-        Of torch.
+        PyTorch device to train on.
     progress :
-        Show a bar on stderr.
+        Show a progress bar on stderr.
 
     Returns
     -------
     str
-        The report against the vectors that were kept.
+        The report of the prior against the vectors kept from training.
     """
     if not 0.0 <= test < 1.0:
         raise ValueError(f"test must be a share in [0, 1), got {test}")
     if not out.parent.is_dir():
         raise ValueError(f"out must be a file in a folder that exists, got {str(out)!r}")
     if data in get_args(Shape):
-        # As `SyntheticBanditEnv` draws its past parameters: what TunedTS and MixTS fit is what this learns from.
+        # The same draws as the past parameters of `SyntheticBanditEnv`: TunedTS and MixTS fit the data that this prior
+        # learns.
         rng = stream(seed, "past-parameters")
         theta, covs = sample_shape(cast(Shape, data), rng, integer("size", size, 1), dim), None
     else:
@@ -128,7 +129,7 @@ def run_pretrain(
 
 
 def _rows(covs: Array | None, rows: IntArray, size: int) -> Array | None:
-    """The rows' own covariances where there is one a vector; what has another shape is left for `fit` to refuse."""
+    """The covariances of these rows, where there is one for each vector; `fit` refuses any other shape."""
     return covs[rows] if covs is not None and covs.ndim == 3 and len(covs) == size else covs
 
 
@@ -162,7 +163,7 @@ def _is_ratings(path: Path) -> bool:
 
 
 def _csv(path: Path) -> Array:
-    """Numbers, with a line of names above them or without."""
+    """Read rows of numbers, with or without a line of names above them."""
     with open(path, encoding="utf-8", newline="") as file:
         rows = [row for row in csv.reader(file) if row]
     if rows and not all(_is_number(cell) for cell in rows[0]):

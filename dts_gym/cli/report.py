@@ -1,4 +1,4 @@
-"""``dts-gym report``: one page of all that was reproduced."""
+"""``dts-gym report``: one page with all results that were reproduced."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dts_gym.utils.archives import write_atomically
 
 
 def run_report(folder: tyro.conf.Positional[Path], out: Path | None = None) -> str:
-    """Put what `dts-gym reproduce` found on one HTML page that needs no other file.
+    """Put the results of `dts-gym reproduce` on one HTML page that needs no other file.
 
     Parameters
     ----------
     folder :
-        Of an experiment, or of several in a folder each.
+        Folder of one experiment, or of several in a folder each.
     out :
-        The page; report.html in the folder unless given.
+        The HTML file to write; report.html in the folder unless given.
 
     Returns
     -------
     str
-        Where the page is and what it holds.
+        The page's path and the experiments on it.
     """
     sections = read_sections(folder)
     path = folder / "report.html" if out is None else out

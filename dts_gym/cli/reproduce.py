@@ -1,4 +1,4 @@
-"""``dts-gym reproduce``: experiments from their ids to tables, verdicts, CSVs, figures."""
+"""``dts-gym reproduce``: runs experiments by their ids and writes tables, verdicts, CSV files, figures."""
 
 from __future__ import annotations
 
@@ -30,43 +30,44 @@ def run_reproduce(
     only: str = "",
     progress: bool = True,
 ) -> str:
-    """Run an experiment of the paper, or all: table, verdicts on the deck's claims, CSV, figure.
+    """Run one experiment of the paper, or all: a table, verdicts on its claims, CSV files, a figure.
 
     Parameters
     ----------
     experiment :
-        Its id, which `dts-gym list experiments` shows; or "all".
+        Id of the experiment, as `dts-gym list experiments` shows it; or "all".
     profile :
-        "quick" for a look, "paper" for the setting that is reported.
+        Size of the experiment: "quick" for a first look, "paper" for the setting that is reported.
     data :
-        Of experiments on a data set, where it lies or its name.
+        For experiments on a data set, its path or name.
     out :
         Folder for the runs, outcome.csv, verdicts.csv, outcome.txt, outcome.png and study.json (with --only
-        outcome-ONLY.csv and so on); of "all" a folder each. Unless given, results/PROFILE/ID, or results/PROFILE.
+        outcome-ONLY.csv and so on); with "all", a folder for each experiment. Unless given, results/PROFILE/ID, or
+        results/PROFILE.
     resume :
-        Go on with the runs in --out.
+        Resume the runs in --out.
     backend :
-        Where runs are done: "serial", "processes" or "ray".
+        Where runs are executed: "serial", "processes" or "ray".
     workers :
-        Runs at a time.
+        Number of runs at a time.
     ray_address :
-        Of a Ray cluster; this machine unless given.
+        Address of a Ray cluster; this machine unless given.
     seeds :
-        Runs an agent, in place of the profile's number.
+        Number of runs of each agent, in place of the profile's.
     only :
-        Run the part of this name alone, or those whose names hold this text; several texts between commas.
+        Run only the part of this name, or the parts whose names contain this text; commas separate several texts.
     progress :
-        Show a bar on stderr.
+        Show a progress bar on stderr.
 
     Returns
     -------
     str
-        The table and the verdicts; of "all" the number of verdicts, which are printed as experiments end.
+        The table and the verdicts; with "all" the number of verdicts, which are printed as experiments end.
 
     Raises
     ------
     OSError, ImportError
-        Where data cannot be had or an extra is missing; with "all" the other experiments are run all the same.
+        If data cannot be read or downloaded, or an extra is missing; with "all" the other experiments still run.
     """
     everything = experiment == ALL
     if everything and only:
@@ -84,7 +85,7 @@ def run_reproduce(
         try:
             findings = study.run(ask, conduct)
         except (OSError, ImportError, ValueError) as error:
-            for path in new:  # no folder stays of what could not begin
+            for path in new:  # an experiment that could not begin leaves no folder
                 with suppress(OSError):
                     path.rmdir()
             if not everything or isinstance(error, ValueError):

@@ -30,21 +30,21 @@ class RunOptions:
     agents :
         Ids of agents, with settings as in dTS:exploration=0.3,branch=1.
     seeds :
-        Runs an agent; run s is the same instance for every agent.
+        Number of runs of each agent; run s is the same instance for every agent.
     rounds :
-        Rounds of a run; all of the environment's horizon unless given.
+        Number of rounds of a run; the environment's horizon unless given.
     out :
         New folder for records, table and figure; one under results/ unless given.
     resume :
-        Go on with the runs in --out; --seeds and --agents may be others than before.
+        Resume the runs in --out; --seeds and --agents may differ from before.
     backend :
-        Where runs are done; the results are the same.
+        Where runs are executed; the results are the same.
     workers :
-        Runs at a time.
+        Number of runs at a time.
     ray_address :
-        Of a running Ray cluster, with --backend ray; Ray is started on this machine unless given.
+        Address of a running Ray cluster, with --backend ray; Ray is started on this machine unless given.
     data :
-        Where the environment's data set lies; short for --env.data.
+        Path or name of the environment's data set; short for --env.data.
     prior :
         A file that `dts-gym pretrain` or Prior.save wrote; short for --env.prior.
     redraw_prior :
@@ -52,7 +52,7 @@ class RunOptions:
     grid :
         Exploration scales that tuning tries first.
     progress :
-        Show a bar on stderr.
+        Show a progress bar on stderr.
     """
 
     env: str = "DiffusionBandit-v0"
@@ -87,18 +87,18 @@ def run_comparison(
     Parameters
     ----------
     options :
-        What is run, and how.
+        The options that run and tune share.
     tune :
         Report every agent also at its best exploration scale, found on other seeds.
     tuning_seeds :
-        Runs an agent and value of the grid, with --tune.
+        With --tune, the number of runs of each agent at each value of the grid.
     bracket :
         With --tune, let the grid grow for each agent until the best lies inside.
 
     Returns
     -------
     str
-        Where the figure and the records are, below the tables, which are printed.
+        The paths of the figure and of the records; the tables are printed above them.
 
     Notes
     -----
@@ -123,14 +123,14 @@ def run_tuning(
     Parameters
     ----------
     options :
-        What is run, and how.
+        The options that run and tune share.
     bracket :
         Let the grid grow for each agent until the best lies inside.
 
     Returns
     -------
     str
-        Where the figure and the records are, below the table, which is printed.
+        The paths of the figure and of the records; the table is printed above them.
 
     Notes
     -----
@@ -145,25 +145,25 @@ def run_tuning(
 
 
 def run_plot(folder: tyro.conf.Positional[Path], figure: Path | None = None) -> str:
-    """Draw the table and the figure of a folder of records again.
+    """Print the tables and draw the figure of a folder of records again.
 
     Parameters
     ----------
     folder :
-        The --out of run or tune.
+        The folder that run or tune wrote, their --out.
     figure :
         The PNG to write; regret.png in the folder unless given.
 
     Returns
     -------
     str
-        Where the figure and the records are, below the tables, which are printed.
+        The paths of the figure and of the records; the tables are printed above them.
     """
     return _shown(load_records(folder), folder, figure)
 
 
 def _shown(comparison: Comparison, folder: Path, figure: Path | None = None) -> str:
-    """Print the tables, draw the figure; returns where things are."""
+    """Print the tables, draw the figure and return the paths of both."""
     tuned = comparison if comparison.experiment.role == "tuning" else comparison.tuning
     if tuned is not None and tuned.runs:
         print(tuning_table(choose(tuned)))
@@ -177,7 +177,7 @@ def _shown(comparison: Comparison, folder: Path, figure: Path | None = None) -> 
 
 
 def _asked(options: RunOptions, env_words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
-    """The folder of the results, and what `compare` and `tune` are called with."""
+    """The folder of the results, and the arguments of `compare` and `tune`."""
     folder = results_folder(options.out, options.resume, options.env)
     return folder, {
         "env_id": options.env,
@@ -205,7 +205,7 @@ def _env_help(env: str) -> str:
 
 
 def _env_settings(env: str, env_words: Sequence[str], data: str | None, prior: str | None) -> dict[str, Any]:
-    """The settings of an environment: its own options, and the short forms of two of them."""
+    """The settings of an environment, from its own options and the short forms of two of them."""
     words = list(env_words)
     for name, value in (("data", data), ("prior", prior)):
         if value is not None:

@@ -1,4 +1,4 @@
-"""What docstrings say of the settings of agents and of the options of environments."""
+"""Descriptions of agents' settings and of environments' options, read from their docstrings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from dts_gym.registry import agent_class, agent_settings, env_creator
 
 
 def setting_texts(agent_id: str) -> dict[str, str | None]:
-    """Every setting that an agent takes, with what a docstring says of it, wherever that stands.
+    """Every setting that an agent accepts, with its description in a docstring, or None where there is none.
 
-    Of the class, its bases, or the class of `dts_gym.agents` that these refer to ("as `LinTS`"); None if none does.
+    A description comes from the docstring of the class, of its bases, or of the class of `dts_gym.agents` that these
+    refer to ("as in `LinTS`", "The parameters are those of `LinTS`.").
 
     Examples
     --------
     >>> setting_texts("LinTS")["prior_mean"]
-    '(d,), zeros if None.'
+    "(d,) mean of every action's prior, zeros if None."
     """
     cls = agent_class(agent_id)
     return {name: _described(cls, name, set()) for name in agent_settings(agent_id)}
@@ -31,7 +32,7 @@ def option_texts(env_id: str) -> dict[str, str]:
     Examples
     --------
     >>> option_texts("DiffusionBandit-v0")["num_actions"]
-    'K.'
+    'K, the number of actions.'
     """
     doc = inspect.getdoc(env_creator(env_id)) or ""
     found = re.findall(r"^- ``(\w+)=[^`]*``: (.*(?:\n  .*)*)", doc, flags=re.MULTILINE)
@@ -39,7 +40,7 @@ def option_texts(env_id: str) -> dict[str, str]:
 
 
 def _described(cls: type, name: str, seen: set[type]) -> str | None:
-    """What the docstring of a class or a base says of a parameter; "as `Other`" is looked up there."""
+    """The description of a parameter in the docstring of a class or a base; "as in `Other`" is looked up there."""
     if cls in seen:
         return None
     seen.add(cls)
@@ -48,9 +49,9 @@ def _described(cls: type, name: str, seen: set[type]) -> str | None:
         for parameter in parse(doc).params:
             if name in re.split(r"\s*,\s*", parameter.arg_name):
                 text = " ".join(f"{parameter.type_name or ''} {parameter.description or ''}".split())
-                other = re.match(r"as `(\w+)`", text)
+                other = re.match(r"as (?:in )?`(\w+)`", text)
                 return text if other is None else _of_another(other[1], name, seen)
-        for other in re.findall(r"Parameters[a-z ]* as `(\w+)`", doc):
+        for other in re.findall(r"[Pp]arameters[a-z ]* (?:as|are those of) `(\w+)`", doc):
             found = _of_another(other, name, seen)
             if found is not None:
                 return found

@@ -1,4 +1,4 @@
-"""``dts-gym sweep``: a file of experiments, run in one pool."""
+"""``dts-gym sweep``: runs a file of experiments in one pool."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ def run_sweep_file(
     Parameters
     ----------
     file :
-        The sweep.
+        YAML file of the sweep.
     out :
         New folder for the records; unless given the file's own, or one under results/ named after the file.
     resume :
-        Go on with the runs in the folder; those that it holds are checked, and FILE may have grown.
+        Resume the runs in the folder; those that it holds are checked, and FILE may have grown.
     backend :
-        Where runs are done; the results are the same.
+        Where runs are executed; the results are the same.
     workers :
-        Runs at a time; as many as there are usable cores unless given.
+        Number of runs at a time; as many as there are usable cores unless given.
     ray_address :
-        Of a running Ray cluster, with --backend ray; Ray is started on this machine unless given.
+        Address of a running Ray cluster, with --backend ray; Ray is started on this machine unless given.
     progress :
-        Show a bar on stderr.
+        Show a progress bar on stderr.
 
     Returns
     -------
     str
-        The table of all cells, the times, and where the records are.
+        The table of all cells, the times, and the path of the records.
     """
     sweep = load_sweep(file)
     folder = out or Path(sweep.out or Path("results") / file.stem)

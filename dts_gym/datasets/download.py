@@ -1,4 +1,4 @@
-"""MovieLens releases from GroupLens, into the user's cache."""
+"""Downloads MovieLens releases from GroupLens into the user's cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LICENCE = (
 
 
 def cache_folder() -> Path:
-    """Where downloads and factors are kept: the folder that ``DTS_GYM_DATA`` names, else the user's cache."""
+    """The folder of downloads and factors: the one that ``DTS_GYM_DATA`` names, else the user's cache."""
     named = os.environ.get(DATA_VARIABLE)
     if named:
         return Path(named).expanduser()
@@ -36,12 +36,12 @@ def cache_folder() -> Path:
 
 
 def fetch_release(name: str, base_url: str = BASE_URL) -> Path:
-    """The zip of a MovieLens release, downloaded once.
+    """Return the zip of a MovieLens release, downloaded once.
 
     Parameters
     ----------
     name : one of `RELEASES`.
-    base_url : folder of the zips, with its last slash.
+    base_url : URL of the folder of the zips, with its last slash.
 
     Returns
     -------
@@ -53,11 +53,11 @@ def fetch_release(name: str, base_url: str = BASE_URL) -> Path:
     ValueError
         If the name is unknown, or the downloaded file is not the one published (it is not kept).
     ConnectionError
-        If the file is not there and cannot be downloaded; the message says where to get and to put it.
+        If the file is missing and cannot be downloaded; the message says where to get it and where to put it.
 
     Notes
     -----
-    The licence is named, as a log message, when a release is downloaded.
+    A log message names the licence when a release is downloaded.
     """
     if name not in RELEASES:
         raise ValueError(f"data must be a release among {list(RELEASES)}, got {name!r}")

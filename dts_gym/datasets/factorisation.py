@@ -1,4 +1,4 @@
-"""Alternating least squares on ratings, sparse from end to end, and a cache of its results."""
+"""Alternating least squares on ratings, in sparse matrices throughout, and a cache of its results."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _FORMAT = 1
-_BLOCK = 1 << 24  # numbers of normal equations held at a time: 128 MB
+_BLOCK = 1 << 24  # floats of normal equations in memory at a time: 128 MB
 REGULARISATION = 0.1
 NUM_ITERATIONS = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Factors(Shown):
-    """``rating = mean + user' movie + noise``.
+    """Factors of ratings: ``rating = mean + user' movie + noise``.
 
     Attributes
     ----------
     user_factors : (U, r); their covariance over users is the identity.
     movie_factors : (M, r); their second moments are uncorrelated, in descending order.
-    mean : of all ratings, stars.
-    noise_std : standard deviation of the noise, from the residuals, stars.
-    counts : (M,) ratings of each movie.
+    mean : mean of all ratings, in stars.
+    noise_std : standard deviation of the noise, from the residuals, in stars.
+    counts : (M,) number of ratings of each movie.
     """
 
     user_factors: Array
@@ -64,17 +64,17 @@ def factorise(
     Parameters
     ----------
     ratings : n ratings of M movies by U users.
-    rank : r, at most min(U, M).
+    rank : r, the number of factors, at most min(U, M).
     regularisation : weight of every vector's square, times its number of ratings.
-    num_iterations : passes over users and movies.
-    seed : of the random start.
-    progress : whether to show a bar.
+    num_iterations : number of passes over users and movies.
+    seed : seed for the random start.
+    progress : whether to show a progress bar.
 
     Returns
     -------
     Factors
-        In a basis that makes the users' covariance the identity, rotated so that the movies' second moments are
-        diagonal and descending, signed so that every column's largest movie entry is positive: no freedom is left.
+        Factors in a basis that makes the users' covariance the identity, rotated so that the movies' second moments are
+        diagonal and descending, signed so that every column's largest movie entry is positive; this makes them unique.
 
     Raises
     ------
@@ -83,10 +83,10 @@ def factorise(
 
     Notes
     -----
-    Minimises ``sum (r - mean - u'm)^2 + regularisation (sum n_u |u|^2 + sum n_m |m|^2)`` approximately: as far as
-    the passes go. The noise variance is the residuals' sum of squares over n less the degrees of freedom that ridge
-    regression spends on users and movies, each given the other (approximate). O(n r^2) a pass; memory O(n + (U + M)
-    r^2), no (U, M) matrix.
+    Minimises ``sum (r - mean - u'm)^2 + regularisation (sum n_u |u|^2 + sum n_m |m|^2)`` approximately, with
+    ``num_iterations`` passes. The noise variance is the residuals' sum of squares over n less the degrees of freedom
+    that ridge regression spends on users and movies, each given the other (approximate). A pass costs O(n r^2);
+    memory is O(n + (U + M) r^2), without a (U, M) matrix.
 
     Source: Zhou et al., "Large-scale parallel collaborative filtering for the Netflix prize" (2008).
     """
@@ -129,17 +129,17 @@ def cached_factors(
     seed: int = 0,
     progress: bool = False,
 ) -> Factors:
-    """`factorise` of `load_ratings`, kept in the cache under the data's content and the settings.
+    """`factorise` the result of `load_ratings`, with a cache under the data's content and the settings.
 
     Parameters
     ----------
-    data : as `load_ratings` takes it.
-    rank, regularisation, num_iterations, seed, progress : as `factorise` takes them.
+    data : as in `load_ratings`.
+    rank, regularisation, num_iterations, seed, progress : as in `factorise`.
 
     Returns
     -------
     Factors
-        A damaged file in the cache is computed anew, with a warning.
+        The factors; a damaged file in the cache is computed anew, with a warning.
     """
     source = find_ratings(data)
     settings = {
@@ -176,7 +176,7 @@ def cached_factors(
 
 
 def _ridge(values: csr_array[Any], seen: csr_array[Any], others: Array, weight: float) -> tuple[Array, float]:
-    """Every row's ridge regression of its ratings on the others' factors, and the freedom that all spend.
+    """Every row's ridge regression of its ratings on the others' factors, and the degrees of freedom that all spend.
 
     ``values`` and ``seen`` are (rows, columns), ``others`` (columns, r); the result is (rows, r).
     """
@@ -192,7 +192,7 @@ def _ridge(values: csr_array[Any], seen: csr_array[Any], others: Array, weight: 
         rows = slice(start, start + step)
         block = seen[rows]
         grams = (block @ products)[:, unpack]  # (n, r, r)
-        counts = np.maximum(np.asarray(block.sum(axis=1)), 1.0)  # without ratings: zero, not undefined
+        counts = np.maximum(np.asarray(block.sum(axis=1)), 1.0)  # rows without ratings get zeros
         penalty = weight * counts[:, None, None] * np.eye(r)
         solved = np.linalg.solve(grams + penalty, np.concatenate([targets[rows, :, None], grams], axis=2))
         fitted[rows] = solved[:, :, 0]
@@ -211,7 +211,7 @@ def _residual_square(ratings: Ratings, users: Array, movies: Array, mean: float)
 
 
 def _normalise(users: Array, movies: Array) -> tuple[Array, Array]:
-    """The same products ``users movies'`` in the basis that `factorise` promises."""
+    """The same products ``users movies'`` in the basis that `factorise` describes."""
     cov = np.atleast_2d(np.cov(users, rowvar=False))
     try:
         chol = np.linalg.cholesky(cov)

@@ -18,13 +18,13 @@ from dts_gym.datasets.download import RELEASES, fetch_release
 from dts_gym.utils.arrays import IntArray
 from dts_gym.utils.shown import Shown
 
-_BLOCK = 1 << 20  # lines read at a time
+_BLOCK = 1 << 20  # number of lines read at a time
 _HEADER = "userId,movieId,rating,timestamp"
 
 
 class _Format(NamedTuple):
     delimiter: str
-    columns: tuple[int, int, int]  # of user, movie, rating
+    columns: tuple[int, int, int]  # columns of user, movie, rating
     header: str | None
 
 
@@ -57,12 +57,12 @@ class Ratings(Shown):
 
     @property
     def num_users(self) -> int:
-        """U."""
+        """Number of users, U."""
         return len(self.user_ids)
 
     @property
     def num_movies(self) -> int:
-        """M."""
+        """Number of movies, M."""
         return len(self.movie_ids)
 
     def _repr_facts(self) -> dict[str, int]:
@@ -70,11 +70,11 @@ class Ratings(Shown):
 
 
 class Source(NamedTuple):
-    """Where ratings stand: a file, and the member of it where it is a zip."""
+    """Location of ratings: a file, and its member where the file is a zip."""
 
     path: Path
     member: str | None
-    layout: str  # a key of the formats
+    layout: str  # a key of ``_FORMATS``
 
 
 def load_ratings(data: str | os.PathLike[str] = "ml-1m") -> Ratings:
@@ -92,7 +92,7 @@ def load_ratings(data: str | os.PathLike[str] = "ml-1m") -> Ratings:
     Raises
     ------
     ValueError
-        If there is nothing of that name, or a line is no rating.
+        If nothing of that name exists, or a line is not a rating.
     ConnectionError
         If a release cannot be downloaded.
 
@@ -126,7 +126,7 @@ def load_ratings(data: str | os.PathLike[str] = "ml-1m") -> Ratings:
 
 
 def find_ratings(data: str | os.PathLike[str]) -> Source:
-    """Find the ratings that ``data`` means; a release is downloaded if it is not there."""
+    """Find the ratings that ``data`` names; a release is downloaded if it is missing."""
     path = Path(data).expanduser()
     if not path.exists():
         if os.fspath(data) not in RELEASES:
@@ -164,7 +164,7 @@ def _opened(source: Source) -> Iterator[IO[str]]:
 
 
 def _read_block(lines: IO[str], layout: _Format) -> NDArray[np.float64]:
-    """(n, 3) users, movies, ratings of the next lines; n = 0 at the end."""
+    """Read users, movies, ratings of the next lines, (n, 3); n = 0 at the end."""
     import warnings
 
     with warnings.catch_warnings():

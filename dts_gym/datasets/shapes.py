@@ -1,8 +1,8 @@
-"""Shapes: laws of parameter vectors that are no chain of Gaussians, by formula.
+"""Shapes: distributions of parameter vectors that are not chains of Gaussians, by formula.
 
-A shape is planar: a random point of a curve or an area, plus normal jitter. Coordinates from the third on are
-independent of the plane and of each other, as the width of a Swiss roll is. Where a name is known from the literature
-without its formula, the formula here is our choice.
+A shape is planar: a random point of a curve or an area, plus normal jitter. Coordinates from the third on, such as the
+width of a Swiss roll, are independent of the plane and of each other. Where the literature has a name without its
+formula, the formula here is our choice.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Shape = Literal["swiss-roll", "moons", "rings", "mixture", "cross", "rays", "tri
 
 
 def sample_shape(name: Shape, rng: np.random.Generator, size: int, dim: int | None = None) -> Array:
-    """Parameter vectors drawn from a shape.
+    """Draw parameter vectors from a shape.
 
     Parameters
     ----------
-    name : of the shape, whose parts are alike probable unless said:
+    name : name of the shape; its parts have equal probability unless stated otherwise:
 
-        - "swiss-roll": ``t (cos t, sin t)``, ``t`` uniform on [1.5 pi, 4.5 pi], jitter 0.3: in three dimensions the
-          usual roll.
+        - "swiss-roll": ``t (cos t, sin t)``, ``t`` uniform on [1.5 pi, 4.5 pi], jitter 0.3; in three dimensions it is
+          the usual roll.
         - "moons": the upper half of the unit circle around (0, 0), the lower half of that around (1, 1/2).
         - "rings": circles of radius 1/2 and 1 around 0, of probability 1/3 and 2/3.
-        - "mixture": five normal laws of standard deviation 0.2 around the corners of a regular pentagon of radius 1,
-          of probability 0.3, 0.25, 0.2, 0.15, 0.1.
+        - "mixture": five normal distributions of standard deviation 0.2 around the corners of a regular pentagon of
+          radius 1, of probability 0.3, 0.25, 0.2, 0.15, 0.1.
         - "cross": the segments from (-1, 0) to (1, 0) and from (0, -1) to (0, 1).
         - "rays": five segments of length 1 from 0, at equal angles, the first upwards.
         - "triangles": three filled equilateral triangles of side 1, in the corners of one of side 2; no jitter.
@@ -39,17 +39,17 @@ def sample_shape(name: Shape, rng: np.random.Generator, size: int, dim: int | No
         - "H": the segments from (-1, -1) to (-1, 1), from (-1, 0) to (1, 0) and from (1, -1) to (1, 1).
         - "corners": four filled squares of side 1/2 around (+-1, +-1); no jitter.
 
-        Jitter is normal of standard deviation 0.05 in both coordinates, unless said.
+        Jitter is normal of standard deviation 0.05 in both coordinates, unless stated otherwise.
     rng : source of the draws.
-    size : N >= 0.
-    dim : d >= 2; None: 3 for the Swiss roll, else 2.
+    size : N >= 0, the number of vectors.
+    dim : d >= 2, their dimension; None: 3 for the Swiss roll, else 2.
 
     Returns
     -------
     (size, dim)
-        Scaled alike: every shape has mean zero and the sum of its variances is d, as that of N(0, I). The plane, jitter
-        included, is scaled as a whole, so that shapes keep their proportions. Coordinates from the third on are
-        uniform of variance 1; of the mixture they are normal, so that it is one in any dimension.
+        The vectors, on one scale: every shape has mean zero, and its variances sum to d, as those of N(0, I) do. The
+        plane, jitter included, is scaled as a whole, so that shapes keep their proportions. Coordinates from the third
+        on are uniform of variance 1; for "mixture" they are normal, so that it is a normal mixture in any dimension.
 
     Raises
     ------
@@ -79,14 +79,14 @@ def sample_shape(name: Shape, rng: np.random.Generator, size: int, dim: int | No
 
 
 def shape_dim(name: Shape, dim: int | None = None) -> int:
-    """``dim``, which must be at least 2; None: the shape's own."""
+    """Return ``dim``, which must be at least 2; None: the shape's own."""
     if name not in get_args(Shape):
         raise ValueError(f"shape must be one of {get_args(Shape)}, got {name!r}")
     return (3 if name == "swiss-roll" else 2) if dim is None else integer("dim", dim, 2)
 
 
 class _Plane(NamedTuple):
-    """A planar law: ``point(u, v)`` of two uniforms on [0, 1), (n,) each -> (n, 2), plus normal jitter."""
+    """A planar distribution: ``point(u, v)`` of two uniforms on [0, 1), (n,) each -> (n, 2), plus normal jitter."""
 
     point: Callable[[Array, Array], Array]
     jitter: float = 0.05
@@ -95,7 +95,7 @@ class _Plane(NamedTuple):
 @cache
 def _scaling(name: Shape) -> tuple[Array, float]:
     """Mean (2,) and root mean variance of a plane, by the midpoint rule."""
-    # Every number of parts, and every probability, goes into 1200.
+    # 1200 is a multiple of every number of parts, and times every probability it is an integer.
     u, v = np.meshgrid((np.arange(1200) + 0.5) / 1200, (np.arange(60) + 0.5) / 60)
     points = _PLANES[name].point(u.ravel(), v.ravel())
     return points.mean(axis=0), float(np.sqrt(points.var(axis=0).mean() + _PLANES[name].jitter ** 2))
@@ -152,7 +152,7 @@ def _corners(u: Array, v: Array) -> Array:
 
 
 def _segments(*ends: tuple[tuple[float, float], tuple[float, float]]) -> Callable[[Array, Array], Array]:
-    """Straight strokes, alike probable."""
+    """Straight segments of equal probability."""
     start, end = np.array(ends).swapaxes(0, 1)  # (parts, 2) each
 
     def point(u: Array, v: Array) -> Array:

@@ -1,17 +1,17 @@
 r"""Simulation-based calibration: are an agent's posterior draws draws of the posterior?
 
 Draw theta from the prior, rewards given theta, and M independent draws of the agent's posterior given the rewards.
-Were they the posterior's, theta and the draws would be M + 1 exchangeable draws of one law: the rank of any function of
-theta among the draws would be uniform on 0..M, whatever the data. So ranks of many simulations tell a wrong posterior,
-and the shape of their histogram how it is wrong, without the truth being known:
+If these are draws of the true posterior, theta and the draws are M + 1 exchangeable draws of one distribution: the rank
+of any function of theta among the draws is uniform on 0..M, whatever the data. So the ranks of many simulations reveal
+a wrong posterior, and the shape of their histogram how it is wrong, although the true posterior is unknown:
 
     more ranks at both ends than in the middle    the posterior is too narrow
     more in the middle                            it is too wide
     more at the high (low) end                    it is too low (high): the draws lie below (above) the truth
 
-Three tests look at the ranks: a chi-square over bins, their mean (shift), and their mean distance from the middle
-(spread). Uniform ranks are necessary, not sufficient: functions that were not looked at may be off. The log-likelihood
-is among those looked at, for it depends on the data too, and so tells a posterior that has not learned.
+Three tests examine the ranks: a chi-square over bins, their mean (shift), and their mean distance from the middle
+(spread). Uniform ranks are necessary, not sufficient: functions that were not tested may be wrong. The log-likelihood
+is among the tested functions, because it depends on the data too, and so reveals a posterior that has not learned.
 
 Source: Talts, Betancourt, Simpson, Vehtari and Gelman, "Validating Bayesian inference algorithms with simulation-based
 calibration" (2018); for functions of theta and data, Modrak et al., "Simulation-based calibration checking for Bayesian
@@ -40,7 +40,7 @@ from dts_gym.utils.tables import layout
 from dts_gym.utils.validation import integer
 from dts_gym.utils.workers import open_pool
 
-_PART = 20  # simulations a job
+_PART = 20  # number of simulations in a job
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,9 +51,9 @@ class Calibration(Shown):
     ----------
     problem : CalibrationProblem
     quantities : Q names of functions of theta.
-    ranks : (N, Q) int64, each in 0..draws.
-    draws : M.
-    bins : of the chi-square test.
+    ranks : (N, Q) int64 ranks, each in 0..draws.
+    draws : M, the number of posterior draws.
+    bins : number of bins of the chi-square test.
     """
 
     problem: CalibrationProblem
@@ -74,7 +74,7 @@ class Calibration(Shown):
         return max(abs(z) for test in self.tests.values() for z in (test.z_score, test.shift_z, test.spread_z))
 
     def histogram(self) -> IntArray:
-        """Ranks in each bin, (Q, bins)."""
+        """Number of ranks in each bin, (Q, bins)."""
         return np.array([rank_counts(ranks, self.draws, self.bins) for ranks in self.ranks.T])
 
 
@@ -88,33 +88,34 @@ def calibrate(
     num_workers: int = 1,
     progress: bool = False,
 ) -> list[Calibration]:
-    """Rank statistics of agents' posteriors.
+    """Compute rank statistics of agents' posteriors.
 
     Parameters
     ----------
-    problems : of your own, or names among `PROBLEMS`; None: all of these.
-    simulations : N, at least 5 a bin.
-    draws : M, posterior draws a simulation.
-    bins : of the chi-square test, 2..M+1.
-    seed : of everything random. Simulation i has the same theta, contexts, actions and noise in all problems of one
-        shape, prior and reward family: agents are compared on the same data.
-    num_workers : processes; the result does not depend on it.
-    progress : show a bar on stderr.
+    problems : problems of your own, or names among `PROBLEMS`; None: all of these.
+    simulations : N, the number of simulations, at least 5 for each bin.
+    draws : M, the number of posterior draws in each simulation.
+    bins : number of bins of the chi-square test, 2..M+1.
+    seed : seed for all random draws. Simulation i has the same theta, contexts, actions and noise in all problems of
+        one shape, prior and reward family: agents are compared on the same data.
+    num_workers : number of processes; the result does not depend on it.
+    progress : whether to show a progress bar on stderr.
 
     Returns
     -------
     list of Calibration
-        In the order of ``problems``.
+        One for each problem, in the order of ``problems``.
 
     Notes
     -----
     Contexts are uniform on [-1, 1]^d, actions uniform too, and the first round plays action 0. With disjoint features
     the last of several actions is never played. The quantities are the first and the last coordinate of the played
     and of the unplayed action (or of the shared parameter), the best action's mean reward and the average over
-    actions, both at a fixed context, and the log-likelihood. Ties, of laws with atoms, are broken at random.
+    actions, both at a fixed context, and the log-likelihood. Ties, which occur for distributions with atoms, are broken
+    at random.
 
-    At 4.5 standard errors N = 1000 tells a shift of 0.04 and a spread 8 % off: what is smaller passes. Costs, N times,
-    ``num_rounds`` updates and M draws.
+    At 4.5 standard errors N = 1000 simulations detect a shift of 0.04 and a spread that is wrong by 8 %; smaller errors
+    pass. The cost is N times ``num_rounds`` updates and M draws.
 
     Raises
     ------
@@ -150,7 +151,7 @@ def calibrate(
 
 
 def calibration_table(results: Sequence[Calibration]) -> str:
-    """The tests as text, a row a quantity, with the false-alarm rate below."""
+    """The tests as text, a row for each quantity, with the false-alarm rate below."""
     header = ("problem", "claim", "quantity", "p", "z", "shift (z)", "spread (z)", "verdict")
     rows: list[tuple[str, ...]] = [header]
     for result in results:
@@ -196,7 +197,7 @@ def _parts(
     seed: int,
     num_workers: int,
 ) -> Iterator[tuple[tuple[int, int], IntArray]]:
-    """Ranks of parts of the simulations, in any order."""
+    """Compute the ranks of parts of the simulations, in any order."""
 
     def arguments(i: int, start: int) -> tuple[CalibrationProblem, int, range, int, int]:
         return problems[i], i, range(start, min(start + _PART, simulations)), draws, seed
@@ -238,12 +239,12 @@ def _ranks(problem: CalibrationProblem, index: int, draws: int, seed: int) -> In
 
 
 def _num_played(num_actions: int) -> int:
-    """Actions that simulations play: all but the last of several."""
+    """The number of actions that simulations play: all but the last of several."""
     return max(num_actions - 1, 1)
 
 
 def _quantities(problem: BanditProblem) -> dict[str, tuple[int, int] | None]:
-    """Names of the quantities: with an action and a coordinate of theta, and of three more."""
+    """Names of the quantities: coordinates of theta with their action and coordinate, and three more."""
     K, coordinates = problem.num_actions, sorted({0, problem.dim - 1})
     places: dict[str, tuple[int, int] | None]
     if problem.features == "shared":

@@ -1,4 +1,4 @@
-"""Bandits and agents on which simulation-based calibration looks at posteriors."""
+"""Bandits and agents whose posteriors simulation-based calibration tests."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ class CalibrationProblem:
 
     Parameters
     ----------
-    name : as results show it.
-    problem : of any prior, rewards and features.
+    name : name shown in results.
+    problem : a problem with any prior, rewards and features.
     agent : id of an agent with posterior draws.
-    settings : the agent's own.
-    claim : what the agent's posterior is said to be; "consistent" in the number of particles. Shown, not used.
-    num_rounds : rewards in a simulation.
+    settings : the agent's own settings.
+    claim : the claimed quality of the agent's posterior; "consistent" means in the number of particles. It is shown,
+        not used.
+    num_rounds : number of rewards in a simulation.
     """
 
     name: str
@@ -43,8 +44,8 @@ def _five_actions(name: str, prior: Prior, model: RewardModel, claim: Claim, **s
     return CalibrationProblem(name, BanditProblem(5, prior.dim, prior, model), settings=settings, claim=claim)
 
 
-# Actions are near each other and rewards few: most of the posterior is in the shared levels, where engines differ.
-# With Sigma_1 = I and 20 rounds, their standard deviation could be a fifth too small unseen.
+# Actions are near each other and rewards few, so most of the posterior is in the shared levels, where engines differ.
+# With Sigma_1 = I and 20 rounds, a standard deviation that is a fifth too small would not be detected.
 _LINEAR = LinearDiffusionPrior(random_linear_prior(3, 2).weights, [np.eye(3) / 16, np.eye(3), np.eye(3)])
 _MLP = DiffusionPrior(random_mlp_prior(2, 2).links, [np.eye(2) / 16, np.eye(2), np.eye(2)])
 _GAUSSIAN = GaussianReward(1.0)

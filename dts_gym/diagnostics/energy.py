@@ -1,4 +1,4 @@
-"""Energy distance of two samples: zero where their laws agree, and only there."""
+"""Energy distance of two samples: zero exactly where their distributions agree."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from scipy.stats import gamma, norm
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import finite_array, integer
 
-_CHUNK_ENTRIES = 1 << 22  # distances held at a time: 32 MB
+_CHUNK_ENTRIES = 1 << 22  # number of distances in memory at a time: 32 MB
 
 
 class EnergyScore(NamedTuple):
-    """How far a sample is from the truth.
+    """The distance of a sample from the true distribution.
 
     Attributes
     ----------
     distance : energy distance after whitening by the truth's covariance; unbiased, so it may be negative.
-    noise_floor : root mean square of the same between two samples of the truth's law, of the same sizes.
-    z_score : normal score of the distance under the law that it has when the sample is drawn from the truth.
+    noise_floor : root mean square of the same distance between two samples of the true distribution, of the same sizes.
+    z_score : normal score of the distance under its distribution for samples drawn from the truth.
     """
 
     distance: float
@@ -35,14 +35,14 @@ def energy_distance(x: Array, y: Array, *, unbiased: bool = True) -> float:
 
     Parameters
     ----------
-    x, y : (n, d) and (m, d), two rows at least.
-    unbiased : leave a point's distance to itself out of the means (U-statistic); else keep it (V-statistic: never
-        negative, biased upward by order 1/n + 1/m).
+    x, y : (n, d) and (m, d) samples, of two rows at least.
+    unbiased : whether a point's distance to itself is left out of the means (U-statistic); else it is kept
+        (V-statistic: never negative, biased upward by order 1/n + 1/m).
 
     Returns
     -------
     float
-        In the units of ``x``; zero in the mean where the laws agree.
+        The distance, in the units of ``x``; its mean is zero where the distributions agree.
 
     Notes
     -----
@@ -64,15 +64,15 @@ def energy_distance(x: Array, y: Array, *, unbiased: bool = True) -> float:
 
 
 def energy_score(x: Array, truth: Array, rng: np.random.Generator, num_splits: int = 300) -> EnergyScore:
-    """The energy distance of a sample to the truth, beside what chance alone gives.
+    """The energy distance of a sample to the truth, beside its distribution by chance alone.
 
     Parameters
     ----------
-    x : (n, d), independent draws of the law in question.
-    truth : (m, d), independent draws of the true law; thin Markov chains until they are. Its covariance must not be
-        singular.
-    rng : of the splits.
-    num_splits : random splits of the truth that stand for two samples of the same law.
+    x : (n, d) independent draws of the distribution to test.
+    truth : (m, d) independent draws of the true distribution; thin Markov chains until their draws are independent. The
+        covariance must not be singular.
+    rng : random generator for the splits.
+    num_splits : number of random splits of the truth, each of which makes two samples of the same distribution.
 
     Returns
     -------
@@ -81,11 +81,12 @@ def energy_score(x: Array, truth: Array, rng: np.random.Generator, num_splits: i
 
     Notes
     -----
-    The null law is the distance between two parts of the truth, split at random in the ratio n : m, times
-    ``m / (n + m)``, which makes up for the parts' being smaller. It is skewed: a weighted sum of chi-squares. So the
-    z-score is not distance over spread, but the normal score of the tail under a gamma law with the splits' mean,
-    variance and skewness; its standard error far out, from 300 splits, is about a tenth of it. Only the truth is
-    split, so a sample far off does not raise its own floor. O((n + m)^2 d + m^2 num_splits) time.
+    The null distribution is that of the distance between two parts of the truth, split at random in proportion n to m,
+    times ``m / (n + m)``, which corrects for the smaller size of the parts. It is skewed: a weighted sum of
+    chi-squares. So the z-score is not distance over spread, but the normal score of the tail under a gamma distribution
+    with the splits' mean, variance and skewness; far in the tail its standard error, from 300 splits, is about a tenth
+    of it. Only the truth is split, so a distant sample does not raise its own floor. The cost is
+    O((n + m)^2 d + m^2 num_splits) time.
 
     Source: Szekely and Rizzo (2013); the three moments as in Josse, Pages and Husson, "Testing the significance of
     the RV coefficient" (2008).
@@ -156,7 +157,7 @@ def _split_distances(sample: Array, first: int, num_splits: int, rng: np.random.
 
 
 def _normal_score(value: float, null: Array) -> float:
-    """Normal score of the upper tail under a gamma law (Pearson III) with the null's first three moments."""
+    """Normal score of the upper tail under a gamma distribution (Pearson III) with the null's first three moments."""
     mean, std = float(null.mean()), float(null.std(ddof=1))
     standard = (value - mean) / std
     skewness = float((((null - mean) / std) ** 3).mean())

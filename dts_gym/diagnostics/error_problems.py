@@ -1,4 +1,4 @@
-"""Problems on which posterior draws are held against the truth, and the methods whose draws they are."""
+"""Problems on which posterior draws are compared with the true posterior, and the methods that draw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 
 @dataclass(frozen=True)
 class Method:
-    """An agent with settings, and their name in the table."""
+    """An agent with settings, and its name in the table."""
 
     label: str
     settings: Mapping[str, Any]
@@ -27,7 +27,7 @@ CLOSED_FORM = Method("closed form", {})
 ONLINE = Method("online", {"expansion": "online"})
 MLE = Method("mle", {"expansion": "mle"})
 DECK = Method("deck", {"approximation": "deck"})
-LINEARISED = Method("linearised", {"approximation": "linearised"})  # the law, and the draws, of one particle
+LINEARISED = Method("linearised", {"approximation": "linearised"})  # the same draws as with one particle
 PARTICLES = tuple(Method(f"{P} particles", {"approximation": "particles", "num_particles": P}) for P in (8, 32))
 LAPLACE_DPS = Method("LaplaceDPS", {}, "LaplaceDPS")
 METHODS = (CLOSED_FORM, ONLINE, MLE, DECK, LINEARISED, *PARTICLES, LAPLACE_DPS)
@@ -35,18 +35,18 @@ METHODS = (CLOSED_FORM, ONLINE, MLE, DECK, LINEARISED, *PARTICLES, LAPLACE_DPS)
 
 @dataclass(frozen=True)
 class ErrorProblem:
-    """A law of histories, and the methods that learn them.
+    """A distribution of histories, and the methods that learn them.
 
     Parameters
     ----------
-    name : part of the random streams.
-    link : of the chain: weights uniform on [-1, 1], redrawn with every history; or "denoiser", of a prior that is
-        pre-trained on a shape once for all histories.
-    reward : family; Gaussian rewards have standard deviation 1.
-    methods : agents.
+    name : name of the problem, a part of its random streams.
+    link : kind of the chain's links: weights uniform on [-1, 1], redrawn with every history; or "denoiser", for a prior
+        that is pre-trained on a shape once for all histories.
+    reward : reward family; Gaussian rewards have standard deviation 1.
+    methods : the agents to compare.
     num_actions, dim, depth : K, d, L.
-    scale : standard deviation of the noise of every level, of links that are drawn.
-    shape : of denoisers, what they learn. All actions then share one parameter, with features uniform in the unit ball.
+    scale : standard deviation of the noise of every level, for links that are drawn.
+    shape : shape that denoisers learn. All actions then share one parameter, with features uniform in the unit ball.
     """
 
     name: str
@@ -60,7 +60,7 @@ class ErrorProblem:
     shape: Shape | None = None
 
     def prior(self, seed: np.random.SeedSequence) -> ChainPrior:
-        """The chain of one history, with links that are drawn."""
+        """Draw the chain of one history."""
         covariances = [self.scale**2 * np.eye(self.dim)] * (self.depth + 1)
         if self.link == "linear":
             chain = random_linear_prior(self.dim, self.depth, seed=seed)
@@ -70,8 +70,8 @@ class ErrorProblem:
         return DiffusionPrior(random_mlp_prior(self.dim, self.depth, seed=seed).links, covariances)
 
 
-# Poisson rewards: at scale 1 the largest count of a history of 1000 is above 100 in one of ten, and up to 1500 in 200;
-# half of that keeps it to about 8, and below 40.
+# Poisson rewards: at scale 1 the largest count in a history of 1000 is above 100 in one of ten histories, and up to
+# 1500 in 200; half of that scale keeps it to about 8, and below 40.
 PROBLEMS = {
     problem.name: problem
     for problem in (

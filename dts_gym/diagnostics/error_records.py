@@ -1,4 +1,4 @@
-"""What a study of posterior errors finds, and its folder: settings, and a table of whole histories."""
+"""Results of a study of posterior errors, and their folder: settings, and a table of complete histories."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CONTROL = "truth"
 
 @dataclass(frozen=True)
 class ErrorSettings:
-    """What was asked.
+    """Settings of a study.
 
     Parameters
     ----------
     problems : names in `ALL_PROBLEMS`.
     observations : numbers of observations, ascending.
-    seeds : one history each, of every problem.
-    draws : of a method's posterior; the truth has twice as many.
+    seeds : seeds of the histories, one history each for every problem.
+    draws : number of draws of a method's posterior; the truth has twice as many.
     """
 
     problems: tuple[str, ...]
@@ -46,17 +46,17 @@ class ErrorRecord:
 
     Attributes
     ----------
-    method : a label, or "truth": other draws of the true posterior, as many as a method's, which show what chance
-        does to the numbers.
+    method : a label, or "truth": other draws of the true posterior, as many as a method's, which show the effect of
+        chance on the numbers.
     mean_error : norm of the difference of means, in standard deviations of the true posterior (whitened by its
         covariance), over the root of the dimension K d.
     covariance_error : Frobenius norm of the whitened covariance less the identity, over the root of the dimension.
-    energy, noise_floor, z_score : of `dts_gym.diagnostics.energy.energy_score`.
-    sampler : of the truth: "dense" (independent draws of the dense posterior), "chains" (Markov chains) or "pool"
-        (many draws of the prior, reweighted).
-    r_hat : the worst of the truth's Markov chains, else 1.
+    energy, noise_floor, z_score : the values of `dts_gym.diagnostics.energy.energy_score`.
+    sampler : source of the truth: "dense" (independent draws of the dense posterior), "chains" (Markov chains) or
+        "pool" (many draws of the prior, reweighted).
+    r_hat : the largest R-hat of the truth's Markov chains, else 1.
     effective_draws : the effective sample size of the truth's pool, else infinite.
-    trusted : whether the truth is one.
+    trusted : whether the draws of the truth are reliable.
     """
 
     problem: str
@@ -76,7 +76,7 @@ class ErrorRecord:
 
 @dataclass(frozen=True, repr=False)
 class PosteriorErrors(Shown):
-    """What `posterior_error` found: records by problem, number of observations, method and seed."""
+    """Results of `posterior_error`: records by problem, number of observations, method and seed."""
 
     settings: ErrorSettings
     records: tuple[ErrorRecord, ...]
@@ -95,7 +95,7 @@ def write_records(path: str | os.PathLike[str], records: Sequence[ErrorRecord]) 
 
 
 def made_folder(conduct: Conduct, settings: ErrorSettings) -> Path | None:
-    """Make the folder, with the settings in it; ValueError where it holds something else."""
+    """Make the folder with the settings in it; ValueError where it holds other files."""
     path = conduct.out
     if path is None:
         return None
@@ -125,7 +125,7 @@ def made_folder(conduct: Conduct, settings: ErrorSettings) -> Path | None:
 
 
 def whole_histories(folder: Path, settings: ErrorSettings) -> list[ErrorRecord]:
-    """Records that a folder holds, of histories with all of theirs."""
+    """Read the records of a folder whose histories are complete."""
     path = folder / "errors.csv"
     if not path.exists():
         return []
@@ -136,7 +136,7 @@ def whole_histories(folder: Path, settings: ErrorSettings) -> list[ErrorRecord]:
     counts = Counter((record.problem, record.seed) for record in found)
 
     def is_whole(record: ErrorRecord) -> bool:
-        methods = len(ALL_PROBLEMS[record.problem].methods) + 1  # and the control
+        methods = len(ALL_PROBLEMS[record.problem].methods) + 1  # one more for the control
         return counts[record.problem, record.seed] == methods * len(settings.observations)
 
     return [record for record in found if is_whole(record)]

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 Grade = Literal["floor", "close", "off", "no truth"]
 
-# A distance further out than this is no chance: once in 300 000.
+# By chance alone a distance exceeds this z-score once in 300 000.
 _APART = 4.5
-# In standard deviations of the truth: what a mean, or as a share what a covariance, may be off and still be close.
+# The largest error of a mean, in standard deviations of the truth, and relative error of a covariance, graded "close".
 _CLOSE = 0.25
 
 
@@ -34,14 +34,14 @@ class ErrorSummary:
 
     Attributes
     ----------
-    mean_error, covariance_error, energy : of `ErrorRecord`, as (mean, standard error).
+    mean_error, covariance_error, energy : the fields of `ErrorRecord`, as (mean, standard error).
     noise_floor : root mean square of ``energy`` under draws of the truth.
-    z_score : of ``energy``: the histories' scores, summed, over the root of their number.
-    sampler : of the truth.
-    r_hat, effective_draws : the worst.
-    mean_excess, covariance_excess : what the errors have beyond chance: roots of mean squares less the control's.
-    grade : "floor" where ``z_score`` does not tell the draws from the truth's, "close" where it does but neither
-        excess is above a quarter, else "off"; "no truth" where one of the truths is not to be trusted.
+    z_score : score of ``energy``: the sum of the histories' scores over the root of their number.
+    sampler : source of the truth.
+    r_hat, effective_draws : the worst values over the histories.
+    mean_excess, covariance_excess : the errors beyond chance: roots of mean squares minus the control's.
+    grade : "floor" where ``z_score`` does not distinguish the draws from the truth's, "close" where it does but neither
+        excess is above a quarter, else "off"; "no truth" where one of the truths is not reliable.
     """
 
     problem: str
@@ -62,7 +62,7 @@ class ErrorSummary:
 
 
 def summarise(errors: PosteriorErrors) -> list[ErrorSummary]:
-    """A summary a problem, number of observations and method, in that order; the control comes first."""
+    """A summary for each problem, number of observations and method, in that order; the control comes first."""
     cells: dict[tuple[str, int, str], list[ErrorRecord]] = {}
     for record in errors.records:
         cells.setdefault((record.problem, record.observations, record.method), []).append(record)
@@ -70,11 +70,11 @@ def summarise(errors: PosteriorErrors) -> list[ErrorSummary]:
 
 
 def error_table(errors: PosteriorErrors, style: Style = "text") -> str:
-    """Errors of every method, means over histories with their standard errors; ``!`` marks a truth that is none.
+    """Errors of every method, means over histories with their standard errors; ``!`` marks an unreliable truth.
 
     Parameters
     ----------
-    errors : of `posterior_error`.
+    errors : result of `posterior_error`.
     style : "text" or "markdown".
     """
     return layout(error_rows(errors), style)
@@ -106,10 +106,10 @@ def verdict(errors: PosteriorErrors) -> str:
     rows = [row for row in summarise(errors) if row.method != CONTROL]
     settings = errors.settings
     lines = [
-        f"Over {len(settings.seeds)} histories, {settings.draws} draws each. Floor: not told from the truth's draws "
-        f"(z < {_APART}).",
-        f"Close: told, but beyond chance the mean is off by at most {_CLOSE} standard deviations and the covariance",
-        "by at most that share. Off: one is off by more, see the number in brackets.",
+        f"Over {len(settings.seeds)} histories, {settings.draws} draws each. Floor: not distinguishable from the "
+        f"truth's draws (z < {_APART}).",
+        f"Close: distinguishable, but beyond chance the mean is off by at most {_CLOSE} standard deviations and the",
+        "covariance by at most that share. Off: one is off by more, see the number in brackets.",
     ]
     safe: dict[str, list[str]] = {}
     for problem in settings.problems:
@@ -126,17 +126,17 @@ def verdict(errors: PosteriorErrors) -> str:
 
 
 def error_figure(errors: PosteriorErrors, path: str | os.PathLike[str]) -> None:
-    """Draw the energy distance against the number of observations, both on log scales, a panel a problem.
+    """Draw the energy distance against the number of observations, both on log scales, a panel for each problem.
 
     Parameters
     ----------
-    errors : of `posterior_error`.
-    path : of the PNG; its folder must exist.
+    errors : result of `posterior_error`.
+    path : file of the PNG; its folder must exist.
 
     Notes
     -----
-    The grey band is the noise floor of a mean over the histories. Distances are unbiased, and those of exact draws
-    are as often negative as not: what is below the band's middle is drawn there.
+    The grey band is the noise floor of a mean over the histories. Distances are unbiased, so those of exact draws are
+    negative about as often as positive: distances below the band's middle are drawn at it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -169,7 +169,7 @@ def _panel(axes: Axes, rows: list[ErrorSummary], colours: dict[str, str], bottom
     control = [row for row in rows if row.method == CONTROL]
     n = np.array([row.observations for row in control], dtype=np.float64)
     floor = np.array([row.noise_floor for row in control])
-    band = np.array([0.9, 1.1]) * n if len(n) == 1 else n  # a single length is a band of some width all the same
+    band = np.array([0.9, 1.1]) * n if len(n) == 1 else n  # a single length also needs a band of some width
     axes.fill_between(band, bottom, np.broadcast_to(floor, band.shape), color="0.85", linewidth=0, label="noise floor")
     middle = np.sqrt(floor * bottom)
     for method in dict.fromkeys(row.method for row in rows if row.method != CONTROL):
@@ -217,7 +217,7 @@ def _summary(records: list[ErrorRecord], control: list[ErrorRecord]) -> ErrorSum
 
 
 def _truth(row: ErrorSummary) -> str:
-    """The truth's sampler with what tells how far to trust it."""
+    """The truth's sampler with the number that measures its reliability."""
     if row.sampler == "chains":
         return f"chains, R-hat {row.r_hat:.3f}"
     return f"pool, ESS {row.effective_draws:.0f}" if row.sampler == "pool" else row.sampler
@@ -229,7 +229,7 @@ def _mean(values: list[float]) -> tuple[float, float]:
 
 
 def _excess(errors: list[float], control: list[float]) -> float:
-    """What is left of a root mean square error when chance's part is taken off."""
+    """A root mean square error without the part that is due to chance."""
     return math.sqrt(max(float(np.square(errors).mean() - np.square(control).mean()), 0.0))
 
 

@@ -1,6 +1,6 @@
-"""How far an agent's posterior draws are from the truth, against the number of observations.
+"""The distance of an agent's posterior draws from the truth, against the number of observations.
 
-An agent learns a history, and at several lengths its draws of all actions' parameters are held against draws of the
+An agent learns a history, and at several lengths its draws of all actions' parameters are compared with draws of the
 true posterior. `dts_gym.diagnostics.error_problems` has the histories and the truth, `dts_gym.diagnostics.error_report`
 the table, the verdict and the figure.
 """
@@ -55,20 +55,21 @@ def posterior_error(
     num_workers: int = 1,
     progress: bool = False,
 ) -> PosteriorErrors:
-    """Hold posterior draws of every method against the true posterior.
+    """Compare posterior draws of every method with the true posterior.
 
     Parameters
     ----------
-    problems : names, of "linear", "mlp", "bernoulli", "poisson", "mlp-bernoulli"; and of shapes, to which a prior is
-        pre-trained first (with torch): "cross", "rays", "triangles", "swirl", "H", "corners" (all six: "planar") and
+    problems : names among "linear", "mlp", "bernoulli", "poisson", "mlp-bernoulli"; and among shapes, on which a prior
+        is pre-trained first (with torch): "cross", "rays", "triangles", "swirl", "H", "corners" (all six: "planar") and
         "swiss-roll".
-    observations : numbers of observations at which an agent's draws are looked at while it learns a history.
-    seeds : how many histories a problem, or their seeds.
-    draws : of each method, at least 50; of the truth twice as many.
-    out : a new or empty folder for ``errors.csv`` (a row a record, written as histories are done) and
+    observations : numbers of observations after which an agent's draws are compared while it learns a history.
+    seeds : number of histories of each problem, or their seeds.
+    draws : number of draws of each method, at least 50; the truth has twice as many.
+    out : a new or empty folder for ``errors.csv`` (a row for each record, written as histories finish) and
         ``settings.json``; None keeps none.
-    resume : take the histories that ``out`` holds and do the others; there may be more seeds than before.
-    num_workers : processes; the numbers are the same for any.
+    resume : whether to keep the histories that ``out`` holds and compute the others; there may be more seeds than
+        before.
+    num_workers : number of processes; the results are the same for any number.
     progress : whether to show a bar on stderr.
 
     Returns
@@ -77,14 +78,14 @@ def posterior_error(
 
     Notes
     -----
-    A truth whose chains have an R-hat above 1.05 is no truth, nor is one whose pool has an effective sample size below
-    its draws: its records say so by ``trusted``, and the table and the verdict pass no judgement on them. Shapes: the
-    truth is that of the pre-trained prior, whatever it has learned of the shape.
+    A truth is unreliable if its chains have an R-hat above 1.05 or its pool has an effective sample size below its
+    number of draws: ``trusted`` is then False in its records, and the table and the verdict do not judge them. For
+    shapes the truth is the posterior under the pre-trained prior, whatever that has learned of the shape.
 
     Raises
     ------
     ValueError
-        If a problem is unknown, a number is out of range or given twice, or ``out`` holds something that is not to be
+        If a problem is unknown, a number is out of range or given twice, or ``out`` holds files that are not to be
         resumed, or other settings.
     ImportError
         If a problem is a shape and torch is not installed.
@@ -104,7 +105,7 @@ def posterior_error(
 def checked_settings(
     problems: Sequence[str], observations: Sequence[int], seeds: int | Sequence[int], draws: int
 ) -> ErrorSettings:
-    """What `posterior_error` was asked; ValueError where it cannot be."""
+    """Check and pack the settings of `posterior_error`; ValueError where one does not fit."""
     return ErrorSettings(
         problems=_different("problems", _ungrouped(problems), _known),
         observations=tuple(sorted(_different("observations", observations, lambda n: integer("observations", n, 1)))),
@@ -114,7 +115,7 @@ def checked_settings(
 
 
 def find_errors(settings: ErrorSettings, conduct: Conduct) -> PosteriorErrors:
-    """Do the work of `posterior_error`, on workers of any kind."""
+    """Compute the results of `posterior_error`, on workers of any kind."""
     if any(ALL_PROBLEMS[name].shape for name in settings.problems):
         torch_on("cpu")
     folder = made_folder(conduct, settings)
@@ -131,9 +132,9 @@ def find_errors(settings: ErrorSettings, conduct: Conduct) -> PosteriorErrors:
 def history_errors(
     problem: ErrorProblem, observations: Sequence[int], seed: int, draws: int, pool: PriorPool | None = None
 ) -> list[ErrorRecord]:
-    """The records of one history, ``observations`` ascending: the work of `posterior_error`, for any problem.
+    """Compute the records of one history, ``observations`` ascending, for any problem.
 
-    ``pool`` is of `pretrained_pool` for a problem with a shape, None for the others.
+    ``pool`` comes from `pretrained_pool` for a problem with a shape, and is None for the others.
     """
     root = np.random.SeedSequence(seed, spawn_key=(_KEY, zlib.crc32(problem.name.encode())))
     history = make_history(problem, observations[-1], root, None if pool is None else pool.prior)
@@ -160,7 +161,7 @@ def history_errors(
 
 
 class _Whitener:
-    """Errors of a sample's moments in units of the truth's."""
+    """Computes errors of a sample's moments in units of the truth's."""
 
     def __init__(self, truth: Array) -> None:
         self._mean = truth.mean(axis=0)
@@ -176,9 +177,9 @@ class _Whitener:
 
 
 def _results(settings: ErrorSettings, conduct: Conduct, done: set[tuple[str, int]]) -> Iterator[list[ErrorRecord]]:
-    """Histories as they are done, but for those that are: of priors drawn together, then shape by shape.
+    """Yield the missing histories as they finish: first those of drawn priors together, then shape by shape.
 
-    Priors are learned here, not in the workers: once, and with the same threads whatever their number.
+    Priors are learned here, not in the workers: once, and with the same threads whatever the number of workers.
     """
     problems = [ALL_PROBLEMS[name] for name in settings.problems]
     drawn = [problem for problem in problems if problem.shape is None]
@@ -203,7 +204,7 @@ def _place(settings: ErrorSettings, record: ErrorRecord) -> tuple[int, ...]:
 
 
 def _numbered(seed: np.random.SeedSequence, purpose: str, number: int) -> np.random.Generator:
-    """A stream of its own for one purpose and number."""
+    """A separate random stream for one purpose and number."""
     own = seed_sequence(seed, purpose)
     return np.random.default_rng(np.random.SeedSequence(own.entropy, spawn_key=(*own.spawn_key, number)))
 
@@ -215,7 +216,7 @@ def _known(name: Any) -> str:
 
 
 def _ungrouped(names: Any) -> Any:
-    """Names of groups as those of their problems."""
+    """Replace names of groups by those of their problems."""
     return names if isinstance(names, str) else [part for name in names for part in GROUPS.get(name, (name,))]
 
 

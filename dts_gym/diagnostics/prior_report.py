@@ -1,4 +1,4 @@
-"""A fitted prior against vectors that it was not fitted to: moments, energy distance, coverage, pictures."""
+"""Compares a fitted prior with vectors that it was not fitted to: moments, energy distance, coverage, figures."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import finite_array, integer
 
 SHARES = (0.5, 0.9)
-_MAX_ROWS = 4000  # for the energy distance, which costs their square
-_DIRECTIONS = 64  # random ones, along which coverage is taken
+_MAX_ROWS = 4000  # for the energy distance, whose cost is quadratic in the rows
+_DIRECTIONS = 64  # number of random directions in which coverage is measured
 _MAX_PANELS, _POINTS = 3, 1000
 
 
@@ -29,14 +29,14 @@ class PriorReport(Shown):
 
     Attributes
     ----------
-    mean_error : (d,), mean of the prior less that of the vectors, in standard deviations of these.
-    mean_standard_error : of each of them by chance.
-    std_ratio : (d,), standard deviation of the prior over that of the vectors.
+    mean_error : (d,) mean of the prior minus that of the vectors, in standard deviations of the vectors.
+    mean_standard_error : standard error of each of these by chance.
+    std_ratio : (d,) standard deviation of the prior over that of the vectors.
     correlation_error : the largest difference of two correlations.
     energy : energy distance of draws to the vectors beside its noise floor.
-    covered : for each of `SHARES`, the share of vectors inside the prior's central interval that should hold that
-        share, averaged over random directions.
-    num_vectors : of the report.
+    covered : for each of `SHARES`, the share of vectors inside the prior's central interval of that probability,
+        averaged over random directions.
+    num_vectors : number of vectors in the report.
     """
 
     mean_error: Array
@@ -73,19 +73,20 @@ def prior_report(
     num_draws: int = 20_000,
     seed: int | np.random.SeedSequence | None = 0,
 ) -> PriorReport:
-    """Hold a prior against vectors of the law that it should have.
+    """Compare a prior with vectors of the distribution that it should have.
 
     Parameters
     ----------
-    prior : its draws are taken independently, whatever its branch.
-    theta : (N, d), N > d + 20, vectors that the prior was not fitted to.
-    noise_cov : (N, d, d) or (d, d), covariances of the vectors' errors; the prior's draws are given errors like these.
-    num_draws : of the prior.
-    seed : of the draws.
+    prior : the prior; its draws are independent, whatever its branch.
+    theta : (N, d) vectors, N > d + 20, that the prior was not fitted to.
+    noise_cov : (N, d, d) or (d, d) covariances of the vectors' errors; errors like these are added to the prior's
+        draws.
+    num_draws : number of draws of the prior.
+    seed : seed for the draws.
 
     Notes
     -----
-    The energy distance is of at most 4000 draws and vectors. Random.
+    The energy distance uses at most 4000 draws and vectors. The result is random.
 
     Examples
     --------
@@ -139,11 +140,11 @@ def prior_figure(
 
     Parameters
     ----------
-    prior : its draws are taken independently, whatever its branch.
-    theta : (N, d), vectors to compare with.
-    path : of the PNG; its folder must exist.
-    levels : of the chain, 0..L, drawn from left to right; None: five from L to 0.
-    seed : of the draws.
+    prior : the prior; its draws are independent, whatever its branch.
+    theta : (N, d) vectors to compare with.
+    path : file of the PNG; its folder must exist.
+    levels : levels of the chain, 0..L, drawn from left to right; None: five from L to 0.
+    seed : seed for the draws.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -179,7 +180,7 @@ def prior_figure(
         else:
             axes.plot(points[:, i], points[:, j], ".", markersize=2, color=colour, alpha=0.5)
         if row == 0 and i != j:
-            both = np.vstack([vectors[:_POINTS], chain[0]])  # of one scale, to be compared
+            both = np.vstack([vectors[:_POINTS], chain[0]])  # on one scale, so that they can be compared
             axes.set_xlim(both[:, i].min(), both[:, i].max())
             axes.set_ylim(both[:, j].min(), both[:, j].max())
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))

@@ -1,4 +1,4 @@
-"""Tests of ranks for being uniform: a chi-square over bins, their mean, their distance from the middle."""
+"""Tests whether ranks are uniform: a chi-square over bins, their mean, their distance from the middle."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from scipy.stats import chi2, norm
 
 from dts_gym.utils.arrays import IntArray
 
-# A z-score from here on is no chance: two-sided 6.8e-6, up to twice that for a chi-square of 16 to 60 a bin.
+# By chance a z-score reaches this with a two-sided probability of 6.8e-6, up to twice that for a chi-square of 16 to 60
+# a bin.
 Z_LIMIT = 4.5
 
 
 class RankTest(NamedTuple):
-    """How far ranks are from uniform.
+    """The deviation of ranks from uniform.
 
     Attributes
     ----------
-    p_value : of the chi-square test over bins.
+    p_value : p-value of the chi-square test over bins.
     z_score : its normal score, of the upper tail; at most 37.
-    shift : mean of the ranks less M / 2, relative to M + 1: -1/2 to 1/2.
-    shift_z : the same in standard errors.
+    shift : mean of the ranks minus M / 2, relative to M + 1: -1/2 to 1/2.
+    shift_z : the shift in standard errors.
     spread : mean distance of the ranks from M / 2, relative to that of uniform ranks: 0 to 2.
     spread_z : its difference from 1 in standard errors.
-    verdict : "uniform" where all three z are within 4.5. Else what the larger of shift and spread says of the
-        posterior, "too low" or "too high", "too narrow" or "too wide"; where neither is 3 standard errors, "misshapen",
-        or "too even" if the bins are.
+    verdict : "uniform" where all three z are within 4.5. Else the error of the posterior by the larger of shift
+        and spread, "too low" or "too high", "too narrow" or "too wide"; where neither reaches 3 standard errors,
+        "misshapen", or "too even" if the counts of the bins are.
     """
 
     p_value: float
@@ -40,13 +41,13 @@ class RankTest(NamedTuple):
 
 
 def rank_test(ranks: IntArray, draws: int, bins: int) -> RankTest:
-    """Test ranks on 0..draws for being uniform.
+    """Test whether ranks on 0..draws are uniform.
 
     Parameters
     ----------
-    ranks : (N,)
-    draws : M.
-    bins : of the chi-square; they need not divide M + 1.
+    ranks : (N,) ranks.
+    draws : M, the number of draws.
+    bins : number of bins of the chi-square; it need not divide M + 1.
 
     Examples
     --------
@@ -64,7 +65,7 @@ def rank_test(ranks: IntArray, draws: int, bins: int) -> RankTest:
     distances = np.abs(positions - draws / 2)
     distance = float(np.abs(ranks - draws / 2).mean())
     shift_z = shift / float(positions.std()) * math.sqrt(N)
-    # Two draws or one leave the distances without spread.
+    # With one or two draws the distances have no spread.
     error = max(float(distances.std()), 1e-12) / math.sqrt(N)
     spread_z = (distance - float(distances.mean())) / error
     verdict = _verdict(z_score, shift_z, spread_z)
@@ -73,7 +74,7 @@ def rank_test(ranks: IntArray, draws: int, bins: int) -> RankTest:
 
 
 def rank_counts(ranks: IntArray, draws: int, bins: int) -> IntArray:
-    """Ranks in each of ``bins`` bins, as even as they can be, (bins,)."""
+    """Number of ranks in each of ``bins`` bins, of sizes as equal as possible, (bins,)."""
     return np.bincount(ranks * bins // (draws + 1), minlength=bins)
 
 

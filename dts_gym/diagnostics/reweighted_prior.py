@@ -1,8 +1,8 @@
-"""A pool of draws of a prior's chain, which rewards reweight: the posterior of one parameter vector, as a truth.
+"""A pool of draws of a prior's chain, reweighted by rewards: the true posterior of one parameter vector.
 
 Given ``f_1(psi_1)``, theta is ``N(f_1(psi_1), Sigma_1)``: many draws of the chain down to ``psi_1`` make the prior a
-mixture of as many normal laws, and under Gaussian rewards its posterior is another such mixture, in closed form.
-Nothing of this is the agents': no messages, no surrogates, no guided particles.
+mixture of as many normal distributions, and under Gaussian rewards its posterior is another such mixture, in closed
+form. It shares nothing with the agents: no messages, no surrogates, no guided particles.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.utils.arrays import Array, factor
 from dts_gym.utils.validation import finite_array, integer, positive
 
-_CHUNK = 20_000  # chains that come down together
+_CHUNK = 20_000  # number of chains drawn together
 
 
 class PriorPool(NamedTuple):
@@ -24,8 +24,8 @@ class PriorPool(NamedTuple):
 
     Attributes
     ----------
-    prior : of which they are.
-    means : (M, d), ``f_1(psi_1)``, the means of theta given the chain.
+    prior : the prior that they are drawn from.
+    means : (M, d) values ``f_1(psi_1)``, the means of theta given the chain.
     """
 
     prior: ChainPrior
@@ -33,13 +33,13 @@ class PriorPool(NamedTuple):
 
 
 class PoolPosterior(NamedTuple):
-    """Draws of a pool's posterior, and how far to trust them.
+    """Draws of a pool's posterior, and a measure of their reliability.
 
     Attributes
     ----------
-    draws : (n, d), independent given the pool.
-    effective_draws : the effective sample size of the pool's weights: what the pool adds to the error of a mean is
-        that of so many independent draws.
+    draws : (n, d) draws, independent given the pool.
+    effective_draws : the effective sample size of the pool's weights: the pool adds as much to the error of a mean as
+        this many independent draws have.
     """
 
     draws: Array
@@ -47,7 +47,7 @@ class PoolPosterior(NamedTuple):
 
 
 def draw_pool(prior: ChainPrior, size: int, rng: np.random.Generator) -> PriorPool:
-    """``size`` independent draws of a chain of one link or more, O(size L) evaluations of a link.
+    """Draw ``size`` independent chains of one link or more, by O(size L) evaluations of a link.
 
     Examples
     --------
@@ -69,15 +69,15 @@ def draw_pool(prior: ChainPrior, size: int, rng: np.random.Generator) -> PriorPo
 def sample_pool(
     pool: PriorPool, contexts: Array, rewards: Array, noise_std: float, draws: int, rng: np.random.Generator
 ) -> PoolPosterior:
-    """Draws of theta from the posterior under Gaussian rewards of mean ``x' theta``.
+    """Draw theta from the posterior under Gaussian rewards of mean ``x' theta``.
 
     Parameters
     ----------
-    pool : of `draw_pool`.
-    contexts, rewards : (n, d) and (n,), n >= 0.
-    noise_std : of the rewards.
-    draws : how many.
-    rng : of the draws.
+    pool : result of `draw_pool`.
+    contexts, rewards : (n, d) and (n,) observations, n >= 0.
+    noise_std : standard deviation of the rewards.
+    draws : number of draws.
+    rng : random generator for the draws.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def sample_pool(
     -----
     Consistent in the size of the pool, which the rewards reweight by their exact marginal likelihood given
     ``f_1(psi_1)``; the step from there to theta is exact, also for a singular ``Sigma_1``. So the weights need not
-    find theta itself, only the neighbourhood that ``Sigma_1`` reaches. O(M d^2).
+    find theta itself, only a neighbourhood of the size of ``Sigma_1``. The cost is O(M d^2).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Histories on which posterior draws are held against the truth, and the truth itself.
+"""Histories on which posterior draws are compared with the true posterior, and that posterior itself.
 
 A history is an instance drawn from a prior, with contexts, actions and rewards. Its true posterior is the dense one
 where the model is linear and Gaussian, for priors pre-trained on a shape that of a pool of their draws, elsewhere that
@@ -26,19 +26,20 @@ from dts_gym.problem.rewards import GaussianReward, reward_model
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import seed_sequence, stream
 
-# Above this the Markov chains have not converged, and there is no truth.
+# With an R-hat above this the Markov chains have not converged, and the truth is unreliable.
 R_HAT_LIMIT = 1.05
-# Of the Markov chains: kept draws a chain, steps before the first, steps between: doubled, up to the last, until R-hat
-# is below this. With so few draws a chain R-hat tells of dependent draws, not only of chains apart: with independent
-# ones and 150 chains the worst of ten coordinates is about 1.015. The fewest chains of the control, a third of all.
+# Settings of the Markov chains: kept draws of a chain, steps before the first, steps between (doubled, up to the last,
+# until R-hat is below the next number). With so few draws in a chain R-hat detects dependent draws, not only chains
+# that disagree: with independent draws and 150 chains the largest of ten coordinates is about 1.015. Last, the least
+# number of chains of the control, a third of all.
 _KEPT, _BURN_IN, _THIN, _MOST_THIN, _INDEPENDENT, _FEWEST = 10, 60, 15, 240, 1.03, 50
-# Draws of a shape that a prior learns from; chains of its pool for each draw of a method. After 1000 observations the
-# effective sample size is 1 to 10 % of the pool, 3 to 30 times the truth's draws.
+# Number of draws of a shape that a prior learns from, and of chains in its pool for each draw of a method. After 1000
+# observations the effective sample size is 1 to 10 % of the pool, 3 to 30 times the truth's number of draws.
 _PAST, _POOL = 10_000, 600
 
 
 class History(NamedTuple):
-    """A prior, and what was seen of an instance of it: (n, d), or (n, K, d) of a shared parameter, (n,) and (n,)."""
+    """A prior and observations of an instance: contexts (n, d), or (n, K, d), actions (n,) and rewards (n,)."""
 
     problem: BanditProblem
     contexts: Array
@@ -47,13 +48,13 @@ class History(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """Draws of the true posterior and how far to trust them.
+    """Draws of the true posterior, and measures of their reliability.
 
     Attributes
     ----------
-    draws, control : (m, D) and (n, D), D = K d, or d of a shared parameter; independent of each other.
+    draws, control : (m, D) and (n, D) draws, independent of each other; D = K d, or d for a shared parameter.
     sampler : "dense", "chains" or "pool".
-    r_hat : the worst of Markov chains, else 1.
+    r_hat : the largest R-hat of Markov chains, else 1.
     effective_draws : the effective sample size of a pool's weights, else infinite.
     """
 
@@ -70,12 +71,12 @@ class Truth(NamedTuple):
 
 
 def pretrained_pool(problem: ErrorProblem, draws: int, *, progress: bool = False) -> PriorPool:
-    """The prior of a problem with a shape, learned from 10 000 draws of it, and a pool for ``draws`` of a posterior.
+    """Learn the prior of a problem with a shape from 10 000 draws of it, and make a pool for ``draws`` of a posterior.
 
     Notes
     -----
-    The schedule is that of Kveton et al., 0.97 a step. Half a minute for the network (with torch, else ImportError),
-    as much for a pool of 300 000, both always the same.
+    The schedule is that of Kveton et al., 0.97 a step. Training the network needs half a minute (and
+    torch, else ImportError), as does a pool of 300 000; both are always the same.
     """
     if problem.shape is None:
         raise ValueError(f"problem must have a shape, got {problem.name!r}, which has none")
@@ -87,9 +88,9 @@ def pretrained_pool(problem: ErrorProblem, draws: int, *, progress: bool = False
 def make_history(
     problem: ErrorProblem, length: int, seed: np.random.SeedSequence, prior: Prior | None = None
 ) -> History:
-    """A history of ``length`` observations; a shorter one is its beginning. Contexts are uniform on [-1, 1]^d.
+    """Draw a history of ``length`` observations; a shorter one is its beginning. Contexts are uniform on [-1, 1]^d.
 
-    ``prior`` is the pre-trained one of a problem with a shape, None for the others.
+    ``prior`` is the pre-trained prior of a problem with a shape, and None for the others.
     """
     K, d = problem.num_actions, problem.dim
     model = reward_model(problem.reward)
@@ -111,13 +112,13 @@ def make_history(
 def true_posterior(
     history: History, length: int, draws: int, rng: np.random.Generator, pool: PriorPool | None = None
 ) -> Truth:
-    """Draws of the posterior after the first ``length`` observations, ``2 draws`` and ``draws`` of them.
+    """Draw twice from the posterior after the first ``length`` observations, ``2 draws`` and ``draws`` times.
 
     Notes
     -----
-    Of a shared parameter with Gaussian rewards: draws of the prior's ``pool``, reweighted. Linear chains with Gaussian
-    rewards: exact, independent draws of the dense posterior. Elsewhere Markov chains of ten draws each, thinned until
-    R-hat is below 1.03 or the longest thinning is reached: near independent draws.
+    A shared parameter with Gaussian rewards has draws of the prior's ``pool``, reweighted. Linear chains with Gaussian
+    rewards have exact, independent draws of the dense posterior. Others have Markov chains of ten draws each, thinned
+    until R-hat is below 1.03 or the longest thinning is reached, which are nearly independent draws.
     """
     bandit, actions = history.problem, history.actions[:length]
     X, rewards = history.contexts[:length], history.rewards[:length]
@@ -135,7 +136,7 @@ def true_posterior(
         sample = dense.sample_parameters(rng, size=3 * draws).reshape(3 * draws, -1)
         return Truth(sample[: 2 * draws], sample[2 * draws :], "dense")
     chain = as_chain_prior(bandit.prior)
-    own = max(-(-draws // _KEPT), _FEWEST)  # chains of the control; the truth has twice as many
+    own = max(-(-draws // _KEPT), _FEWEST)  # number of chains of the control; the truth has twice as many
     thin = _THIN
     while True:
         found = slice_sample_rewards(
@@ -146,5 +147,5 @@ def true_posterior(
             break
         thin *= 2
     D = K * bandit.dim
-    first, second = (part.reshape(-1, D) for part in (found.values[:, own:], found.values[:, :own]))  # share no chain
+    first, second = (part.reshape(-1, D) for part in (found.values[:, own:], found.values[:, :own]))  # disjoint chains
     return Truth(first[: 2 * draws], second[:draws], "chains", r_hat)

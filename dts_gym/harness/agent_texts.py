@@ -13,7 +13,7 @@ from dts_gym.registry import agent_ids
 def parse_agent(text: str) -> AgentSpec:
     """Read an agent written as ``ID`` or ``ID:name=value,name=value``; values are Python literals or words.
 
-    An id may come with the module that registers it, ``MODULE:ID``; what stands before the colon is no id then.
+    An id may include the module that registers it, ``MODULE:ID``; the part before the colon is then not an id.
 
     Examples
     --------

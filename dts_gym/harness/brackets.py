@@ -5,8 +5,8 @@ is tried too. Then it *refines*: the geometric midpoints between the best scale 
 these are near already. If regret has a single minimum, its place is then known to a factor of about sqrt(2), up to the
 noise of the runs.
 
-A step depends on the means alone, and these on nothing but seeds: a search that is stopped and taken up, or carried out
-by any number of workers, tries the same scales.
+A step depends on the means alone, and the means depend on the seeds alone: a search that is stopped and resumed, or
+executed by any number of workers, tries the same scales.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-MOST, LOWEST, HIGHEST = 8, 1e-3, 1e3  # how far a search widens: scales beyond the first grid, and their limits
+MOST, LOWEST, HIGHEST = 8, 1e-3, 1e3  # limits of a search: number of scales beyond the first grid, smallest, largest
 _NEAR = 1.5  # neighbours nearer than this factor are not refined: sqrt(2), with room for the rounding of scales
 _LEVEL = 3.9  # a plateau that spans this factor (two halvings, rounded) is not followed any further
 
@@ -33,9 +33,9 @@ def next_scales(means: Mapping[float, float], first: Sequence[float]) -> tuple[f
     Notes
     -----
     Equal means at an end count as the end being the best, so the search widens. A plateau is followed to one scale
-    beyond the first grid at least, and until it spans a factor of 4: what makes no difference there is not worth more
-    runs. The search widens by at most 8 scales in all, and not below 0.001 or above 1000. Then the best is left at an
-    end, which `end_of` reports.
+    beyond the first grid at least, and until it spans a factor of 4: if the scale makes no difference over that range,
+    more runs are not worth their cost. The search widens by at most 8 scales in all, and not below 0.001 or above 1000.
+    The best scale then stays at an end, which `end_of` reports.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def next_scales(means: Mapping[float, float], first: Sequence[float]) -> tuple[f
 
 
 def best_of(means: Mapping[float, float]) -> float:
-    """The scale of least mean regret; of equal ones the one tried first."""
+    """The scale of least mean regret; of scales with equal regret the one tried first."""
     return min(means, key=lambda scale: means[scale])
 
 
@@ -60,7 +60,7 @@ class ScaleEnd(NamedTuple):
     Attributes
     ----------
     side : "smallest", "largest" or "smallest and largest".
-    text : a sentence that tells a reader so.
+    text : a sentence for the reader of a table.
     """
 
     side: str
@@ -68,7 +68,7 @@ class ScaleEnd(NamedTuple):
 
 
 def end_of(means: Mapping[float, float]) -> ScaleEnd | None:
-    """At which end of the scales tried the regret is least; None where every best one has worse ones on both sides.
+    """At which end of the scales tried the regret is least; None where every best scale has worse ones on both sides.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def end_of(means: Mapping[float, float]) -> ScaleEnd | None:
 
 
 def is_scale(exploration: Any) -> bool:
-    """Whether a setting ``exploration`` is a scale, a number; rules by name and callables are none.
+    """Whether a setting ``exploration`` is a scale, that is a number; named rules and callables are not.
 
     Examples
     --------
@@ -125,5 +125,5 @@ def _finer(means: Mapping[float, float]) -> tuple[float, ...]:
 
 
 def _rounded(scale: float) -> float:
-    """Three digits: scales stand in labels."""
+    """Round to three digits, as scales are part of labels."""
     return float(f"{scale:.3g}")

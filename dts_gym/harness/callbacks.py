@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: a round to a callback, and the metrics of an agent under stable names."""
+"""Reports from a run in progress: each round goes to a callback, and an agent's metrics have stable names."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ class Round(Shown):
 
     Parameters
     ----------
-    number : of the round, from 1.
-    num_rounds : of the run.
-    context, action, reward : what was shown, played and paid.
-    regret : cumulative, this round's in it; NaN where the environment tells none.
-    info : of the environment's step.
-    env, agent : of the run. A callback may look at the agent, by `marginals` and `predict` for two, which change
-        nothing of what it does next; if it teaches it, that is the run's result.
+    number : number of the round, from 1.
+    num_rounds : number of rounds of the run.
+    context, action, reward : the context shown, the action played and the reward received.
+    regret : cumulative regret, including this round's; NaN where the environment does not report regret.
+    info : the info of the environment's step.
+    env, agent : the run's environment and agent. A callback may read the agent, for example by `marginals` or
+        `predict`, which do not change what it does next; a callback that makes the agent learn changes the run's
+        result.
     """
 
     number: int
@@ -42,10 +43,10 @@ class Round(Shown):
 
 
 class Callback(Protocol):
-    """What `dts_gym.run` calls after every round: any function of a `Round`."""
+    """A function that `dts_gym.run` calls with a `Round` after every round."""
 
     def __call__(self, played: Round, /) -> object:
-        """Take notice of a round."""
+        """Receive one round."""
 
 
 def action_entropy(agent: Any, context: Any) -> float | None:
@@ -53,19 +54,20 @@ def action_entropy(agent: Any, context: Any) -> float | None:
 
     Parameters
     ----------
-    agent : with ``predict``, whose stochastic actions have the law of `act`.
-    context : one.
+    agent : an agent with ``predict``, whose stochastic actions have the distribution of `act`.
+    context : one context.
 
     Returns
     -------
     float or None
-        None of an agent without ``predict``.
+        None for an agent without ``predict``.
 
     Notes
     -----
-    Estimated from 256 draws, by their frequencies with the correction of Miller and Madow; their stream is that of
-    ``predict``, so that what the agent plays next does not change. Of few likely actions right on average, of many
-    too low: 4.57 for 100 equally likely ones, in truth 4.61, and 5.52 for 400, in truth 5.99. Costs 256 choices.
+    Estimated from 256 draws, by their frequencies with the correction of Miller and Madow; their
+    stream is that of ``predict``, so that what the agent plays next does not change. The estimate is unbiased for few
+    likely actions and too low for many: 4.57 for 100 equally likely ones (the truth is 4.61) and 5.52 for 400 (the
+    truth is 5.99). It costs 256 choices.
 
     Source: Miller, "Note on the bias of information estimates" (1955).
 
@@ -90,35 +92,35 @@ def posterior_width(agent: Any, context: Any) -> float | None:
 
     Parameters
     ----------
-    agent : with ``marginals``, which every agent with a posterior has.
-    context : one.
+    agent : an agent with ``marginals``, which every agent with a posterior has.
+    context : one context.
 
     Returns
     -------
     float or None
-        At the agent's exploration scale; None of an agent without ``marginals``.
+        The mean at the agent's exploration scale; None for an agent without ``marginals``.
     """
     return float(agent.marginals(context)[1].mean()) if hasattr(agent, "marginals") else None
 
 
 class Metrics:
-    """A callback that reports metrics of a run every so many rounds, and after the last.
+    """A callback that reports metrics of a run every ``every`` rounds, and after the last.
 
     Parameters
     ----------
-    report : called with the number of rounds played and a dict of what is known of:
+    report : function called with the number of rounds played and a dict of these metrics, as far as they are known:
 
-        - ``regret``: cumulative;
+        - ``regret``: cumulative regret;
         - ``reward``: mean reward of the rounds since the last report;
         - ``action_entropy``: see `action_entropy`, on this round's context;
         - ``posterior_width``: see `posterior_width`, on this round's context.
 
-        These names stay. What an environment or agent does not tell is left out.
-    every : rounds from one report to the next.
+        These names are stable. A metric that an environment or agent does not report is left out.
+    every : number of rounds from one report to the next.
 
     Notes
     -----
-    A run has the same actions and rewards with it as without. A round without a report costs an addition.
+    A run has the same actions and rewards with this callback as without it. A round without a report costs an addition.
 
     Examples
     --------
@@ -141,9 +143,9 @@ class Metrics:
         self._rewards: list[float] = []
 
     def __call__(self, played: Round, /) -> None:
-        """Take in a round; report where it is due."""
+        """Record one round, and report if a report is due."""
         if played.number == 1:
-            self._rewards.clear()  # a run that was broken off leaves some
+            self._rewards.clear()  # a run that was interrupted may have left some
         self._rewards.append(played.reward)
         if played.number % self._every and played.number < played.num_rounds:
             return

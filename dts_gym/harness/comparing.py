@@ -38,28 +38,30 @@ def compare(
 
     Parameters
     ----------
-    env_id : as ``gym.make`` takes it; what a script registers is known to worker processes too.
+    env_id : an id as for ``gym.make``; ids that a script registers are known to worker processes too.
     agents : ids, with settings as in ``"dTS:exploration=0.3,branch=1"``, or `AgentSpec`.
-    seeds : how many runs an agent, or their seeds; run s is the same instance for every agent.
-    num_rounds : of every run, at most the horizon, which None takes.
+    seeds : number of runs of each agent, or their seeds; run s is the same instance for every agent.
+    num_rounds : number of rounds of every run, at most the horizon; None uses the horizon.
     env_settings : arguments of ``gym.make``.
     out : a new or empty folder for the records, written as each run ends; None keeps none.
-    resume : take the runs that ``out`` holds and do the others; seeds and agents may be others than before.
-    tune : first find every agent's best exploration on other seeds, then report each also at that one.
-    grid, tuning_seeds, bracket : of the tuning, as `dts_gym.tune` accepts grid, seeds and bracket.
-    tuning_settings : what of ``env_settings`` is different while tuning, for one the movies that are played.
-    backend : where runs are done, "serial", "processes" or "ray", as `dts_gym.utils.workers.open_pool` says. Workers
+    resume : whether to keep the runs that ``out`` holds and execute the others; seeds and agents may differ from
+        before.
+    tune : whether to find every agent's best exploration scale on other seeds first, and report each also at that
+        scale.
+    grid, tuning_seeds, bracket : settings of the tuning: the ``grid``, ``seeds`` and ``bracket`` of `dts_gym.tune`.
+    tuning_settings : the ``env_settings`` that differ while tuning, for example which movies are played.
+    backend : where runs are executed, "serial", "processes" or "ray", see `dts_gym.utils.workers.open_pool`. Workers
         know the agents that importing ``dts_gym`` and the module of ``env_id`` registers.
-    num_workers : runs at a time; None is as many as there are usable cores. The results are the same for any number,
-        any backend and any order; times are not.
-    ray_address : of a Ray cluster; None is this machine.
-    redraw_prior : draw a prior for each seed, where one prior serves all seeds otherwise.
+    num_workers : number of runs at a time; None is as many as there are usable cores. The results are the same for any
+        number, any backend and any order; times are not.
+    ray_address : address of a Ray cluster; None is this machine.
+    redraw_prior : whether to draw a prior for each seed instead of one prior for all seeds.
     progress : whether to show a bar on stderr.
 
     Returns
     -------
     Comparison
-        Of the agents in the order given, a tuned one after its own.
+        The agents' runs in the order given, each tuned agent after its untuned one.
 
     Raises
     ------
@@ -89,7 +91,7 @@ def compare(
 
 
 def run_experiment(experiment: Experiment, tuning: Tuning | None, conduct: Conduct) -> Comparison:
-    """Run an experiment that was checked, in a pool of its own; with ``tuning``, agents as they are and tuned."""
+    """Run an experiment that was checked, in a pool of its own; with ``tuning``, agents run both untuned and tuned."""
     with conduct.open_pool() as pool:
         (comparison,) = run_tasks([Task(experiment, conduct.out)], tuning, conduct, pool)
     return comparison

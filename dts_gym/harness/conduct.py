@@ -1,4 +1,4 @@
-"""How runs are carried out: where, how many at a time, and which folder keeps their records."""
+"""How runs are executed: where, how many at a time, and which folder keeps their records."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dts_gym.utils.workers import Backend, Pool, checked_pool, open_pool
 
 @dataclass(frozen=True)
 class Conduct:
-    """How runs are carried out; no number of a result depends on it.
+    """How runs are executed; no number in a result depends on it.
 
     The functions that a user calls pack their keywords into one of these, which checks them, and hand it down.
 
     Parameters
     ----------
     out : the folder that keeps the records; None keeps none.
-    resume : whether runs that ``out`` holds already are taken from there; else it must be new or empty.
-    backend, num_workers, ray_address : the workers, as `dts_gym.utils.workers.open_pool` accepts them.
+    resume : whether runs that ``out`` already holds are read from there; otherwise ``out`` must be new or empty.
+    backend, num_workers, ray_address : the workers, as in `dts_gym.utils.workers.open_pool`.
     progress : whether to show a bar on stderr.
 
     Raises
@@ -52,17 +52,17 @@ class Conduct:
 
     @property
     def in_this_process(self) -> bool:
-        """Whether all runs are done in this process."""
+        """Whether all runs are executed in this process."""
         return self.backend == "serial" or (self.backend == "processes" and self.num_workers == 1)
 
     def open_pool(self) -> AbstractContextManager[Pool]:
-        """The workers, which stop at the end of the ``with`` block."""
+        """Start the workers, which stop at the end of the ``with`` block."""
         return open_pool(self.backend, self.num_workers, self.ray_address)
 
     def within(self, name: str) -> Conduct:
-        """The same for a part of the work, whose records lie in a folder of that name within ``out``.
+        """The same settings for a part of the work, whose records go to a folder of that name within ``out``.
 
-        Where there is no such folder yet, nothing of the part is resumed.
+        If there is no such folder yet, nothing is resumed.
         """
         if self.out is None:
             return self

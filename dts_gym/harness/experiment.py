@@ -1,4 +1,4 @@
-"""What an experiment is, and what came out of it."""
+"""The description of an experiment, and its results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Role = Literal["report", "tuning"]
-_MAX_POINTS = 5000  # a longer curve is thinned: no figure shows more, and 50 runs of 10^6 rounds would be 400 MB
+_MAX_POINTS = 5000  # a longer curve is thinned: no figure shows more points, and 50 runs of 10^6 rounds would be 400 MB
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class AgentSpec:
     Parameters
     ----------
     id : as `dts_gym.agent_ids` lists; ``"module:Id"`` imports the module, which registers it, first.
-    settings : of its constructor.
-    label : its name in tables and figures; made from id and settings if empty.
+    settings : arguments of the agent's constructor.
+    label : the agent's name in tables and figures; made from id and settings if empty.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def label_of(agent_id: str, settings: Mapping[str, Any]) -> str:
 
 
 def base_label(spec: AgentSpec) -> str:
-    """An agent's label without its exploration scale; an exploration that is no number stays.
+    """An agent's label without its exploration scale; an exploration that is not a number stays in it.
 
     Examples
     --------
@@ -86,19 +86,19 @@ def _short(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What an experiment runs: every agent on every seed.
+    """The description of an experiment, which runs every agent on every seed.
 
     Parameters
     ----------
-    env_id : Gymnasium's id.
+    env_id : the environment's id in Gymnasium's registry.
     env_settings : arguments of ``gym.make``.
-    agents : with different labels.
-    seeds : one run an agent and seed; runs of one seed share the instance, the contexts and the noise.
-    num_rounds : of every run.
-    role : "report" or "tuning"; no seed of one role gives the same streams as any of the other.
+    agents : the agents, with different labels.
+    seeds : the seeds; each agent has one run for each. Runs of one seed share the instance, the contexts and the noise.
+    num_rounds : number of rounds of every run.
+    role : "report" or "tuning"; no seed of one role leads to the same random streams as any seed of the other.
     redraw_prior : whether each seed has a prior of its own.
-    tuning : of reported runs the grid and seeds of the tuning that came before, with whether it brackets; of tuning
-        runs the grid they start from, with the same; or None.
+    tuning : for reported runs the grid and seeds of the tuning before them, and whether it brackets; for tuning runs
+        the same with the grid that they start from; or None.
     """
 
     env_id: str
@@ -112,7 +112,7 @@ class Experiment:
 
     @property
     def tuned_before(self) -> bool:
-        """Whether a tuning comes before these runs."""
+        """Whether tuning comes before these runs."""
         return self.role == "report" and self.tuning is not None
 
 
@@ -122,12 +122,12 @@ class RunRecord(Shown):
 
     Parameters
     ----------
-    seed : its name in the experiment.
-    env_seed, agent_seed : what ``env.reset`` and `make_agent` got.
+    seed : the run's number in the experiment.
+    env_seed, agent_seed : the seeds passed to ``env.reset`` and `make_agent`.
     rounds : (m,) rounds, counted from 1, at which the curve is kept; the last is the run's last.
     regret : (m,) cumulative regret after these rounds.
     total_reward : sum of all rewards.
-    act_seconds, update_seconds : time spent in the agent.
+    act_seconds, update_seconds : seconds spent in the agent's ``act`` and ``update``.
     """
 
     seed: int
@@ -141,7 +141,7 @@ class RunRecord(Shown):
 
     @property
     def microseconds_per_round(self) -> float:
-        """Time of the agent in a round, choosing and learning."""
+        """Microseconds of the agent in a round, choosing and learning."""
         return 1e6 * (self.act_seconds + self.update_seconds) / int(self.rounds[-1])
 
     def _repr_facts(self) -> Mapping[str, Any]:
@@ -157,7 +157,7 @@ class Comparison(ShownTable):
     ----------
     experiment : what was run; its agents in the order of tables and figures.
     runs : label -> records in the order of ``experiment.seeds``.
-    tuning : the tuning that came before, as a comparison of all exploration scales that were tried, or None.
+    tuning : the tuning before these runs, as a comparison of all exploration scales that were tried, or None.
     """
 
     experiment: Experiment
@@ -166,7 +166,7 @@ class Comparison(ShownTable):
 
     @property
     def labels(self) -> list[str]:
-        """Of the agents, in the order given."""
+        """Labels of the agents, in the order given."""
         return [spec.label for spec in self.experiment.agents]
 
     @property
@@ -188,12 +188,12 @@ class Comparison(ShownTable):
         return np.array([run.regret[-1] for run in self._of(label)])
 
     def microseconds_per_round(self, label: str) -> Array:
-        """(seeds,) time of the agent in a round."""
+        """(seeds,) microseconds of the agent in a round."""
         return np.array([run.microseconds_per_round for run in self._of(label)])
 
     @property
     def scales(self) -> dict[str, dict[float, Array]]:
-        """Of tuning runs: agent's label -> {exploration: (seeds,) final regret}, in the order tried."""
+        """For tuning runs: agent's label -> {exploration: (seeds,) final regret}, in the order tried."""
         found: dict[str, dict[float, Array]] = {}
         for spec in self.experiment.agents:
             tried = found.setdefault(base_label(spec), {})
@@ -209,7 +209,7 @@ class Comparison(ShownTable):
             means = {scale: float(values.mean()) for scale, values in regret.items()}
             own = {s.label: s.settings.get("exploration") for s in self.experiment.agents if base_label(s) == base}
             best = [label for label, scale in own.items() if is_scale(scale) and scale == best_of(means)]
-            # An agent whose own scale is the best is reported without a tuned one beside it.
+            # An agent whose own scale is the best one is reported without a tuned agent beside it.
             best = best or [label for label, scale in own.items() if scale is None]
             if end := end_of(means):
                 found |= dict.fromkeys(best, end._replace(text=f"{base}: {end.text}"))
@@ -280,7 +280,8 @@ def kept_rounds(num_rounds: int) -> IntArray:
 class Row:
     """One agent's line of the table; regret is the mean over seeds, with its standard error.
 
-    ``scale_end`` says at which end of the scales tried a tuned exploration lies; it is empty where that lies inside.
+    ``scale_end`` names the end of the scales tried at which a tuned exploration lies; it is empty where that lies
+    inside.
     """
 
     agent: str
@@ -292,7 +293,7 @@ class Row:
 
 
 def summary(comparison: Comparison) -> list[Row]:
-    """A row an agent, in the order given."""
+    """A row for each agent, in the order given."""
     rows, ends = [], comparison.ends
     for label in comparison.labels:
         regret, times = comparison.final_regret(label), comparison.microseconds_per_round(label)
@@ -303,13 +304,13 @@ def summary(comparison: Comparison) -> list[Row]:
 
 
 def table(comparison: Comparison, style: Style = "text") -> str:
-    """Final regret with standard error, time of a round and number of seeds of every agent.
+    """Format the final regret with standard error, the time of a round and the number of seeds of every agent.
 
     A tuned agent whose exploration scale is the best at an end of those tried is marked, with a line below the table.
 
     Parameters
     ----------
-    comparison : what `compare` or `load_records` gave.
+    comparison : what `compare` or `load_records` returned.
     style : "text" (aligned), "markdown", or "csv" (all digits; the mark is a column).
 
     Raises

@@ -1,4 +1,4 @@
-"""Agents at other exploration scales: which agents have one, the trials of a tuning, tuned agents beside their own."""
+"""Agents at other exploration scales: which agents have one, the trials of a tuning, tuned beside untuned agents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_trials(experiment: Experiment, grid: Sequence[float], bracket: bool = T
 
 
 def with_tuned(specs: Sequence[AgentSpec], best: Mapping[str, float]) -> tuple[AgentSpec, ...]:
-    """The agents, each followed by its tuned self where that is another.
+    """The agents, each followed by its tuned version where that differs.
 
     Raises
     ------
@@ -50,19 +50,19 @@ def with_tuned(specs: Sequence[AgentSpec], best: Mapping[str, float]) -> tuple[A
 
 
 def default_exploration(agent_id: str) -> float | None:
-    """The exploration scale that an agent has unless told; None if it has no such setting, or one that is no number."""
+    """An agent's default exploration scale; None if it has no such setting, or one that is not a number."""
     cls = agent_class(agent_id)
     parameter = inspect.signature(cls).parameters.get("exploration")
     if parameter is None:
         return None
     default: Any = 1.0 if parameter.default is parameter.empty else parameter.default
-    if default is None:  # the class says what it is
+    if default is None:  # the class sets the default
         default = getattr(cls, "default_exploration", None)
     return float(default) if is_scale(default) else None
 
 
 def exploration_of(spec: AgentSpec) -> float | None:
-    """The exploration scale of an agent, its own setting or its class's default; None if that is no number.
+    """The exploration scale of an agent, its own setting or its class's default; None if that is not a number.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def exploration_of(spec: AgentSpec) -> float | None:
 
 
 def at_exploration(spec: AgentSpec, value: float) -> AgentSpec:
-    """An agent at another exploration scale, labelled so.
+    """An agent at another exploration scale, with that scale in its label.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def at_exploration(spec: AgentSpec, value: float) -> AgentSpec:
 
 
 def checked_grid(grid: Sequence[float]) -> tuple[float, ...]:
-    """The grid as different positive numbers, or ValueError."""
+    """Return the grid as different positive numbers; else raise ValueError."""
     values = tuple(positive("grid", value) for value in grid)
     if not values or len(set(values)) < len(values):
         raise ValueError(f"grid must be different positive numbers, got {grid!r}")

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from dts_gym.harness.experiment import Comparison
     from dts_gym.harness.tuning import TuningResult
 
-# Okabe and Ito's palette, told apart with any colour vision, without its yellow, which is faint on white.
+# Okabe and Ito's palette, distinguishable with any colour vision, without its yellow, which is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":", "-.")
-# An agent looks the same in every figure. Agents that are seldom seen together share a colour.
+# An agent has the same look in every figure. Agents that are rarely drawn together share a colour.
 _LOOKS = {
     "dTS": (COLOURS[0], "-"),
     "dUCB": (COLOURS[0], ":"),
@@ -46,22 +46,22 @@ _LOOKS = {
     "JointTS": (COLOURS[6], "-."),
 }
 END_NOTE = f"{MARK} tuned exploration at the smallest or largest value tried: the best may lie beyond"
-_MAX_POINTS = 1000  # more points than pixels only make the file slow to draw
+_MAX_POINTS = 1000  # a curve with more points than pixels only takes longer to draw
 
 
 def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: str | None = None) -> None:
-    """Draw cumulative regret against rounds: means over seeds in bands of one standard error, named at their ends.
+    """Draw cumulative regret against rounds: means over seeds in bands of one standard error, labelled at their ends.
 
     Parameters
     ----------
-    comparison : what `compare` or `load_records` gave.
-    path : of the PNG; its folder must exist.
-    title : over the figure; the environment's id if None.
+    comparison : what `compare` or `load_records` returned.
+    path : file of the PNG; its folder must exist.
+    title : text above the figure; the environment's id if None.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Objects, not pyplot: no global state, so that threads and a user's own figures are left alone.
+    # Figure objects instead of pyplot: there is no global state, so threads and a user's own figures are not disturbed.
     figure = Figure(figsize=_size(len(comparison.labels)), layout="constrained")
     FigureCanvasAgg(figure)
     plot_regret(comparison, figure.add_subplot(), title)
@@ -71,7 +71,7 @@ def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: s
 def plot_regret(comparison: Comparison, axes: Axes | None = None, title: str | None = None) -> Axes:
     """Draw cumulative regret against rounds on axes: what `regret_figure` writes to a file.
 
-    An agent keeps its colour through all its exploration scales; line styles tell these apart. A tuned agent whose
+    An agent keeps its colour through all its exploration scales; line styles distinguish these. A tuned agent whose
     scale is the best at an end of those tried is marked, with a note below.
 
     Parameters
@@ -98,8 +98,8 @@ def plot_run(values: Array, name: str, axes: Axes | None = None) -> Axes:
     Parameters
     ----------
     values : (n,) after every round, or (N, n) of N runs.
-    name : of the values.
-    axes : to draw on; None makes a figure with pyplot.
+    name : name of the values.
+    axes : axes to draw on; None makes a figure with pyplot.
     """
     axes = _new_axes(1) if axes is None else axes
     runs = np.atleast_2d(values)
@@ -137,7 +137,7 @@ def plot_scales(result: TuningResult, axes: Axes | None = None) -> Axes:
 
 
 def plain(text: str) -> str:
-    """Text that a figure shows as it is: matplotlib reads what stands between two dollar signs as a formula.
+    """Text that a figure shows as it is: matplotlib reads text between two dollar signs as a formula.
 
     Examples
     --------
@@ -155,8 +155,8 @@ def regret_curve(
     Returns
     -------
     float, str, str
-        The curve's last height, its text (``name``, else the label, with the final regret) and its colour, as
-        `label_ends` takes them.
+        The curve's last height, its text (``name``, else the label, with the final regret) and its colour, as arguments
+        for `label_ends`.
     """
     return _curve(axes, comparison.rounds, comparison.regret(label), colour, style, name or label)
 
@@ -202,7 +202,8 @@ def _frame(axes: Axes) -> None:
 def looks(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and line style of agents by their labels without exploration scale; no two look alike.
 
-    Those of this package look the same in every figure; others, and variants, take what is left, in the order given.
+    Agents of this package look the same in every figure; others, and variants, get the looks that are left, in the
+    order given.
 
     Examples
     --------
@@ -210,7 +211,7 @@ def looks(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     True
     """
     found = {label: _LOOKS[label] for label in labels if label in _LOOKS}
-    for label in labels:  # a variant alone looks like the agent itself
+    for label in labels:  # a variant drawn alone looks like the agent itself
         plain = label.partition(" (")[0]
         if label not in found and plain in _LOOKS and _LOOKS[plain] not in found.values():
             found[label] = _LOOKS[plain]
@@ -221,13 +222,13 @@ def looks(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], size: float = 9.0) -> None:
-    """Write names beside the right ends of curves, as near to them as they do not overlap.
+    """Write names beside the right ends of curves, as near to them as possible without overlap.
 
     Parameters
     ----------
-    axes : with its limits and its figure's size as they stay.
-    ends : height in data units, text and colour of each.
-    size : of the letters, in points.
+    axes : axes whose limits and figure size are final.
+    ends : height in data units, text and colour of each curve's end.
+    size : font size, in points.
     """
     if not ends:
         return
@@ -235,7 +236,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], size: float =
     assert figure is not None
     points = axes.get_position().height * figure.get_size_inches()[1] * 72
     gap = 1.3 * size / points
-    to_fraction = axes.transData - axes.transAxes  # of the axes' height, whatever its scale
+    to_fraction = axes.transData - axes.transAxes  # to fractions of the axes' height, whatever its scale
     right = axes.get_xlim()[1]
     ordered = sorted((float(to_fraction.transform((right, y))[1]), text, colour) for y, text, colour in ends)
     steps = gap * np.arange(len(ordered))
@@ -254,7 +255,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], size: float =
 
 
 def _looks(comparison: Comparison) -> list[tuple[str, str]]:
-    """Colour and line style of every agent; an exploration scale changes the style alone."""
+    """Colour and line style of every agent; an exploration scale changes only the style."""
     bases = comparison.base_labels
     known = looks(bases)
     found: list[tuple[str, str]] = []

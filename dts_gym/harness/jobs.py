@@ -1,4 +1,4 @@
-"""The runs of experiments as jobs of one pool: every agent on every seed, paired, resumed where they were stopped."""
+"""The runs of experiments as jobs of one pool: every agent on every seed, paired, resumable."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _Job = tuple[int, int, int]  # index of the task, seed, index of the agent
 
 
 class Task(NamedTuple):
-    """An experiment to run, and the folder of its records, made ready for it; None keeps none."""
+    """An experiment to run, and the prepared folder of its records; None keeps no records."""
 
     experiment: Experiment
     out: Path | None
 
 
 class RunSeeds(NamedTuple):
-    """Seeds of one run: of the environment's reset, of the agent, and of the prior where it is redrawn."""
+    """Seeds of one run: for the environment's reset, for the agent, and for the prior where it is redrawn."""
 
     env: int
     agent: int
@@ -46,7 +46,7 @@ class RunSeeds(NamedTuple):
 def run_seeds(seed: int, role: Role = "report") -> RunSeeds:
     """The seeds of run ``seed``, the same for every agent.
 
-    Reported runs have even seeds and tuning runs odd ones: no agent is reported on what it was tuned on.
+    Reported runs have even seeds and tuning runs odd ones: no agent is reported on instances that it was tuned on.
 
     Examples
     --------
@@ -97,9 +97,9 @@ def make_experiment(
             except ValueError as error:  # which of them the settings are of
                 raise ValueError(f"agent {spec.label!r}: {error}") from error
             check_run(env, agent, rounds, None)
-            # What would stop the first run stops here, before a folder is made.
+            # An error that would stop the first run is raised here, before a folder is made.
             if np.isnan(run(env, agent, 1, seed=0).regret[0]):
-                raise ValueError(f"{env_id} must give 'regret' in the info of a step, got none: is it switched off?")
+                raise ValueError(f"{env_id} must report 'regret' in the info of a step, got none: is regret_info off?")
     finally:
         env.close()
     return Experiment(
@@ -114,7 +114,7 @@ def make_experiment(
 
 
 def run_all(tasks: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Comparison]:
-    """Do every run that the folders of the tasks do not hold yet: one comparison a task, in their order.
+    """Execute every run that the tasks' folders do not hold yet; returns one comparison for each task, in their order.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def run_all(tasks: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Compari
         for name, value in spec.settings.items():
             if callable(value):
                 raise ValueError(f"{name} must be no function where runs go to other processes, got {value!r:.200}")
-    # By seed, not by agent: what a stopped experiment holds is then a comparison on fewer seeds.
+    # Runs are ordered by seed, not by agent: a stopped experiment is then a comparison on fewer seeds.
     jobs = [
         (number, seed, index)
         for number, (experiment, _) in enumerate(tasks)
@@ -142,7 +142,7 @@ def run_all(tasks: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Compari
     with closing(pool(_run_job, asked)) as finished:
         for job, record in progress_bar(finished, conduct.progress, len(jobs), what, initial=len(done)):
             experiment, out = tasks[job[0]]
-            if out is not None:  # here, not by the worker: one that outlives this process writes nothing
+            if out is not None:  # written here, not by the worker: a worker that outlives this process writes nothing
                 records.write_record(out, experiment, experiment.agents[job[2]], record)
             done[job] = record
     return [_comparison(number, experiment, done) for number, (experiment, _) in enumerate(tasks)]
@@ -207,7 +207,7 @@ def _check_env_settings(env_id: str, settings: Mapping[str, Any], redraw_prior: 
 
 
 def checked_seeds(name: str, seeds: Any) -> tuple[int, ...]:
-    """``seeds`` as different integers >= 0, 0..n-1 for a number n; or ValueError."""
+    """Return ``seeds`` as different integers >= 0, 0..n-1 for a number n; else raise ValueError."""
     if isinstance(seeds, int | np.integer):
         return tuple(range(integer(name, seeds, 1)))
     listed = tuple(integer(name, seed, 0) for seed in seeds)

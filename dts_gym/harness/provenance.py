@@ -1,4 +1,4 @@
-"""Where results come from: settings as JSON holds them, versions, digests of code and files, and how two differ."""
+"""Where results come from: settings as JSON, versions, digests of code and files, and the differences between two."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dts_gym.registry import agent_class, env_creator, is_built_in
 
 
 def describe(name: str, value: Any) -> Any:
-    """``value`` as JSON holds it; arrays and priors by a digest of what is in them.
+    """Return ``value`` as JSON data; arrays and priors become a digest of their content.
 
     Raises
     ------
     ValueError
-        If it is nothing that a record can tell apart from another.
+        If a record could not distinguish the value from another one.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -70,7 +70,7 @@ def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, 
 
 
 def versions() -> dict[str, str]:
-    """Of Python, this package and those that results depend on."""
+    """Versions of Python, this package and the packages that results depend on."""
     packages = {name.replace("-", "_"): version(name) for name in ("dts-gym", "numpy", "scipy", "gymnasium")}
     return {"python": platform.python_version(), **packages}
 
@@ -78,8 +78,8 @@ def versions() -> dict[str, str]:
 def sources(experiment: Experiment) -> dict[str, str]:
     """Digests of the classes of a user's own agents and environment, and of the files that settings name.
 
-    A setting names a file where it is a path, or a word with a suffix, at which there is one. Code that Python cannot
-    show is left out.
+    A setting names a file if it is a path, or a word with a suffix, and that file exists. Code whose source Python
+    cannot read is left out.
     """
     found: dict[str, str] = {}
     if not is_built_in(experiment.env_id):

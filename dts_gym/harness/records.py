@@ -1,10 +1,10 @@
-"""Records of an experiment: what was asked, and one file a finished run, so that a kill loses little.
+"""Records of an experiment: its settings, and one file for each finished run, so that a killed experiment loses little.
 
 A folder holds ``experiment.json`` (settings, versions) and ``runs/LABEL-seed-S.npz``, one a run. A run's file keeps
-the regret curve, not actions and rewards: tables and figures need neither, they would be most of the bytes, and the
-seeds in the file give them back exactly. These files are the same byte for byte whenever and wherever the experiment is
-run, by the same versions on the same kind of processor. What differs lies apart, in ``log/``: the command lines and the
-times of each run.
+the regret curve, not actions and rewards: tables and figures need neither, they would be most
+of the bytes, and the seeds in the file reproduce them exactly. These files are the same byte for byte whenever and
+wherever the experiment is run, by the same versions on the same kind of processor. The parts that differ are kept
+apart, in ``log/``: the command lines and the times of each run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TUNING = "tuning"
 
 
 def identity(experiment: Experiment, spec: AgentSpec, seed: int) -> dict[str, Any]:
-    """All that decides one run's result, as JSON holds it."""
+    """Everything that determines one run's result, as JSON data."""
     return {
         "env_id": experiment.env_id,
         "env_settings": describe("env_settings", experiment.env_settings),
@@ -50,17 +50,17 @@ def identity(experiment: Experiment, spec: AgentSpec, seed: int) -> dict[str, An
 
 
 def prepare_folder(out: Path, experiment: Experiment, *, resume: bool) -> None:
-    """Make ``out`` ready for an experiment's records; one that is resumed may have other seeds and agents.
+    """Prepare ``out`` for an experiment's records; a resumed experiment may have other seeds and agents.
 
     Raises
     ------
     ValueError
-        If it holds something and ``resume`` is off, or holds an experiment with other settings.
+        If ``out`` holds files and ``resume`` is off, or holds an experiment with other settings.
     """
     if is_held(out, resume=resume):
         _take_up(out, experiment)
     else:
-        write_experiment(out, experiment)  # before all else: a folder without it belongs to something else
+        write_experiment(out, experiment)  # written first: a folder without this file belongs to something else
     for folder in (out, out / _RUNS, out / _LOG):
         folder.mkdir(exist_ok=True)
         remove_parts(folder)
@@ -70,7 +70,7 @@ def prepare_folder(out: Path, experiment: Experiment, *, resume: bool) -> None:
 
 
 def is_held(out: Path, *, resume: bool) -> bool:
-    """Whether a folder, made if it is not there, holds something; ValueError unless that is to be resumed."""
+    """Whether a folder, made if missing, holds files; ValueError if it does and is not to be resumed."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, got the file {os.fspath(out)!r}")
     out.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def is_held(out: Path, *, resume: bool) -> bool:
 
 
 def write_experiment(out: Path, experiment: Experiment) -> None:
-    """Write ``experiment.json``; where agents are tuned first, `write_reported` notes those that are reported."""
+    """Write ``experiment.json``; where agents are tuned first, `write_reported` adds the reported agents."""
     content = {
         "format": _FORMAT,
         "settings": _settings(experiment),
@@ -94,17 +94,17 @@ def write_experiment(out: Path, experiment: Experiment) -> None:
 
 
 def write_reported(out: Path, agents: tuple[AgentSpec, ...]) -> None:
-    """Note the agents that are reported, in the description that the folder has."""
+    """Add the reported agents to the folder's description."""
     write_json(out / _EXPERIMENT, {**_read_experiment(out), "reported": [_spec_state(spec) for spec in agents]})
 
 
 def _reported_before(experiment: Experiment, known: Any) -> Any:
-    """The agents that are reported; before they are tuned, those that are known from before."""
+    """The reported agents; before tuning has ended, those of an earlier description."""
     return known if experiment.tuned_before else [_spec_state(spec) for spec in experiment.agents]
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write plain data as JSON, whole or not at all."""
+    """Write plain data as JSON, completely or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False).encode()
     write_atomically(path, lambda file: file.write(text))
 
@@ -115,14 +115,14 @@ def write_record(out: Path, experiment: Experiment, spec: AgentSpec, record: Run
     Raises
     ------
     OSError
-        If it cannot be written; those before it are whole.
+        If the record cannot be written; earlier records are complete.
     """
     numbers = asdict(record)
     arrays = {"rounds": numbers.pop("rounds"), "regret": numbers.pop("regret")}
     times = {name: numbers.pop(name) for name in _TIMES}
     settings = {"format": _FORMAT, "identity": identity(experiment, spec, record.seed), **numbers}
     try:
-        write_json(_times_path(out, spec, record.seed), times)  # first: it is the other file that ends a run
+        write_json(_times_path(out, spec, record.seed), times)  # first, because the other file marks a run as finished
         write_archive(_run_path(out, spec, record.seed), arrays, settings)
     except OSError as error:
         why = f"{error.strerror}; finished runs are kept, resume goes on with the others"
@@ -135,9 +135,9 @@ def read_record(out: Path, experiment: Experiment, spec: AgentSpec, seed: int) -
     Raises
     ------
     FileNotFoundError
-        If the run has none.
+        If the run has no record.
     ValueError
-        If it is damaged or belongs to another experiment.
+        If the record is damaged or belongs to another experiment.
     """
     path = _run_path(out, spec, seed)
     arrays, settings = read_archive(path)
@@ -176,12 +176,12 @@ def load_records(folder: str | os.PathLike[str]) -> Comparison:
 
     Parameters
     ----------
-    folder : what `compare` or `tune` got as ``out``.
+    folder : the folder passed to `compare` or `tune` as ``out``.
 
     Returns
     -------
     Comparison
-        Of the seeds that every agent has finished; a warning says how many are missing.
+        The comparison on the seeds that every agent has finished; a warning says how many are missing.
 
     Raises
     ------
@@ -209,12 +209,12 @@ def load_records(folder: str | os.PathLike[str]) -> Comparison:
 
 
 def check_resumed(out: Path, experiment: Experiment) -> dict[str, Any]:
-    """The description in a held folder, which may differ from an experiment in seeds and agents only.
+    """Read the description in a folder to be resumed, which may differ from the experiment in seeds and agents only.
 
     Raises
     ------
     ValueError
-        If it holds another experiment, or none.
+        If the folder holds another experiment, or none.
     """
     saved = _read_experiment(out)
     held, asked = saved["settings"], json.loads(json.dumps(_settings(experiment)))
@@ -228,10 +228,10 @@ def check_resumed(out: Path, experiment: Experiment) -> dict[str, Any]:
 
 
 def _tuning_to_go_on(held: Any, asked: dict[str, Any]) -> Any:
-    """What a held folder says of tuning, as far as it must be what is asked for.
+    """The part of a folder's tuning settings that must equal the settings asked for.
 
-    Of tuning runs nothing must: their agents say at which scales they are. A folder from before grids grew says nothing
-    of brackets, and is gone on with either way.
+    For tuning runs nothing must be equal: their agents contain the scales. A folder written before grids could grow has
+    no setting for brackets, and can be resumed with or without them.
     """
     if asked["role"] == "tuning":
         return asked["tuning"]
@@ -242,7 +242,7 @@ def _tuning_to_go_on(held: Any, asked: dict[str, Any]) -> Any:
 
 
 def _take_up(out: Path, experiment: Experiment) -> None:
-    """Make a held folder's that of an experiment. Runs that are not asked for stay, and count when they are again."""
+    """Update a folder's description to an experiment. Runs not asked for stay, and are used when asked for again."""
     saved = check_resumed(out, experiment)
     known, now = saved.get("versions"), versions() | sources(experiment)
     known = known if isinstance(known, dict) else {}
@@ -296,7 +296,7 @@ def _spec_state(spec: AgentSpec) -> dict[str, Any]:
 
 
 def file_name(label: str) -> str:
-    """A name for the file of what has a label, another for every label.
+    """A file name for a label, different for every label.
 
     Examples
     --------
@@ -304,7 +304,7 @@ def file_name(label: str) -> str:
     ('LinTS', 'LinTS-exploration-0.5-f6b5a404')
     """
     name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", label).strip("-.")[:80]
-    if name != label:  # two labels may come down to one name
+    if name != label:  # two labels may be reduced to the same name
         name += "-" + hashlib.sha256(label.encode()).hexdigest()[:8]
     return name
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Learner(Protocol):
-    """What a run needs of an agent."""
+    """The part of an agent that a run uses."""
 
     @property
     def num_updates(self) -> int:
@@ -43,10 +43,10 @@ class RunResult(Shown):
 
     Parameters
     ----------
-    regret : (n,) cumulative regret after every round; NaN throughout where the environment tells none.
-    rewards : (n,)
-    actions : (n,) int64
-    act_seconds, update_seconds : time spent in the agent, or agents.
+    regret : (n,) cumulative regret after every round; NaN throughout where the environment reports none.
+    rewards : (n,) reward of every round.
+    actions : (n,) int64, action of every round.
+    act_seconds, update_seconds : seconds spent in `act` and `update` of the agent, or agents.
     """
 
     regret: Array
@@ -57,13 +57,13 @@ class RunResult(Shown):
 
     @property
     def microseconds_per_round(self) -> float:
-        """Time of the agent in a round of one instance, choosing and learning."""
+        """Microseconds of the agent in a round of one instance, choosing and learning."""
         return 1e6 * (self.act_seconds + self.update_seconds) / self.regret.size
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for each round: "round", "action", "reward" and "regret" (cumulative).
 
-        Of a vector environment it has a row for each instance and round; "instance" is then its first column.
+        For a vector environment it has a row for each instance and round; "instance" is then its first column.
 
         Raises
         ------
@@ -76,11 +76,11 @@ class RunResult(Shown):
         return data_frame({**columns, "regret": self.regret.ravel()})
 
     def plot(self, axes: Axes | None = None) -> Axes:
-        """Draw cumulative regret over rounds, or cumulative reward where the environment tells no regret.
+        """Draw cumulative regret over rounds, or cumulative reward where the environment reports no regret.
 
         Parameters
         ----------
-        axes : to draw on; None makes a figure with pyplot, which notebooks show by themselves.
+        axes : axes to draw on; None makes a figure with pyplot, which notebooks show by themselves.
 
         Returns
         -------
@@ -118,27 +118,29 @@ def run(
 
     Parameters
     ----------
-    env : of this package or anybody's; it is reset first. Regret is what the info of its steps tells as ``regret``. An
-        environment that tells no problem (``dts_gym.problem.problem_of``) is reset again wherever an episode ends, and
-        the agent goes on learning: a context an episode is how many bandits are written. A vector environment's
-        episodes must last the run.
-    agent : a fresh one, unless ``warm_start``. On a vector environment of N instances it is not played itself but makes
-        N fresh agents by `Agent.spawn`, one an instance; a list of N agents is played as it is. Where ``instance_seed``
-        pins all N to one instance, one agent plays the N contexts as a batch and learns all N rewards.
-    num_rounds : 1..horizon, of a problem that is told, whose episodes are instances.
-    seed : of the environment's reset, so of instance, contexts and noise; the agent has its own. Instance i of a vector
-        environment has the seed ``seed + i``.
+    env : an environment of this package or any other; it is reset first. Regret is read from ``regret`` in the info of
+        its steps. An environment without a problem (``dts_gym.problem.problem_of``) is reset again wherever an episode
+        ends, and the agent goes on learning: many bandits are written with episodes of one context. A vector
+        environment's episodes must last the run.
+    agent : a fresh agent, unless ``warm_start``. On a vector environment of N instances it is not played itself but
+        makes N fresh agents by `Agent.spawn`, one for each instance; a list of N agents is played as it is. Where
+        ``instance_seed`` pins all N to one instance, one agent plays the N contexts as a batch and learns all N
+        rewards.
+    num_rounds : number of rounds; at most the horizon where the environment has a problem, whose episodes are
+        instances.
+    seed : seed for the environment's reset, and so for instance, contexts and noise; the agent has its own seed.
+        Instance i of a vector environment has the seed ``seed + i``.
     progress : whether to show a bar on stderr.
     callback : called with a `dts_gym.harness.callbacks.Round` after every round; `dts_gym.harness.callbacks.Metrics`
         makes one that reports now and then. Not on a vector environment.
-    warm_start : take an agent that has learned, and go on from there: from logged rounds of the same instance, for one.
-        Where it would be spawned, only a list of agents can be.
+    warm_start : whether the agent may have learned before, for example from logged rounds of the same instance; it goes
+        on from there. Where agents would be spawned, a warm start needs a list of agents.
 
     Raises
     ------
     ValueError
-        If an agent has already learned (without ``warm_start``) or was made for other sizes, the agents are not one an
-        instance, ``num_rounds`` is out of range, the environment tells its regret in some rounds only.
+        If an agent has already learned (without ``warm_start``) or was made for other sizes, the number of agents is
+        not that of instances, ``num_rounds`` is out of range, or the environment reports regret in some rounds only.
 
     Examples
     --------
@@ -191,7 +193,7 @@ def run(
 def _all_or_none(regret: Array) -> Array:
     """Cumulative regrets (..., n), which must be known in all rounds or in none, where they are NaN."""
     if np.isnan(regret[..., -1]).any() and not np.isnan(regret).all():
-        raise ValueError("env must give 'regret' in the info of every step or of none, got it in some")
+        raise ValueError("env must report 'regret' in the info of every step or of none, got it in some")
     return regret
 
 
@@ -239,7 +241,7 @@ def _run_vector(
 
 
 class _Team:
-    """Agents that play an instance each, as one learner of rows."""
+    """Agents that play an instance each, as one learner for all rows."""
 
     def __init__(
         self, env: VectorEnv[Any, Any, Any], agents: Sequence[Learner], num_rounds: Any, seed: Any, warm_start: bool
@@ -265,9 +267,9 @@ class _Team:
 
 
 def _regrets(info: dict[str, Any], num_envs: int) -> Array:
-    """(N,) regrets of a step, NaN where they are not told.
+    """(N,) regrets of a step, NaN where they are not reported.
 
-    Of an episode that ended with it they are in ``final_info``, if it was reset at once.
+    Where the step ended an episode that was reset at once, they are in ``final_info``.
     """
     regrets = np.full(num_envs, np.nan)
     for part in (info, info.get("final_info", {})):
@@ -293,13 +295,13 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool
 
 
 def begin_run(agent: Any, num_rewards: int) -> None:
-    """Tell an agent that plans how many rewards the run will bring."""
+    """Pass the number of rewards in the run to an agent that plans."""
     if hasattr(agent, "begin_run"):
         agent.begin_run(num_rewards)
 
 
 def check_sizes(env: Any, agent: Any) -> None:
-    """ValueError if an agent was made for other actions or contexts than those of what has an environment's spaces."""
+    """Raise ValueError if an agent was made for other actions or contexts than the owner of these spaces."""
     offered, problem = _sizes(env, "single_" if isinstance(env, VectorEnv) else ""), getattr(agent, "problem", None)
     taken = _sizes(agent, "") if problem is None else (problem.num_actions, problem.context_shape)
     if taken[1] is not None and taken != offered:
@@ -310,7 +312,7 @@ def check_sizes(env: Any, agent: Any) -> None:
 
 
 def _sizes(owner: Any, prefix: str) -> tuple[Any, Any]:
-    """Number of actions and shape of contexts by an owner's spaces, which a trained policy has too; None: not told."""
+    """Number of actions and shape of contexts by the owner's spaces (a trained policy has them too); None: unknown."""
     actions, contexts = (getattr(owner, f"{prefix}{name}_space", None) for name in ("action", "observation"))
     return getattr(actions, "n", None), getattr(contexts, "shape", None)
 

@@ -1,8 +1,8 @@
-"""Sweeps: environments x agents x seeds x settings, as data; one table of them all, resumed where they were stopped.
+"""Sweeps: environments x agents x seeds x settings, as data, with one table of all; they can be resumed.
 
-A sweep is a list of experiments, one a cell: an environment at one point of the grid of its settings. All runs of all
-cells are jobs of one pool. The sweep's folder holds ``sweep.json`` (its cells), ``summary.csv`` (the table, without
-times) and a folder a cell, as `dts_gym.compare` writes it.
+A sweep is a list of experiments, one for each cell; a cell is an environment at one point of the grid of its settings.
+All runs of all cells are jobs of one pool. The sweep's folder holds ``sweep.json`` (its cells), ``summary.csv`` (the
+table, without times) and a folder a cell, as `dts_gym.compare` writes it.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ SUMMARY = "summary.csv"
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep runs: every agent on every seed in every cell.
+    """The description of a sweep, which runs every agent on every seed in every cell.
 
     Parameters
     ----------
     environments : mappings of ``id`` and the settings of ``gym.make``. A list is a grid: a cell for each of its values,
         times those of the other lists. A setting that is itself a list is written as a list of one list.
-    agents : as `dts_gym.compare` takes them, or mappings of ``id`` and settings, where a list is a grid.
-    seeds, redraw_prior : as `dts_gym.compare`.
-    rounds : of every run, at most the horizon, which None takes.
-    tune, grid, tuning_seeds, bracket : as `dts_gym.compare`, in every cell by itself.
+    agents : agents as in `dts_gym.compare`, or mappings of ``id`` and settings, where a list is a grid.
+    seeds, redraw_prior : as in `dts_gym.compare`.
+    rounds : number of rounds of every run, at most the horizon; None uses the horizon.
+    tune, grid, tuning_seeds, bracket : as in `dts_gym.compare`, for each cell separately.
     out : the folder that `load_sweep`'s file names, for the command line.
 
     Examples
@@ -71,7 +71,7 @@ class Sweep:
         Raises
         ------
         ValueError
-            As `dts_gym.compare`, or if two cells are the same.
+            As in `dts_gym.compare`, or if two cells are the same.
         """
         agents = [spec for agent in _list("agents", self.agents) for spec in _agent_specs(agent)]
         cells = [cell for settings in _list("environments", self.environments) for cell in _environments(settings)]
@@ -83,12 +83,12 @@ class Sweep:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SweepResult(ShownTable):
-    """What came out of a sweep.
+    """The results of a sweep.
 
     Parameters
     ----------
     cells : label -> comparison.
-    start_seconds, seconds : that the backend took to start, and then the runs.
+    start_seconds, seconds : the time that the backend took to start, and then the time of the runs.
     """
 
     cells: Mapping[str, Comparison]
@@ -123,7 +123,7 @@ def load_sweep(path: str | os.PathLike[str]) -> Sweep:
     OSError
         If the file cannot be read.
     ValueError
-        If it is no YAML, or has a key that is unknown, missing or there twice.
+        If the file is not YAML, or has a key that is unknown, missing or repeated.
     """
     content = _read_yaml(Path(path))
     known = [field.name for field in fields(Sweep)]
@@ -134,7 +134,7 @@ def load_sweep(path: str | os.PathLike[str]) -> Sweep:
             raise ValueError(f"{os.fspath(path)!r} must hold keys among {known}, got {key!r}")
     for key in ("environments", "agents"):
         if key not in content:
-            raise ValueError(f"{os.fspath(path)!r} must say {key}, got {list(content)} only")
+            raise ValueError(f"{os.fspath(path)!r} must have the key {key}, got {list(content)} only")
     for key in ("tune", "redraw_prior", "bracket"):
         if not isinstance(content.get(key, False), bool):
             raise ValueError(f"{key} must be true or false, got {content[key]!r}")
@@ -161,15 +161,16 @@ def run_sweep(
     Parameters
     ----------
     out : a new or empty folder; None keeps no records.
-    resume : take the runs that ``out`` holds, each read and checked, and do the others; damaged ones are done again,
-        with a warning. Agents and seeds may be others than before, and there may be more environments; a cell that has
-        got another name, as "num_actions 5" where there was no other, is a new one and refused.
-    backend, num_workers, ray_address, progress : as `dts_gym.compare`.
+    resume : whether to keep the runs that ``out`` holds, each read and checked, and execute the others; damaged runs
+        are repeated, with a warning. Agents and seeds may differ from before, and there may be more environments. A
+        cell whose label has changed, as "num_actions 5" where that setting did not vary before, is a new cell and
+        refused.
+    backend, num_workers, ray_address, progress : as in `dts_gym.compare`.
 
     Raises
     ------
     ValueError, OSError
-        As `dts_gym.compare`, or if ``out`` is of another sweep.
+        As in `dts_gym.compare`, or if ``out`` belongs to another sweep.
 
     Examples
     --------
@@ -188,22 +189,22 @@ def run_sweep(
     begin = perf_counter()
     with conduct.open_pool() as pool:
         started = perf_counter()
-        # Not before the pool stands: a cluster that does not answer leaves no folder.
+        # Only after the pool is open: a cluster that does not answer then leaves no folder.
         described = None if folder is None else _prepare(folder, tasks, conduct.resume)
         comparisons = run_tasks(tasks, tuning, conduct, pool)
         ended = perf_counter()
     cells = dict(zip(experiments, comparisons, strict=True))
     if folder is not None:
-        write_json(folder / _CELLS, described)  # here: a sweep that is refused has not grown
+        write_json(folder / _CELLS, described)  # only here, so that a refused sweep leaves the description unchanged
         text = cells_csv(comparisons).encode()
         write_atomically(folder / SUMMARY, lambda file: file.write(text))
     return SweepResult(cells, started - begin, ended - started)
 
 
 def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> Any:
-    """Make a sweep's folder ready, or check that it is this sweep's; the cells' own are `run_tasks`' to make.
+    """Prepare a sweep's folder, or check that it is this sweep's; `run_tasks` makes the folders of the cells.
 
-    Gives the description of all cells.
+    Returns the description of all cells.
     """
     cells = {
         os.path.basename(task.out or ""): {
@@ -239,7 +240,7 @@ def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> Any:
 def _read_yaml(path: Path) -> Any:
     import yaml
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # a key twice is an error in YAML, which PyYAML lets pass
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML accepts a repeated key, an error in YAML
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
             for key in keys:
@@ -275,7 +276,7 @@ def _agent_specs(agent: Any) -> list[AgentSpec]:
 
 
 def _grid(name: str, entry: Any) -> list[dict[str, Any]]:
-    """Every point of the grid that lists among settings span."""
+    """Every point of the grid that the lists among the settings span."""
     if not isinstance(entry, Mapping) or not isinstance(entry.get("id"), str):
         raise ValueError(f"{name} must each have an id, got {entry!r:.200}")
     for key, value in entry.items():
@@ -286,7 +287,7 @@ def _grid(name: str, entry: Any) -> list[dict[str, Any]]:
 
 
 def _labels(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """A label a cell, of the settings in which the cells of one environment differ."""
+    """A label for each cell, of the settings in which the cells of one environment differ."""
     labels = []
     for env_id, settings in cells:
         alike = [other for other_id, other in cells if other_id == env_id]
@@ -318,7 +319,7 @@ def _cell_ends(cells: Mapping[str, Comparison]) -> list[str]:
 
 
 def cells_csv(comparisons: Sequence[Comparison]) -> str:
-    """All digits of comparisons, a column a setting of the environments; no times, which differ from run to run."""
+    """Comparisons as CSV: all digits, a column for each setting of the environments; no times, as these vary."""
     settings = list(dict.fromkeys(name for one in comparisons for name in one.experiment.env_settings))
     columns = ["environment", *(f"env.{name}" for name in settings), "rounds"]
     names = ("agent", "regret", "standard_error", "seeds", "scale_end")

@@ -2,8 +2,8 @@
 
 With short horizons less exploration than the Bayesian answer is often far better, so agents are compared at 1 and
 each at its own best. One grid serves them all at first. Then it grows for each agent by itself until the agent's best
-scale has worse ones on both sides (`dts_gym.harness.brackets`). Where that is not reached, every table and figure that
-quotes the scale marks it.
+scale has worse ones on both sides (`dts_gym.harness.brackets`). Where the search ends before that, every table and
+figure that quotes the scale marks it.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class TuningResult(ShownTable):
 
     Parameters
     ----------
-    best : agent's label -> the exploration of least mean regret; of equal ones the one tried first.
+    best : agent's label -> the exploration of least mean regret; of scales with equal regret the one tried first.
     regret : agent's label -> {exploration: (seeds,) final regret}, from the largest to the smallest; agents may have
         different ones.
-    comparison : all the runs.
+    comparison : all runs of the tuning.
     """
 
     best: Mapping[str, float]
@@ -50,7 +50,7 @@ class TuningResult(ShownTable):
 
     @property
     def ends(self) -> dict[str, ScaleEnd]:
-        """Agent's label -> the end of its scales at which its regret is least; where the best lies inside, none."""
+        """Agent's label -> the end of its scales at which its regret is least; no entry where the best lies inside."""
         found = {label: end_of(_means(regret)) for label, regret in self.regret.items()}
         return {label: end for label, end in found.items() if end is not None}
 
@@ -107,28 +107,28 @@ def tune(
     Parameters
     ----------
     grid : values tried for every agent whose exploration is a number. The others are left out: those without such a
-        setting (Random, for one) and those that explore by a rule.
-    seeds : runs an agent and value. Seed s here shares no stream with seed s of `compare`.
-    env_id, agents, num_rounds, env_settings, out, resume, redraw_prior, progress : as `compare`.
-    backend, num_workers, ray_address : as `compare`.
+        setting (for example Random) and those that explore by a rule.
+    seeds : number of runs of each agent at each value. Seed s here shares no stream with seed s of `compare`.
+    env_id, agents, num_rounds, env_settings, out, resume, redraw_prior, progress : as in `compare`.
+    backend, num_workers, ray_address : as in `compare`.
     bracket : whether the grid grows, for each agent by itself, until the agent's best value lies inside; otherwise
         exactly the values of ``grid`` are tried.
 
     Raises
     ------
     ValueError
-        As `compare`, or if the grid has a value that is not positive, or one twice, or no agent has a scale.
+        As in `compare`, or if the grid has a value that is not positive or repeated, or no agent has a scale.
 
     Notes
     -----
     While an agent's best value is the smallest (largest) tried, its half (double) is tried too, on the same seeds; then
     the geometric midpoints beside the best. That finds the best to a factor of about sqrt(2), for a regret with a
     single minimum and up to the noise of the runs. At most 8 values beyond the grid are tried, none below 0.001 or
-    above 1000; a best value that is left at an end is marked in all tables and figures.
+    above 1000; a best value that stays at an end is marked in all tables and figures.
 
-    *Cost*, in values an agent, each on all seeds: with the default grid 5 where the best is among its inner values, 6
-    where it is one halving or doubling away from there, and so on; at most 13. `dts_gym.harness.brackets` has the
-    rules, also for equal means.
+    The *cost* is counted in values tried for an agent, each on all seeds: with the default grid 5 where the best is
+    among its inner values, 6 where it is one halving or doubling away from there, and so on; at most 13.
+    `dts_gym.harness.brackets` has the rules, also for equal means.
 
     Examples
     --------
@@ -156,13 +156,13 @@ def tune(
 
 
 class Tuning(NamedTuple):
-    """What tuning tries.
+    """The settings of a tuning.
 
     Attributes
     ----------
-    grid : exploration scales, of every agent at first.
-    seeds : runs of each scale.
-    settings : those of the environment that are different while tuning.
+    grid : exploration scales that are tried first, for every agent.
+    seeds : number of runs of each scale.
+    settings : the environment's settings that differ while tuning.
     bracket : whether more scales follow until the best lies inside.
     """
 
@@ -179,7 +179,7 @@ def checked_tuning(
     settings: Mapping[str, Any] | None = None,
     bracket: bool = True,
 ) -> Tuning:
-    """The tuning to come before experiments; ValueError if it makes no sense or a setting is unknown."""
+    """Return the tuning that comes before experiments; ValueError if it is impossible or a setting is unknown."""
     if any(experiment.env_settings.get("instance_seed") is not None for experiment in experiments):
         raise ValueError("tune must be off where env_settings pin the instance: it would be tuned on and reported")
     if settings is not None and not isinstance(settings, Mapping):
@@ -198,15 +198,15 @@ def checked_tuning(
 
 
 def _apart(experiment: Experiment, tuning: Tuning) -> Experiment:
-    """The experiment on the seeds and with the settings of its tuning."""
+    """The experiment with the seeds and the settings of its tuning."""
     return replace(experiment, seeds=tuning.seeds, env_settings={**experiment.env_settings, **tuning.settings})
 
 
 def run_tasks(tasks: Sequence[Task], tuning: Tuning | None, conduct: Conduct, pool: Pool) -> list[Comparison]:
-    """Run experiments in the folders of the tasks, made ready; with ``tuning``, agents as they are and tuned.
+    """Run experiments in the prepared folders of the tasks; with ``tuning``, agents run both untuned and tuned.
 
-    All of the tuning comes before all that is reported. The first grid of all experiments is a single batch of jobs, as
-    is each step of their searches and, last, all that is reported.
+    All of the tuning comes before all reported runs. The first grid of all experiments is a single batch of jobs, as is
+    each step of their searches and, last, all reported runs.
     """
     if tuning is None:
         _prepare(tasks, conduct.resume)
@@ -227,7 +227,7 @@ def run_tasks(tasks: Sequence[Task], tuning: Tuning | None, conduct: Conduct, po
 
 
 def _search(trials: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Comparison]:
-    """Run what `make_trials` made, and what brackets ask for after it: one comparison a task, of all scales tried."""
+    """Run the trials of `make_trials` and those that brackets add; returns for each task a comparison of all scales."""
     tried = run_all(trials, conduct, pool)
     while any(more := [_next_trials(comparison) for comparison in tried]):
         steps = {
@@ -238,7 +238,7 @@ def _search(trials: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Compar
         grown = {place: _with_more(tried[place].experiment, more[place]) for place in steps}
         for place, experiment in grown.items():
             if (out := trials[place].out) is not None:
-                write_reported(out, experiment.agents)  # before the runs, as the first grid's
+                write_reported(out, experiment.agents)  # before the runs, as for the first grid
         for place, found in zip(steps, run_all(list(steps.values()), conduct, pool), strict=True):
             runs = {**tried[place].runs, **found.runs}
             agents = grown[place].agents
@@ -247,7 +247,7 @@ def _search(trials: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Compar
 
 
 def _next_trials(tried: Comparison) -> tuple[AgentSpec, ...]:
-    """The agents to run next at scales that were not tried; none where every search has ended."""
+    """The agents to run next, at scales not tried yet; none where every search has ended."""
     asked = tried.experiment.tuning or {}
     if not asked.get("bracket"):
         return ()
@@ -260,7 +260,7 @@ def _next_trials(tried: Comparison) -> tuple[AgentSpec, ...]:
 
 
 def _with_more(experiment: Experiment, more: Sequence[AgentSpec]) -> Experiment:
-    """The experiment with more trials, each behind those of its agent."""
+    """The experiment with more trials, each after the earlier trials of its agent."""
     grouped: dict[str, list[AgentSpec]] = {}
     for spec in (*experiment.agents, *more):
         grouped.setdefault(base_label(spec), []).append(spec)
@@ -272,7 +272,7 @@ def _means(regret: Mapping[float, Array]) -> dict[float, float]:
 
 
 def _prepare(tasks: Sequence[Task], resume: bool) -> None:
-    """Make all folders ready, none where one is refused."""
+    """Prepare all folders, or none where one is refused."""
     kept = [(task.out, task.experiment) for task in tasks if task.out is not None]
     for out, experiment in kept:
         if resume and out.is_dir() and is_held(out, resume=True):
@@ -282,7 +282,7 @@ def _prepare(tasks: Sequence[Task], resume: bool) -> None:
 
 
 def _reported(task: Task, tried: Comparison) -> Task:
-    """An experiment with its tuned agents, noted in its folder."""
+    """An experiment with its tuned agents, recorded in its folder."""
     agents = with_tuned(task.experiment.agents, choose(tried).best)
     if task.out is not None:
         write_reported(task.out, agents)
@@ -298,14 +298,14 @@ def choose(comparison: Comparison) -> TuningResult:
 
 
 def tuning_table(result: TuningResult, style: Style = "text") -> str:
-    """Mean final regret with standard error at every exploration scale tried, the best one marked ``*``.
+    """Format the mean final regret with standard error at every exploration scale tried, the best one marked ``*``.
 
     Where the regret is least at an end of an agent's scales, the agent is marked, with a line below the table.
 
     Parameters
     ----------
-    result : what `tune` or `choose` gave.
-    style : "text" (aligned), "markdown", or "csv" (all digits, a line an agent and scale; the marks are columns).
+    result : what `tune` or `choose` returned.
+    style : "text" (aligned), "markdown", or "csv" (all digits, a line for each agent and scale; the marks are columns).
     """
     if style == "csv":
         return _tuning_csv(result)

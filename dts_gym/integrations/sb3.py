@@ -1,19 +1,20 @@
 """stable-baselines3 and this package side by side: its policies as agents, and agents as its models.
 
 `SB3Policy` puts a trained model into `dts_gym.run` and `dts_gym.compare`; `RegretCallback` sums the regret of its
-training; `AgentModel` puts an agent under SB3's callbacks. ``evaluate_policy`` takes an agent as it is.
+training; `AgentModel` puts an agent under SB3's callbacks. ``evaluate_policy`` accepts an agent directly.
 
 A fair comparison of an agent that learns while it plays with a policy that was trained before:
 
 - Every interaction counts. An agent's regret is summed from its first round on; a trained policy has explored already.
-  So hold against it either the regret of the training interactions (`RegretCallback`), or what both pay a round after
-  as many interactions: ``run`` of ``SB3Policy(model)`` and of ``SB3Policy(agent)``, neither learning any more.
+  So compare either the agent's regret with the regret of the training interactions (`RegretCallback`), or the regret of
+  a round of both after as many interactions: ``run`` of ``SB3Policy(model)`` and of ``SB3Policy(agent)``, neither
+  learning any more.
 - ``gamma=0``: contexts do not depend on actions, so later rewards are noise in an action's value.
-- One instance, ``instance_seed=s``, for all. Without it a policy is trained on a new instance each episode: it is a
-  function of the context alone, so at best the best one under the prior, and its regret grows linearly in every
-  instance. An agent starts from the prior in each and learns it.
-- Agents know more: that rewards are linear and how noisy they are, dTS also the prior. Hyperparameters are tuned on
-  both sides or on neither.
+- One instance, ``instance_seed=s``, for all. Without it a policy is trained on a new instance in each episode: it is
+  a function of the context alone, so at best the best such function under the prior, and its regret grows linearly in
+  every instance. An agent starts from the prior in each and learns it.
+- Agents know more: that rewards are linear and how noisy they are; dTS also knows the prior. Hyperparameters are tuned
+  on both sides or on neither.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from dts_gym.utils.validation import integer
 
 
 class Predictor(Protocol):
-    """What SB3's ``evaluate_policy`` asks of a model or policy."""
+    """The part of a model or policy that SB3's ``evaluate_policy`` uses."""
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -61,16 +62,16 @@ class SB3Policy(Shown):
 
     Parameters
     ----------
-    model : anything with SB3's ``predict``, of a policy without memory: a model, a policy, one of this package's agents
-        (which then plays on its posterior mean); or the file that ``model.save`` wrote, of which only a trusted one
-        should be loaded, as SB3 reads it with pickle.
-    algorithm : class of the model in a file: its name in SB3, "PPO", or ``"module:Class"``.
-    seed : taken as every agent takes it; nothing is random.
+    model : an object with SB3's ``predict`` and without memory: a model, a policy, one of this package's agents (which
+        then plays by its posterior mean); or the file that ``model.save`` wrote. Load only files that you trust, as SB3
+        reads them with pickle.
+    algorithm : class of the model in a file: its name in SB3, for example "PPO", or ``"module:Class"``.
+    seed : accepted as by every agent, and unused: the policy draws nothing.
 
     Raises
     ------
     ValueError
-        If the model has no ``predict``, or a file comes without its algorithm, or with one that did not write it.
+        If the model has no ``predict``, or a file is given without its algorithm, or with one that did not write it.
     FileNotFoundError
         If there is no such file.
 
@@ -100,13 +101,13 @@ class SB3Policy(Shown):
         self._model: Any = _loaded(model, algorithm) if is_file else model
         if not hasattr(self._model, "predict"):
             raise ValueError(f"model must be a stable-baselines3 model, or its file, got {model!r:.200}")
-        # What a run holds against the environment's; None of what is no model.
+        # A run compares these with the environment's; None where ``model`` is not a model.
         self.action_space = getattr(self._model, "action_space", None)
         self.observation_space = getattr(self._model, "observation_space", None)
 
     @classmethod
     def from_env(cls, env: Any, *, seed: Any = None, **settings: Any) -> Self:
-        """The policy; the environment is not looked at."""
+        """Return the policy; the environment is not used."""
         if "model" not in settings:
             raise ValueError("model must be given: a stable-baselines3 model, or its file with algorithm")
         return cls(**settings)
@@ -115,29 +116,29 @@ class SB3Policy(Shown):
         return {"model": type(self._model).__name__}
 
     def act(self, context: Any) -> int | IntArray:
-        """The policy's greedy action: an int, or of n contexts (n,) ints."""
+        """The policy's greedy action: an int, or (n,) ints for n contexts."""
         actions = np.asarray(self._model.predict(context, deterministic=True)[0])
         return actions.astype(np.int64) if actions.ndim else int(actions)
 
     def update(self, context: Any, action: Any, reward: Any) -> None:
-        """Nothing: the policy was trained before."""
+        """Do nothing: the policy was trained before."""
 
     def reset(self, seed: Any = None) -> None:
-        """Nothing: there is nothing to forget."""
+        """Do nothing: there is nothing to forget."""
 
     def spawn(self, count: int) -> list[Self]:
-        """``count`` agents of this policy."""
+        """Return ``count`` agents with this policy."""
         return [type(self)(self._model) for _ in range(integer("count", count, 1))]
 
 
 def _loaded(path: Any, algorithm: str | None) -> Any:
     if not isinstance(algorithm, str):
-        raise ValueError(f"algorithm must be the class of the model in a file, 'PPO' for one, got {algorithm!r}")
+        raise ValueError(f"algorithm must be the class of the model in a file, for example 'PPO', got {algorithm!r}")
     module, _, name = algorithm.rpartition(":")
     home = importlib.import_module(module) if module else stable_baselines3
     if not hasattr(getattr(home, name, None), "load"):
         raise ValueError(f"algorithm must be a class of {home.__name__} with load, got {algorithm!r}")
-    if not any(Path(f"{path}{suffix}").is_file() for suffix in ("", ".zip")):  # SB3 adds it, and names that file
+    if not any(Path(f"{path}{suffix}").is_file() for suffix in ("", ".zip")):  # SB3 adds the suffix
         raise FileNotFoundError(f"model must be a file that model.save wrote, there is none at {os.fspath(path)!r}")
     try:
         return getattr(home, name).load(path, device="cpu")
@@ -150,7 +151,7 @@ def _loaded(path: Any, algorithm: str | None) -> Any:
 class RegretCallback(BaseCallback):  # type: ignore[misc]
     """Sums the regret of every interaction of a training, for ``model.learn(n, callback=...)``.
 
-    It records ``regret``, cumulative, with SB3's logger.
+    It logs the cumulative ``regret`` with SB3's logger.
 
     Examples
     --------
@@ -169,13 +170,13 @@ class RegretCallback(BaseCallback):  # type: ignore[misc]
 
     @property
     def regret(self) -> Array:
-        """(n,) cumulative over the interactions so far, of several environments in turn."""
+        """(n,) cumulative regret over the interactions so far; several environments take turns."""
         return np.cumsum(self._regrets)
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
             if "regret" not in info:
-                raise ValueError("the environment must give 'regret' in the info of a step, got none")
+                raise ValueError("the environment must report 'regret' in the info of a step, got none")
             self._regrets.append(float(info["regret"]))
             self._total += self._regrets[-1]
         self.logger.record("regret", self._total)
@@ -187,13 +188,13 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
 
     Parameters
     ----------
-    agent : learns on; `agent` is the same object.
+    agent : the agent, which goes on learning; the attribute `agent` is the same object.
     env : an environment, or a VecEnv whose environments hold one instance (``instance_seed``), whose contexts are then
         played and learned as a batch.
-    seed : of the environments' resets; the agent has its own.
-    forget : whether the agent is reset before the first round of another episode; None: where that is another
-        instance, in environments of this package without ``instance_seed``.
-    tensorboard_log, verbose, stats_window_size : as every SB3 model's.
+    seed : seed for the environments' resets; the agent has its own seed.
+    forget : whether the agent is reset before the first round of another episode; None: only where
+        that episode has another instance, in environments of this package without ``instance_seed``.
+    tensorboard_log, verbose, stats_window_size : as for every SB3 model.
 
     Raises
     ------
@@ -229,7 +230,7 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
             raise ValueError(f"env must hold one instance, pinned by instance_seed, got {self.n_envs} environments")
         self.agent = agent
         self._forgets = problem_of(self.env) is not None and not is_pinned if forget is None else bool(forget)
-        self._is_past = False  # what the agent knows is of an instance that has ended
+        self._is_past = False  # whether the agent has learned an instance that has ended
         self._agent_seeds = stream(seed, "agent")
         if seed is not None:
             self.env.seed(seed)
@@ -245,7 +246,7 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
     ) -> Self:
         """Play and learn ``total_timesteps`` rounds; the logger writes every ``log_interval`` rounds.
 
-        As SB3 has it, each call resets the environment, unless ``reset_num_timesteps=False``: where that is a new
+        As in SB3, each call resets the environment, unless ``reset_num_timesteps=False``; where that draws a new
         instance, the agent is reset too.
         """
         self._is_past |= self._forgets and reset_num_timesteps and self.num_timesteps > 0
@@ -287,8 +288,8 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
 
     @classmethod
     def load(cls, *_: Any, **__: Any) -> Self:
-        """ValueError: the file holds the agent."""
-        raise ValueError("the file holds an agent: load it by its own class, dts_gym.agents.DiffusionTS.load for one")
+        """Raise ValueError, as the file holds the agent."""
+        raise ValueError("the file holds an agent: load it by its class, for example dts_gym.agents.DiffusionTS.load")
 
     def _setup_model(self) -> None:
         return

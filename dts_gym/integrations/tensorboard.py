@@ -1,4 +1,4 @@
-"""Metrics of a run as TensorBoard shows them."""
+"""Writes metrics of a run for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class TensorBoard:
     ----------
     writer : a folder for the events, written with torch's ``SummaryWriter`` (extra ``tensorboard``); or a writer of
         your own with ``add_scalar(tag, value, step)``, which you close.
-    every : rounds from one point to the next.
-    prefix : before the names, with a slash where runs share a writer: ``"dTS/"``.
+    every : number of rounds from one point to the next.
+    prefix : text before the names, for example ``"dTS/"`` where runs share a writer.
 
     Raises
     ------
@@ -62,11 +62,11 @@ class TensorBoard:
         self._writer = writer
 
     def __call__(self, played: Round, /) -> None:
-        """Take in a round."""
+        """Record one round."""
         self._metrics(played)
 
     def close(self) -> None:
-        """Write what is left and close the folder's file."""
+        """Write the remaining points and close the folder's file."""
         if self._owned is not None:
             self._owned.close()
 

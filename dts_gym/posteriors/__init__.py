@@ -1,14 +1,14 @@
-"""Posteriors of all actions' parameters, and the actions that they pick. Agents are thin rooms above this wing.
+"""Posteriors of all actions' parameters, and the actions that they pick; agents are thin classes above this package.
 
 Read in this order:
 
-1. `interface`: what every posterior answers. `evidence`: what rewards say about a vector, in natural form, and how that
-   passes a noise or a link. `linear_chain`: the two recursions of the deck, level by level.
+1. `interface`: the methods of every posterior. `evidence`: the evidence of rewards about a vector, in natural form, and
+   how it passes a noise or a link. `linear_chain`: the two recursions of the paper, level by level.
 2. `action_table` (the played actions' numbers), `unplayed` (all the others, never looked at one by one), `marginals`,
-   `pruning` and `choices`: how an action is picked; `exploration` says at which scale, round by round.
+   `pruning` and `choices`: how an action is picked; `exploration` sets the scale, round by round.
 3. `action_posterior`: the template of posteriors with a shared part. `two_level_posterior` is the exact one for
    linear chains and Gaussian rewards; `glm` has rewards of other families, `chain` links that are not affine, by
-   particles, and `mcmc` Markov chains, to hold the others against.
+   particles, and `mcmc` Markov chains, to compare the others with.
 4. `joint_posterior` (dense, for small problems), `shared_parameter` (one parameter for all actions),
-   `mixture_posterior` and `laplace_posterior` (rivals). `information` has what information-directed sampling asks.
+   `mixture_posterior` and `laplace_posterior` (rivals). `information` serves information-directed sampling.
 """

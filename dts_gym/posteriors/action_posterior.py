@@ -1,8 +1,8 @@
-"""Posteriors of many actions around a shared part, and the actions that they pick, whatever the shared part's law.
+"""Posteriors of many actions around a shared part, and the actions that they pick, for any distribution of that part.
 
 Every action's parameters are ``theta_a = m0 + m + delta_a`` with ``m`` shared and ``delta_a ~ N(0, S)`` of its own.
-Given ``m`` and the evidence, the actions are independent and Gaussian; what `ActionPosterior` leaves to its
-subclasses is how evidence comes about and how ``m`` is drawn.
+Given ``m`` and the evidence, the actions are independent and Gaussian; the subclasses of `ActionPosterior` define how
+evidence is found and how ``m`` is drawn.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 # Where the played actions' matrices hold more numbers than this, actions that cannot be best are left out first, also
 # for a single context: below, its overhead is more than the reading that it saves.
 _PRUNED_FROM = 1 << 19
-# A batch is worked off in parts, each array of a part holding at most about this many numbers: 32 MB.
+# A batch is processed in parts, each array of a part holding at most about this many numbers: 32 MB.
 _BATCH_SCORES = 1 << 22
 
 
@@ -43,8 +43,8 @@ class ActionPosterior(ABC):
     ----------
     center : (d,), ``m0``.
     action_cov : (d, d) PSD, ``S``.
-    num_actions : K; costs nothing, only played actions are stored.
-    dtype : of the matrices that choices read, see `ActionTable`; moments and updates are in float64 always.
+    num_actions : K, the number of actions; only played ones are stored, so a large K costs nothing.
+    dtype : precision of the matrices that choices read, see `ActionTable`; moments and updates are always in float64.
 
     Notes
     -----
@@ -82,7 +82,7 @@ class ActionPosterior(ABC):
 
     @abstractmethod
     def _absorb(self, increment: Increment) -> None:
-        """Take in what an observation that the table has says of ``m``."""
+        """Update ``m`` by an observation that the table has already."""
 
     @abstractmethod
     def _shared_state(self) -> Mapping[str, Array | IntArray]:
@@ -90,10 +90,10 @@ class ActionPosterior(ABC):
 
     @abstractmethod
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `_shared_state` gave; the table is restored already."""
+        """Restore what `_shared_state` returned; the table is restored already."""
 
     def _shared_sample(self, scale: float) -> tuple[Array, Array] | None:
-        """Draws of ``m`` by a rule that is fixed: weights (C,), values (C, d); None where `_shared_moments` say all."""
+        """Draws of ``m`` by a fixed rule: weights (C,), values (C, d); None where `_shared_moments` suffice."""
         return None
 
     def _mean_rows(self, like: Array, scale: float) -> Array | None:
@@ -102,12 +102,12 @@ class ActionPosterior(ABC):
         return np.broadcast_to(mean, like.shape) if root.size else None
 
     def _mark_played(self, action: int) -> None:
-        """Take an action out of the unplayed ones, if it is there."""
+        """Remove an action from the unplayed ones, if it is among them."""
         if action not in self.table.slots:
             self.unplayed.remove(action)
 
     def _in_range(self, contexts: Array) -> Array:
-        """Contexts whose numbers float32 holds: choices do not hang on a context's length, so it can be any."""
+        """Contexts scaled into float32's range: choices do not depend on a context's length."""
         return contexts if self.table.dtype == "float64" else np.asarray(contexts / self._lengths(contexts))
 
     def _lengths(self, contexts: Array) -> Array:
@@ -121,7 +121,7 @@ class ActionPosterior(ABC):
     def _score_moments(self, x: Array, m: Array | None) -> ScoreMoments:
         """Mean and variance of ``x' theta_a`` given ``m``; ``x`` and ``m`` are (d,) or (n, d).
 
-        The means leave out ``x' m0``, which all actions have.
+        The means leave out ``x' m0``, which all actions share.
         """
         table = self.table
         x = x @ table.basis
@@ -140,15 +140,15 @@ class ActionPosterior(ABC):
     def thompson(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
     ) -> IntArray:
-        """Best action under one posterior draw of all parameters, a draw a context.
+        """Best action under one posterior draw of all parameters, with a new draw for each context.
 
         Parameters
         ----------
-        contexts : (d,) or (n, d).
+        contexts : (d,) or (n, d) contexts.
         rng : source of the draws.
         scale : exploration scale.
-        mask : (K,) the actions that may be picked, for all contexts; None allows all. It conditions nothing: the draw
-            is of all actions, and the best allowed one is picked.
+        mask : (K,) the actions that may be picked, for all contexts; None allows all. It conditions nothing: all
+            actions are drawn, and the best allowed one is picked.
 
         Returns
         -------
@@ -171,7 +171,7 @@ class ActionPosterior(ABC):
     def _thompson_pruned(
         self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None
     ) -> IntArray:
-        """`thompson` where nothing is shared: its law, and for one context its very draws."""
+        """`thompson` where nothing is shared: the same distribution, and for one context the same draws."""
         among = candidates(self.table, self.unplayed, mask)
         u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=1))
@@ -186,7 +186,7 @@ class ActionPosterior(ABC):
         return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
 
     def _parts(self, contexts: Array) -> list[Array]:
-        """The batch in parts of bounded memory; none where it needs no parting."""
+        """The batch in parts of bounded memory; empty where it need not be split."""
         rows = max(1, _BATCH_SCORES // max(len(self.table), self.table.packed_dim))
         if contexts.ndim == 1 or len(contexts) <= rows:
             return []
@@ -197,9 +197,9 @@ class ActionPosterior(ABC):
     ) -> IntArray:
         """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random.
 
-        Takes and returns what `thompson` does. The deviation is the marginal one, of the shared part too, and is not
-        tempered. One pass over the played actions' matrices; where something is shared O(d^2) more for each action
-        whose bound might be the largest, few of many.
+        Parameters and result are those of `thompson`. The deviation is the marginal one, which includes the shared
+        part, and is not tempered. The cost is one pass over the played actions' matrices; where something is shared
+        O(d^2) more for each action whose bound might be the largest, which are few.
         """
         shared_mean, root = self._shared_moments(1.0)
         if not root.size and self._is_pruned(contexts):
@@ -216,11 +216,10 @@ class ActionPosterior(ABC):
         return upper_confidence(among, scores, rng, scale)
 
     def expect(self, context: Array, action: int) -> None:
-        """Condition on a reward that is equal to its mean: deviations shrink and, of a Gaussian posterior, no mean
-        moves.
+        """Condition on a reward that is equal to its mean, which shrinks deviations and moves no Gaussian mean.
 
-        What is known of an action that was picked and whose reward is to come. Exact for Gaussian rewards; for the
-        others the evidence is that of an expansion at the mean of ``x' theta``.
+        This is the knowledge of an action that was picked and whose reward is still to come. Exact for Gaussian
+        rewards; for the others the evidence is that of an expansion at the mean of ``x' theta``.
         """
         shared_mean, root = self._shared_moments(1.0)
         x = context @ self.table.basis
@@ -237,14 +236,14 @@ class ActionPosterior(ABC):
         self._absorb(self.table.observe(action, context, mean, variance))
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
-        """Posterior laws of ``x' theta_a``, contexts (n, d).
+        """Posterior distributions of ``x' theta_a``, contexts (n, d).
 
-        Normal, or a mixture over the draws of the shared part where it has no closed form. O(P d^2) a context, and O(C
-        P d) with C draws.
+        They are normal, or a mixture over the draws of the shared part where it has no closed form. O(P d^2) a context,
+        and O(C P d) with C draws.
         """
         sample = self._shared_sample(scale)
         center, root = self._shared_moments(scale) if sample is None else (sample[0] @ sample[1], sample[1].T)
-        lengths = self._lengths(contexts)  # unlike choices, laws hang on them: they come back below
+        lengths = self._lengths(contexts)  # unlike choices, moments depend on them: they are multiplied back below
         contexts = contexts / lengths
         mean, variance, mean0, variance0 = self._score_moments(
             contexts, np.broadcast_to(center, contexts.shape) if root.size else None
@@ -304,7 +303,7 @@ class ActionPosterior(ABC):
         return draws_of(among, scores, top, below, model)
 
     def _drawn_shared(self, size: int, rng: np.random.Generator, scale: float) -> Array | None:
-        """Draws of ``m``, (size, d), of the fixed sample where there is one; None where nothing is shared."""
+        """Draws of ``m``, (size, d), from the fixed sample where there is one; None where nothing is shared."""
         sample = self._shared_sample(scale)
         if sample is None:
             return self._draw_shared((size,), rng, scale)
@@ -330,7 +329,7 @@ class ActionPosterior(ABC):
         return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
 
     def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
+        """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as in `thompson`."""
         if parts := self._parts(contexts):
             return np.concatenate([self.greedy(part, mask) for part in parts])
         contexts = self._in_range(contexts)
@@ -376,7 +375,7 @@ class ActionPosterior(ABC):
         return {**self.table.state(), **self._shared_state()}
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         self.table.restore(state)
         self.unplayed = UnplayedActions(self.num_actions, self.table.actions.tolist())
         self._restore_shared(state)

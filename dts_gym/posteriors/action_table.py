@@ -1,7 +1,7 @@
-"""The table of played actions: what each has seen, and the message it sends to the shared part.
+"""The table of played actions: the evidence of each, and the message it sends to the shared part.
 
-Only played actions have a row. A row holds its evidence ``(G, h)`` in natural form and, ready for use, what
-has passed the action's own noise ``S``: ``Gamma = (I + G S)^-1 G`` and ``beta = (I + G S)^-1 h``, updated by rank
+Only played actions have a row. A row holds its evidence ``(G, h)`` in natural form and, ready for use, its message, the
+evidence after the action's own noise ``S``: ``Gamma = (I + G S)^-1 G`` and ``beta = (I + G S)^-1 h``, updated by rank
 one. Symmetric matrices are stored packed (the upper triangle, row by row): a round reads half the bytes.
 
 Two things keep rounding at the size of one operation's, whatever the number of rewards, the noise and ``S``. Messages
@@ -35,19 +35,19 @@ Dtype = Literal["float64", "float32"]
 _KNOWN = 4.0 * float(np.finfo(np.float64).eps)
 # Numbers of a block that stays in a core's cache from one use to the next: 1 MB.
 _CACHED = 1 << 17
-# A layer of fewer observations than this is worked off one by one.
+# A layer of fewer observations than this is processed one by one.
 _FEW = 3
 
 
 def checked_dtype(value: Any) -> Dtype:
-    """``value``, a precision of the matrices that scores are taken from, or ValueError."""
+    """Return ``value``, the precision of the matrices that scores read; else raise ValueError."""
     if not isinstance(value, str) or value not in get_args(Dtype):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {value!r:.200}")
     return value  # type: ignore[return-value]
 
 
 class Increment(NamedTuple):
-    """What one observation adds to an action's message: ``v v' / variance`` and ``v residual / variance``.
+    """The contribution of one observation to an action's message: ``v v' / variance`` and ``v residual / variance``.
 
     As evidence on the shared part, it is one observation ``residual ~ N(v' m, variance)``.
     """
@@ -57,12 +57,12 @@ class Increment(NamedTuple):
     residual: float
 
     def evidence(self) -> Evidence:
-        """The same as evidence, (d, d) and (d,)."""
+        """The increment as evidence, (d, d) and (d,)."""
         return Evidence(np.multiply.outer(self.v, self.v / self.variance), self.v * (self.residual / self.variance))
 
 
 class Increments(NamedTuple):
-    """What n observations add, each as an `Increment`."""
+    """The contributions of n observations, each as in `Increment`."""
 
     v: Array  # (n, d)
     variance: Array  # (n,)
@@ -75,7 +75,7 @@ class ActionTable:
     Parameters
     ----------
     action_cov : (d, d) PSD, ``S``, the noise of an action around the shared part; may be singular.
-    dtype : of ``cov``, which scores read: "float64" or "float32".
+    dtype : precision of ``cov``, which scores read: "float64" or "float32".
 
     Notes
     -----
@@ -84,7 +84,7 @@ class ActionTable:
 
     Attributes
     ----------
-    dtype : as given.
+    dtype : the precision of ``cov``.
     basis : (d, d), from the table's coordinates to the parameters': ``theta = basis @ theta_in_table``.
     inverse : (d, d), its inverse.
     reached : (d,) ones and zeros, ``S`` in the table's coordinates.
@@ -146,7 +146,7 @@ class ActionTable:
         return self._columns.used("beta")
 
     def gamma(self, slots: IntArray | list[int] | int | None = None) -> Array:
-        """``Gamma`` of rows (None: of all), (k, d, d), or of one (d, d), in the table's coordinates; a copy.
+        """Copy ``Gamma`` of rows (None: all), (k, d, d), or of one row, (d, d), in the table's coordinates.
 
         In a float32 table without the block past what ``S`` reaches, which is zero there.
         """
@@ -317,7 +317,7 @@ class ActionTable:
         return (u.take(self.rows, axis=-1) * u.take(self.cols, axis=-1) * self._quad_weights).T
 
     def _bilinear_query(self, u: Array, m: Array) -> Array:
-        """As `quadratic_query`, of ``u' T m``."""
+        """As `quadratic_query`, for ``u' T m``."""
         first = u.take(self.rows, axis=-1) * m.take(self.cols, axis=-1)
         first += u.take(self.cols, axis=-1) * m.take(self.rows, axis=-1)
         first *= self._cross_weights
@@ -336,7 +336,7 @@ class ActionTable:
         return self._columns.state()
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         self._columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(self.actions)}
 
@@ -348,7 +348,7 @@ class ActionTable:
         return slot
 
     def _slots_of(self, actions: IntArray) -> IntArray:
-        """(n,) rows of the actions; those without one get theirs in the order in which they come."""
+        """(n,) rows of the actions; new actions get theirs in the order in which they appear."""
         numbers = actions.tolist()
         self._append([action for action in dict.fromkeys(numbers) if action not in self.slots])
         return np.array([self.slots[action] for action in numbers], dtype=np.int64)

@@ -1,7 +1,7 @@
-"""How an action is picked from what is known of scores: by a draw, by the largest bound, by the largest mean.
+"""How an action is picked from the moments of scores: by a draw, by the largest bound, by the largest mean.
 
-Played actions have a score each. Unplayed actions are alike: what is known of one of them is known of all, and which of
-them is picked is drawn at the end. A posterior whose unplayed actions are not independent normal given what is shared
+Played actions have a score each. Unplayed actions are exchangeable: they have one distribution, and which of them is
+picked is drawn at the end. A posterior whose unplayed actions are not independent normal given what is shared
 draws the best one's score, ``top``, itself, and leaves the rest to `best`.
 """
 
@@ -18,7 +18,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
 class Played(Protocol):
-    """What is read of a table of played actions."""
+    """The part of a table of played actions that choices read."""
 
     @property
     def actions(self) -> IntArray:
@@ -34,8 +34,8 @@ class ScoreMoments(NamedTuple):
 
     Attributes
     ----------
-    mean, variance : (P,) or (P, n) of the played actions.
-    mean0, variance0 : () or (n,) of every unplayed action.
+    mean, variance : (P,) or (P, n) moments of the played actions.
+    mean0, variance0 : () or (n,) moments of every unplayed action.
     """
 
     mean: Array
@@ -62,7 +62,7 @@ class Candidates(NamedTuple):
 
 
 def candidates(played: Played, unplayed: UnplayedActions, mask: BoolArray | None) -> Candidates:
-    """The actions that a mask (K,) allows; None allows all, without a look at any."""
+    """The actions that a mask (K,) allows; None allows all, at no cost in K."""
     actions = played.actions
     if mask is None:
         return Candidates(actions, played.slots, np.empty(0, dtype=np.int64), unplayed)
@@ -132,7 +132,7 @@ def best_unplayed(among: Candidates, mean: Array, std: Array, rng: np.random.Gen
 
 
 def copies_of_draws(num_actions: int, num_draws: int) -> IntArray:
-    """For how many of the actions each of fewer draws stands, (num_draws,): as evenly as can be."""
+    """Number of actions that each of fewer draws represents, (num_draws,), as equal as possible."""
     return np.full(num_draws, num_actions // num_draws) + (np.arange(num_draws) < num_actions % num_draws)
 
 
@@ -142,7 +142,7 @@ def best(among: Candidates, scores: Array, top: Array, rng: np.random.Generator)
     Parameters
     ----------
     among : the actions that may be picked.
-    scores : (P,) or (P, n) of the played actions; banned rows are overwritten.
+    scores : (P,) or (P, n) scores of the played actions; banned rows are overwritten.
     top : () or (n,), the largest score of the unplayed actions, minus infinity where there is none.
     rng : source of the unplayed action that is picked where ``top`` is the largest.
 
@@ -167,6 +167,6 @@ def best(among: Candidates, scores: Array, top: Array, rng: np.random.Generator)
 
 
 def one_of(among: Candidates, rows: IntArray, with_unplayed: bool, rng: np.random.Generator) -> IntArray:
-    """One of tied actions at random: of some rows of the played ones and, if these are tied too, all unplayed ones."""
+    """One of tied actions at random: some rows of the played ones and, if these are tied too, all unplayed ones."""
     index = int(rng.integers(len(rows) + (len(among.unplayed) if with_unplayed else 0)))
     return np.asarray(among.actions[rows[index]] if index < len(rows) else among.unplayed.draw_one(rng))

@@ -59,7 +59,7 @@ def through_link(message: Evidence, weight: Array, offset: Array) -> Evidence:
 
     Parameters
     ----------
-    message : on the link's value.
+    message : evidence on the link's value.
     weight, offset : (..., d, d) and (..., d), the affine map (the link itself, or its surrogate).
 
     Returns
@@ -77,9 +77,9 @@ def condition(mean: Array, evidence: Evidence, cov: Array) -> tuple[Array, Array
 
     Parameters
     ----------
-    mean : (..., d).
-    evidence : on the node.
-    cov : (d, d) PSD, may be singular.
+    mean : (..., d) mean of the node.
+    evidence : evidence on the node.
+    cov : (d, d) PSD covariance of the node, may be singular.
 
     Returns
     -------
@@ -102,11 +102,11 @@ def learn(mean: Array, root: Array, reach: Array, residual: float, variance: flo
 
     Parameters
     ----------
-    mean : (D,).
-    root : (D, n), a square root of the covariance: ``root root'``.
-    reach : (n,), ``root' x`` for the observation ``y ~ N(x'v, variance)``.
+    mean : (D,) mean of ``v``.
+    root : (D, n) square root of the covariance ``root root'``.
+    reach : (n,) ``root' x`` for the observation ``y ~ N(x'v, variance)``.
     residual : ``y - x' mean``.
-    variance : of the observation's noise, positive.
+    variance : variance of the observation's noise, positive.
 
     Notes
     -----
@@ -125,14 +125,14 @@ def learn_all(mean: Array, root: Array, reach: Array, residuals: Array, variance
 
     Parameters
     ----------
-    mean, root : (D,) and (D, r), as `learn` takes them; changed in place.
+    mean, root : (D,) and (D, r), as in `learn`; changed in place.
     reach : (n, r), a row for each observation.
-    residuals, variances : (n,).
+    residuals, variances : (n,), one for each observation.
 
     Notes
     -----
     Exact, in square-root form: ``R' R = I + sum_i reach_i reach_i' / variance_i`` by QR, and the root is multiplied by
-    ``R^-1``. Rows stand in the order of their norms and columns are pivoted, so that rounding is small in every row,
+    ``R^-1``. Rows are sorted by their norms and columns are pivoted, so that rounding is small in every row,
     the prior's too, however precise some of the observations are. O(n r^2 + D r^2).
 
     Source: Cox and Higham, "Stability of Householder QR factorization for weighted least squares problems" (1998).

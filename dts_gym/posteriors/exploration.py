@@ -1,8 +1,8 @@
-"""How much an agent explores, round by round: the scale of its posterior deviations as a rule of time.
+"""How much an agent explores, round by round: the scale of its posterior standard deviations as a function of time.
 
-A constant scale explores for ever, the horizon ends. A rule shrinks with the rounds that are left, so that nobody has
-to tune. Bounds and draws differ in what serves them: a bound needs a scale that grows with the number of actions, a
-draw is spread by itself.
+A constant scale explores for ever, but the horizon ends. A rule shrinks with the number of rounds left, so that no
+agent has to be tuned. Bounds and draws need different rules: a bound needs a scale that grows with the number of
+actions, a draw is spread by itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BoundRule = Literal["horizon", "max"]
 DrawRule = Literal["decay"]
 Setting = float | BoundRule | DrawRule | Callable[[int, int], float]
 
-_LEAST = 0.05  # what is left of a rule's scale at the horizon and past it
+_LEAST = 0.05  # the least factor of a rule, at the horizon and past it
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Exploration:
     ----------
     setting : a positive number, the name of a rule, a function of ``(t, n)``, or None for the agent's own choice
         between "horizon", where the horizon is known, and "max".
-    by_bounds : whether the agent takes upper confidence bounds; else it draws.
+    by_bounds : whether the agent uses upper confidence bounds; else it draws.
 
     Raises
     ------
@@ -44,10 +44,10 @@ class Exploration:
     -----
     ``t`` is the number of rewards learned since the plan began, ``n`` the horizon, in rewards.
 
-    - "horizon", of bounds: ``(1 - t / n) sqrt(log(1 + A n / d))``, with ``1 - t / n`` at least 0.05. A is the number of
-      parameter vectors: K, or 1 where all actions share one.
-    - "max", of bounds: the mean of the largest of K standard normal numbers, which needs no horizon.
-    - "decay", of draws: ``1 - t / n``, at least 0.05.
+    - "horizon", for bounds: ``(1 - t / n) sqrt(log(1 + A n / d))``, with ``1 - t / n`` at least 0.05. A is the number
+      of parameter vectors: K, or 1 where all actions share one.
+    - "max", for bounds: the mean of the largest of K standard normal numbers, which needs no horizon.
+    - "decay", for draws: ``1 - t / n``, at least 0.05.
 
     Examples
     --------
@@ -100,8 +100,8 @@ class Exploration:
             return largest_normal_mean(num_actions)
         if n is None:
             raise ValueError(
-                f"horizon must be given for exploration {setting!r}: neither the agent nor a run nor the problem says "
-                "how many rounds there are"
+                f"horizon must be given for exploration {setting!r}: neither the agent nor a run nor the problem sets "
+                "the number of rounds"
             )
         t = min(t, n)
         if callable(setting):
@@ -113,7 +113,7 @@ class Exploration:
 
 
 def stepped(scale: float) -> float:
-    """The nearest of a geometric sequence of scales, 40 steps from 1 to 0.05.
+    """The nearest scale of a geometric sequence, 40 steps from 1 to 0.05.
 
     Examples
     --------
@@ -130,8 +130,8 @@ def largest_normal_mean(count: int) -> float:
 
     Notes
     -----
-    By the trapezium rule on the distribution function, to about 1e-12 for any count up to 10^15: that function's
-    derivatives vanish at both ends, where the rule converges faster than any power of its step.
+    Computed by the trapezium rule on the distribution function, to about 1e-12 for any count up to 10^15: that
+    function's derivatives vanish at both ends, so the rule converges faster than any power of its step.
 
     Examples
     --------

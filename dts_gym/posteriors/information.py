@@ -1,13 +1,13 @@
-r"""Information-directed sampling: what an action costs, what it tells of the best one, and the mixture that plays.
+r"""Information-directed sampling: the cost of an action, its information about the best one, and the mixture to play.
 
-Of every action two numbers are estimated from M posterior draws: its expected regret, and the variance of its mean
-reward over what the best action may be, a lower bound on what a reward tells of the best action. The agent plays the
-mixture of two actions with the least (expected regret)^2 / (expected variance).
+For every action two numbers are estimated from M posterior draws: its expected regret, and the variance of its mean
+reward over the possible best actions, a lower bound on the information of a reward about the best action. The agent
+plays the mixture of two actions with the least (expected regret)^2 / (expected variance).
 
-Unplayed actions are alike, so one row stands for all U of them: what is known of a fixed one of them.
+Unplayed actions are exchangeable, so one row represents all U of them: the estimates for a fixed one of them.
 
-Source: Russo and Van Roy, "Learning to Optimize via Information-Directed Sampling" (2018); the variance is theirs of
-section 6.
+Source: Russo and Van Roy, "Learning to Optimize via Information-Directed Sampling" (2018); the variance is that of
+their section 6.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from dts_gym.posteriors.unplayed import AllowedActions, UnplayedActions
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray
 
-# Nodes and weights on [0, 1] for means of truncated normal numbers, whose range is cut this many deviations below.
+# Quadrature nodes and weights on [0, 1] for means of truncated normal numbers, and the number of deviations below the
+# bound at which the range is cut.
 _NODES, _WEIGHTS = (part / 2 for part in np.polynomial.legendre.leggauss(32))
 _NODES = _NODES + 0.5
 _TAIL = 9.0
@@ -35,11 +36,11 @@ class RewardDraws(NamedTuple):
     Attributes
     ----------
     actions : (P,) numbers of the allowed played actions.
-    unplayed : the allowed unplayed actions, U of them; None where there is no such kind.
+    unplayed : the allowed unplayed actions, U of them; None where there are none.
     winners : (M,) the column of each draw's best action, P where it is an unplayed one.
     played : (M, P) mean rewards of the played actions.
-    top : (M,) mean reward of the best unplayed action; of no meaning where U is 0.
-    below : (M,) expected mean reward of any other unplayed action, given what is drawn of the best one.
+    top : (M,) mean reward of the best unplayed action; without meaning where U is 0.
+    below : (M,) expected mean reward of any other unplayed action, given the draw of the best one.
     """
 
     actions: IntArray
@@ -51,17 +52,17 @@ class RewardDraws(NamedTuple):
 
     @property
     def num_unplayed(self) -> int:
-        """U."""
+        """Number of unplayed actions, U."""
         return 0 if self.unplayed is None else len(self.unplayed)
 
 
 class Estimated(NamedTuple):
-    """Expected regret and variance of each action; the last row stands for every unplayed action where there are any.
+    """Expected regret and variance of each action; the last row represents every unplayed action, if any.
 
     Attributes
     ----------
-    regret : (P,) or (P + 1,), ``E[max_b s_b] - E[s_a]``.
-    variance : the same shape, ``Var_b(E[s_a | b is best])``.
+    regret : (P,) or (P + 1,) expected regrets ``E[max_b s_b] - E[s_a]``.
+    variance : expected variances ``Var_b(E[s_a | b is best])``, of the same shape.
     """
 
     regret: Array
@@ -69,7 +70,7 @@ class Estimated(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """Two rows, and how often the second is played."""
+    """Two rows, and the probability of playing the second."""
 
     first: int
     second: int
@@ -84,10 +85,10 @@ def draws_of(
     Parameters
     ----------
     among : the actions that may be picked.
-    scores : (M, P) of all played actions.
+    scores : (M, P) scores of all played actions.
     top : (M,) score of the best unplayed action; None where none may be picked.
-    below : (M,) as `RewardDraws` has it.
-    model : says what mean reward a score is.
+    below : (M,) as in `RewardDraws`.
+    model : reward family, whose mean maps a score to a mean reward.
     """
     actions = among.actions
     if len(among.banned):
@@ -109,16 +110,16 @@ def best_of_normals(
 
     Parameters
     ----------
-    mean : (M,) of all scores of a draw.
+    mean : (M,) mean of all scores of a draw.
     std : their standard deviation.
-    count : U, at least 1.
+    count : U, the number of scores, at least 1.
     rng : source of the draws.
-    model : says what mean reward a score is.
+    model : reward family, whose mean maps a score to a mean reward.
 
     Returns
     -------
     (M,), (M,)
-        The largest score; what `truncated_mean` says of the others.
+        The largest score, and the `truncated_mean` of the others.
     """
     z = ndtri_exp(rng.standard_exponential(len(mean)) / -count)
     return mean + std * z, truncated_mean(mean, std, z, model)
@@ -129,8 +130,8 @@ def truncated_mean(mean: Array, std: float, z: Array, model: RewardModel) -> Arr
 
     Notes
     -----
-    Exact for Gaussian rewards, ``mean - std phi(z) / Phi(z)``. For the others Gauss-Legendre quadrature of 32 nodes,
-    good to some 1e-6 of the range where ``g`` changes little over a tenth of a deviation.
+    Exact for Gaussian rewards, ``mean - std phi(z) / Phi(z)``. The others use Gauss-Legendre quadrature with 32 nodes,
+    with an error of some 1e-6 of the range where ``g`` changes little over a tenth of a deviation.
 
     Examples
     --------
@@ -159,13 +160,13 @@ def estimate(draws: RewardDraws) -> Estimated:
 
     Notes
     -----
-    Regret is free of bias. The variance is that of the means of groups of draws, one group a winner; a group's mean is
-    off by chance, so that the plain variance is too large, many times where most winners have one draw. With B winners
-    that is the variance within groups, (B - 1) / M times it, and it is taken off, with the estimate ``within M / (M -
-    B)`` of the variance within groups; what is left is cut at 0. Where all winners are distinct nothing can be told of
-    the variance within groups, and nothing is taken off. At 64 draws, of 9 actions with 4 played, the variances' sum is
-    1.14 times the truth without and 0.97 times with the correction; of 100 actions that may all be best 7.2 and 1.6
-    times, for the small ones are cut at 0 (the largest alone: 5.1 and 1.3 times).
+    The regret is unbiased. The variance is that of the means of groups of draws, one group for each winner; a group's
+    mean has a random error, so that the plain variance is too large, by a large factor where most winners have one
+    draw. With B winners the excess is (B - 1) / M times the variance within groups. It is subtracted, with the estimate
+    ``within M / (M - B)`` of the variance within groups, and the result is cut at 0. Where all winners are distinct the
+    variance within groups cannot be estimated, and nothing is subtracted. At 64 draws, of 9 actions with 4 played, the
+    variances' sum is 1.14 times the truth without and 0.97 times with the correction; of 100 actions that may all be
+    best 7.2 and 1.6 times, because the small ones are cut at 0 (the largest alone: 5.1 and 1.3 times).
 
     A fixed unplayed action is the best unplayed one with probability 1 / U. Given that an unplayed action is best, the
     fixed one is it, and has ``top``, or is another, and has ``below``. O(M P B).
@@ -200,7 +201,7 @@ def estimate(draws: RewardDraws) -> Estimated:
 
 
 def corrected(between: Array, total: Array, num_draws: int, num_winners: int) -> Array:
-    """The variance of groups' means, without what chance adds to it; see `estimate`."""
+    """The variance of groups' means, without the part due to chance; see `estimate`."""
     if num_winners == num_draws:
         return between
     within = np.maximum(total - between, 0.0)
@@ -212,19 +213,19 @@ def two_point(regret: Array, variance: Array) -> Mixture:
 
     Parameters
     ----------
-    regret : (n,) not negative.
-    variance : (n,) not negative.
+    regret : (n,) expected regrets, not negative.
+    variance : (n,) expected variances, not negative.
 
     Returns
     -------
     Mixture
-        The first row has the least regret, of ties the largest variance; where no row tells anything it is played.
+        The first row has the least regret, of ties the largest variance; where no row has information it is played.
 
     Notes
     -----
     The best mixture has two rows, and by fixing the first the ratio is at most 4/3 of the best. With the second row j,
-    the best share of it is ``D_i / (D_j - D_i) - 2 v_i / (v_j - v_i)``, cut to [0, 1], and 0 where j tells no more than
-    i. O(n).
+    the best share of it is ``D_i / (D_j - D_i) - 2 v_i / (v_j - v_i)``, cut to [0, 1], and 0 where j has no more
+    information than i. O(n).
 
     Examples
     --------
@@ -244,7 +245,7 @@ def two_point(regret: Array, variance: Array) -> Mixture:
 
 
 def information_directed(draws: RewardDraws, rng: np.random.Generator) -> int:
-    """The action that information-directed sampling picks, by the mixture that the draws give."""
+    """The action that information-directed sampling picks, from the mixture of the draws."""
     mixture = two_point(*estimate(draws))
     row = mixture.second if rng.random() < mixture.share else mixture.first
     if row < len(draws.actions):

@@ -1,4 +1,4 @@
-"""What agents ask of a posterior."""
+"""The methods of posteriors that agents call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
 class Posterior(Protocol):
-    """What an agent asks of a posterior; contexts are as the problem has them, scale is the exploration scale."""
+    """The methods of a posterior that agents call; contexts are the problem's, ``scale`` is the exploration scale."""
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
@@ -34,25 +34,25 @@ class Posterior(Protocol):
         """Posterior mean (K, d) and covariance (K d, K d)."""
 
     def laws(self, contexts: Array, scale: float) -> ActionLaws:
-        """Posterior laws of every action's ``x' theta``, for n contexts."""
+        """Posterior distributions of every action's ``x' theta``, for n contexts."""
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
 
 
 @runtime_checkable
 class BatchPosterior(Protocol):
-    """A posterior that takes in n rewards in one pass."""
+    """A posterior that learns n rewards in one pass."""
 
     def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
         """Condition on n rewards: (n, d), (n,) and (n,)."""
 
 
 class BoundedPosterior(Posterior, Protocol):
-    """A posterior that also knows how far its means may be off."""
+    """A posterior that also has standard deviations."""
 
     def upper_confidence(
         self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None = None
@@ -79,7 +79,7 @@ class ConfidencePosterior(BoundedPosterior, Protocol):
 
 
 class Engine(Protocol):
-    """What is asked of the posterior of a bandit of one action."""
+    """The methods that the posterior of a bandit of one action must have."""
 
     num_actions: int
 
@@ -90,7 +90,7 @@ class Engine(Protocol):
         """Posterior draws, one (1, d) or ``size`` of them (size, 1, d)."""
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
-        """Posterior laws of ``x' theta``, contexts (n, d)."""
+        """Posterior distributions of ``x' theta``, contexts (n, d)."""
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (1, d) and covariance (d, d)."""
@@ -99,4 +99,4 @@ class Engine(Protocol):
         """Arrays from which `restore` continues bit for bit."""
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""

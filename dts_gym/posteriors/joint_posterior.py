@@ -18,15 +18,16 @@ class JointPosterior:
 
     Parameters
     ----------
-    prior : a chain of affine links; its branch says what actions share.
-    num_actions : K.
+    prior : a chain of affine links; its branch sets which levels actions share.
+    num_actions : K, the number of actions.
     noise_std : standard deviation of the rewards.
 
     Notes
     -----
     Exact for linear-Gaussian models; covariances may be singular. The root starts as the chain's unrolled noises, not
     as a collapsed covariance, and is updated by Potter's square-root form: positive semi-definite by construction.
-    O(K^2 d^2) an update, a draw and in memory.
+    An update, a draw and the memory are
+    O(K^2 d^2).
 
     Source: Potter's update as in Bierman, "Factorization Methods for Discrete Sequential Estimation" (1977).
     """
@@ -46,7 +47,7 @@ class JointPosterior:
     def thompson(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
     ) -> IntArray:
-        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+        """Best allowed action under one posterior draw of all parameters for each context: (d,) -> (), (n, d) -> (n,).
 
         ``mask`` (K,) allows actions, None all.
         """
@@ -57,7 +58,7 @@ class JointPosterior:
     def upper_confidence(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
     ) -> IntArray:
-        """Allowed action of the largest mean plus ``scale`` standard deviations; ties at random. As `thompson`."""
+        """Allowed action of the largest mean plus ``scale`` standard deviations; ties at random. See `thompson`."""
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
         reach = contexts @ self._root.reshape(self.num_actions, self.dim, -1)  # (K, n)
@@ -65,14 +66,14 @@ class JointPosterior:
         return np.asarray(rng.choice(np.flatnonzero(_tied(bounds, mask))))
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
-        """Posterior laws of ``x' theta_a``, contexts (n, d): normal. O(K d n) a context."""
+        """Posterior distributions of ``x' theta_a``, contexts (n, d), which are normal. O(K d n) for each context."""
         reach = np.stack([x @ self._root.reshape(self.num_actions, self.dim, -1) for x in contexts])
         variances = scale**2 * (reach * reach).sum(axis=-1)
         own = NormalLaws(np.ones((1, 1, 1)), self._means(contexts)[None], variances[None])
         return ActionLaws(self.num_actions, np.arange(self.num_actions), own, None)
 
     def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes: see `thompson`."""
         return np.asarray(_tied(self._means(contexts), mask).argmax(axis=-1))
 
     def _means(self, contexts: Array) -> Array:
@@ -94,7 +95,7 @@ class JointPosterior:
         return {"mean": self._mean.copy(), "root": self._root.copy()}
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         self._mean = np.array(state["mean"], dtype=np.float64)
         self._root = np.array(state["root"], dtype=np.float64, order="C")
 
@@ -102,7 +103,7 @@ class JointPosterior:
 def unrolled(prior: LinearDiffusionPrior, num_actions: int) -> tuple[Array, Array]:
     """The mean (d,) of an action, and the root (K d, n) by which the chain's noises make all of them.
 
-    n is the number of normal variables that a draw of the chain takes, at most K d: a longer root is shortened by an
+    n is the number of normal variables that a draw of the chain uses, at most K d: a longer root is shortened by an
     orthogonal change of its variables.
     """
     K, d = num_actions, prior.dim
@@ -122,7 +123,7 @@ def unrolled(prior: LinearDiffusionPrior, num_actions: int) -> tuple[Array, Arra
 
 
 def _tied(scores: Array, mask: BoolArray | None) -> BoolArray:
-    """Which of the allowed scores (..., K) are the largest; what only rounding parts is tied."""
+    """Which of the allowed scores (..., K) are the largest; scores that differ only by rounding are tied."""
     rounding = 1e-12 * np.abs(scores).max(axis=-1, keepdims=True)
     allowed = allowed_scores(scores, mask)
     return np.asarray(allowed >= allowed.max(axis=-1, keepdims=True) - rounding)

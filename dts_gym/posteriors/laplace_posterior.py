@@ -1,8 +1,8 @@
-"""Posterior draws from a denoising diffusion prior, the evidence put on every level as if it were the data's.
+"""Posterior draws from a denoising diffusion prior, with the evidence on every level as if it were the data's.
 
-The rule of Kveton et al., to compare dTS with. Evidence ``(G, h)`` about ``z_0`` is taken for evidence about ``z_l`` as
-if ``z_0 = z_l / sqrt(abar_l)``: precision ``G / abar_l``, natural mean ``h / sqrt(abar_l)``. A draw comes down the
-chain, and each step's normal law is multiplied with the evidence of its own level.
+This is the rule of Kveton et al., to compare dTS with. Evidence ``(G, h)`` about ``z_0`` is used as evidence about
+``z_l`` as if ``z_0 = z_l / sqrt(abar_l)``: precision ``G / abar_l``, natural mean ``h / sqrt(abar_l)``. A draw goes
+down the chain, and each step's normal distribution is multiplied with the evidence of its own level.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray, conditioned_root, f
 from dts_gym.utils.validation import integer
 
 _FIXED_SEED = 20240612
-# Draws of each action that moments are averaged over: greedy play is a function of the data.
+# Number of draws of each action in its moments, by a fixed rule: greedy play is a function of the data.
 _MOMENT_DRAWS = 512
-# Chains that come down together in a batch of contexts, about.
+# Approximate number of chains drawn together in a batch of contexts.
 _BATCH_CHAINS = 1 << 14
 
 
 @runtime_checkable
 class ReverseStep(Protocol):
-    """What is read of a link: the mean of ``z_{l-1}`` given ``z_l``; of the first, of ``theta = offset + scale z_0``.
+    """The part of a link that is read: the mean, given ``z_l``, of ``z_{l-1}`` or, at the end, ``offset + scale z_0``.
 
     Attributes
     ----------
-    alpha_bar : ``abar_l``, what of the data's variance is left at the level above.
-    alpha_bar_before : ``abar_{l-1}``, at the level below.
-    scale : (d, d), None for the identity.
-    offset : (d,), None for zeros.
+    alpha_bar : ``abar_l``, the share of the data's variance left at the level above.
+    alpha_bar_before : ``abar_{l-1}``, the share at the level below.
+    scale : (d, d) scale of the units, None for the identity.
+    offset : (d,) offset of the units, None for zeros.
     """
 
     alpha_bar: float
@@ -49,7 +49,7 @@ class ReverseStep(Protocol):
     offset: Array | None
 
     def __call__(self, psi: Array) -> Array:
-        """Value: (..., d) -> (..., d)."""
+        """The link's value: (..., d) -> (..., d)."""
 
 
 class LaplacePosterior:
@@ -58,25 +58,25 @@ class LaplacePosterior:
     Parameters
     ----------
     prior : a denoising diffusion prior, read at branch L: nothing is shared.
-    num_actions : K.
-    model : law of the rewards.
-    expansion : of rewards that are not Gaussian, as `GLMTable` says; "map" and "online" expand at the most probable
-        parameters under a normal law with the prior's moments.
-    pool_size : draws of the prior that stand for the unplayed actions of a round, one each while they suffice.
+    num_actions : K, the number of actions.
+    model : distribution of the rewards.
+    expansion : where rewards that are not Gaussian are expanded, see `GLMTable`; "map" and "online" expand at the most
+        probable parameters under a normal distribution with the prior's moments.
+    pool_size : number of prior draws that represent the unplayed actions of a round, one each while they suffice.
 
     Raises
     ------
     ValueError
-        If the prior's links are no reverse steps, one after the other down to the data.
+        If the prior's links are not consecutive reverse steps down to the data.
 
     Notes
     -----
-    An approximation that no number of draws mends: the evidence is counted on every level, and ``z_l`` taken for the
-    data. With no data it is the prior, with much data the estimate. An update costs O(L d^3) and the refit of rewards
-    that are not Gaussian; a choice L evaluations of a link for every played and unplayed action. Where these are more
-    than ``pool_size``, that many draws stand for all, each for several that share its mean. Memory: O(L d^2) a played
-    action. `moments` and `greedy` are Monte Carlo averages by a fixed rule. ``scale`` is the exploration scale: it
-    multiplies the noise of every step given the evidence.
+    The method is approximate for any number of draws: the evidence is counted on every level, and ``z_l`` is used as if
+    it were the data. With no data it is the prior, with much data the estimate. An update costs O(L d^3) and the refit
+    of rewards that are not Gaussian; a choice costs L evaluations of a link for every played and unplayed action. Where
+    there are more unplayed actions than ``pool_size``, that many draws represent all, each several that share its mean.
+    Memory is O(L d^2) for each played action. `moments` and `greedy` are Monte Carlo averages by a fixed rule.
+    ``scale`` is the exploration scale: it multiplies the noise of every step given the evidence.
 
     Source: Kveton et al., "Online Posterior Sampling with a Diffusion Prior" (2024), Theorem 2.
     """
@@ -95,7 +95,7 @@ class LaplacePosterior:
         self.num_actions = num_actions
         self.pool_size = integer("pool_size", pool_size, 1)
         self.unplayed = UnplayedActions(num_actions)
-        # Around no noise of its own, an action's message is its evidence.
+        # With no noise of its own, an action's message is its evidence.
         self.table = ActionTable(np.zeros((d, d)))
         self._prior = prior
         self._roots = [factor(cov) for cov in prior.covariances]
@@ -103,7 +103,7 @@ class LaplacePosterior:
         self._padded_roots = np.stack(padded)  # (L + 1, d, d)
         self._evidence = RewardEvidence(model, d, expansion)
         self._law: tuple[Array, Array] | None = None
-        # Of every played action and level: where a step leads given the evidence, [mean, noise] -> value.
+        # For every played action and level the step given the evidence, as a map [mean, noise] -> value.
         self._maps = np.empty((0, prior.depth + 1, 2 * d, d))
         self._shifts = np.empty((0, prior.depth + 1, d))
         self._known: dict[float, tuple[Array, Array, Array, Array]] = {}
@@ -128,7 +128,7 @@ class LaplacePosterior:
         return self._law
 
     def _follow(self, slot: int) -> None:
-        """Bring a played action's steps up with its evidence."""
+        """Update a played action's steps to its evidence."""
         d, first = self.table.dim, self._prior.links[0]
         assert isinstance(first, ReverseStep)
         G, h = self.table.messages(slot)
@@ -137,7 +137,7 @@ class LaplacePosterior:
         bars = self._alpha_bars[1:, None]
         G_all = np.concatenate([G[None], G0 / bars[..., None]])  # (L + 1, d, d), the evidence on each level
         h_all = np.concatenate([h[None], h0 / np.sqrt(bars)])  # (L + 1, d)
-        # As `dts_gym.posteriors.evidence.condition`: each step's law N(m, root root') times the evidence.
+        # As `dts_gym.posteriors.evidence.condition`: each step's N(m, root root') times the evidence.
         F, _ = conditioned_root(self._padded_roots, G_all)  # (L + 1, d, d)
         F_transposed = F.swapaxes(1, 2)
         self._maps[slot, :, :d] = np.eye(d) - G_all @ F @ F_transposed
@@ -162,7 +162,7 @@ class LaplacePosterior:
     def thompson(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
     ) -> IntArray:
-        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+        """Best allowed action under one posterior draw of all parameters for each context: (d,) -> (), (n, d) -> (n,).
 
         ``mask`` (K,) allows actions, None all.
         """
@@ -192,13 +192,13 @@ class LaplacePosterior:
         return greedy(candidates(self.table, self.unplayed, mask), (contexts @ mean.T).T, np.asarray(contexts @ mean0))
 
     def _fixed_draws(self, scale: float) -> tuple[Array, Array]:
-        """`_draws` by a rule that is fixed."""
+        """`_draws` by a fixed rule."""
         return self._draws(_MOMENT_DRAWS, 4 * _MOMENT_DRAWS, np.random.default_rng(_FIXED_SEED), scale)
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
-        """Posterior laws of ``x' theta_a``, contexts (n, d), by Monte Carlo: draws, an unplayed action's with noise.
+        """Posterior distributions of ``x' theta_a``, contexts (n, d), by draws, for unplayed actions with noise.
 
-        The draws are kept until the next reward, 512 a played action.
+        The draws are kept until the next reward, 512 for each played action.
         """
         if self._sample is None or self._sample[0] != scale:
             self._sample = scale, *self._fixed_draws(scale)
@@ -251,7 +251,7 @@ class LaplacePosterior:
         }
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         self.table.restore(state)
         self._evidence.restore(state)
         self._maps, self._shifts = np.array(state["maps"], float), np.array(state["shifts"], float)

@@ -18,15 +18,15 @@ def upward(prior: LinearDiffusionPrior, evidence: Evidence, branch: int) -> list
 
     Parameters
     ----------
-    prior : a chain of affine links, each its own stand-in.
-    evidence : on ``theta``: (K, d, d) and (K, d); actions without data have zeros, or are left out.
-    branch : levels above it are shared.
+    prior : a chain of affine links.
+    evidence : evidence on ``theta``, (K, d, d) and (K, d); actions without data have zeros, or are left out.
+    branch : levels above this one are shared.
 
     Returns
     -------
     list of Evidence
-        Entry ``ell`` is on ``psi_ell`` (``ell`` = 0..L): one an action up to the branch, one for all, without an axis
-        of actions, above.
+        Entry ``ell`` is on ``psi_ell`` (``ell`` = 0..L): up to the branch one for each action, above it one for all,
+        without an axis of actions.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Laws of every action's ``x' theta``: mixtures of normal laws, of the played actions and of any other."""
+"""Distributions of every action's ``x' theta``: mixtures of normal ones, for the played actions and for any other."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dts_gym.utils.arrays import Array, IntArray
 
 _STEPS = 60
 _CLOSE = 1e-13
-_FARTHEST = 37.0  # deviations whose tail is a normal float64
+_FARTHEST = 37.0  # number of deviations whose tail is still a normal float64
 _ROOT = math.sqrt(2 * math.pi)
 
 
 class NormalLaws(NamedTuple):
-    """Laws of many numbers, each a mixture of C normal laws; the arrays broadcast to (C, ...).
+    """Distributions of many numbers, each a mixture of C normal ones; the arrays broadcast to (C, ...).
 
     Attributes
     ----------
-    weights : sum 1 over the first axis.
-    means, variances : of the components; a variance may be 0.
+    weights : weights of the components, which sum to 1 over the first axis.
+    means, variances : moments of the components; a variance may be 0.
 
     Examples
     --------
@@ -37,34 +37,34 @@ class NormalLaws(NamedTuple):
     variances: Array
 
     def mean(self) -> Array:
-        """(...)"""
+        """Means of the distributions, (...)."""
         return np.asarray((self.weights * self.means).sum(axis=0))
 
     def variance(self) -> Array:
-        """(...)"""
+        """Variances of the distributions, (...)."""
         off = self.means - self.mean()
         return np.asarray((self.weights * (self.variances + off * off)).sum(axis=0))
 
     def quantile(self, probability: float) -> Array:
-        """The number below which the law has this probability, (...): as `upper_bound` of that many deviations."""
+        """The quantile at this probability, (...): the `upper_bound` of that many deviations."""
         return self.upper_bound(float(ndtri(probability)))
 
     def upper_bound(self, scale: float) -> Array:
-        """What is exceeded as rarely as ``scale`` is by a standard normal number, (...).
+        """The number, (...), that is exceeded with the probability that a standard normal number exceeds ``scale``.
 
-        For one component its mean plus ``scale`` standard deviations, exact. For more the quantile of that probability,
-        to some 1e-12 of its distance to the components' own bounds: by Newton's method on the logarithm of the tail,
-        kept between these bounds. Past 37 deviations, where tails underflow, the largest of them (the least, below
-        -37), which is its limit.
+        For one component it is its mean plus ``scale`` standard deviations, exactly. For more components it is the
+        quantile of that probability, to some 1e-12 of its distance to the components' own bounds, by Newton's method on
+        the logarithm of the tail, kept between these bounds. Past 37 deviations, where tails underflow, it is the
+        largest of them (below -37 the least), which is its limit.
         """
         stds = np.sqrt(self.variances)
         each = self.means + scale * stds
         if len(each) == 1:
             return np.asarray(each[0])
-        low, high = each.min(axis=0), each.max(axis=0)  # the mixture's lies between its components'
+        low, high = each.min(axis=0), each.max(axis=0)  # the mixture's quantile lies between its components'
         if abs(scale) > _FARTHEST:
             return np.asarray(high if scale > 0 else low)
-        side = 1.0 if scale >= 0 else -1.0  # of the tail that is the smaller one
+        side = 1.0 if scale >= 0 else -1.0  # side of the smaller tail
         target = float(ndtr(-abs(scale)))
         least = np.maximum(stds, np.finfo(float).tiny)
         point = np.asarray((self.weights * each).sum(axis=0))
@@ -88,14 +88,14 @@ class NormalLaws(NamedTuple):
 
 
 class ActionLaws(NamedTuple):
-    """Laws of ``x' theta_a`` for n contexts.
+    """Distributions of ``x' theta_a`` for n contexts.
 
     Attributes
     ----------
-    num_actions : K.
-    actions : (P,) that have laws of their own.
-    own : their laws, (C, n, P).
-    other : the law that any other action has, (C, n); None where there is no other.
+    num_actions : K, the number of actions.
+    actions : (P,) actions with distributions of their own.
+    own : their distributions, (C, n, P).
+    other : the distribution of any other action, (C, n); None where there is no other.
     """
 
     num_actions: int
@@ -104,7 +104,7 @@ class ActionLaws(NamedTuple):
     other: NormalLaws | None
 
     def of_all(self, statistic: Callable[[NormalLaws], Array]) -> Array:
-        """What ``statistic``, (C, ...) -> (...), says of every action's law: (n, K)."""
+        """The value of ``statistic``, (C, ...) -> (...), for every action's distribution: (n, K)."""
         own = statistic(self.own)  # (n, P)
         out = np.empty((len(own), self.num_actions))
         if self.other is not None:

@@ -1,4 +1,4 @@
-"""The posterior of independent actions whose prior is a mixture of normal laws: a mixture again, an action each."""
+"""The posterior of independent actions whose prior is a mixture of normal distributions: a mixture for each action."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dts_gym.priors.mixtures import Mixture
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
-# Residuals of more standard deviations count as this: a weight's logarithm stays a number.
+# Residuals are cut at this many standard deviations, so that a weight's logarithm stays finite.
 _FARTHEST = 1e150
 
 
@@ -25,31 +25,32 @@ class MixturePosterior:
 
     Parameters
     ----------
-    prior : of every action.
-    num_actions : K; costs nothing, only played actions are stored.
-    model : law of the rewards.
-    expansion : of rewards that are not Gaussian, as `GLMTable` says; "map" and "online" expand at the most probable
-        parameters under a normal law with the mixture's moments.
+    prior : prior of every action.
+    num_actions : K, the number of actions; only played ones are stored, so a large K costs nothing.
+    model : distribution of the rewards.
+    expansion : where rewards that are not Gaussian are expanded, see `GLMTable`; "map" and "online" expand at the most
+        probable parameters under a normal distribution with the mixture's moments.
 
     Notes
     -----
     Exact for Gaussian rewards: a played action's weights are ``w_c`` times the evidence of its rewards under component
-    ``c``. For the others exact given the quadratic evidence. ``scale`` is the exploration scale: it multiplies the
-    components' standard deviations; their weights stay.
+    ``c``. For other rewards it is exact given the quadratic evidence. ``scale`` is the exploration scale: it multiplies
+    the components' standard deviations and leaves their weights.
 
     An update costs O(C d^2) for Gaussian rewards, else O(C d^3) and the refit. A choice costs a pass over the played
-    actions' packed matrices a component. Of the unplayed actions one multinomial draw says how many are of which
-    component, and the best of each component is drawn at once: exact, and O(C) whatever K.
+    actions' packed matrices for each component. One multinomial draw splits the unplayed actions among the components,
+    and the best of each component is drawn at once: exact, and O(C) whatever K.
     """
 
     def __init__(self, prior: Mixture, num_actions: int, model: RewardModel, expansion: Mode = "map") -> None:
         self.prior = prior
         self.num_actions = num_actions
-        # Each component's table holds what is known of the actions' parameters around its mean, were it theirs.
+        # Each component's table holds the evidence on the actions' parameters around its mean, as if it were their
+        # component.
         self.tables = [ActionTable(cov) for cov in prior.covs]
         self.unplayed = UnplayedActions(num_actions)
         self._log_weights = np.empty((0, len(prior.weights)))  # (P, C) of the played actions, not normalised
-        self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else np.nan  # of what is expanded
+        self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else np.nan  # else unused
         self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, prior.means.shape[1], expansion)
         self._moments = prior.moments()
 
@@ -72,7 +73,7 @@ class MixturePosterior:
             self._log_weights[slot] = log_weights
 
     def _observe(self, action: int, context: Array, reward: float, noise_variance: float) -> Array:
-        """Put a Gaussian reward into all tables; its log density under each component given those before, (C,)."""
+        """Add a Gaussian reward to all tables; returns its log density under each component, given the past, (C,)."""
         log_density = np.empty(len(self.tables))
         for c, (table, mean) in enumerate(zip(self.tables, self.prior.means, strict=True)):
             _, variance, residual = table.observe(action, context, reward - float(context @ mean), noise_variance)
@@ -81,7 +82,7 @@ class MixturePosterior:
         return log_density
 
     def _replace(self, action: int, context: Array, reward: float) -> Array:
-        """Expand an action's rewards anew; the log evidence of all of them under each component, (C,)."""
+        """Expand an action's rewards anew; returns the log evidence of all of them under each component, (C,)."""
         assert self._glm is not None
         G, h = self._glm.observe(action, context, reward, *self._moments)
         log_evidence = np.empty(len(self.tables))
@@ -101,13 +102,13 @@ class MixturePosterior:
         return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
     def _components(self, rng: np.random.Generator) -> IntArray:
-        """A draw of every played action's component, (P,)."""
+        """Draw every played action's component, (P,)."""
         reached = self._weights().cumsum(axis=1)
         drawn = rng.random(len(reached)) * reached[:, -1]
         return np.asarray((drawn[:, None] >= reached).sum(axis=1))
 
     def _score_moments(self, context: Array) -> tuple[Array, Array, Array, Array]:
-        """Mean and variance of ``x' theta`` by component: of the played actions, (C, P), then of any other, (C,)."""
+        """Mean and variance of ``x' theta`` by component: for the played actions, (C, P), then for any other, (C,)."""
         C, P = len(self.tables), len(self.tables[0])
         mean, variance = np.empty((C, P)), np.empty((C, P))
         mean0, variance0 = self.prior.means @ context, np.empty(C)
@@ -121,7 +122,7 @@ class MixturePosterior:
     def thompson(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
     ) -> IntArray:
-        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+        """Best allowed action under one posterior draw of all parameters for each context: (d,) -> (), (n, d) -> (n,).
 
         ``mask`` (K,) allows actions, None all.
         """
@@ -151,8 +152,8 @@ class MixturePosterior:
     ) -> IntArray:
         """Allowed action of the largest upper bound, see `NormalLaws.upper_bound`; ties at random.
 
-        A mixture's bound is the quantile that ``scale`` standard deviations are of a normal law: of two far components
-        the mean plus ``scale`` deviations lies beyond both.
+        A mixture's bound is the quantile that corresponds to ``scale`` standard deviations of a normal distribution:
+        for two distant components the mean plus ``scale`` deviations lies beyond both.
         """
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
@@ -165,7 +166,8 @@ class MixturePosterior:
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean: deviations shrink, and weights move a little.
 
-        Rewards that are not Gaussian count as one of the variance that an expansion at the mean of ``x' theta`` has.
+        A reward that is not Gaussian is replaced by a Gaussian one with the variance of an expansion at the mean of
+        ``x' theta``.
         """
         mean, _, mean0, _ = self._score_moments(context)
         slot = self.tables[0].slots.get(action)
@@ -175,7 +177,7 @@ class MixturePosterior:
         self._weigh(action, slot, before + self._observe(action, context, expected, variance))
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
-        """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures of C normal laws. O(C P d^2) a context."""
+        """Posterior distributions of ``x' theta_a``, contexts (n, d): mixtures of C normal ones. O(C P d^2 n)."""
         rows = [self._score_moments(x) for x in contexts]
         # (C, n, P) twice, (C, n) twice
         mean, variance, mean0, variance0 = (np.stack(part, axis=1) for part in zip(*rows, strict=True))
@@ -188,7 +190,7 @@ class MixturePosterior:
         )
 
     def _component_moments(self, c: int, slots: IntArray) -> tuple[Array, Array]:
-        """Moments of played actions' parameters were they of component ``c``: mean (n, d), a root (n, d, d) of cov."""
+        """Moments of played actions' parameters in component ``c``: mean (n, d), root of the covariance (n, d, d)."""
         table = self.tables[c]
         gamma, reached = table.gamma(slots), table.reached
         values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
@@ -240,7 +242,7 @@ class MixturePosterior:
         return state | ({} if self._glm is None else {f"glm.{name}": v for name, v in self._glm.state().items()})
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave, of a posterior with the same prior."""
+        """Restore what `state` returned, from a posterior with the same prior."""
         for c, table in enumerate(self.tables):
             table.restore(_under(f"table.{c}.", state))
         self._log_weights = np.array(state["log_weights"], dtype=np.float64)
@@ -250,5 +252,5 @@ class MixturePosterior:
 
 
 def _under(prefix: str, arrays: Mapping[str, Array | IntArray]) -> dict[str, Array | IntArray]:
-    """The arrays whose names begin with ``prefix``, without it."""
+    """The arrays whose names begin with ``prefix``, under their names without it."""
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

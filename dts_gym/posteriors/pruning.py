@@ -1,4 +1,4 @@
-"""The best of many actions without a look at most of them, exactly."""
+"""Finds the best of many actions exactly, without reading most of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.choices import Candidates, ScoreMoments
 from dts_gym.utils.arrays import Array, IntArray
 
-# Contenders are scored this many at a time, so that what they gather stays in a core's cache.
+# Contenders are scored this many at a time, so that their gathered rows stay in a core's cache.
 _GATHERED = 1 << 10
-# Above this many played actions bounds are screened before the shared part's variance is put into them.
+# Above this many played actions bounds are screened before the shared part's variance is added.
 _SCREENED_FROM = 256
 
 
@@ -19,17 +19,17 @@ def contenders(
 ) -> tuple[Array, IntArray, IntArray]:
     """The best of ``mean + scale std noise`` over the played actions, where nothing is shared.
 
-    Exact, without looking at most of the matrices: ``std^2 = u' T u`` is at most ``u'u``, so where the
+    Exact, without reading most of the matrices: ``std^2 = u' T u`` is at most ``u'u``, so where the
     noise is not negative a score is at most ``mean + scale |u| noise``, else at most the mean. Only actions whose
     bound reaches the score of the best bound's action, or ``floor``, are scored.
 
     Parameters
     ----------
-    table : of the played actions.
-    u : (n, d) contexts in the table's coordinates, what the actions' own noise reaches of them.
-    norms : (n,), ``|u|``.
-    noise : (n, P), or a number for all.
-    floor : (n,) scores that others have already.
+    table : table of the played actions.
+    u : (n, d) contexts in the table's coordinates, restricted to the directions of the actions' own noise.
+    norms : (n,) lengths ``|u|``.
+    noise : (n, P) noise, or a number for all.
+    floor : (n,) scores that other actions have already.
     banned : rows of the table that may not be picked; one or more others, or a floor, must be left.
 
     Returns
@@ -52,7 +52,7 @@ def contenders(
 
     every = np.arange(len(u))
     lower = np.maximum(score(every, bounds.argmax(axis=1)), floor)
-    # Less a trifle: a tie that is reached exactly must not be lost to rounding.
+    # The bound has a small margin: an exact tie must not be lost to rounding.
     trifle = 1e-12 if table.dtype == "float64" else 1e-6 * table.dim
     pairs = np.flatnonzero(bounds >= (lower - trifle * (scale * norms + np.abs(lower)))[:, None])
     if 4 * pairs.size > bounds.size:
@@ -71,7 +71,7 @@ def contenders(
 
 
 def responses(table: ActionTable, context: Array) -> Array:
-    """How ``x' theta_a`` follows the shared part, (P + 1, d) in the table's coordinates, the last row of any other."""
+    """Derivative of ``x' theta_a`` in the shared part, (P + 1, d) in the table's coordinates; last row: any other."""
     x = context @ table.basis
     u = x * table.reached
     return np.vstack([x - u + table.products(u), x])
@@ -80,7 +80,7 @@ def responses(table: ActionTable, context: Array) -> Array:
 def with_shared_variance(
     table: ActionTable, among: Candidates, scores: ScoreMoments, context: Array, root: Array, scale: float
 ) -> ScoreMoments:
-    """Score moments with the shared part's variance in them, but for actions whose bound cannot be the largest.
+    """Add the shared part's variance to score moments, except for actions whose bound cannot be the largest.
 
     These get a mean of minus infinity. An action's score follows the shared part by ``T u`` (and what its own noise
     does not reach); where that reaches all, ``|T u|^2 <= u'Tu``, so that the shared variance is at most the own one
@@ -88,11 +88,11 @@ def with_shared_variance(
 
     Parameters
     ----------
-    table : of the played actions.
+    table : table of the played actions.
     among : the actions that may be picked.
     scores : moments given the shared part's mean; overwritten.
-    context : (d,).
-    root : (d, r), a root of the shared part's covariance, in the table's coordinates.
+    context : (d,) context.
+    root : (d, r) root of the shared part's covariance, in the table's coordinates.
     scale : number of deviations in the bound.
     """
     x = context @ table.basis
@@ -105,7 +105,7 @@ def with_shared_variance(
         if len(among.unplayed):
             least = max(least, float(scores.mean0 + scale * np.sqrt(variance0)))
         highest = mean + scale * np.sqrt(variance * (1.0 + norm))
-        # Less a trifle: a tie that is reached exactly must not be lost to rounding.
+        # The bound has a small margin: an exact tie must not be lost to rounding.
         rows = np.flatnonzero(highest >= least - 1e-9 * (abs(least) + scale * float(np.sqrt(variance0))))
         if 4 * len(rows) <= len(mean):
             reach = (table.unpack(table.cov[rows]) @ x) @ root  # (k, r)

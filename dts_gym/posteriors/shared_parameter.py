@@ -1,4 +1,4 @@
-"""Bandits whose actions share one parameter vector: the posterior of a single action, asked about all features."""
+"""Bandits whose actions share one parameter vector: the posterior of a single action, evaluated at all features."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SharedParameterPosterior:
     def thompson(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
     ) -> IntArray:
-        """Best allowed action under one posterior draw, a draw a context: (K, d) -> (), (n, K, d) -> (n,).
+        """Best allowed action under one posterior draw for each context: (K, d) -> (), (n, K, d) -> (n,).
 
         ``mask`` (K,) allows actions, None all.
         """
@@ -63,7 +63,7 @@ class SharedParameterPosterior:
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean; ``context`` is (K, d)."""
-        assert isinstance(self.engine, ActionPosterior | MixturePosterior)  # those of agents that take bounds
+        assert isinstance(self.engine, ActionPosterior | MixturePosterior)  # the engines of agents that use bounds
         self.engine.expect(context[action], 0)
 
     def reward_draws(
@@ -82,7 +82,7 @@ class SharedParameterPosterior:
         return RewardDraws(actions, None, scores.argmax(axis=1), model.mean(scores), nothing, nothing)
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
-        """Posterior laws of ``phi(x, a)' theta``, contexts (n, K, d): as the engine's, asked about every row."""
+        """Posterior distributions of ``phi(x, a)' theta``, contexts (n, K, d): the engine's, for every row."""
         n, K, d = contexts.shape
         engine = self.engine.laws(contexts.reshape(n * K, d), scale)
         law = engine.own if len(engine.actions) else engine.other
@@ -92,7 +92,7 @@ class SharedParameterPosterior:
         return ActionLaws(K, np.arange(K), own, None)
 
     def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as `thompson`."""
+        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes: see `thompson`."""
         return np.asarray(allowed_scores(contexts @ self.moments()[0], mask).argmax(axis=-1))
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
@@ -109,14 +109,14 @@ class SharedParameterPosterior:
         return self.engine.state()
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         self.engine.restore(state)
 
 
 def posterior_for(problem: BanditProblem, make: Callable[[int], ActionPosterior]) -> ConfidencePosterior:
-    """The posterior that ``make`` gives for a number of actions, fit for the problem's features.
+    """The posterior that ``make`` returns for a number of actions, adapted to the problem's features.
 
-    Where all actions share a parameter, it is that of a single action, asked about all features.
+    Where all actions share a parameter, it is that of a single action, evaluated at all features.
     """
     if problem.features == "disjoint":
         return make(problem.num_actions)

@@ -1,4 +1,4 @@
-"""The two-level Gaussian posterior to which every linear chain collapses: exact, O(d^2) a round.
+"""The two-level Gaussian posterior to which every linear chain collapses: exact, O(d^2) in each round.
 
 A chain of affine links with Gaussian noise is, action by action, ``theta_a = m + delta_a`` with
 ``m ~ N(m0, C)`` shared by all actions and ``delta_a ~ N(0, S)`` of its own. dTS, HierTS, MarginalLinTS,
@@ -24,9 +24,9 @@ class TwoLevelPosterior(ActionPosterior):
     Parameters
     ----------
     prior : ``(m0, C, S)``.
-    num_actions : K; costs nothing, only played actions are stored.
+    num_actions : K, the number of actions; only played ones are stored, so a large K costs nothing.
     noise_std : standard deviation of the rewards.
-    dtype : of the matrices that choices read, as `ActionPosterior` says.
+    dtype : precision of the matrices that choices read, see `ActionPosterior`.
 
     Notes
     -----

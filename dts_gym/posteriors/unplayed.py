@@ -1,4 +1,4 @@
-"""The unplayed actions: they are alike, so a round never looks at them one by one."""
+"""The unplayed actions: they have one distribution, so a round never visits them one by one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 class UnplayedActions:
     """The set of actions not played so far, with O(1) removal and uniform draws: a sparse Fisher-Yates shuffle.
 
-    The actions stand in a virtual permutation whose first ``num_played`` places hold the played ones; only the
+    The actions are in a virtual permutation whose first ``num_played`` places hold the played ones; only the
     places that differ from the identity are stored, so memory grows with played actions only.
 
     Parameters
     ----------
-    num_actions : K.
+    num_actions : K, the number of actions.
     played : the actions that are not in the set, in the order in which they were played.
     """
 
@@ -34,7 +34,7 @@ class UnplayedActions:
         return self.num_actions - self.num_played
 
     def remove(self, action: int) -> None:
-        """Take out an action that is in the set."""
+        """Remove an action that is in the set."""
         first = self.num_played
         place = self._place.pop(action, action)
         other = self._at.pop(first, first)
@@ -63,7 +63,7 @@ class UnplayedActions:
 
 
 class AllowedActions:
-    """The unplayed actions that a mask allows, with the questions that `UnplayedActions` answers: found once, O(K).
+    """The unplayed actions that a mask allows, with the methods of `UnplayedActions`; found once, O(K).
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class AllowedActions:
         return int(self._numbers[rng.integers(len(self._numbers))])
 
     def lowest(self, played: Container[int]) -> int:
-        """The lowest-numbered of the set."""
+        """The lowest-numbered action of the set."""
         return int(self._numbers[0])
 
 

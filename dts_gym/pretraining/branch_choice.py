@@ -1,8 +1,8 @@
 r"""Which levels of a chain a catalogue's actions share, from catalogues that are known.
 
 A catalogue is the set of parameter vectors of one instance. At branch b its vectors covary through ``psi_{b+1}``: at 0
-they differ by ``Sigma_1`` alone, at L they are independent draws. Only first and second moments are looked at: the
-evidence is that of
+they differ by ``Sigma_1`` alone, at L they are independent draws. Only first and second moments are used: the evidence
+is that of
 
     theta_a = m + delta_a,   m ~ N(m0, C_b),   delta_a ~ N(0, S_b),
 
@@ -26,7 +26,7 @@ from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import finite_array, integer
 
-_PAIRS, _MOST = 4000, 11  # pairs of actions behind each covariance; branches tried unless told
+_PAIRS, _MOST = 4000, 11  # pairs of actions for each covariance; number of branches tried by default
 _SUBSETS, _ERRORS = 5, 2.0
 
 
@@ -35,12 +35,13 @@ class BranchChoice(NamedTuple):
 
     Attributes
     ----------
-    branch : the highest whose evidence is at most two standard errors below the most: of branches that the catalogues
-        do not tell apart the one that shares least, which assumes least and costs least.
-    branches : (B,), those tried, ascending.
-    log_evidence : (B,), of all catalogues together, less the most: 0 at most; minus infinity where the branch makes it
-        impossible.
-    standard_error : (B,), of ``log_evidence`` over catalogues; NaN for a single one, which then counts as exact.
+    branch : the highest branch whose evidence is at most two standard errors below the largest: of branches that the
+        catalogues do not distinguish the one that shares least, which assumes least and costs least.
+    branches : (B,) branches tried, ascending.
+    log_evidence : (B,) log evidence of all catalogues together, minus the largest, so 0 at most; minus infinity where a
+        catalogue is impossible under the branch.
+    standard_error : (B,) standard error of ``log_evidence`` over catalogues; NaN for a single one, whose evidence is
+        then treated as exact.
     """
 
     branch: int
@@ -60,11 +61,12 @@ def choose_branch(
 
     Parameters
     ----------
-    prior : of depth L; its own branch is not looked at.
-    catalogues : arrays (n_i, d), the parameters of the actions of one instance each, n_i >= 2; not those that the prior
-        was fitted to. `dts_gym.pretraining.branch_choice.random_subsets` makes some of one set.
-    branches : to try, of 0..L; None: all where there are at most 11, else 11 of them, evenly spaced, 0 and L included.
-    seed : of the prior's moments, where a link is not affine.
+    prior : a chain of depth L; its own branch is not used.
+    catalogues : arrays (n_i, d), the parameters of the actions of one instance each, n_i >= 2; not the ones that the
+        prior was fitted to. `dts_gym.pretraining.branch_choice.random_subsets` makes catalogues of one set.
+    branches : branches to try, in 0..L; None: all where there are at most 11, else 11 of them, evenly spaced, 0 and L
+        included.
+    seed : seed for the estimate of the prior's moments, where a link is not affine.
 
     Returns
     -------
@@ -73,16 +75,16 @@ def choose_branch(
     Raises
     ------
     ValueError
-        If ``prior`` is no chain, a catalogue is too small or not finite, a branch is out of range, or no branch gives
-        the catalogues a density.
+        If ``prior`` is not a chain, a catalogue is too small or not finite, a branch is out of range, or the catalogues
+        have no density under any branch.
 
     Notes
     -----
-    Exact for linear chains. Of other chains the law is replaced by the normal one of the same first and second moments,
-    and these are Monte Carlo averages over 4000 pairs of actions or more, O(L) link evaluations a pair and branch:
-    seconds. Their error, some 2 % of a covariance, is not in ``standard_error``: of what a branch shares by less than
-    that the evidence tells little. Subsets of one exchangeable set share nothing that the prior does not know: for
-    these L wins, but for chance.
+    Exact for linear chains. For other chains the distribution is replaced by the normal one of the same first and
+    second moments, and these are Monte Carlo averages over 4000 pairs of actions or more, with O(L) link evaluations
+    for each pair and branch: seconds. Their error, some 2 % of a covariance, is not in ``standard_error``: the evidence
+    says little about a shared part smaller than that. Subsets of one exchangeable set share nothing beyond the prior:
+    for these L wins, except by chance.
 
     Examples
     --------
@@ -122,13 +124,13 @@ def choose_branch(
 
 
 def random_subsets(theta: Array, seed: int = 0, num_subsets: int = _SUBSETS) -> list[Array]:
-    """Part vectors (N, d) at random into catalogues of nearly equal size, two or more vectors each."""
+    """Split vectors (N, d) at random into catalogues of nearly equal size, of two or more vectors each."""
     order = stream(integer("seed", seed, 0), "subsets").permutation(len(theta))
     return [theta[part] for part in np.array_split(order, max(1, min(num_subsets, len(theta) // 2)))]
 
 
 def checked_labels(labels: Any, count: int) -> NDArray[Any]:
-    """A label a vector, (count,), or ValueError."""
+    """Return labels, one for each vector, (count,); else raise ValueError."""
     listed = np.asarray(labels)
     if listed.shape != (count,):
         raise ValueError(f"catalogues must be a label a vector, shape ({count},), got shape {listed.shape}")
@@ -138,7 +140,7 @@ def checked_labels(labels: Any, count: int) -> NDArray[Any]:
 
 
 def labelled(theta: Array, labels: NDArray[Any]) -> list[Array]:
-    """Catalogues of the vectors (N, d) that have the same label, those of two vectors or more."""
+    """Return catalogues of the vectors (N, d) with equal labels, omitting catalogues of one vector."""
     names, place = np.unique(labels, return_inverse=True)
     parts = [theta[place == i] for i in range(len(names))]
     kept = [part for part in parts if len(part) >= 2]
@@ -152,8 +154,8 @@ def catalogue_evidence(theta: Array, law: TwoLevelPrior) -> float:
 
     Notes
     -----
-    Exact, for the law given: the scatter around the catalogue's mean tells of ``S``, the mean of ``C + S / n``. O(n d^2
-    + d^3). Minus infinity where ``S`` is singular.
+    Exact for the given distribution: the scatter around the catalogue's mean depends on ``S``, the mean on
+    ``C + S / n``. The cost is O(n d^2 + d^3). The result is minus infinity where ``S`` is singular.
 
     Examples
     --------
@@ -174,7 +176,7 @@ def catalogue_evidence(theta: Array, law: TwoLevelPrior) -> float:
 
 
 def _chol(cov: Array) -> Array | None:
-    """A Cholesky factor, None where the covariance is singular to rounding, whatever the coordinates' units."""
+    """A Cholesky factor; None where the covariance is singular to rounding, whatever the coordinates' units."""
     std = np.sqrt(np.diagonal(cov).clip(0.0))
     if not std.all():
         return None
@@ -186,7 +188,7 @@ def _chol(cov: Array) -> Array | None:
 
 
 def _moments(prior: ChainPrior, branches: list[int], seed: int, pairs: int = _PAIRS) -> list[TwoLevelPrior]:
-    """The two-level law of each branch."""
+    """The two-level distribution of each branch."""
     linear = as_linear(prior)
     if linear is not None:
         return [linear.two_level(branch) for branch in branches]
@@ -203,7 +205,7 @@ def _moments(prior: ChainPrior, branches: list[int], seed: int, pairs: int = _PA
         for ell in range(branch, -1, -1):  # another action below the same psi_{branch+1}
             value = finite_value(chain.links[ell], psi, f"links[{ell}]")
             psi = value + rng.standard_normal((pairs, chain.roots[ell].shape[1])) @ chain.roots[ell].T
-        # Half the mean square of differences: what actions share falls out, however small the rest is.
+        # Half the mean square of differences: the shared part cancels, however small the rest is.
         off = first[0] - psi
         own = off.T @ off / (2 * pairs)
         laws.append(TwoLevelPrior(mean, _positive(total - own), own))
@@ -211,6 +213,6 @@ def _moments(prior: ChainPrior, branches: list[int], seed: int, pairs: int = _PA
 
 
 def _positive(cov: Array) -> Array:
-    """The nearest PSD matrix: Monte Carlo may step out."""
+    """The nearest PSD matrix, because a Monte Carlo estimate may not be PSD."""
     values, vectors = np.linalg.eigh((cov + cov.T) / 2)
     return np.asarray((vectors * values.clip(0.0)) @ vectors.T)

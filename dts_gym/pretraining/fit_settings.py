@@ -13,14 +13,14 @@ Variance = Literal["matched", "posterior"]
 
 
 class FitSettings(NamedTuple):
-    """How a prior is learned; which vectors it is learned from is no part of it.
+    """Settings for learning a prior; the vectors are not part of them.
 
     Attributes
     ----------
     training : the network, its noise levels and its optimiser.
-    max_steps : steps of training at most.
-    noise_rounds : rounds of EM, where vectors have errors.
-    held_out : share of the vectors that says when to stop.
+    max_steps : largest number of training steps.
+    noise_rounds : number of EM rounds, where vectors have errors.
+    held_out : share of the vectors whose loss decides when to stop.
     variance : covariance of the reverse steps, see `dts_gym.pretraining.fit`.
     branch : the prior's branch; None: chosen by held-out catalogues.
     """
@@ -49,7 +49,7 @@ def fit_settings(
     device: str,
     progress: bool,
 ) -> FitSettings:
-    """The keywords as `dts_gym.pretraining.fit` takes them; ValueError for one that is out of its range."""
+    """Pack the keywords of `dts_gym.pretraining.fit`; ValueError for one that is out of its range."""
     L = integer("depth", depth, 1)
     training = TrainingSettings(
         noise_schedule(L, schedule),

@@ -2,13 +2,14 @@ r"""Priors learned from data: a denoising diffusion model of parameter vectors (
 
 The vectors are whitened, ``theta = m + R z_0`` with ``z_0`` of mean zero and unit covariance, and a small residual
 perceptron learns the velocity of the forward process (`dts_gym.priors.denoisers`) at L noise levels. Its output starts
-at zero, which is the best Gaussian model of the data; the held-out loss says how far it may leave it.
+at zero, which is the best Gaussian model of the data; the held-out loss decides how far it may move away from that.
 
-Noisy vectors. Where each vector comes with the covariance of its error, the model is trained by Monte Carlo EM on the
-likelihood of what was seen: clean vectors are drawn from their posterior under the model, given the seen ones, the
-model is trained on these, and so on. The start is the seen vectors, drawn in until they have the clean ones' mean and
-covariance (`dts_gym.pretraining.noisy_vectors`), so the moments are right from the first round; the rounds sharpen the
-shape, slowly where errors are as wide as what is to be seen. Posteriors are drawn by the package's own particle filter.
+Vectors may be noisy. Where each comes with the covariance of its error, the model is trained by Monte Carlo EM on the
+likelihood of the observed vectors: clean vectors are drawn from their posterior under the model, given the observed
+ones, the model is trained on these draws, and so on. The start is the observed vectors, shrunk until they have the mean
+and covariance of the clean ones (`dts_gym.pretraining.noisy_vectors`), so the moments are right from the first round;
+the rounds sharpen the shape, slowly where errors are as wide as its features. Posteriors are drawn by the package's own
+particle filter.
 
 Source: for EM, Rozet et al., "Learning diffusion priors from observations by expectation maximization" (2024).
 """
@@ -36,10 +37,10 @@ from dts_gym.priors.reverse_process import Schedule, reverse_chain
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.seeding import stream
 
-_RESIDUAL_ROWS = 20_000  # noisy vectors a level, from which covariances are taken
+_RESIDUAL_ROWS = 20_000  # noisy vectors for each level, from which covariances are estimated
 _CALIBRATION_DRAWS, _CHUNK = 50_000, 2000
 _EM_PARTICLES, _EM_ROWS = 8, 1 << 12
-_LEAST_NOISE = 1e-6  # variance of an error, in units of the clean vectors', below which it counts as this
+_LEAST_NOISE = 1e-6  # least variance of an error, in units of the clean vectors'; smaller ones are raised to it
 
 
 def fit(
@@ -67,28 +68,30 @@ def fit(
     Parameters
     ----------
     theta : (N, d) parameter vectors of past items, N > d + 1.
-    depth : L >= 1, reverse steps.
-    noise_cov : (N, d, d) or (d, d), covariance of each vector's error; None: they are exact.
-    branch : levels above it are shared by all actions, 0..L; None: L, for the items are independent draws; "auto": that
-        under which held-out vectors are most probable, see `dts_gym.choose_branch`.
-    catalogues : (N,), with branch "auto": a label for every vector, equal for those that one bandit would have as its
-        actions; catalogues are then held out whole. None: five random subsets of the held-out vectors.
-    schedule : of noise, see `dts_gym.priors.reverse_process.noise_schedule`.
-    variance : of the steps: "matched", with what the denoiser does not know (`dts_gym.priors.denoisers`), or
-        "posterior", ``beta~_l`` alone; then ``Sigma_1`` is zero.
+    depth : L >= 1, the number of reverse steps.
+    noise_cov : (N, d, d) or (d, d) covariance of each vector's error; None: the vectors are exact.
+    branch : levels above this one are shared by all actions, 0..L; None: L, because the items are independent draws;
+        "auto": the branch under which held-out vectors are most probable, see `dts_gym.choose_branch`.
+    catalogues : (N,) labels, with branch "auto": vectors that are the actions of one bandit have the same label, and
+        catalogues are then held out whole. None: five random subsets of the held-out vectors.
+    schedule : how the noise grows over the steps, see `dts_gym.priors.reverse_process.noise_schedule`.
+    variance : covariance of the steps: "matched" includes the uncertainty that the denoiser leaves
+        (`dts_gym.priors.reverse_process`); "posterior" is ``beta~_l`` alone, and ``Sigma_1`` is then zero.
     hidden, blocks : width and number of residual blocks of the network.
-    max_steps, batch_size, learning_rate : of Adam, its rate falling to zero by half a cosine.
-    held_out : share of the vectors, in (0, 0.5], whose loss says when to stop; they are not trained on.
-    noise_rounds : of EM, with errors.
-    seed : of everything random.
-    device : of torch: "cpu", "cuda", ...
+    max_steps, batch_size, learning_rate : largest number of steps, batch size and initial learning rate of Adam; the
+        rate falls to zero by half a cosine.
+    held_out : share of the vectors, in (0, 0.5], whose loss decides when to stop; they are not trained on.
+    noise_rounds : number of EM rounds, where vectors have errors.
+    seed : seed for all random draws.
+    device : PyTorch device to train on: "cpu", "cuda", ...
     progress : whether to show a bar on stderr.
 
     Returns
     -------
     DiffusionPrior
-        Of `dts_gym.priors.denoisers.DenoiserLink`; needs no torch. Where the held-out loss finds nothing that is not
-        Gaussian, the network stays silent and the chain is linear, so agents take its closed form.
+        A chain of `dts_gym.priors.denoisers.DenoiserLink`, which needs no torch. Where training does not lower the
+        held-out loss below that of the Gaussian model, the network's output stays zero and the chain is linear, so
+        agents use its closed form.
 
     Raises
     ------
@@ -100,11 +103,11 @@ def fit(
 
     Notes
     -----
-    The held-out vectors also help to take the layers' covariances, and the mean and covariance of all: what branch
-    "auto" makes of them leans, by little, to independent actions. Equal rows go to the same side of the split, so
-    duplicates count by their number and do not feign a gain. Deterministic on one machine and device: on the CPU it has
-    one thread, whatever the number of cores. Weights are averaged over the last thousand or so steps. About
-    ``max_steps`` times a few milliseconds; errors multiply that by three or four.
+    The held-out vectors are also used for the levels' covariances, and for the mean and covariance of all vectors: this
+    biases branch "auto" slightly towards independent actions. Equal rows go to the same side of the split, so
+    duplicates count by their number and do not fake an improvement. Training is deterministic on one machine and
+    device: on the CPU it uses one thread, whatever the number of cores. Weights are averaged over the last thousand or
+    so steps. Training needs about ``max_steps`` times a few milliseconds; errors multiply that by three or four.
 
     Examples
     --------
@@ -136,13 +139,13 @@ def fit(
 
 
 def _learned(past: PastVectors, settings: FitSettings, seed: int) -> DiffusionPrior:
-    """The prior of checked vectors."""
+    """Learn the prior from checked vectors."""
     mean, cov = clean_moments(past.theta, past.errors)
     scale = factor(cov)
     rng = stream(seed, "pretraining")
     inner = _split(past.theta if past.labels is None else past.labels, settings.held_out, rng)
     parts: list[Array] = []
-    if settings.branch is None:  # before the training: it may be refused
+    if settings.branch is None:  # before the training, because it may raise an error
         parts = _held_out_catalogues(past.theta[~inner], None if past.labels is None else past.labels[~inner], seed)
     trainer = Trainer(settings.training, len(scale), int(rng.integers(1 << 62)))
     z = _solved(scale, past.theta - mean)
@@ -153,7 +156,7 @@ def _learned(past: PastVectors, settings: FitSettings, seed: int) -> DiffusionPr
     network, alpha_bars = trainer.network(), settings.training.alpha_bars
     unknown = _unknown(network, alpha_bars, clean, rng) if settings.variance == "matched" else None
     if unknown is not None:
-        # Denoisers err, and what they lose adds up over the steps: the units make up for it, some 2 % of a scale.
+        # Denoisers have errors, and lost variance adds up over the steps: the units correct it, by some 2 % of a scale.
         drawn_mean, drawn_cov = _moments(_chain(network, alpha_bars, unknown), rng)
         chol = np.asarray(np.linalg.cholesky(drawn_cov), dtype=np.float64)
         scale = _solved(chol.T, scale)  # scale chol^-1
@@ -173,7 +176,7 @@ def _trained(
     settings: FitSettings,
     rng: np.random.Generator,
 ) -> Array:
-    """Train on whitened vectors (N, d), by EM where they have errors; returns those that stand for the clean ones."""
+    """Train on whitened vectors (N, d), by EM where they have errors; returns the estimate of the clean ones."""
     clean, steps, rounds = z, settings.max_steps, settings.noise_rounds
     alpha_bars = settings.training.alpha_bars
     if noise_cov is not None:
@@ -188,7 +191,7 @@ def _trained(
 
 
 def _chain(network: DenoiserNetwork, alpha_bars: Array, unknown: Array | None) -> DiffusionPrior:
-    """The prior of whitened vectors."""
+    """Learn the prior from whitened vectors."""
     return DiffusionPrior(*reverse_chain(network, alpha_bars, unknown), len(alpha_bars))
 
 
@@ -218,7 +221,7 @@ def _unknown(network: DenoiserNetwork, alpha_bars: Array, z: Array, rng: np.rand
 
 
 def _posterior_draws(prior: DiffusionPrior, z: Array, noise_cov: Array, rng: np.random.Generator) -> Array:
-    """A draw of every clean vector given the seen one, (N, d)."""
+    """Draw every clean vector once given the observed one, (N, d)."""
     chain = as_chain(prior)
     surrogates = statistical_surrogates(prior, rng)
     found = []
@@ -235,7 +238,7 @@ def _posterior_draws(prior: DiffusionPrior, z: Array, noise_cov: Array, rng: np.
 
 
 def _held_out_catalogues(theta: Array, labels: NDArray[Any] | None, seed: int) -> list[Array]:
-    """Catalogues of the vectors held out, to choose a branch by; or ValueError."""
+    """Return catalogues of the held-out vectors, to choose a branch; else raise ValueError."""
     if labels is not None:
         return labelled(theta, labels)
     if len(theta) < 4:

@@ -1,4 +1,4 @@
-"""Vectors seen with errors of known covariance: the law of the clean ones, were it normal."""
+"""Vectors observed with errors of known covariance: the distribution of the clean ones if it were normal."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ import numpy as np
 
 from dts_gym.utils.arrays import Array
 
-# The least share of the seen variance that is held for the clean vectors', in every direction.
+# The least share of the observed variance that is attributed to the clean vectors, in every direction.
 _LEAST_SHARE = 1e-3
 _MAX_PASSES, _TOLERANCE = 300, 1e-7
 
 
 def clean_moments(seen: Array, noise_cov: Array | None) -> tuple[Array, Array]:
-    """Mean and covariance of the clean vectors, by maximum likelihood of normal ones.
+    """Mean and covariance of the clean vectors, by maximum likelihood under a normal distribution.
 
     Parameters
     ----------
-    seen : (N, d), each a clean vector plus an error.
-    noise_cov : (N, d, d) or (d, d), the errors' covariances, PSD; None: no errors.
+    seen : (N, d) observed vectors, each a clean vector plus an error.
+    noise_cov : (N, d, d) or (d, d) covariances of the errors, PSD; None: no errors.
 
     Returns
     -------
     (d,), (d, d)
-        A direction in which the errors explain all of the spread keeps a thousandth of it.
+        The mean and the covariance; in a direction in which the errors explain all of the spread, the clean vectors
+        keep a thousandth of it.
 
     Notes
     -----
-    EM from the difference of the covariances. O(N d^3) a pass, O(N d^2) where all errors have one law. Consistent for
-    the two moments whatever the clean vectors' law, with one law of errors; with several it weighs the better seen
-    vectors more.
+    EM starts from the difference of the covariances. A pass costs O(N d^3), or O(N d^2) where all errors have the same
+    covariance. With one covariance of errors the two moments are consistent whatever the clean vectors' distribution;
+    with several, more precisely observed vectors have more weight.
 
     Examples
     --------
@@ -57,18 +58,18 @@ def clean_moments(seen: Array, noise_cov: Array | None) -> tuple[Array, Array]:
 
 
 def matched_shrinkage(seen: Array, noise_cov: Array) -> Array:
-    """Seen vectors drawn in so far that, were all normal, they would have the clean ones' law.
+    """Shrink observed vectors so that they have the clean ones' distribution, if all are normal.
 
     Parameters
     ----------
-    seen : (N, d), of mean zero; the clean vectors have unit covariance.
-    noise_cov : (N, d, d) or (d, d), of their errors.
+    seen : (N, d) observed vectors, of mean zero; the clean vectors have unit covariance.
+    noise_cov : (N, d, d) or (d, d) covariances of the errors.
 
     Returns
     -------
     (N, d)
-        ``(I + noise_cov)^-1/2 seen``: of unit covariance whatever the clean vectors' law, and with less left of the
-        errors than in the seen vectors or in draws from a normal posterior.
+        ``(I + noise_cov)^-1/2 seen``, which has unit covariance whatever the clean vectors' distribution, and contains
+        less of the errors than the observed vectors or draws from a normal posterior.
 
     Examples
     --------

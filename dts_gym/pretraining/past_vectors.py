@@ -13,13 +13,13 @@ from dts_gym.utils.validation import covariance, finite_array
 
 
 class PastVectors(NamedTuple):
-    """Parameter vectors of past items, as they were seen.
+    """Parameter vectors of past items, as they were observed.
 
     Attributes
     ----------
-    theta : (N, d).
-    errors : (N, d, d) or (d, d), covariance of each vector's error; None: they are exact.
-    labels : (N,), the catalogue of each vector; None: not told.
+    theta : (N, d) vectors.
+    errors : (N, d, d) or (d, d) covariance of each vector's error; None: the vectors are exact.
+    labels : (N,) catalogue of each vector; None: unknown.
     """
 
     theta: Array
@@ -28,12 +28,12 @@ class PastVectors(NamedTuple):
 
 
 def past_vectors(theta: Any, noise_cov: Any | None, catalogues: Any | None, choose_branch: bool) -> PastVectors:
-    """The vectors as `dts_gym.pretraining.fit` takes them, or ValueError.
+    """Check and pack the vectors of `dts_gym.pretraining.fit`; ValueError if one does not fit.
 
     Parameters
     ----------
-    theta, noise_cov, catalogues : as `fit` takes them.
-    choose_branch : whether the vectors shall say how much actions share, which those with errors cannot.
+    theta, noise_cov, catalogues : as in `fit`.
+    choose_branch : whether the branch is chosen from the vectors, which is not possible for vectors with errors.
     """
     seen, errors = _checked(theta, noise_cov)
     if choose_branch and errors is not None:
@@ -42,7 +42,7 @@ def past_vectors(theta: Any, noise_cov: Any | None, catalogues: Any | None, choo
 
 
 def _checked(theta: Array, noise_cov: Array | None) -> tuple[Array, Array | None]:
-    """The vectors and their errors' covariances, or ValueError."""
+    """Return the vectors and their errors' covariances, checked; else raise ValueError."""
     seen = finite_array("theta", theta, (None, None))
     N, d = seen.shape
     if d < 1:

@@ -1,4 +1,4 @@
-"""Priors that environments learn from past vectors; those that take a training are kept in the user's cache."""
+"""Priors that environments learn from past vectors; trained ones are kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ _FORMAT = 1  # raised when `fit` changes its results
 def learned_prior(
     prior: Any, theta: Array, depth: int | None, branch: int | Literal["auto"] | None = None, **network: Any
 ) -> Prior:
-    """The prior that an environment is asked for, of past vectors.
+    """Return the prior that an environment is asked for, learned from past vectors where necessary.
 
     Parameters
     ----------
     prior : "linear", a chain of identity links with the vectors' moments; "diffusion", a denoising diffusion model of
         them, see `cached_fit`; or a prior, or a file of one.
     theta : (N, d) vectors in random order.
-    depth : L, links of the learned chain; None: 2 of "linear", 40 of "diffusion".
-    branch : levels above it are shared, 0..L; "auto": the one under which vectors kept apart are most probable, as
-        `dts_gym.choose_branch` says; None: L - 1 of "linear", `fit`'s own of "diffusion", a given prior's own.
-    network : other settings of `fit`, for "diffusion" alone.
+    depth : L, the number of links of the learned chain; None: 2 for "linear", 40 for "diffusion".
+    branch : levels above this one are shared, 0..L; "auto": the branch under which held-out vectors are most probable,
+        see `dts_gym.choose_branch`; None: L - 1 for "linear", the default of `fit` for "diffusion", a given prior's
+        own.
+    network : other settings of `fit`, only for "diffusion".
 
     Raises
     ------
     ValueError
-        If ``depth`` or "auto" comes with a prior to take as it is, or the vectors are too few for "auto".
+        If ``depth`` or "auto" is set together with a given prior, or the vectors are too few for "auto".
     """
     if prior == "diffusion":
         named = {} if branch is None else {"branch": branch}
@@ -64,31 +65,31 @@ def learned_prior(
 
 
 def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
-    """`dts_gym.pretraining.fit`, kept in the cache under the vectors and the settings.
+    """`dts_gym.pretraining.fit` with its result kept in a cache, under the vectors and the settings.
 
     Parameters
     ----------
     theta : (N, d) parameter vectors of past items.
-    depth, settings : as `fit` takes them; numbers, words and None only.
+    depth, settings : as in `fit`; numbers, words and None only.
 
     Returns
     -------
     ChainPrior
-        That of the cache's file if there is one, which takes no torch; a damaged file is made anew, with a warning.
-        `DTS_GYM_DATA` names the cache's folder.
+        The prior in the cache's file if there is one, for which torch is not needed; a damaged file is replaced, with a
+        warning. `DTS_GYM_DATA` names the cache's folder.
 
     Raises
     ------
     ValueError, ImportError
-        As `fit`; ImportError also where safetensors is not installed.
+        As in `fit`; ImportError also where safetensors is not installed.
     """
     vectors, L = finite_array("theta", theta, (None, None)), integer("depth", depth, 1)
     import_module("safetensors")  # before the training, not after it
     branch = settings.get("branch")
-    if branch is not None and branch != "auto":  # one training serves all branches that are given
+    if branch is not None and branch != "auto":  # one training serves all explicit branches
         branch = integer("branch", branch, 0, L)
         return cached_fit(vectors, L, **{**settings, "branch": None}).with_branch(branch)
-    quiet = {"progress", "device"}  # of no matter for the result
+    quiet = {"progress", "device"}  # these do not change the result
     named = {"format": _FORMAT, "depth": L, **{k: v for k, v in settings.items() if k not in quiet}}
     digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=lambda number: number.item()).encode())
     digest.update(repr(vectors.shape).encode() + np.ascontiguousarray(vectors).tobytes())

@@ -13,21 +13,21 @@ from dts_gym.priors.denoisers import DenoiserNetwork
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
 
-_FREQUENCIES = 8  # of the time embedding
-_EVALUATE_EVERY, _PATIENCE = 100, 15  # steps; evaluations without gain before training stops
-_HELD_OUT_ROWS = 4096  # noisy held-out vectors at least
+_FREQUENCIES = 8  # number of frequencies in the time embedding
+_EVALUATE_EVERY, _PATIENCE = 100, 15  # in steps; number of evaluations without improvement before training stops
+_HELD_OUT_ROWS = 4096  # least number of noisy held-out vectors
 
 
 class TrainingSettings(NamedTuple):
-    """What the network and its training are made with.
+    """Settings of the network and its training.
 
     Attributes
     ----------
-    alpha_bars : (L,), of the forward process.
+    alpha_bars : (L,) values of ``abar_l`` of the forward process.
     hidden, blocks : width and number of residual blocks.
-    batch_size, learning_rate : of Adam.
-    device : of torch.
-    progress : whether to show a bar.
+    batch_size, learning_rate : batch size and initial learning rate of Adam.
+    device : PyTorch device to train on.
+    progress : whether to show a progress bar.
     """
 
     alpha_bars: Array
@@ -44,9 +44,9 @@ class Trainer:
 
     Parameters
     ----------
-    settings : see there.
-    dim : d.
-    seed : of the weights and of all noise.
+    settings : settings of the network and its training.
+    dim : d, the dimension of the vectors.
+    seed : seed for the weights and all noise.
 
     Raises
     ------
@@ -58,8 +58,8 @@ class Trainer:
     Notes
     -----
     The network is that of `DenoiserNetwork`, its time embedding a perceptron of the log ratio of signal to noise. All
-    parameters are one vector, of which the layers are views: Adam and the average take one operation each. The loss
-    is the mean square error of the velocity, all levels alike.
+    parameters are one vector, of which the layers are views: Adam and the average need one operation each. The loss
+    is the mean square error of the velocity, with equal weight for all levels.
     """
 
     def __init__(self, settings: TrainingSettings, dim: int, seed: int) -> None:
@@ -74,7 +74,7 @@ class Trainer:
         parts = []
         for name, shape in self._shapes.items():
             part = torch.randn(shape, generator=self._generator) / math.sqrt(shape[-1])
-            # What leaves the blocks and the network starts at zero: the best Gaussian model.
+            # The outputs of the blocks and of the network start at zero: the best Gaussian model.
             parts.append((0.0 if name in ("outer", "last") or name.endswith("bias") else 1.0) * part.reshape(-1))
         self._flat = torch.cat(parts).to(settings.device).requires_grad_()
         self._average = self._flat.detach().clone()
@@ -86,9 +86,9 @@ class Trainer:
 
         Parameters
         ----------
-        inner : (n, d), trained on.
-        outer : (m, d), held out.
-        steps : at most so many; the learning rate falls to zero over them by half a cosine.
+        inner : (n, d) vectors to train on.
+        outer : (m, d) held-out vectors.
+        steps : largest number of steps; the learning rate falls to zero over them by half a cosine.
         what : text of the progress bar.
         """
         with _one_thread(self._torch):
@@ -133,7 +133,7 @@ class Trainer:
             self._flat.copy_(best_average)
 
     def network(self) -> DenoiserNetwork:
-        """The averaged network in NumPy, its time embedding worked out for each step."""
+        """The averaged network in NumPy, with its time embedding computed for each step."""
         with self._torch.no_grad():
             layers = self._layers(self._average)
             times = self._times(layers)
@@ -148,7 +148,7 @@ class Trainer:
         return (velocity - (signal * noise - sigma * x)).square().mean()
 
     def _velocity(self, layers: dict[str, Any], z: Any, times: Any) -> Any:
-        """(n, d) and (n, B + 1, H) -> (n, d), as `DenoiserNetwork` says."""
+        """The velocity by the formula of `DenoiserNetwork`: (n, d) and (n, B + 1, H) -> (n, d)."""
         silu = self._torch.nn.functional.silu
         h = z @ layers["first"].T + times[:, 0]
         for k in range(self._settings.blocks):
@@ -168,12 +168,12 @@ class Trainer:
         return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
     def _on_device(self, tensor: Any) -> Any:
-        # Drawn on the CPU whatever the device, so that devices differ by rounding alone.
+        # The noise is drawn on the CPU whatever the device, so that devices differ only by rounding.
         return tensor.to(self._settings.device)
 
 
 def _time_features(alpha_bars: Array) -> Array:
-    """The log ratio of signal to noise of each step, and waves of it: (L, 2 F + 1)."""
+    """The log ratio of signal to noise of each step, and sines and cosines of it: (L, 2 F + 1)."""
     ratio = 0.5 * (np.log(alpha_bars) - np.log1p(-alpha_bars))
     angles = ratio[:, None] * 2.0 ** (np.arange(_FREQUENCIES) / 2.0 - 2.0)
     return np.hstack([ratio[:, None] / 2.0, np.sin(angles), np.cos(angles)])
@@ -181,7 +181,7 @@ def _time_features(alpha_bars: Array) -> Array:
 
 @contextmanager
 def _one_thread(torch: Any) -> Iterator[None]:
-    """One thread on the CPU: so small a network gains nothing from more, and waits for them where cores are busy.
+    """Use one thread on the CPU: so small a network gains nothing from more, and waits for them where cores are busy.
 
     The result is then also the same whatever the number of cores.
     """
@@ -194,7 +194,7 @@ def _one_thread(torch: Any) -> Iterator[None]:
 
 
 def torch_on(device: str) -> Any:
-    """The module torch, if it is installed and can use the device."""
+    """Return the module torch, if it is installed and can use the device."""
     try:
         import torch
     except ImportError as error:

@@ -1,10 +1,10 @@
-"""Priors over the parameters of actions: chains of links with Gaussian noise, and what they are made of.
+"""Priors over the parameters of actions: chains of links with Gaussian noise, and their parts.
 
-Read `links` first (one step of a chain), `prior` (what any prior is, and what a chain is), then `chains` (the priors
-that users meet). `denoisers` and
-`reverse_process` make a chain of a denoising diffusion model, `two_level` collapses a linear chain, `random_priors`
-draws chains for experiments, `misspecified` spoils one on purpose. `fitting` and `mixtures` fit a normal distribution,
-a linear chain or a mixture to parameter vectors. `prior_files` is how a prior is kept in a file.
+Read `links` first (one step of a chain), `prior` (the base classes of all priors and of chains), then `chains` (the
+priors that users construct). `denoisers` and `reverse_process` make a chain from a denoising diffusion model,
+`two_level` collapses a linear chain, `random_priors` draws chains for experiments, `misspecified` makes a chain wrong
+on purpose. `fitting` and `mixtures` fit a normal distribution, a linear chain or a mixture to parameter vectors.
+`prior_files` saves a prior to a file.
 """
 
 from dts_gym.priors.chains import (

@@ -1,4 +1,4 @@
-"""Chains of Gaussian conditionals over the actions' parameters: linear ones, and those of any links."""
+"""Chains of Gaussian conditionals over the actions' parameters: linear chains, and chains of any links."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LinearDiffusionPrior(ChainPrior):
     weights : L arrays (d, d); ``weights[ell - 1]`` is ``W_ell``.
     covariances : L + 1 arrays (d, d), PSD; ``covariances[ell - 1]`` is ``Sigma_ell``.
     offsets : L arrays (d,), zeros if None; ``offsets[ell - 1]`` is ``c_ell``.
-    branch : levels above it are shared by all actions, 0..L.
+    branch : levels above this one are shared by all actions, 0..L.
 
     Raises
     ------
@@ -78,7 +78,7 @@ class LinearDiffusionPrior(ChainPrior):
         return LinearDiffusionPrior(self.weights, self.covariances, self.offsets, branch)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Settings and arrays, as `prior_from_state` takes them."""
+        """Settings and arrays, as `prior_from_state` accepts them."""
         d = self.dim
         arrays = {
             "weights": np.array(self.weights).reshape(self.depth, d, d),
@@ -95,17 +95,17 @@ class DiffusionPrior(ChainPrior):
     ----------
     links : L links of one dimension; ``links[ell - 1]`` is ``f_ell``.
     covariances : L + 1 arrays (d, d), PSD; ``covariances[ell - 1]`` is ``Sigma_ell``.
-    branch : levels above it are shared by all actions, 0..L.
+    branch : levels above this one are shared by all actions, 0..L.
 
     Raises
     ------
     ValueError
-        If a size does not match, a value is not finite or a covariance is not PSD; on drawing, if a link gives a
+        If a size does not match, a value is not finite or a covariance is not PSD; on drawing, if a link returns a
         value that is not finite; on saving, if a link is of a class of your own without ``state``.
 
     Notes
     -----
-    A chain whose links are all affine counts as linear, see `as_linear`.
+    A chain whose links are all affine is treated as linear, see `as_linear`.
 
     Examples
     --------
@@ -148,11 +148,11 @@ class DiffusionPrior(ChainPrior):
         return DiffusionPrior(self.links, self.covariances, branch)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Settings and arrays, as `prior_from_state` takes them; ValueError for a link that cannot be saved."""
+        """Settings and arrays, as `prior_from_state` accepts them; ValueError for a link that cannot be saved."""
         arrays, links, homes = {}, [], dict[int, str]()
         for i, link in enumerate(self.links):
             settings, own = link.state()
-            # Arrays that links share are held once: a later link says where its own stand.
+            # Arrays that links share are saved once: a later link refers to them.
             shared = {name: homes[id(value)] for name, value in own.items() if id(value) in homes}
             for name, value in own.items():
                 if name not in shared:
@@ -186,7 +186,7 @@ def load_prior(path: str | os.PathLike[str]) -> ChainPrior:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged, of another program or of a newer format.
+        If the file is damaged, written by another program or in a newer format.
     ImportError
         If safetensors is not installed.
     """
@@ -198,7 +198,7 @@ def load_prior(path: str | os.PathLike[str]) -> ChainPrior:
 
 
 def as_linear(prior: Prior) -> LinearDiffusionPrior | None:
-    """The prior as a linear chain, of the same law and branch; None if a link is not affine, or it is no chain.
+    """Return the prior as an equal linear chain with its branch; None if it is not a chain or a link is not affine.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def as_linear(prior: Prior) -> LinearDiffusionPrior | None:
 
 
 def as_prior(prior: Any) -> Prior:
-    """``prior`` itself, or that of the file of this name; ValueError for anything else, `load_prior`'s errors."""
+    """Return ``prior``, or load it from the file of this name; ValueError for anything else, and `load_prior`'s."""
     if isinstance(prior, str | os.PathLike):
         return load_prior(prior)
     if not isinstance(prior, Prior):
@@ -225,5 +225,5 @@ def as_prior(prior: Any) -> Prior:
 
 
 def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays whose names begin with ``prefix``, without it."""
+    """The arrays whose names begin with ``prefix``, under their names without it."""
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -2,7 +2,7 @@ r"""Reverse steps of a pre-trained denoising diffusion model as links, evaluated
 
 Data ``z_0`` in the units that the denoiser was trained in, ``theta = offset + scale z_0``. With ``abar_0 = 1 > abar_1 >
 ... > abar_L`` the forward process is ``z_l = sqrt(abar_l) z_0 + sqrt(1 - abar_l) eps``; ``alpha_l = abar_l /
-abar_{l-1}``, ``beta_l = 1 - alpha_l``. A network ``F`` foretells the velocity ``v = sqrt(abar_l) eps - sqrt(1 - abar_l)
+abar_{l-1}``, ``beta_l = 1 - alpha_l``. A network ``F`` predicts the velocity ``v = sqrt(abar_l) eps - sqrt(1 - abar_l)
 z_0``, so ``E[z_0 | z_l] = sqrt(abar_l) z_l - sqrt(1 - abar_l) F(z_l, l)``: with data of mean zero and unit covariance,
 ``F = 0`` is the best affine denoiser, and the network learns only what is not Gaussian. The mean of a reverse step is
 
@@ -25,19 +25,19 @@ from dts_gym.priors.links import Link
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import finite_array, integer
 
-_ROWS = 512  # points at a time, so that the layers stay in the cache
+_ROWS = 512  # number of points at a time, so that the layers stay in the processor's cache
 
 
 class DenoiserNetwork(NamedTuple):
-    """A residual perceptron with one constant vector a step for the time: arrays that all steps share.
+    """A residual perceptron with one constant time vector for each step: arrays that all steps share.
 
     Attributes
     ----------
-    first : (H, d).
-    inner : (B, H, H), of each block into its activation.
-    outer : (B, H, H), of each block out of it.
-    last : (d, H).
-    last_bias : (d,).
+    first : (H, d) weight of the first layer.
+    inner : (B, H, H) weight of each block, into its activation.
+    outer : (B, H, H) weight of each block, out of its activation.
+    last : (d, H) weight of the last layer.
+    last_bias : (d,) bias of the last layer.
     times : (L, B + 1, H), the time embedding of each step as it enters the first layer and each block.
 
     Notes
@@ -58,27 +58,28 @@ class DenoiserLink(Link):
 
     Parameters
     ----------
-    network : of velocities, shared by the steps; its arrays are kept, not copied.
-    step : l, 1..L.
+    network : the velocity network, shared by the steps; its arrays are kept, not copied.
+    step : l, the number of the step, 1..L.
     alpha_bar : ``abar_l``, in (0, 1).
     alpha_bar_before : ``abar_{l-1}``, in (abar_l, 1].
     predictor : weight (d, d) and offset (d,) of the best affine predictor of ``z_{l-1}`` from ``z_l``, if known.
-    scale : (d, d), of the units at the end; None: the identity. With the offset and the predictor's, of the first step.
-    offset : (d,), of the units at the end; None: zeros.
+    scale : (d, d) scale of the parameters' units, for the first step, as are the offset and the predictor in these
+        units; None: the identity.
+    offset : (d,) offset of the parameters' units; None: zeros.
 
     Attributes
     ----------
-    affine : whether the network foretells the same everywhere.
-    data_share : g_l, what of ``z_0`` is in the mean of ``z_{l-1}`` given both ``z_0`` and ``z_l``.
+    affine : whether the network predicts the same velocity everywhere.
+    data_share : g_l, the coefficient of ``z_0`` in the mean of ``z_{l-1}`` given both ``z_0`` and ``z_l``.
 
     Raises
     ------
     ValueError
-        If a size does not match, a value is not finite or out of its range.
+        If a size does not match, or a value is not finite or out of its range.
 
     Notes
     -----
-    Exact. A value costs O(H d + B H^2) a point, a Jacobian d times that.
+    Exact. A value costs O(H d + B H^2) for each point, a Jacobian d times that.
 
     Examples
     --------
@@ -114,7 +115,7 @@ class DenoiserLink(Link):
         if predictor is not None:
             weight, shift = predictor
             self.predictor = finite_array("predictor[0]", weight, (d, d)), finite_array("predictor[1]", shift, (d,))
-        self.affine = not self.network.last.any()  # a network that has learned nothing: the data look Gaussian
+        self.affine = not self.network.last.any()  # such a network has learned nothing: the data look Gaussian
         self._skip = float(np.sqrt(alpha_bar / alpha_bar_before))
         alpha = alpha_bar / alpha_bar_before
         self.data_share = float(np.sqrt(alpha_bar_before)) * (1.0 - alpha) / (1.0 - alpha_bar)
@@ -130,11 +131,11 @@ class DenoiserLink(Link):
         return self._in_units(value).reshape(psi.shape)
 
     def jacobian(self, psi: Array) -> Array:
-        """Its Jacobian: (..., d) -> (..., d, d)."""
+        """The link's Jacobian: (..., d) -> (..., d, d)."""
         return self.value_and_jacobian(psi)[1]
 
     def value_and_jacobian(self, psi: Array) -> tuple[Array, Array]:
-        """Both from one forward pass: (..., d) -> (..., d), (..., d, d)."""
+        """Value and Jacobian from one forward pass: (..., d) -> (..., d), (..., d, d)."""
         d, network = self.dim, self.network
         points = psi.reshape(-1, d)
         velocity, entering = self._forward(points)
@@ -152,7 +153,7 @@ class DenoiserLink(Link):
         return value.reshape(psi.shape), slope.reshape(*psi.shape, d)
 
     def velocity(self, psi: Array) -> Array:
-        """What the network foretells, in the units that it was trained in: (n, d) -> (n, d)."""
+        """The network's prediction, in the units that it was trained in: (n, d) -> (n, d)."""
         return self._forward(psi)[0]
 
     def affine_predictor(self) -> tuple[Array, Array] | None:
@@ -163,7 +164,7 @@ class DenoiserLink(Link):
         return {"dim": self.dim, "step": self.step, "hidden": len(self.network.first)}
 
     def _forward(self, points: Array) -> tuple[Array, list[Array]]:
-        """The velocity at (n, d), and what enters each activation, (n, H)."""
+        """The velocity at (n, d), and the inputs of each activation, (n, H)."""
         network, entering = self.network, []
         times = network.times[self.step - 1]
         h = points @ network.first.T + times[0]
@@ -180,7 +181,7 @@ class DenoiserLink(Link):
         return value if self.offset is None else value + self.offset
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Settings and arrays, as `denoiser_from_state` takes them."""
+        """Settings and arrays, as `denoiser_from_state` accepts them."""
         arrays = {f"network.{name}": array for name, array in self.network._asdict().items()}
         if self.predictor is not None:
             arrays["predictor.weight"], arrays["predictor.offset"] = self.predictor
@@ -224,7 +225,7 @@ def _silu_slope(u: Array) -> Array:
 
 
 def _checked(network: DenoiserNetwork) -> DenoiserNetwork:
-    """The network, if its arrays fit each other and are finite; without a copy, for many links share it."""
+    """Return the network if its arrays fit each other and are finite, without a copy, because many links share it."""
     first, inner, outer, last, last_bias, times = (np.asarray(array, dtype=np.float64) for array in network)
     H, d = first.shape if first.ndim == 2 else (0, 0)
     B, L = len(np.atleast_1d(inner)), len(np.atleast_1d(times))

@@ -11,12 +11,12 @@ from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import finite_array, integer
 
-# Draws of a prior that stand for past parameters where there are none.
+# Number of prior draws that replace past parameters where there are none.
 _PRIOR_DRAWS = 10_000
 
 
 def prior_draws(prior: Prior) -> Array:
-    """10 000 independent draws of an action's parameters from a prior, the same every time.
+    """Return 10 000 independent draws of an action's parameters from a prior, the same every time.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def prior_draws(prior: Prior) -> Array:
 
 
 def independent_draws(prior: Prior, rng: np.random.Generator, size: int) -> Array:
-    """Parameters of ``size`` actions that share nothing, (size, d): of a chain at branch L, else of as many instances.
+    """Draw parameters of ``size`` actions that share nothing, (size, d): from a chain at branch L, else from instances.
 
     Examples
     --------
@@ -42,21 +42,22 @@ def independent_draws(prior: Prior, rng: np.random.Generator, size: int) -> Arra
 
 
 def fit_gaussian(parameters: Array) -> TwoLevelPrior:
-    """Independent actions, each of the normal law with the mean and covariance of past parameters.
+    """Fit independent actions, each normal with the mean and covariance of past parameters.
 
     Parameters
     ----------
-    parameters : (N, d) with N >= 2. With N <= d the covariance is singular: actions stay in the span of the past.
+    parameters : (N, d) past parameters, with N >= 2. With N <= d the covariance is singular: actions stay in the span
+        of the past.
 
     Returns
     -------
     TwoLevelPrior
-        Nothing is shared.
+        A prior in which nothing is shared.
 
     Raises
     ------
     ValueError
-        If there are less than two, or one is not finite.
+        If there are fewer than two vectors, or one is not finite.
 
     Examples
     --------
@@ -71,13 +72,13 @@ def fit_gaussian(parameters: Array) -> TwoLevelPrior:
 
 
 def fit_linear_chain(parameters: Array, depth: int, branch: int) -> LinearDiffusionPrior:
-    """A chain of identity links whose marginal has the mean and covariance of past parameters.
+    """Fit a chain of identity links whose marginal has the mean and covariance of past parameters.
 
     Parameters
     ----------
-    parameters : (N, d) with N >= 2.
-    depth : L >= 1.
-    branch : levels above it are shared, 0..L.
+    parameters : (N, d) past parameters, with N >= 2.
+    depth : L >= 1, the number of links.
+    branch : levels above this one are shared, 0..L.
 
     Returns
     -------
@@ -88,7 +89,7 @@ def fit_linear_chain(parameters: Array, depth: int, branch: int) -> LinearDiffus
     Raises
     ------
     ValueError
-        As `fit_gaussian`, and for a depth or branch out of range.
+        As in `fit_gaussian`, and for a depth or branch out of range.
     """
     mean, _, cov = fit_gaussian(parameters)
     d, L = len(mean), integer("depth", depth, 1)

@@ -17,13 +17,13 @@ Activation = Literal["relu", "tanh", "silu"]
 
 
 class Link(Shown, ABC):
-    """A map from (..., d) to (..., d) with a Jacobian; `affine` says that its tangent is itself.
+    """A map from (..., d) to (..., d) with a Jacobian; where `affine` is True the map is its own tangent.
 
     Attributes
     ----------
-    dim : d.
+    dim : d, the dimension of its input and value.
     affine : whether ``f(psi) = W psi + c`` exactly.
-    surrogate : which affine stand-in serves messages best, see `dts_gym.posteriors.chain.surrogates`.
+    surrogate : which affine replacement serves messages best, see `dts_gym.posteriors.chain.surrogates`.
     """
 
     dim: int
@@ -32,14 +32,14 @@ class Link(Shown, ABC):
 
     @abstractmethod
     def __call__(self, psi: Array) -> Array:
-        """Value: (..., d) -> (..., d)."""
+        """The link's value: (..., d) -> (..., d)."""
 
     @abstractmethod
     def jacobian(self, psi: Array) -> Array:
-        """Jacobian: (..., d) -> (..., d, d), entry ``[..., i, j] = d f_i / d psi_j``."""
+        """The link's Jacobian: (..., d) -> (..., d, d), entry ``[..., i, j] = d f_i / d psi_j``."""
 
     def value_and_jacobian(self, psi: Array) -> tuple[Array, Array]:
-        """Both at once: (..., d) -> (..., d), (..., d, d)."""
+        """Value and Jacobian at once: (..., d) -> (..., d), (..., d, d)."""
         return self(psi), self.jacobian(psi)
 
     def affine_predictor(self) -> tuple[Array, Array] | None:
@@ -65,8 +65,8 @@ class AffineLink(Link):
 
     Parameters
     ----------
-    weight : (d, d).
-    offset : (d,), zeros if None.
+    weight : (d, d) matrix.
+    offset : (d,) vector, zeros if None.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class AffineLink(Link):
         return np.broadcast_to(self.weight, (*psi.shape[:-1], self.dim, self.dim))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Settings and arrays, as `link_from_state` takes them."""
+        """Settings and arrays, as `link_from_state` accepts them."""
         return {"kind": "affine"}, {"weight": self.weight, "offset": self.offset}
 
 
@@ -100,8 +100,8 @@ class MLPLink(Link):
 
     Parameters
     ----------
-    weights : one array (n_out, n_in) a layer, the first from d, the last to d.
-    biases : one array (n_out,) a layer, zeros if None.
+    weights : one array (n_out, n_in) for each layer, the first from d, the last to d.
+    biases : one array (n_out,) for each layer, zeros if None.
     activation : "relu" (slope 0 at its kink), "tanh" or "silu" (``z / (1 + exp(-z))``).
 
     Raises
@@ -111,7 +111,7 @@ class MLPLink(Link):
 
     Notes
     -----
-    Exact. With ``m`` weights in all, a value costs O(m) a point and a Jacobian O(d m), each layer one matrix
+    Exact. With ``m`` weights in all, a value costs O(m) for each point and a Jacobian O(d m); each layer is one matrix
     product for the whole batch.
 
     Examples
@@ -155,19 +155,19 @@ class MLPLink(Link):
         return self.value_and_jacobian(psi)[1]
 
     def value_and_jacobian(self, psi: Array) -> tuple[Array, Array]:
-        """Both from one forward pass: (..., d) -> (..., d), (..., d, d)."""
+        """Value and Jacobian from one forward pass: (..., d) -> (..., d), (..., d, d)."""
         value, hidden = self._forward(psi)
         lead, d = psi.shape[:-1], self.dim
         slope_of = _SLOPES[self.activation]
         product = np.broadcast_to(self.weights[-1], (*lead, *self.weights[-1].shape))  # (..., d, n)
         for weight, z in zip(self.weights[-2::-1], hidden[::-1], strict=True):
             scaled = product * slope_of(z)[..., None, :]  # (..., d, n_out)
-            # One product of two matrices, not one a point.
+            # One product of two matrices, not one product for each point.
             product = (scaled.reshape(-1, len(weight)) @ weight).reshape(*lead, d, weight.shape[1])
         return value, product
 
     def _forward(self, psi: Array) -> tuple[Array, list[Array]]:
-        """The value and what enters each activation."""
+        """The value and the inputs of each activation."""
         activate, hidden = _ACTIVATIONS[self.activation], []
         value = psi @ self.weights[0].T + self.biases[0]
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
@@ -176,7 +176,7 @@ class MLPLink(Link):
         return value, hidden
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Settings and arrays, as `link_from_state` takes them."""
+        """Settings and arrays, as `link_from_state` accepts them."""
         arrays = {f"weights.{i}": W for i, W in enumerate(self.weights)}
         arrays |= {f"biases.{i}": b for i, b in enumerate(self.biases)}
         return {"kind": "mlp", "activation": self.activation, "layers": len(self.weights)}, arrays
@@ -197,13 +197,13 @@ def link_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) ->
 
 
 def finite_value(link: Link, psi: Array, name: str = "link") -> Array:
-    """``link(psi)``, which must be finite and of the shape of ``psi``.
+    """Return ``link(psi)``, which must be finite and of the shape of ``psi``.
 
     Parameters
     ----------
-    link : any link, a user's too.
-    psi : (..., d).
-    name : of the link, for the error.
+    link : any link, also a user's own.
+    psi : (..., d) points.
+    name : name of the link in the error.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def finite_value(link: Link, psi: Array, name: str = "link") -> Array:
     finite = np.isfinite(value)
     if not finite.all():
         row = tuple(np.argwhere(~finite)[0][:-1])
-        raise ValueError(f"{name} must give finite values, got {value[row]} at psi = {psi[row]}")
+        raise ValueError(f"{name} must return finite values, got {value[row]} at psi = {psi[row]}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Priors that are off: what an agent believes where the truth is another chain."""
+"""Misspecified priors: an agent's prior where the truth is another chain."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import positive
 
-_WIDTH = 0.5  # of the interval that errors are drawn from
-_LEAST = 0.01  # eigenvalue of a covariance that is off
+_WIDTH = 0.5  # width of the interval that errors are drawn from
+_LEAST = 0.01  # least eigenvalue of a misspecified covariance
 
 
 def misspecified_prior(prior: Prior, prior_error: float, *, seed: int = 0) -> Prior:
-    """A chain whose weights and covariances are off by entries uniform on ``[v, v + 0.5]``.
+    """Return a chain whose weights and covariances have errors with entries uniform on ``[v, v + 0.5]``.
 
     Parameters
     ----------
     prior : the true chain, of affine links.
-    prior_error : v, the least error of an entry; 0 is no error at all: ``prior`` itself.
-    seed : of the errors.
+    prior_error : v, the least error of an entry; 0 means no error and returns ``prior`` itself.
+    seed : seed for the errors.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def misspecified_prior(prior: Prior, prior_error: float, *, seed: int = 0) -> Pr
 
 
 def rescaled_prior(prior: Prior, prior_scale: float) -> Prior:
-    """A chain whose covariances are all multiplied by one number, as is then every variance of its parameters.
+    """Return a chain whose covariances are all multiplied by one number, as then is every variance of its parameters.
 
     Parameters
     ----------
     prior : the true chain, of affine links.
-    prior_scale : the variance that is told over the true one; 1 is no error at all: ``prior`` itself.
+    prior_scale : the misspecified variance divided by the true one; 1 means no error and returns ``prior`` itself.
 
     Raises
     ------

@@ -10,25 +10,26 @@ import numpy as np
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import covariance, finite_array, integer
 
-# Starts; the one of the largest likelihood after some steps goes on.
+# Number of starts; the one of the largest likelihood after some steps is continued.
 _STARTS, _SHORT = 4, 10
-# Steps of k-means and of expectation-maximisation at most; the latter end when the mean log-likelihood gains less.
+# Largest numbers of steps of k-means and of expectation-maximisation; the latter ends when the mean log-likelihood
+# gains less.
 _KMEANS_STEPS, _LONG, _GAIN = 10, 200, 3e-5
 # Covariances get this share of the parameters' mean variance added: a component of a single vector keeps a density.
 _FLOOR = 1e-4
-# The search for a number of components ends after as many without a better one.
+# The search for a number of components ends after this many numbers without improvement.
 _PATIENCE = 2
 _FIXED_SEED = 20240611
 
 
 class Mixture(NamedTuple):
-    """A mixture of C normal laws.
+    """A mixture of C normal distributions.
 
     Attributes
     ----------
-    weights : (C,) positive, of sum 1.
-    means : (C, d).
-    covs : (C, d, d) PSD.
+    weights : (C,) positive weights that sum to 1.
+    means : (C, d) means of the components.
+    covs : (C, d, d) PSD covariances of the components.
     """
 
     weights: Array
@@ -36,7 +37,7 @@ class Mixture(NamedTuple):
     covs: Array
 
     def moments(self) -> tuple[Array, Array]:
-        """Mean (d,) and covariance (d, d) of the whole.
+        """Mean (d,) and covariance (d, d) of the mixture.
 
         Examples
         --------
@@ -49,7 +50,7 @@ class Mixture(NamedTuple):
 
 
 def checked_mixture(value: Mixture, dim: int) -> Mixture:
-    """``value`` as a mixture in ``dim`` dimensions, or ValueError."""
+    """Return ``value`` if it is a mixture in ``dim`` dimensions; else raise ValueError."""
     if not isinstance(value, Mixture):
         raise ValueError(f"mixture must be a dts_gym Mixture, got {value!r:.200}")
     weights = finite_array("mixture.weights", value.weights, (None,))
@@ -64,32 +65,32 @@ def checked_mixture(value: Mixture, dim: int) -> Mixture:
 def fit_mixture(
     parameters: Array, num_components: int | None = None, *, max_components: int = 10, seed: int = _FIXED_SEED
 ) -> Mixture:
-    """Fit a mixture of normal laws to past parameters.
+    """Fit a mixture of normal distributions to past parameters.
 
     Parameters
     ----------
-    parameters : (N, d) with N >= 2.
-    num_components : C, at most N; None chooses it by the Bayesian information criterion: from 1 upwards, until two more
-        have been no better, ``max_components`` (and N) at most.
-    max_components : see above.
-    seed : of the starts.
+    parameters : (N, d) past parameters, with N >= 2.
+    num_components : C, the number of components, at most N; None chooses it by the Bayesian information criterion: it
+        counts up from 1 until two more numbers have been no better, or to ``max_components`` or N.
+    max_components : largest number of components tried where ``num_components`` is None.
+    seed : seed for the starts.
 
     Returns
     -------
     Mixture
-        A component may have died out: then there are less than C.
+        The fitted mixture. A component may have died out: it then has fewer than C.
 
     Raises
     ------
     ValueError
-        If a size is out of range, a value is not finite, or all parameters are alike.
+        If a size is out of range, a value is not finite, or all parameters are equal.
 
     Notes
     -----
-    A local maximum of the likelihood: expectation-maximisation from k-means with a k-means++ start, the best of four
-    after ten steps; deterministic. Covariances are full; each gets 0.0001 of the parameters' mean variance added to its
-    diagonal, so parameters on scales far apart should be standardised before. O(N C d^2 + C d^3) a step, some dozens of
-    steps, O(N d^2) memory.
+    The result is a local maximum of the likelihood, found by expectation-maximisation from k-means with a k-means++
+    start, the best of four after ten steps; it is deterministic given the seed. Covariances are full; each gets 0.0001
+    of the parameters' mean variance added to its diagonal, so parameters on scales far apart should be standardised
+    before. A step costs O(N C d^2 + C d^3), and there are some dozens; memory is O(N d^2).
 
     Source: Dempster, Laird and Rubin (1977); Arthur and Vassilvitskii, "k-means++" (2007); Schwarz (1978).
 
@@ -127,7 +128,7 @@ def fit_mixture(
 
 def _fitted(theta: Array, C: int, floor: float, rng: np.random.Generator) -> tuple[Mixture, float]:
     """The mixture, and the mean log-likelihood of a vector under it."""
-    center = theta.mean(axis=0)  # so that products do not cancel
+    center = theta.mean(axis=0)  # subtracted so that products do not cancel
     theta = theta - center
     products = _products(theta)
     starts = [np.eye(C)[_clusters(theta, C, rng)] for _ in range(_STARTS if C > 1 else 1)]
@@ -140,7 +141,7 @@ def _fitted(theta: Array, C: int, floor: float, rng: np.random.Generator) -> tup
 def _climbed(
     products: Array, responsibilities: Array, d: int, floor: float, max_steps: int
 ) -> tuple[Mixture, Array, float]:
-    """Steps of expectation-maximisation: the mixture, the responsibilities and the mean log-likelihood under it."""
+    """Run steps of expectation-maximisation; returns the mixture, its responsibilities and its mean log-likelihood."""
     before = -math.inf
     for _ in range(max_steps):
         mixture = _maximised(products, responsibilities, d, floor)
@@ -152,13 +153,13 @@ def _climbed(
 
 
 def _products(theta: Array) -> Array:
-    """One, the coordinates and their products, (N, 1 + d + d (d + 1) / 2): sums over vectors are products of it."""
+    """One, the coordinates and their products, (N, 1 + d + d (d + 1) / 2): sums over vectors are products with it."""
     rows, cols = np.triu_indices(theta.shape[1])
     return np.hstack([np.ones((len(theta), 1)), theta, theta[:, rows] * theta[:, cols]])
 
 
 def _maximised(products: Array, responsibilities: Array, d: int, floor: float) -> Mixture:
-    """The mixture of the largest expected log-likelihood, without components of less than half a vector."""
+    """The mixture of the largest expected log-likelihood, without components that hold less than half a vector."""
     sums = responsibilities.T @ products  # (C, 1 + d + d (d + 1) / 2)
     sums = sums[sums[:, 0] > 0.5]
     totals = sums[:, 0]
@@ -171,7 +172,7 @@ def _maximised(products: Array, responsibilities: Array, d: int, floor: float) -
 
 
 def _expected(products: Array, mixture: Mixture) -> tuple[Array, float]:
-    """How probably each vector is each component's, (N, C), and the mean log-likelihood."""
+    """The probability that each vector belongs to each component, (N, C), and the mean log-likelihood."""
     d = mixture.means.shape[1]
     chols = np.linalg.cholesky(mixture.covs)
     whiteners = np.linalg.solve(chols, np.broadcast_to(np.eye(d), chols.shape))
@@ -189,7 +190,7 @@ def _expected(products: Array, mixture: Mixture) -> tuple[Array, float]:
 
 
 def _clusters(theta: Array, count: int, rng: np.random.Generator) -> IntArray:
-    """Some steps of k-means from a k-means++ start: the cluster of each vector, (N,)."""
+    """Run some steps of k-means from a k-means++ start; returns the cluster of each vector, (N,)."""
     centers = theta[rng.integers(len(theta))][None]
     distance = ((theta - centers[0]) ** 2).sum(axis=1)
     while len(centers) < count:

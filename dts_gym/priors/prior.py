@@ -1,4 +1,4 @@
-"""What any prior is, and what a chain is: the two classes that priors derive from."""
+"""The two classes that priors derive from: any prior, and a chain."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from dts_gym.utils.validation import integer
 class Prior(Shown, ABC):
     """A distribution of the actions' parameters: it can be drawn from, and kept in a file.
 
-    Agents that fit a prior of their own to draws (TunedTS, MixTS, MarginalLinTS) take any; those with the posterior of
-    a chain (dTS, dUCB, HierTS, JointTS, LaplaceDPS) take a `ChainPrior`.
+    Agents that fit a prior of their own to draws (TunedTS, MixTS, MarginalLinTS) accept any prior; those with the
+    posterior of a chain (dTS, dUCB, HierTS, JointTS, LaplaceDPS) accept a `ChainPrior`.
 
     Attributes
     ----------
-    dim : d, of a parameter vector.
+    dim : d, the dimension of a parameter vector.
 
     Notes
     -----
@@ -39,7 +39,7 @@ class Prior(Shown, ABC):
         super().__init_subclass__(**settings)
         if not defines_chains and hasattr(cls, "with_branch") and ChainPrior not in cls.__mro__:
             bases = tuple(ChainPrior if base is Prior else base for base in cls.__bases__)
-            # What `ChainPrior` draws and refuses is then inherited as if the class had named it.
+            # The class then inherits the methods of `ChainPrior` as if it had named it as a base.
             type.__setattr__(cls, "__bases__", bases if ChainPrior in bases else (*bases, ChainPrior))
 
     @abstractmethod
@@ -48,7 +48,7 @@ class Prior(Shown, ABC):
 
     @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Settings (JSON) and arrays from which an equal prior can be built; ValueError of one that cannot be kept."""
+        """Settings (JSON) and arrays from which an equal prior can be built; ValueError if it cannot be saved."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the prior to a .safetensors file, which `load_prior` reads (needs safetensors, not torch)."""
@@ -58,7 +58,7 @@ class Prior(Shown, ABC):
         return {"dim": self.dim}
 
     def _refuse_chain(self) -> NoReturn:
-        """ValueError that says that this prior is no chain."""
+        """Raise the ValueError that this prior is not a chain."""
         raise ValueError(f"prior must be a chain of links (a dts_gym ChainPrior), got {type(self).__name__}")
 
 
@@ -67,9 +67,9 @@ class ChainPrior(Prior, defines_chains=True):
 
     Attributes
     ----------
-    dim : d.
+    dim : d, the dimension of every level.
     depth : L, the number of links.
-    branch : levels above it are shared by all actions, levels up to it are per action; 0..L.
+    branch : levels above this one are shared by all actions, levels up to it are per action; 0..L.
     links : L links, ``links[ell - 1]`` is ``f_ell``.
     covariances : L + 1 arrays (d, d), ``covariances[ell - 1]`` is ``Sigma_ell``.
     """
@@ -84,11 +84,11 @@ class ChainPrior(Prior, defines_chains=True):
         return tuple(factor(cov) for cov in self.covariances)
 
     def sample(self, rng: np.random.Generator, num_actions: int) -> Array:
-        """Parameters of ``num_actions`` actions, (K, d): one draw of the shared levels, K of the others."""
+        """Draw the parameters of ``num_actions`` actions, (K, d): one draw of the shared levels, K of the others."""
         return self.sample_chain(rng, num_actions)[0]
 
     def sample_chain(self, rng: np.random.Generator, num_actions: int) -> list[Array]:
-        """One draw of all levels: entry ``ell`` is ``psi_ell``, (1, d) where shared, (K, d) per action."""
+        """Draw all levels once: entry ``ell`` is ``psi_ell``, (1, d) where shared, (K, d) per action."""
         K = integer("num_actions", num_actions, 1)
         psi = np.zeros((1, self.dim))
         levels: list[Array] = []
@@ -114,7 +114,7 @@ class ChainPrior(Prior, defines_chains=True):
 
 
 def as_chain_prior(prior: Prior) -> ChainPrior:
-    """``prior`` itself, which must be a chain; or ValueError.
+    """Return ``prior`` if it is a chain; else raise ValueError.
 
     Examples
     --------

@@ -19,13 +19,13 @@ _INSTALL = "prior files need safetensors, which is not installed ({}): pip insta
 
 
 def write_prior_file(path: str | os.PathLike[str], settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-    """Write a prior's state; a kill at any moment leaves the old file or the new one.
+    """Write a prior's state; if the process is killed at any moment, the old file or the new one remains.
 
     Parameters
     ----------
-    path : of the file, in a folder that exists.
-    settings : JSON.
-    arrays : float64.
+    path : path of the file, in a folder that exists.
+    settings : settings of the prior, as JSON data.
+    arrays : float64 arrays by name.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def write_prior_file(path: str | os.PathLike[str], settings: Mapping[str, Any], 
     plain = {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}
     text = json.dumps(settings)
     head = {"version": VERSION, "settings": text, "sha256": _digest(text, plain)}
-    content = save(plain, metadata={FORMAT: json.dumps(head)})  # one entry: several would stand in any order
+    content = save(plain, metadata={FORMAT: json.dumps(head)})  # one entry, because the order of several is not fixed
     write_atomically(path, lambda file: file.write(content))
 
 
@@ -56,7 +56,7 @@ def read_prior_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged, of another program or of a newer format.
+        If the file is damaged, written by another program or in a newer format.
     ImportError
         If safetensors is not installed.
     """

@@ -22,15 +22,15 @@ def random_linear_prior(
     seed: int | np.random.SeedSequence | None = 0,
     branch: int = 0,
 ) -> LinearDiffusionPrior:
-    """A linear chain with weights uniform on [-1, 1], the last columns zeroed (`active_columns`).
+    """Draw a linear chain with weights uniform on [-1, 1] and the last columns zeroed (`active_columns`).
 
     Parameters
     ----------
-    dim, depth : d >= 1 and L >= 1.
-    stds : ``sigma_1 .. sigma_{L+1}``, or one for all: ``Sigma_ell = sigma_ell^2 I``.
-    weight_norm : scale every weight to this spectral norm; None leaves them as drawn.
-    seed : of the weights.
-    branch : levels above it are shared, 0..L.
+    dim, depth : dimension d >= 1 and number of links L >= 1.
+    stds : standard deviations ``sigma_1 .. sigma_{L+1}``, or one for all: ``Sigma_ell = sigma_ell^2 I``.
+    weight_norm : spectral norm to which every weight is scaled; None leaves them as drawn.
+    seed : seed for the weights.
+    branch : levels above this one are shared, 0..L.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def random_linear_prior(
 
 
 def active_columns(dim: int, depth: int) -> tuple[int, ...]:
-    """``d_1 .. d_L``, how many columns of its weights `random_linear_prior` does not zero: ``max(1, d // 2^(ell-1))``.
+    """Return ``d_1 .. d_L``, the columns that `random_linear_prior` does not zero: ``max(1, d // 2^(ell-1))``.
 
     Examples
     --------
@@ -72,16 +72,16 @@ def random_mlp_prior(
     seed: int | np.random.SeedSequence | None = 0,
     branch: int = 0,
 ) -> DiffusionPrior:
-    """A chain of two-layer MLP links with weights uniform on [-1, 1] and no biases (zeros).
+    """Draw a chain of two-layer MLP links with weights uniform on [-1, 1] and zero biases.
 
     Parameters
     ----------
-    dim, depth : d >= 1 and L >= 1.
+    dim, depth : dimension d >= 1 and number of links L >= 1.
     hidden : width of the hidden layer; None: ``max(20, 3 d)``, which is the paper's 20 for d=5 and 60 for d=20.
     activation : "relu" (the paper's), "tanh" or "silu".
-    stds : ``sigma_1 .. sigma_{L+1}``, or one for all: ``Sigma_ell = sigma_ell^2 I``.
-    seed : of the weights.
-    branch : levels above it are shared, 0..L.
+    stds : standard deviations ``sigma_1 .. sigma_{L+1}``, or one for all: ``Sigma_ell = sigma_ell^2 I``.
+    seed : seed for the weights.
+    branch : levels above this one are shared, 0..L.
 
     Notes
     -----
@@ -110,7 +110,7 @@ def _isotropic(stds: float | Sequence[float], d: int, L: int) -> list[Array]:
 
 
 def even_chain(dim: int, depth: int, seed: int) -> LinearDiffusionPrior:
-    """A chain whose spread does not grow with its depth."""
+    """Draw a chain whose spread does not grow with its depth."""
     chain = random_linear_prior(dim, depth, seed=seed)
     weights = [W / max(float(np.linalg.norm(W, 2)), 1.0) for W in chain.weights]
     return LinearDiffusionPrior(weights, chain.covariances)

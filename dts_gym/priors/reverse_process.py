@@ -2,10 +2,10 @@
 
 In the symbols of `dts_gym.priors.denoisers`, the covariance of step l is
 ``Sigma_l = beta~_l I + g_l^2 E Cov(z_0 | z_l)``. The first term, ``beta~_l = beta_l (1 - abar_{l-1}) / (1 - abar_l)``,
-is the posterior variance were ``z_0`` known; the second is what the denoiser does not know of it. Together they are
-what is left of ``z_{l-1}`` given ``z_l``, on average, so that the chain has the forward process's covariance at every
-level however few the steps. Without the second, few steps give too narrow a law, and the last one no spread at all
-(``beta~_1 = 0``).
+is the posterior variance if ``z_0`` were known; the second is the uncertainty about ``z_0`` that the denoiser leaves.
+Together they are the average covariance of ``z_{l-1}`` given ``z_l``, so that the chain has the forward process's
+covariance at every level however few the steps. Without the second, a chain of few steps is too narrow, and the last
+step has no spread at all (``beta~_1 = 0``).
 
 Source: Bao et al., "Analytic-DPM: an analytic estimate of the optimal reverse variance in diffusion probabilistic
 models" (2022).
@@ -23,7 +23,7 @@ from dts_gym.utils.validation import finite_array, integer
 
 Schedule = Literal["cosine", "constant"]
 
-_TOP = 0.08  # sqrt(abar_L) of the cosine schedule: what of the data is left at the top, in standard deviations
+_TOP = 0.08  # sqrt(abar_L) of the cosine schedule: the share of the data's standard deviation left at the top
 _CONSTANT = 0.97**100  # abar_L of the constant schedule, whatever its depth
 
 
@@ -32,11 +32,11 @@ def noise_schedule(depth: int, schedule: Schedule = "cosine") -> Array:
 
     Parameters
     ----------
-    depth : L >= 1.
-    schedule : "cosine": ``sqrt(abar_l) = cos(a l / L)``, ``a`` such that 0.08 is left at the top whatever the depth: at
-        L = 40 the first level has noise of standard deviation 0.037. "constant": one ``alpha`` for all steps,
-        ``0.97^(100 / L)``, which is Kveton et al.'s at L = 100; 0.22 is left at the top, and at L = 40 the first level
-        has noise of 0.27.
+    depth : L >= 1, the number of steps.
+    schedule : "cosine": ``sqrt(abar_l) = cos(a l / L)``, with ``a`` such that 0.08 of the data's
+        standard deviation is left at the top whatever the depth; at L = 40 the first level has noise of standard
+        deviation 0.037. "constant": one ``alpha`` for all steps, ``0.97^(100 / L)``, which is that of Kveton et al. at
+        L = 100; 0.22 is left at the top, and at L = 40 the first level has noise of standard deviation 0.27.
 
     Returns
     -------
@@ -44,9 +44,9 @@ def noise_schedule(depth: int, schedule: Schedule = "cosine") -> Array:
 
     Notes
     -----
-    The top must be standard normal. Data that have mean zero and unit covariance give it that mean and covariance
-    whatever is left of them; of a third moment the cube of what is left remains, 0.0005 of it at 0.08, 0.01 at 0.22.
-    At L = 1 the chain is Gaussian but for that.
+    The top must be standard normal. For data of mean zero and unit covariance it has that mean and covariance whatever
+    share of them is left; of a third moment the cube of that share remains, 0.0005 at 0.08, 0.01 at 0.22. At L = 1 the
+    chain is Gaussian except for that.
 
     Source: Nichol and Dhariwal, "Improved denoising diffusion probabilistic models" (2021); Kveton et al., "Online
     posterior sampling with a diffusion prior" (2024).
@@ -75,18 +75,18 @@ def reverse_chain(
     data_mean: Array | None = None,
     data_cov: Array | None = None,
 ) -> tuple[list[DenoiserLink], list[Array]]:
-    """Links and covariances of the whole reverse process, as `dts_gym.priors.DiffusionPrior` takes them.
+    """Links and covariances of the whole reverse process, as arguments of `dts_gym.priors.DiffusionPrior`.
 
     Parameters
     ----------
-    network : of velocities, for L steps.
-    alpha_bars : (L,), falling from below 1; near 0 at the end, for the top is N(0, I).
+    network : velocity network for L steps.
+    alpha_bars : (L,) values of ``abar_l``, falling from below 1 to near 0, because the top is N(0, I).
     unknown : (L, d, d), ``E Cov(z_0 | z_l)``; None: zeros, the covariances are ``beta~_l I`` alone and the last step's
         is zero.
     scale : (d, d), ``theta = offset + scale z_0``; None: the identity.
     offset : (d,), zeros if None.
-    data_mean : (d,), of ``z_0``, zeros if None; for the predictors alone.
-    data_cov : (d, d), of ``z_0``, the identity if None; likewise.
+    data_mean : (d,) mean of ``z_0``, zeros if None; only the predictors use it.
+    data_cov : (d, d) covariance of ``z_0``, the identity if None; only the predictors use it.
 
     Returns
     -------

@@ -35,7 +35,7 @@ def collapse(
     weights : L arrays (d, d); ``weights[ell - 1]`` is ``W_ell``.
     covariances : L + 1 arrays (d, d); ``covariances[ell - 1]`` is ``Sigma_ell``.
     offsets : L arrays (d,); ``offsets[ell - 1]`` is ``c_ell``.
-    branch : levels above it are shared by all actions, 0..L.
+    branch : levels above this one are shared by all actions, 0..L.
 
     Returns
     -------

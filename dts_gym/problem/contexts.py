@@ -1,4 +1,4 @@
-"""Laws of contexts and features."""
+"""Distributions of contexts and features."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ FeatureLaw = Literal["cube", "ball", "sphere"]
 
 
 def checked_feature_law(value: FeatureLaw) -> FeatureLaw:
-    """``value``, which must be the name of a law of features, or ValueError."""
+    """Return ``value`` if it is the name of a distribution of features; else raise ValueError."""
     if value not in get_args(FeatureLaw):
         raise ValueError(f"feature_law must be one of {get_args(FeatureLaw)}, got {value!r}")
     return value
 
 
 def draw_features(law: FeatureLaw, shape: tuple[int, ...], rng: np.random.Generator, count: int) -> NDArray[np.float32]:
-    """Vectors along the last axis of (count, *shape), uniform on the cube [-1, 1]^d, in the unit ball or on its sphere.
+    """Draw vectors along the last axis of (count, *shape), uniform on the cube [-1, 1]^d, in or on the unit ball.
 
     Norms on the sphere are 1 to the rounding of float32.
     """
     if law == "cube":
         return rng.uniform(-1.0, 1.0, (count, *shape)).astype(np.float32)
     directions, radii = np.empty((count, *shape)), np.empty((count, *shape[:-1], 1))
-    for row in range(count):  # in turn, as they would be drawn one by one
+    for row in range(count):  # in turn, so that the draws are the same as one by one
         rng.standard_normal(out=directions[row])
         if law == "ball":
             rng.random(out=radii[row])

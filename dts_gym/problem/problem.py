@@ -1,4 +1,4 @@
-"""What an agent may know of a bandit: sizes, prior, reward family, horizon."""
+"""The parts of a bandit that an agent may know: sizes, prior, reward family, horizon."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class BanditProblem(Shown):
 
     Parameters
     ----------
-    num_actions : K.
-    dim : d, of contexts and parameters.
-    prior : law of the parameters; its ``dim`` is d.
-    reward_model : law of a reward given ``x' theta``.
-    features : "disjoint" (a theta an action, contexts (d,)) or "shared" (one theta, contexts (K, d)).
-    horizon : rounds in one instance; None where the environment does not say.
+    num_actions : K, the number of actions.
+    dim : d, the dimension of contexts and parameters.
+    prior : prior distribution of the parameters; its ``dim`` is d.
+    reward_model : distribution of a reward given ``x' theta``.
+    features : "disjoint" (a theta for each action, contexts (d,)) or "shared" (one theta, contexts (K, d)).
+    horizon : number of rounds in one instance; None where it is unknown.
     past_parameters : (N, d) parameters of past actions, for agents that fit a prior of their own.
 
     Examples
@@ -95,8 +95,8 @@ class BanditInstance(Shown):
     Parameters
     ----------
     parameters : (K, d), or (d,) where all actions share one.
-    reward_model : law of a reward given ``x' theta``.
-    fixed_context : float32, what every round of the instance shows; None: every round draws anew.
+    reward_model : distribution of a reward given ``x' theta``.
+    fixed_context : float32 context that every round of the instance shows; None: every round draws a new one.
     """
 
     parameters: Array
@@ -106,14 +106,14 @@ class BanditInstance(Shown):
     def linear_predictors(self, context: Array) -> Array:
         """``x' theta`` of every action, (K,), from a context (d,) (or (K, d) for a shared parameter).
 
-        Of n contexts, (n, d) or (n, K, d), it is (n, K).
+        For n contexts, (n, d) or (n, K, d), the result is (n, K).
         """
         if self.parameters.ndim == 1:
             return context @ self.parameters
         return context @ self.parameters.T
 
     def linear_predictor(self, context: Array, action: int) -> float:
-        """``x' theta`` of one action, from a context as `linear_predictors` takes it."""
+        """``x' theta`` of one action, from a context as in `linear_predictors`."""
         if self.parameters.ndim == 1:
             return float(context[action] @ self.parameters)
         return float(self.parameters[action] @ context)
@@ -139,9 +139,9 @@ def problem_from_state(settings: dict[str, Any], arrays: dict[str, Array]) -> Ba
 
 
 def problem_of(env: Any) -> BanditProblem | None:
-    """The problem that an environment tells, ``env.unwrapped.problem``; None of one that knows nothing of bandits.
+    """The problem of an environment, ``env.unwrapped.problem``; None where it has none.
 
-    Of a vector environment that holds whole environments, Gymnasium's or stable-baselines3's, it is the first one's.
+    For a vector environment that holds whole environments, Gymnasium's or stable-baselines3's, it is that of the first.
     """
     problem = getattr(getattr(env, "unwrapped", env), "problem", None)
     if problem is None and hasattr(env, "get_attr"):

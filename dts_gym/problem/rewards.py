@@ -1,4 +1,4 @@
-"""Reward families: the law of a reward given its linear predictor ``eta = x' theta``."""
+"""Reward families: the distribution of a reward given its linear predictor ``eta = x' theta``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dts_gym.utils.arrays import Array
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import positive
 
-# A Poisson predictor above this counts as this: a mean of 2e130, whose square is still a number.
+# A larger Poisson predictor is replaced by this: a mean of 2e130, whose square is still a floating-point number.
 _LARGEST_LOG_MEAN = 300.0
-# Nodes and weights of an average over a standard normal number, for families without a better rule.
+# Quadrature nodes and weights for an average over a standard normal number, for families without a better rule.
 _NORMAL_NODES, _NORMAL_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 _NORMAL_WEIGHTS /= _NORMAL_WEIGHTS.sum()
 
@@ -30,7 +30,8 @@ class RewardModel(Shown, ABC):
     Attributes
     ----------
     name : short name, as used by environments and in saved files.
-    dispersion : the variance of a reward over ``g'(eta)``; 1 but for Gaussian rewards, where it is the noise's.
+    dispersion : the variance of a reward divided by ``g'(eta)``; for Gaussian rewards the variance of the noise, else
+        1.
     """
 
     name: str
@@ -55,22 +56,22 @@ class RewardModel(Shown, ABC):
     def expected_mean(self, mean: Array, variance: Array) -> Array:
         """``E[g(eta)]`` for ``eta ~ N(mean, variance)``, broadcast.
 
-        The families here have it to rounding; others by Gauss-Hermite quadrature of 64 nodes.
+        The families here compute it to rounding; others by Gauss-Hermite quadrature with 64 nodes.
         """
         std = np.sqrt(variance)
         return _average(lambda z: self.mean(mean + std * z), _NORMAL_NODES, _NORMAL_WEIGHTS)
 
     @abstractmethod
     def log_likelihood(self, reward: Array, eta: Array) -> Array:
-        """``log P(reward | eta)``, broadcast."""
+        """Log density or probability ``log P(reward | eta)``, broadcast."""
 
     @abstractmethod
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        """What is random about rewards of that shape, whatever ``eta``; n draws of one equal one draw of n."""
+        """Draw the random part of rewards of that shape, whatever ``eta``; n draws of one equal one draw of n."""
 
     @abstractmethod
     def from_noise(self, noise: Array, eta: Array) -> Array:
-        """The rewards that noise, as `draw_noise` gives it, makes of ``eta`` of the same shape."""
+        """Compute the rewards from ``eta`` and noise of the same shape, as `draw_noise` returns it."""
 
     @final
     def sample(self, rng: np.random.Generator, eta: Array) -> Array:
@@ -80,18 +81,18 @@ class RewardModel(Shown, ABC):
 
     @abstractmethod
     def check(self, reward: Any) -> float:
-        """``reward`` as a float of the family's support, or ValueError."""
+        """Return ``reward`` as a float in the family's support; else raise ValueError."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments, as JSON holds them."""
+        """Constructor arguments, as JSON data."""
 
     def _repr_facts(self) -> dict[str, Any]:
         return self.settings()
 
 
 class GaussianReward(RewardModel):
-    """``N(eta, noise_std^2)``.
+    """Gaussian rewards ``N(eta, noise_std^2)``.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ class GaussianReward(RewardModel):
         return eta
 
     def derivative(self, eta: Array) -> Array:
-        """One."""
+        """Ones, as the mean is ``eta``."""
         return np.ones_like(eta)
 
     def expected_mean(self, mean: Array, variance: Array) -> Array:
@@ -137,14 +138,14 @@ class GaussianReward(RewardModel):
         return eta + self.noise_std * noise
 
     def check(self, reward: Any) -> float:
-        """Any number with a finite square."""
+        """Return ``reward`` as a float; any number with a finite square is accepted."""
         number = _number(reward, "a finite number")
         if not math.isfinite(number * number):
             raise ValueError(f"reward must have a square in floating point, got {number}")
         return number
 
     def settings(self) -> dict[str, Any]:
-        """``noise_std``."""
+        """The constructor argument ``noise_std``."""
         return {"noise_std": self.noise_std}
 
 
@@ -153,8 +154,8 @@ class BernoulliReward(RewardModel):
 
     Notes
     -----
-    Relative precision for every finite ``eta``, also where a probability rounds to one: all functions are built on
-    the logistic function of ``eta`` and of ``-eta``, never on a difference from one.
+    Results have full relative precision for every finite ``eta``, also where a probability rounds to one: all functions
+    use the logistic function of ``eta`` and of ``-eta``, never a difference from one.
 
     Examples
     --------
@@ -180,8 +181,8 @@ class BernoulliReward(RewardModel):
 
         Notes
         -----
-        By the trapezoidal rule, whose error for functions without a singularity within pi of the real line is
-        ``exp(-2 pi pi / step)``: over ``eta`` where its standard deviation is below 1; else, as ``g`` is the
+        The integral uses the trapezoidal rule, whose error for functions without a singularity within pi of the real
+        line is ``exp(-2 pi pi / step)``: over ``eta`` where its standard deviation is below 1; else, as ``g`` is the
         distribution function of a logistic number ``t``, over ``P(eta > t)``.
         """
         mean, std = np.broadcast_arrays(np.asarray(mean, dtype=np.float64), np.sqrt(variance))
@@ -207,14 +208,14 @@ class BernoulliReward(RewardModel):
         return np.asarray(noise < expit(eta), dtype=np.float64)
 
     def check(self, reward: Any) -> float:
-        """0 or 1."""
+        """Return ``reward`` as a float; it must be 0 or 1."""
         number = _number(reward, "0 or 1")
         if number not in (0.0, 1.0):
             raise ValueError(f"reward must be 0 or 1, got {number}")
         return number
 
     def settings(self) -> dict[str, Any]:
-        """None."""
+        """Empty: there are no constructor arguments."""
         return {}
 
 
@@ -263,32 +264,32 @@ class PoissonReward(RewardModel):
 
         Notes
         -----
-        By inversion of the distribution function: exact (to the uniform numbers' 53 bits) up to a mean of 1e6, above
-        it by the quantile's normal expansion to second order, rounded: within 1e-8 in probability.
+        The quantiles invert the distribution function: exactly (to the uniform numbers' 53 bits) up to a mean of 1e6,
+        above it by the quantile's normal expansion to second order, rounded, with an error within 1e-8 in probability.
         """
         mean = self.mean(eta)
         return poisson_quantile(np.ravel(noise), mean.ravel()).reshape(mean.shape)
 
     def check(self, reward: Any) -> float:
-        """A non-negative integer, as int or float."""
+        """Return ``reward`` as a float; it must be a non-negative integer, given as int or float."""
         number = _number(reward, "a non-negative integer")
         if number < 0 or not number.is_integer():
             raise ValueError(f"reward must be a non-negative integer, got {number}")
         return number
 
     def settings(self) -> dict[str, Any]:
-        """None."""
+        """Empty: there are no constructor arguments."""
         return {}
 
 
 def _average(values: Callable[[float], Array], nodes: Array, weights: Array) -> Array:
-    """The weighted average of ``values`` over the nodes, one at a time: memory of one."""
+    """The weighted average of ``values`` over the nodes, one node at a time to save memory."""
     total = sum(weight * values(node) for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True))
     return np.asarray(total / weights.sum())
 
 
 def _number(reward: Any, expected: str) -> float:
-    """``reward`` as a finite float, or ValueError."""
+    """Return ``reward`` as a finite float; else raise ValueError."""
     try:
         number = float(reward)
     except (TypeError, ValueError) as error:
@@ -304,12 +305,12 @@ _FAMILIES: dict[str, type[RewardModel]] = {
 
 
 def reward_model(name: str, **settings: Any) -> RewardModel:
-    """The family of that name, built with ``settings``.
+    """Make the family of that name with ``settings``.
 
     Raises
     ------
     ValueError
-        For an unknown name, or a setting that the family does not have.
+        If the name is unknown, or the family does not have a setting.
 
     Examples
     --------

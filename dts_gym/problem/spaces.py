@@ -1,4 +1,4 @@
-"""The bandit problem that the spaces of somebody else's environment make."""
+"""Makes a bandit problem from the spaces of an environment outside this package."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ def problem_from_spaces(
     reward: RewardModel | str | None = None,
     noise_std: float | None = None,
 ) -> BanditProblem:
-    """The problem of an environment that tells none, from its action space and observation space.
+    """Make the problem of an environment that has none, from its action space and observation space.
 
     Parameters
     ----------
-    env : with ``Discrete(K)`` actions, and ``Box`` observations (d,), which are contexts, or (K, d), a row of features
-        an action. Of a vector environment, those of one.
-    prior : of the parameters, or a file of one; None: the problem has none, which LinTS, LinUCB, GLM-TS, UCB-GLM,
-        EpsilonGreedy and Random do without.
-    reward : "gaussian", "bernoulli", "poisson", or a model; None is "gaussian" where ``noise_std`` is given.
+    env : environment with ``Discrete(K)`` actions, and ``Box`` observations (d,), which are contexts, or (K, d), a row
+        of features for each action. For a vector environment, the spaces of one sub-environment.
+    prior : prior of the parameters, or a file of one; None: the problem has no prior, and LinTS, LinUCB, GLM-TS,
+        UCB-GLM, EpsilonGreedy and Random need none.
+    reward : reward family, "gaussian", "bernoulli", "poisson", or a model; None is "gaussian" where ``noise_std`` is
+        given, and otherwise unknown.
     noise_std : standard deviation of Gaussian rewards.
 
     Returns
     -------
     BanditProblem
-        With disjoint features for observations (d,), shared ones for (K, d). Its horizon is None.
+        A problem with disjoint features for observations (d,), shared ones for (K, d). Its horizon is None.
 
     Raises
     ------
     ValueError
-        If the spaces are others, the prior has another dimension, or ``noise_std`` does not go with ``reward``.
+        If the spaces are of other kinds, the prior has another dimension, or ``noise_std`` does not fit ``reward``.
 
     Notes
     -----
-    Rewards are taken as of mean ``g(x' theta)``: there is no intercept but a coordinate of the observation that is
+    Rewards are assumed to have mean ``g(x' theta)``: the only intercept is a coordinate of the observation that is
     always 1. Gymnasium's wrappers make such observations: `FlattenObservation` of a ``Discrete`` one (a unit vector)
     or of an image, `TransformObservation` for anything.
 

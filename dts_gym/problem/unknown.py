@@ -1,4 +1,4 @@
-"""What stands in a problem where an environment says nothing: no prior, no law of rewards."""
+"""Placeholders for the prior and the rewards of an environment that does not describe its own."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dts_gym.utils.validation import integer
 
 
 class UnknownPrior(Prior):
-    """No prior: whoever asks it for more than its dimension gets a ValueError that says so.
+    """Placeholder for a missing prior: everything but its dimension raises a ValueError that asks for a prior.
 
     Parameters
     ----------
-    dim : d, of the parameters.
+    dim : d, the dimension of the parameters.
 
     Examples
     --------
     >>> UnknownPrior(3).branch
     Traceback (most recent call last):
-    ValueError: prior must be given: the environment tells none, and the agent asks for its branch
+    ValueError: prior must be given: the environment has none, and the agent asks for its branch
     """
 
     def __init__(self, dim: int) -> None:
@@ -35,22 +35,22 @@ class UnknownPrior(Prior):
         raise AttributeError(name)
 
     def sample(self, rng: np.random.Generator, num_actions: int) -> NoReturn:
-        """ValueError."""
+        """Raise ValueError, as nothing is known."""
         self._refuse("draws")
 
     def _refuse_chain(self) -> NoReturn:
         self._refuse("links")
 
     def _refuse(self, what: str) -> NoReturn:
-        raise ValueError(f"prior must be given: the environment tells none, and the agent asks for its {what}")
+        raise ValueError(f"prior must be given: the environment has none, and the agent asks for its {what}")
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """What `dts_gym.problem.problem_from_state` knows it by."""
+        """The description from which `dts_gym.problem.problem_from_state` makes it."""
         return {"kind": "unknown"}, {}
 
 
 class UnknownReward(RewardModel):
-    """No law of rewards: they are finite numbers, and nothing else is known.
+    """Placeholder for unknown rewards: they are finite numbers, and nothing else is known.
 
     Examples
     --------
@@ -59,43 +59,43 @@ class UnknownReward(RewardModel):
     >>> UnknownReward().mean(np.zeros(1))
     Traceback (most recent call last):
     ValueError: noise_std must be given (rewards are then Gaussian), or reward ("bernoulli", "poisson"): the environment
-    does not tell the law of its rewards
+    does not describe its rewards
     """
 
     name = "unknown"
 
     @staticmethod
     def refuse() -> NoReturn:
-        """ValueError that says what is missing."""
+        """Raise the ValueError that names the missing arguments."""
         raise ValueError(
             'noise_std must be given (rewards are then Gaussian), or reward ("bernoulli", "poisson"): the environment '
-            "does not tell the law of its rewards"
+            "does not describe its rewards"
         )
 
     def mean(self, eta: Array) -> NoReturn:
-        """ValueError."""
+        """Raise ValueError, as nothing is known."""
         self.refuse()
 
     def derivative(self, eta: Array) -> NoReturn:
-        """ValueError."""
+        """Raise ValueError, as nothing is known."""
         self.refuse()
 
     def log_likelihood(self, reward: Array, eta: Array) -> NoReturn:
-        """ValueError."""
+        """Raise ValueError, as nothing is known."""
         self.refuse()
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NoReturn:
-        """ValueError."""
+        """Raise ValueError, as nothing is known."""
         self.refuse()
 
     def from_noise(self, noise: Array, eta: Array) -> NoReturn:
-        """ValueError."""
+        """Raise ValueError, as nothing is known."""
         self.refuse()
 
     def check(self, reward: Any) -> float:
-        """Any finite number."""
+        """Return ``reward`` as a float; any finite number is accepted."""
         return GaussianReward().check(reward)
 
     def settings(self) -> dict[str, Any]:
-        """None."""
+        """Empty: there are no constructor arguments."""
         return {}

@@ -1,9 +1,9 @@
-"""Experiments as data: what is run, on what, and what is read off it; one file a figure of the paper.
+"""Experiments as data: their settings, their problems and how their results are read; one file for each of the paper's.
 
-Read `study` (what an experiment is), `cells` and `comparison_study` (experiments that compare agents), `outcome`
-(tables and verdicts; `pictures` draws them, `causes` are why claims fail), `findings` and `page` (what is written and
-shown). Then any experiment: `regret`, `gap_vs_actions`, `scaling`, `misspecification`, `swiss_roll`, `movielens`,
-`cost`, `posterior_error`, `bound`, `planar`, `exploration`.
+Read `study` (the definition of an experiment), `cells` and `comparison_study` (experiments that compare agents),
+`outcome` (tables and verdicts; `pictures` draws them, `causes` explains why claims fail), `findings` and `page` (the
+files and the report). Then any experiment: `regret`, `gap_vs_actions`, `scaling`, `misspecification`, `swiss_roll`,
+`movielens`, `cost`, `posterior_error`, `bound`, `planar`, `exploration`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import importlib
 from dts_gym.harness.conduct import Conduct
 from dts_gym.studies.study import Ask, Findings, Profile, Study, Verdict
 
-# id -> module that holds ``STUDY``, or ``STUDIES`` of several ids; loaded when asked for.
+# id -> module that holds ``STUDY``, or ``STUDIES`` of several ids; loaded on demand.
 _STUDIES = {
     "regret-LL": "regret",
     "regret-LN": "regret",
@@ -44,7 +44,7 @@ def study_ids() -> list[str]:
 
 
 def load_study(study_id: str) -> Study:
-    """An experiment by its id; ValueError if there is none of this name.
+    """Load an experiment by its id; ValueError for an unknown id.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Bound: the Bayes regret of dTS beside what bounds it."""
+"""Bound: the Bayes regret of dTS beside its upper bounds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ACTIONS, _DEPTHS = (10, 100, 1000), (2, 5, 10, 40)
 
 
 class Bounds(NamedTuple):
-    """Bounds of a cell: of dTS, of dTS with the columns that are active, of independent actions."""
+    """Bounds in a cell: for dTS, for dTS with only the active columns, for independent actions."""
 
     dense: float
     sparse: float
@@ -64,13 +64,13 @@ def bounds_of(cell: Cell) -> Bounds:
     """The bounds in a cell's setting: unit noise of the rewards and of every level."""
     K, L = int(cell.env_settings["num_actions"]), int(cell.env_settings["depth"])
     asked = cell.num_rounds, K, _DIM, [1.0] * (L + 1)
-    active = [max(1, _DIM >> (ell - 1)) for ell in range(1, L + 1)]  # of the drawn chain
+    active = [max(1, _DIM >> (ell - 1)) for ell in range(1, L + 1)]  # columns of the drawn chain
     return Bounds(bayes_regret_bound(*asked), bayes_regret_bound(*asked, active=active), lints_bound(*asked))
 
 
 @dataclass(frozen=True)
 class BoundStudy(Study):
-    """Runs cells as a comparison does, and draws the bounds beside."""
+    """Runs cells as a comparison does, and draws the bounds beside the regret."""
 
     cells: CellStudy
 

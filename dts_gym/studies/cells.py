@@ -1,4 +1,4 @@
-"""Cells: the comparisons of which an experiment consists, what the deck claims of them, and how they are read."""
+"""Cells: the comparisons that an experiment consists of, the paper's claims about them, and how they are read."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Cell:
 
     Parameters
     ----------
-    name : of its folder.
-    env_id, env_settings, agents, seeds, num_rounds, redraw_prior : as `dts_gym.compare` takes them.
-    grid : exploration scales that tuning tries first; none: the agents are reported as they are.
-    tuning_seeds : runs an agent and value of the grid.
-    tuning_settings : what of ``env_settings`` is different while tuning, for one the movies that are played.
-    panel : of the figure, by its title; cells of one panel are one curve an agent over ``x``.
-    x : where the cell stands in its panel; None: the panel is this cell's alone.
+    name : name of the cell's folder.
+    env_id, env_settings, agents, seeds, num_rounds, redraw_prior : as in `dts_gym.compare`.
+    grid : exploration scales that tuning tries first; an empty grid reports the agents untuned.
+    tuning_seeds : number of runs of each agent at each value of the grid.
+    tuning_settings : the ``env_settings`` that differ while tuning, for example which movies are played.
+    panel : title of the cell's panel in the figure; cells of one panel are one curve for each agent over ``x``.
+    x : position of the cell in its panel; None: the panel shows only this cell.
     bracket : whether the grid grows, for each agent by itself, until the agent's best scale lies inside.
     """
 
@@ -45,14 +45,14 @@ class Cell:
 
 
 class Cause(NamedTuple):
-    """Why a claim fails, where that was found.
+    """The cause of a failed claim, where it was measured.
 
     Attributes
     ----------
     text : the cause.
-    kind : the scale at which it was found.
-    worse : the agents that turned out better than claimed; none: all of the claim's.
-    cells : names of the cells; none: all.
+    kind : the scale at which it was measured.
+    worse : the agents that were better than claimed; empty: all agents of the claim.
+    cells : names of the cells; empty: all.
     """
 
     text: str
@@ -63,15 +63,15 @@ class Cause(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """An agent has less regret than others: what the deck says, or what is looked at beside.
+    """A claim that an agent has less regret than others, by the paper's slides (the "deck") or beyond them.
 
     Parameters
     ----------
-    text : as the deck states it.
-    better : label of the agent that has less.
-    worse : labels of those that have more; in a cell that lacks one it is left out.
-    cells : names of those that it is about; none: all.
-    causes : why it fails, where it does and that was found; the first that fits is told.
+    text : the claim as the slides state it.
+    better : label of the agent with less regret.
+    worse : labels of the agents with more regret; one that a cell lacks is left out there.
+    cells : names of the cells that the claim is about; empty: all.
+    causes : causes of failure, where they were measured; the first that fits is reported.
     """
 
     text: str
@@ -81,7 +81,7 @@ class Claim:
     causes: tuple[Cause, ...] = ()
 
     def cause(self, cell: str, kind: Scale, worse: str) -> str:
-        """Why it fails against one agent in one cell; empty where that was not found."""
+        """The cause of its failure against one agent in one cell; empty where it is unknown."""
         fits = (
             cause.text
             for cause in self.causes
@@ -96,11 +96,12 @@ class Reading:
 
     Parameters
     ----------
-    reference : label of the agent that the others are held against.
-    claims : of the deck.
-    picture : curves over "rounds", over the cells' "x", or paired "differences", a panel a cell.
-    x_label : of the figure's curves over ``x``.
-    further : verdicts that take more than two agents in one cell.
+    reference : label of the agent that the others are compared with.
+    claims : claims about the agents.
+    picture : kind of the figure: curves over "rounds", over the cells' "x", or paired "differences", a panel for each
+        cell.
+    x_label : label of the axis ``x``.
+    further : function for verdicts that need more than two agents in one cell.
     """
 
     reference: str
@@ -112,7 +113,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Outcome:
-    """An experiment that was run: its cells' comparisons, in order, and how they are read."""
+    """A finished experiment: its cells' comparisons, in order, and how they are read."""
 
     reading: Reading
     cells: tuple[Cell, ...]
@@ -129,8 +130,8 @@ class Line(NamedTuple):
 
     Attributes
     ----------
-    regret, standard_error : final, mean over seeds.
-    less : regret less the reference's at the same kind of scale, mean of the paired differences.
+    regret, standard_error : final regret, mean over seeds.
+    less : regret minus the reference's at the same kind of scale, mean of the paired differences.
     low, high : 95 % confidence interval of ``less`` (Student's t); NaN for the reference itself, or one seed.
     scale_end : at which end of the scales tried a tuned exploration lies; empty where that lies inside.
     """
@@ -151,5 +152,5 @@ class Line(NamedTuple):
 
 
 def scales(cell: Cell) -> tuple[Scale, ...]:
-    """At which scales a cell's agents are reported."""
+    """The kinds of scales at which a cell's agents are reported."""
     return ("at 1", "tuned") if cell.grid else ("at 1",)

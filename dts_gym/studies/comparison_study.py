@@ -22,9 +22,9 @@ class CellStudy(Study):
 
     Parameters
     ----------
-    id, claim, description : as `Study`.
+    id, claim, description : as in `Study`.
     reading : how the comparisons are read.
-    cells : the cells of a profile, given the data set that was named, or None.
+    cells : function that returns the cells of a profile, given the name of a data set, or None.
     data : whether a data set can be named.
     """
 
@@ -37,7 +37,7 @@ class CellStudy(Study):
         return self.data
 
     def chosen_cells(self, ask: Ask) -> tuple[Cell, ...]:
-        """The cells that are asked for."""
+        """The selected cells."""
         every = self.cells(ask.profile, ask.data)
         cells = (every[place] for place in chosen([cell.name for cell in every], ask.only))
         return tuple(cell if ask.seeds is None else replace(cell, seeds=ask.seeds) for cell in cells)
@@ -50,7 +50,7 @@ class CellStudy(Study):
 
 
 def run_cells(study: CellStudy, ask: Ask, conduct: Conduct) -> Outcome:
-    """Run an experiment's cells, or those that ``conduct.out`` does not hold yet."""
+    """Run those cells of an experiment that ``conduct.out`` does not hold yet."""
     cells = study.chosen_cells(ask)
     return Outcome(study.reading, cells, tuple(_compared(cell, conduct.within(cell.name)) for cell in cells))
 

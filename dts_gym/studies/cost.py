@@ -1,4 +1,4 @@
-"""Cost: CPU time and bytes of a round, measured, beside the orders that the deck states."""
+"""Cost: measured CPU time and bytes of a round, beside the orders that the paper's slides (the "deck") state."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.tables import csv_text, mean_interval, plus_minus, standard_error
 
-_BATCHES = 10  # of rounds; each gives a median, and these a confidence interval
-_MOST_JOINT = 2000  # K d, whose square JointTS holds
-_SIMILAR, _FLAT = 2.0, 1.5  # ratios of times that count as similar, and as not growing
+_BATCHES = 10  # number of batches of rounds; the medians of the batches have a confidence interval
+_MOST_JOINT = 2000  # largest K d, whose square JointTS stores
+_SIMILAR, _FLAT = 2.0, 1.5  # ratios of times that are judged similar, and not growing
 
 
 class Size(NamedTuple):
-    """K, d and L."""
+    """A size to measure: K, d and L."""
 
     num_actions: int
     dim: int
@@ -41,7 +41,7 @@ class Size(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a round (act and update) of an agent costs: medians of batches of rounds, in microseconds; bytes held."""
+    """The cost of an agent's round (act and update): medians of batches, in microseconds; and bytes of its state."""
 
     size: Size
     agent: str
@@ -84,7 +84,7 @@ class CostStudy(Study):
 
 
 def _kept(folder: Path | None, size: Size, before: int, timed: int) -> list[Cost]:
-    """The costs of a size, measured unless the folder has them."""
+    """The costs of a size, measured unless the folder holds them."""
     path = None if folder is None else folder / f"{_name(size)}-{before}-{timed}.json"
     if path is not None and path.exists():
         return [Cost(size, agent, tuple(times), held) for agent, times, held in json.loads(path.read_bytes())]
@@ -115,7 +115,7 @@ def measure_costs(size: Size, before: int, timed: int) -> list[Cost]:
         for j, agent in enumerate(agents.values()):
             start = time.process_time()
             agent.act(x)
-            agent.update(x, action, y)  # of a played action: their number stays
+            agent.update(x, action, y)  # for a played action, so that their number stays the same
             seconds[i, j] = time.process_time() - start
     medians = np.median(seconds.reshape(_BATCHES, -1, len(names)), axis=1) * 1e6  # (batches, agents)
     held = [sum(array.nbytes for array in agent._state().values()) for agent in agents.values()]
@@ -154,7 +154,7 @@ def _verdicts(costs: list[Cost]) -> list[Verdict]:
 
 
 def _draw(costs: list[Cost], path: str | os.PathLike[str]) -> None:
-    """Time and bytes over K, a column a (d, L); grey: the deck's orders, from the smallest K on."""
+    """Draw time and bytes over K, a column for each (d, L); grey: the stated orders, from the smallest K on."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -189,7 +189,7 @@ def _draw(costs: list[Cost], path: str | os.PathLike[str]) -> None:
 
 
 def _order(agent: str, row: int, K: Array, L: int) -> Array | None:
-    """The deck's order of time (row 0) or space (row 1) in K, of dTS and of the joint posterior."""
+    """The stated order of time (row 0) or space (row 1) in K, for dTS and for the joint posterior."""
     if agent == "dTS":
         return L + K
     return K ** (3 - row) if agent == "JointTS" else None

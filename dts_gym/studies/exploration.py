@@ -1,4 +1,4 @@
-"""Beyond the deck: bounds that fall over the horizon, untuned, against the best constant scale of every rival."""
+"""Exploration: untuned bounds that fall over the horizon, against the best constant scale of every rival."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _drawn_from(shape: str, rivals: tuple[str, ...], n: int, bar: str, **setting
 
 
 def _wrong(name: str, agents: tuple[str, ...], quick: bool, **settings: Any) -> Cell:
-    """The rule told a horizon or a prior that is off, beside the rule told the truth."""
+    """Cells in which the rule has a wrong horizon or a wrong prior, beside the right ones."""
     n = 100 if quick else 2000
     return Cell(
         name=name,

@@ -1,4 +1,4 @@
-"""What an experiment found, written into a folder: table, verdicts, numbers, figure, and a description of it all."""
+"""Writes the results of an experiment into a folder: table, verdicts, numbers, figure, and a description."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SIZES = {"num_actions": "K", "dim": "d", "depth": "L"}
 
 
 def write_findings(folder: Path, study: Study, ask: Ask, findings: Findings) -> str:
-    """Write what an experiment found, each file whole or not at all; returns the text."""
+    """Write the results of an experiment, each file completely or not at all; returns the text."""
     part = f"-{ask.only}" if ask.only else ""
-    # Where data lie is of no matter: their name stays.
+    # The path of data does not matter: only their name is kept.
     settings = study.settings(replace(ask, data=None if ask.data is None else Path(ask.data).name))
     small = "" if ask.profile == "paper" else f"{TOO_SMALL}\n"
     head = f"Run with profile {ask.profile}: {settings_text(settings)}.\n{small}Profile paper: {study.description}\n"
@@ -54,7 +54,7 @@ def write_findings(folder: Path, study: Study, ask: Ask, findings: Findings) -> 
 
 
 def verdict_text(study: Study, verdicts: tuple[Verdict, ...]) -> str:
-    """The claims of an experiment with the verdicts on each."""
+    """The text of an experiment's claims, with the verdicts on each."""
     parts = [f"{study.id}: {study.claim}\n"]
     for claim in dict.fromkeys(verdict.claim for verdict in verdicts):
         own = [verdict for verdict in verdicts if verdict.claim == claim]

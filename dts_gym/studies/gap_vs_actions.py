@@ -1,4 +1,4 @@
-"""Gap against K: does what dTS has over independent actions grow with their number?"""
+"""Gap against K: does the advantage of dTS over independent actions grow with their number?"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
 
 
 def _growth(outcome: Outcome) -> list[Verdict]:
-    """The gap at the most actions less that at the fewest, of other agents less dTS."""
+    """The gap between other agents and dTS at the most actions, minus that at the fewest."""
     found: list[Verdict] = []
     if len(outcome.cells) == 1:
         return found

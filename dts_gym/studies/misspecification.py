@@ -1,4 +1,4 @@
-"""Misspecification: dTS told a prior whose weights and covariances are off."""
+"""Misspecification: dTS with a prior whose weights and covariances are wrong."""
 
 from __future__ import annotations
 

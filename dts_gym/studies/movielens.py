@@ -1,4 +1,4 @@
-"""Real ratings: are movies that the prior was not fitted to cheaper to explore with a learned prior?"""
+"""Real ratings: does a learned prior make it cheaper to explore movies that it was not fitted to?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NORMAL = "factors of movies with five ratings or more are nearly normal: a Gaus
 
 
 def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
-    """Ranks, numbers of actions and rewards; last, every movie, down to those with a single rating."""
+    """Cells over ranks, numbers of actions and rewards; the last has every movie, even with a single rating."""
     quick = profile == "quick"
     grid = [(5, 20)] if quick else [(5, 100), (20, 100), (5, 1000), (20, 1000)]
     cells = [_cell(rank, K, reward, data, quick, least=5) for rank, K in grid for reward in ("gaussian", "bernoulli")]
@@ -36,13 +36,13 @@ def _cell(rank: int, K: int, reward: str, data: str | None, quick: bool, least: 
         "train_fraction": 0.4,
         "horizon": 100 if quick else 2000,
         "part": "report",
-        # A kept pool, below, needs independent actions.
+        # A kept pool, see below, needs independent actions.
         **({} if K <= 100 else {"branch": 40}),
         **({} if data is None else {"data": data}),
     }
     agents: tuple[str, ...] = _GAUSSIAN if reward == "gaussian" else _BERNOULLI
     if (rank, K, reward, least) == (5, 100, "gaussian", 5):
-        agents = (*agents, "LaplaceDPS")  # slow, and of denoisers alone
+        agents = (*agents, "LaplaceDPS")  # slow, and only for denoisers
     if K > 100:  # a round draws as many chains as there are actions; a kept pool draws those of unplayed ones once
         agents = tuple("dTS:pool=kept" if agent == "dTS" else agent for agent in agents)
     movies = f"{least}+ ratings" if least > 1 else "every movie"

@@ -1,4 +1,4 @@
-"""What a comparison of agents found: a table with paired differences, verdicts, a CSV, a figure."""
+"""Results of a comparison of agents: a table with paired differences, verdicts, a CSV, a figure."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def lines_of(outcome: Outcome) -> list[Line]:
 
 
 def labels_at(comparison: Comparison, kind: Scale) -> dict[str, str]:
-    """Agent without its exploration -> label of its runs at 1, or at its best; an agent best at 1 has one run."""
+    """Agent without its exploration -> label of its runs at 1, or at its best scale; an agent best at 1 has one run."""
     found: dict[str, str] = {}
     for spec in comparison.experiment.agents:
         base = base_label(spec)
-        if base not in found or kind == "tuned":  # a tuned agent stands behind its own
+        if base not in found or kind == "tuned":  # a tuned agent comes after its untuned version
             found[base] = spec.label
     return found
 
 
 def end_at(comparison: Comparison, base: str, kind: Scale) -> ScaleEnd | None:
-    """The end of the scales tried at which a tuned agent, by its label without exploration, is best; None inside."""
+    """The end of the scales tried at which a tuned agent (by its label without exploration) is best; None if inside."""
     return comparison.ends.get(labels_at(comparison, kind).get(base, "")) if kind == "tuned" else None
 
 
 def end_note(outcome: Outcome, kind: Scale, *runs: tuple[str, str]) -> str:
-    """What a verdict must add where tuned scales are the best at an end of those tried.
+    """The note of a verdict where a tuned scale is the best at an end of those tried.
 
     Parameters
     ----------
-    runs : name of the agent and of the cell of each that the verdict compares.
+    runs : names of the agent and the cell of each run that the verdict compares.
     """
     found = [
         f"{cell}, {end.text}"
@@ -72,18 +72,18 @@ def end_note(outcome: Outcome, kind: Scale, *runs: tuple[str, str]) -> str:
 
 
 def is_agent(base: str, name: str) -> bool:
-    """Whether a label without exploration is of the agent called so, its storage settings apart."""
+    """Whether a label without exploration belongs to the agent of this name, apart from its storage settings."""
     return base == name or base == f"{name} (pool kept)"
 
 
 def final_regret_of(comparison: Comparison, name: str, kind: Scale) -> Array | None:
-    """(seeds,) final regret of an agent at 1 or tuned; None if it was not compared."""
+    """(seeds,) final regret of an agent at 1 or tuned; None if the agent was not compared."""
     label = next((label for base, label in labels_at(comparison, kind).items() if is_agent(base, name)), None)
     return None if label is None else comparison.final_regret(label)
 
 
 def claim_verdicts(outcome: Outcome) -> list[Verdict]:
-    """The claims of the experiment in every cell they are about, at 1 and tuned; then those that it adds."""
+    """Verdicts on the experiment's claims in every cell they are about, at 1 and tuned; then its further verdicts."""
     found = []
     for claim in outcome.reading.claims:
         for cell, comparison in zip(outcome.cells, outcome.comparisons, strict=True):
@@ -107,8 +107,8 @@ def verdicts(lines: Sequence[Line]) -> list[tuple[str, Scale, str]]:
     """For every cell and kind of scale: whether the reference is first, tied or behind.
 
     "first": every other agent has more regret, its interval above 0. "behind NAMES": the intervals of these are below
-    0. Else "tied for first with NAMES": those whose interval holds 0. Each interval by itself: with five agents a
-    reference that is first is called behind by chance in up to one of eight.
+    0. Else "tied for first with NAMES": those whose interval contains 0. The intervals are not simultaneous: with five
+    agents a reference that is truly first is called behind by chance in up to one case of eight.
     """
     found = []
     for cell, kind in dict.fromkeys((line.cell, line.scale) for line in lines):
@@ -123,16 +123,16 @@ def verdicts(lines: Sequence[Line]) -> list[tuple[str, Scale, str]]:
 def between_cells(
     outcome: Outcome, claim: str, more: tuple[str, str], less: tuple[str, str], cause: str = ""
 ) -> list[Verdict]:
-    """A verdict a scale on a claim that one agent in one cell has more regret than another in another cell.
+    """Verdicts, one for each scale, on a claim that one agent in one cell has more regret than another in another cell.
 
     Parameters
     ----------
-    more, less : of each, the agent's label and the cell's name; no verdict where a cell was not run.
+    more, less : for each, the agent's label and the cell's name; there is no verdict where a cell was not run.
 
     Notes
     -----
-    Runs of one seed are paired: cells that differ by what agents are told alone have the same instances, others have
-    instances that are independent, where pairing costs nothing in the mean.
+    Runs of one seed are paired: cells that differ only in the agents' settings or priors have the same
+    instances; others have independent instances, for which pairing does no harm on average.
     """
     found: list[Verdict] = []
     cells = {cell.name: cell for cell in outcome.cells}
@@ -150,7 +150,7 @@ def between_cells(
 
 
 def findings_of(outcome: Outcome) -> Findings:
-    """A row an agent and cell: regret at 1 and tuned, each with what it has more than the reference (95 % interval)."""
+    """A row for each agent and cell: regret at 1 and tuned, each with its excess over the reference (95 % interval)."""
     lines = lines_of(outcome)
     at = {(line.cell, line.agent, line.scale): line for line in lines}
     rows: list[Sequence[str]] = [
@@ -193,7 +193,7 @@ def _end_notes(outcome: Outcome, lines: Sequence[Line]) -> list[str]:
 
 
 def _curves(outcome: Outcome) -> list[tuple[str, Comparison, dict[str, str], set[str]]]:
-    """A panel a cell and scale: its title, the comparison, agents with the labels of their runs, those to be marked."""
+    """A panel for each cell and scale: title, comparison, agents with the labels of their runs, agents to mark."""
     return [
         (
             f"{cell.panel}, {kind}",

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 def draw_over_rounds(
     panels: Sequence[tuple[str, Comparison, dict[str, str], Collection[str]]], path: str | os.PathLike[str]
 ) -> None:
-    """Draw mean cumulative regret in bands of one standard error, named at their ends.
+    """Draw mean cumulative regret in bands of one standard error, labelled at their ends.
 
     Parameters
     ----------
-    panels : of each, its title, a comparison, the agents drawn with the labels of their runs, and those agents whose
-        tuned scale is the best at an end of those tried: they are marked.
-    path : of the PNG; its folder must exist.
+    panels : for each panel its title, a comparison, the agents drawn with the labels of their runs, and the agents
+        whose tuned scale is the best at an end of those tried, which are marked.
+    path : file of the PNG; its folder must exist.
     """
 
     def panel(axes: Axes, place: int) -> None:
@@ -57,9 +57,9 @@ def draw_over_x(lines: Sequence[Line], x_label: str, path: str | os.PathLike[str
 
     Parameters
     ----------
-    lines : with an ``x``.
-    x_label : under the figure.
-    path : of the PNG; its folder must exist.
+    lines : the lines to draw, which have an ``x``.
+    x_label : label below the figure.
+    path : file of the PNG; its folder must exist.
     """
     panels = list(dict.fromkeys(line.panel for line in lines))
     known = looks(list(dict.fromkeys(line.agent for line in lines)))
@@ -93,13 +93,13 @@ def draw_over_x(lines: Sequence[Line], x_label: str, path: str | os.PathLike[str
 
 
 def draw_differences(lines: Sequence[Line], reference: str, path: str | os.PathLike[str]) -> None:
-    """Draw what agents have more than the reference, with 95 % intervals, a panel a cell.
+    """Draw agents' excess regret over the reference, with 95 % intervals, a panel for each cell.
 
     Parameters
     ----------
-    lines : of the agents and of the reference.
-    reference : its name.
-    path : of the PNG; its folder must exist.
+    lines : the lines of the agents and of the reference.
+    reference : name of the reference.
+    path : file of the PNG; its folder must exist.
     """
     panels = list(dict.fromkeys(line.panel for line in lines))
     agents = list(dict.fromkeys(line.agent for line in lines))
@@ -131,7 +131,7 @@ def draw_differences(lines: Sequence[Line], reference: str, path: str | os.PathL
 
 
 def _noted(text: str, beyond: bool) -> str:
-    """A figure's text with the meaning of the mark below, where there is one."""
+    """A figure's text, with the meaning of the mark below it where there is a mark."""
     return f"{text}\n{END_NOTE}" if beyond else text
 
 
@@ -142,7 +142,7 @@ def _draw(
     named: Callable[[Figure], None],
     path: str | os.PathLike[str],
 ) -> None:
-    """Draw ``count`` panels of a size, two in a row, and write the PNG."""
+    """Draw ``count`` panels of one size, two in a row, and write the PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Shapes in the plane as priors: a picture of posteriors, and the regret of those that draw from them."""
+"""Shapes in the plane as priors: a figure of posteriors, and the regret of agents that draw from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 
 _AGENTS = ("dTS", "LaplaceDPS", "TunedTS", "MixTS")
-_SEEN = 5  # rewards behind the picture: few enough that the prior's shape shows in the posterior
+_SEEN = 5  # number of rewards for the figure: few enough that the prior's shape is visible in the posterior
 _DRAWS = 400
 _POOL = 20_000
 
@@ -60,7 +60,7 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
 
 @dataclass(frozen=True)
 class PlanarStudy(Study):
-    """Runs cells as a comparison does; its figure is one of posteriors."""
+    """Runs cells as a comparison does; its figure shows posteriors."""
 
     cells: CellStudy
 
@@ -73,10 +73,10 @@ class PlanarStudy(Study):
 
 
 def posterior_clouds(cell: Cell) -> dict[str, Array]:
-    """Draws of the one parameter, (n, 2): of the past, of the true posterior under the prior, of every agent's.
+    """Draws of the shared parameter, (n, 2): past ones, from the true posterior under the prior, from every agent.
 
-    All learn the same five rewards of actions played at random on one instance. The truth is a pool of 20 000 chains,
-    reweighted by the exact likelihood.
+    All agents learn the same five rewards of actions played at random on one instance. The truth is a pool of 20 000
+    chains, reweighted by the exact likelihood.
     """
     env: Any = gym.make(cell.env_id, **cell.env_settings).unwrapped
     problem: BanditProblem = env.problem
@@ -104,7 +104,7 @@ def posterior_clouds(cell: Cell) -> dict[str, Array]:
 
 
 def _draw(cells: tuple[Cell, ...], path: str | os.PathLike[str]) -> None:
-    """A row a shape: past draws, the true posterior, those of the agents; a cross where the truth is."""
+    """Draw a row for each shape: past draws, the true posterior, the agents'; a cross marks the parameter."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

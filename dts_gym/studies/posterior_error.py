@@ -1,4 +1,4 @@
-"""Posterior error: how far draws are from the true posterior, against the number of observations."""
+"""Posterior error: the distance of draws from the true posterior, against the number of observations."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dts_gym.studies.study import Ask, Findings, Study, Verdict, chosen, judge
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.tables import csv_text, mean_interval
 
-# An energy distance after whitening that counts as none: some ten times the noise floor of 500 draws, what a mean is
-# worth that is off by about 0.15 posterior standard deviations.
+# An energy distance after whitening below this is treated as none: some ten times the noise floor of 500 draws, and the
+# distance of a mean that is wrong by about 0.15 posterior standard deviations.
 _NEAR = 0.02
 _NOT_QUANTIFIED = "The deck's two approximations stand for the posterior (their error was not quantified)."
 _DROPPED = "its messages replace every link by the identity, which drops the matrices of a linear chain too"
@@ -26,7 +26,7 @@ _DROPPED = "its messages replace every link by the identity, which drops the mat
 
 @dataclass(frozen=True)
 class PosteriorErrorStudy(Study):
-    """Holds draws of every method against the truth."""
+    """Compares draws of every method with the true posterior."""
 
     def settings(self, ask: Ask) -> Mapping[str, Any]:
         quick = ask.profile == "quick"
@@ -47,7 +47,7 @@ class PosteriorErrorStudy(Study):
 
 
 def _nearness(errors: PosteriorErrors) -> list[Verdict]:
-    """Whether draws are within `_NEAR` of the truth, over the histories."""
+    """Verdicts on whether draws are within ``_NEAR`` of the truth, over the histories."""
     asked = [("linear", "deck", "With linear links and Gaussian rewards the deck's approximation is exact.", _DROPPED)]
     asked += [("linear", "closed form", "Beyond the deck: in closed form it is exact there.", "")]
     asked += [
@@ -69,7 +69,7 @@ def _nearness(errors: PosteriorErrors) -> list[Verdict]:
 
 
 def _orders(errors: PosteriorErrors) -> list[Verdict]:
-    """Which of two methods is nearer, history by history."""
+    """Verdicts on which of two methods is nearer to the truth, paired by history."""
     asked: Sequence[tuple[Sequence[str], str, str, str]] = (
         (PLANAR, "LaplaceDPS", "linearised", "Beyond the deck: linearised is nearer to the truth than LaplaceDPS."),
         (
@@ -91,7 +91,7 @@ def _orders(errors: PosteriorErrors) -> list[Verdict]:
 
 
 def _energies(errors: PosteriorErrors, problem: str, observations: int, method: str) -> Array | None:
-    """Energy distances of a method, a history each; None if it was not asked for, or the truth is none."""
+    """Energy distances of a method, one for each history; None if it was not run, or the truth is unreliable."""
     own = [r for r in errors.records if (r.problem, r.observations, r.method) == (problem, observations, method)]
     return np.array([record.energy for record in own]) if own and all(record.trusted for record in own) else None
 

@@ -1,4 +1,4 @@
-"""The deck's Figure 1: regret where the prior is a linear or a perceptron chain, rewards Gaussian or Bernoulli."""
+"""Figure 1 of the slides: regret where the prior is a linear or a perceptron chain, rewards Gaussian or Bernoulli."""
 
 from __future__ import annotations
 

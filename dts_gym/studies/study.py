@@ -1,4 +1,4 @@
-"""An experiment of the paper: what it claims, how it is carried out, what it found."""
+"""An experiment of the paper: its claim, its execution, its results."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Answer = Literal["holds", "does not hold", "undecided", "not judged"]
 
 
 class Verdict(NamedTuple):
-    """A claim held against what was measured, in one setting.
+    """The verdict of a measurement on a claim, in one setting.
 
     Attributes
     ----------
-    claim : as the deck makes it.
+    claim : the claim as the paper's slides (the "deck") state it.
     where : the setting.
     contrast : what ``value`` is; above 0 it speaks for the claim.
     value, low, high : with the ends of its 95 % confidence interval, NaN where there is none.
@@ -80,11 +80,11 @@ class Findings(ShownTable):
 
     Parameters
     ----------
-    rows : of its table, the first one the header.
-    notes : what stands below the table.
-    numbers : all digits, CSV.
-    verdicts : on its claims.
-    draw : writes the figure, a PNG, to a path whose folder exists.
+    rows : rows of its table, the first one the header.
+    notes : text below the table.
+    numbers : all numbers with all digits, as CSV.
+    verdicts : verdicts on its claims.
+    draw : function that writes the figure, a PNG, to a path whose folder exists.
     """
 
     rows: Sequence[Sequence[str]]
@@ -103,14 +103,14 @@ class Findings(ShownTable):
 
 @dataclass(frozen=True)
 class Ask:
-    """What of an experiment is run.
+    """Which part of an experiment is run.
 
     Parameters
     ----------
-    profile : "quick", small, for a look and for tests; or "paper", the setting that is reported.
-    data : a data set, of an experiment that takes one; None: the environment's default.
-    seeds : runs, in place of the profile's; None: the profile's.
-    only : of its parts, the one of this name, else those whose names hold this text; several, between commas.
+    profile : "quick", small, for a first look and for tests; or "paper", the setting that is reported.
+    data : a data set, for an experiment that accepts one; None: the environment's default.
+    seeds : number of runs, in place of the profile's; None: the profile's.
+    only : name of the part to run; if no part has this name, all parts whose names contain it. Several between commas.
     """
 
     profile: Profile = "quick"
@@ -147,19 +147,19 @@ class Study(ABC):
 
     @abstractmethod
     def settings(self, ask: Ask) -> Mapping[str, Any]:
-        """What is run, as plain data."""
+        """The settings of the experiment, as plain data."""
 
     @abstractmethod
     def _run(self, ask: Ask, conduct: Conduct) -> Findings:
-        """Do the work of `run`."""
+        """Run the experiment for `run`."""
 
     def run(self, ask: Ask | None = None, conduct: Conduct | None = None) -> Findings:
-        """Run it, or what of it ``conduct.out`` does not hold yet.
+        """Run the part of the experiment that ``conduct.out`` does not hold yet.
 
         Raises
         ------
         ValueError
-            If data are named for an experiment that takes none, or ``only`` leaves nothing.
+            If data are named for an experiment without data, or ``only`` matches no part.
         """
         asked = Ask() if ask is None else ask
         if asked.data is not None and not self.takes_data:
@@ -169,12 +169,12 @@ class Study(ABC):
 
 
 def chosen(names: Sequence[str], only: str) -> list[int]:
-    """Places of the names that hold a text, of that name alone if there is one; of several texts between commas.
+    """Indices of the names that contain a text, or of the name that equals it; commas separate several texts.
 
     Raises
     ------
     ValueError
-        If no name holds one of the texts.
+        If no name contains one of the texts.
 
     Examples
     --------
@@ -203,5 +203,5 @@ def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
 
 
 def verdict_notes(verdicts: Sequence[Verdict]) -> list[str]:
-    """What the marks in a table of verdicts mean, a line each."""
+    """The meanings of the marks in a table of verdicts, a line each."""
     return [f"{MARK} {note}" for note in dict.fromkeys(verdict.note for verdict in verdicts) if note]

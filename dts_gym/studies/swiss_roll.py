@@ -1,4 +1,4 @@
-"""A true prior that is no diffusion: actions on a Swiss roll, priors pre-trained on few or many draws of it."""
+"""A true prior that is not a diffusion: actions on a Swiss roll, priors pre-trained on few or many draws of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dts_gym.studies.outcome import between_cells
 from dts_gym.studies.study import Profile, Verdict
 
 _SIZES, _DEPTHS = (10, 50, 200, 1000, 10_000), (2, 5, 10, 20, 100)
-_DEPTH, _SIZE = 40, 10_000  # where the other is varied
+_DEPTH, _SIZE = 40, 10_000  # depth and number of draws where the other one varies
 _DRAWING = (
     "drawing explores too long where there are five rounds an action: draws from the roll's exact posterior have no "
     "less regret, and upper bounds on the same posterior have about half"
@@ -22,7 +22,7 @@ _CAUSES = tuple(
 
 
 def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
-    """Curves over the number of draws at depth 40, and over other depths with 10 000 draws."""
+    """Cells over the number of draws at depth 40, and over other depths with 10 000 draws."""
     if profile == "quick":
         return (_cell(50, 5, True, "draws"),)
     return (

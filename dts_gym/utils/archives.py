@@ -1,4 +1,4 @@
-"""Files that survive a kill: written whole under another name, then renamed; read without pickle."""
+"""Files that stay intact if the process is killed: written under another name, then renamed; read without pickle."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _SETTINGS = "settings.json"  # the member that holds the settings, as UTF-8 byte
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that a kill at any moment leaves the old file or the new one, never a part.
+    """Write a file so that the old or the new one, never a part, remains if the process is killed at any moment.
 
     Parameters
     ----------
-    path : its folder must exist.
-    write : called with the open binary file.
+    path : path of the file; its folder must exist.
+    write : function that is called with the open binary file.
 
     Raises
     ------
     OSError
-        If the file cannot be written, on a full disk for one; it names ``path``.
+        If the file cannot be written, for example on a full disk; the message names ``path``.
     """
     path = Path(path)
-    part = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"  # with the permissions that any new file has
+    part = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"  # has the permissions of any new file
     try:
         with part.open("xb") as file:
             write(file)
@@ -38,14 +38,15 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         part.replace(path)
     except BaseException as error:
         part.unlink(missing_ok=True)
-        # A failed write does not say of what; a failed open names the part, which nobody asked for.
+        # The error of a failed write names no file; that of a failed open names the part, which the caller does not
+        # know.
         if isinstance(error, OSError) and error.filename in (None, os.fspath(part)):
             error.filename = os.fspath(path)
         raise
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what writers that were killed left in a folder."""
+    """Remove the parts that killed writers left in a folder."""
     for rest in folder.glob(".*.part"):
         rest.unlink()
 
@@ -53,12 +54,12 @@ def remove_parts(folder: Path) -> None:
 def write_archive(
     path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]
 ) -> None:
-    """Write arrays and settings (JSON) as one .npz under exactly ``path``; the same content is the same bytes.
+    """Write arrays and settings (JSON) as one .npz under exactly ``path``; the same content has the same bytes.
 
     Raises
     ------
     ValueError
-        If an array is of objects, or a name is taken by the settings.
+        If an array holds objects, or has the name of the settings.
     TypeError
         If the settings are not JSON.
     """
@@ -78,7 +79,7 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]],
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged or is no archive of this package.
+        If the file is damaged or is not an archive of this package.
     """
     try:
         # Opened here: np.load leaves the handle of a damaged file open.
@@ -88,7 +89,7 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]],
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged zip raises half a dozen types, NotImplementedError among them
-        # Of what is no zip at all numpy says how to load it unsafely.
+        # For a file that is not a zip numpy's message suggests an unsafe way to load it.
         reason = error if "pickle" not in str(error) else "it is no .npz"
         raise ValueError(f"path must be a file written by dts_gym, got {os.fspath(path)!r}: {reason}") from error
     if not isinstance(settings, dict):

@@ -1,4 +1,4 @@
-"""The types of arrays, and roots of covariances."""
+"""Types of arrays, and roots of covariances."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ BoolArray = NDArray[np.bool_]
 
 
 def factor(cov: Array) -> Array:
-    """``R`` (d, r) with ``R R' = cov``, ``r`` the rank; also for singular ``cov``.
+    """Return ``R`` (d, r) with ``R R' = cov``, ``r`` the rank; ``cov`` may be singular.
 
     Notes
     -----
-    Eigenvalues of the correlations below 1e-14 of the largest are rounding and dropped; so the units in which a
-    coordinate is measured do not matter. O(d^3).
+    Eigenvalues of the correlation matrix below 1e-14 of the largest are rounding errors and dropped; so the units of
+    the coordinates do not matter. The cost is O(d^3).
     """
     std = np.sqrt(np.diagonal(cov).clip(0.0))
     unit = np.where(std > 0, std, 1.0)
@@ -26,7 +26,7 @@ def factor(cov: Array) -> Array:
 
 
 def conditioned_root(root: Array, G: Array) -> tuple[Array, Array]:
-    """A root of a normal distribution's covariance once evidence is added to it.
+    """A root of a normal distribution's covariance after evidence is added to it.
 
     Parameters
     ----------
@@ -40,7 +40,8 @@ def conditioned_root(root: Array, G: Array) -> tuple[Array, Array]:
 
     Notes
     -----
-    Exact. Rounding cannot break it, for no eigenvalue of ``R'GR`` counts as less than 0. O(d^3) per leading index.
+    Exact. Rounding cannot make the covariance indefinite, because negative eigenvalues of ``R'GR`` are set to 0. O(d^3)
+    per leading index.
     """
     values, vectors = np.linalg.eigh(np.swapaxes(root, -1, -2) @ G @ root)  # (..., r), (..., r, r)
     grown = 1.0 + values.clip(0.0)

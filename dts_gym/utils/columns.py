@@ -1,4 +1,4 @@
-"""Named arrays that grow together, a row an item."""
+"""Named arrays that grow together, with a row for each item."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class Columns:
-    """Arrays of one length by name, with spare rows behind those that are used.
+    """Arrays of one length by name, with spare rows after the rows in use.
 
     Parameters
     ----------
-    kinds : of every column the shape of a row and the type of its numbers.
+    kinds : for every column the shape of a row and the type of its numbers.
 
     Examples
     --------
@@ -38,11 +38,11 @@ class Columns:
         return self._length
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """A whole column, spare rows too: for reading and writing rows by number."""
+        """A whole column with its spare rows, for reading and writing rows by number."""
         return self._arrays[name]
 
     def used(self, name: str) -> NDArray[Any]:
-        """A view of a column's rows that are used."""
+        """A view of a column's rows in use."""
         return self._arrays[name][: self._length]
 
     def append(self, count: int = 1) -> None:
@@ -56,11 +56,11 @@ class Columns:
         self._length = end
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Copies of the used rows of all columns, by name."""
+        """Copies of the rows in use of all columns, by name."""
         return {name: self.used(name).copy() for name in self._kinds}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `state` gave; other names are left alone."""
+        """Restore the columns that `state` returned; other names are unchanged."""
         self._length = len(state[next(iter(self._kinds))])
         self._allocate(self._length)
         for name, array in self._arrays.items():

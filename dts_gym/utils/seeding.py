@@ -1,8 +1,8 @@
 """Random streams: every generator comes from one seed and a purpose, so that no two parts share a stream.
 
 An agent and an environment made with the same seed must not draw the same numbers: a Thompson draw
-that repeats the draw of the truth would be no exploration. Gymnasium seeds an environment with
-``SeedSequence(seed)``; everything here hangs on children of it, one key a purpose.
+that repeats the draw of the truth would not explore. Gymnasium seeds an environment with
+``SeedSequence(seed)``; everything here derives from children of it, with one key for each purpose.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _KEYS = {
 
 
 def seed_sequence(seed: int | np.random.SeedSequence | None, purpose: str) -> np.random.SeedSequence:
-    """The seed sequence of one purpose under ``seed``; None takes fresh entropy from the system."""
+    """The seed sequence of one purpose under ``seed``; None uses fresh entropy from the system."""
     if isinstance(seed, np.random.SeedSequence):
         root = seed
     else:
@@ -49,7 +49,7 @@ def seed_sequence(seed: int | np.random.SeedSequence | None, purpose: str) -> np
 
 
 def stream(seed: int | np.random.SeedSequence | None, purpose: str) -> np.random.Generator:
-    """A generator of its own for one purpose under ``seed``.
+    """A separate generator for one purpose under ``seed``.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def state_of(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def restore(rng: np.random.Generator, state: dict[str, Any]) -> None:
-    """Put back a state taken by `state_of`."""
+    """Restore a state that `state_of` returned."""
     rng.bit_generator.state = state
 
 

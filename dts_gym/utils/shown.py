@@ -12,7 +12,7 @@ from dts_gym.utils.tables import footnotes, html_table, layout
 
 
 class Shown:
-    """What prints as its name with a few facts, those of ``_repr_facts``: of a dataclass its fields.
+    """An object that prints as its name with the facts of ``_repr_facts``, by default a dataclass's fields.
 
     A dataclass that derives from it must be made with ``repr=False``, else it gets a repr of its own.
 
@@ -29,11 +29,11 @@ class Shown:
     """
 
     def _repr_facts(self) -> Mapping[str, Any]:
-        """What is shown, by name; None is left out."""
+        """The facts to show, by name; None is left out."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
     def _repr_name(self) -> str:
-        """What stands before the facts."""
+        """The name before the facts."""
         return type(self).__name__
 
     def _repr_words(self) -> dict[str, str]:
@@ -51,10 +51,10 @@ class Display(NamedTuple):
 
     Attributes
     ----------
-    title : a line above it.
-    rows : of cells, the first one the header.
-    notes : what the marks in it mean.
-    left : how many columns are aligned to the left.
+    title : line above the table.
+    rows : rows of cells, the first one the header.
+    notes : meanings of the marks in the table.
+    left : number of columns aligned to the left.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Display(NamedTuple):
 
 
 class ShownTable(ABC):
-    """What prints as a table under a title."""
+    """An object that prints as a table under a title."""
 
     @abstractmethod
     def _repr_table(self) -> Display:

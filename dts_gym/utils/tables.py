@@ -24,7 +24,7 @@ def standard_error(values: Array) -> Array:
 
     Parameters
     ----------
-    values : (seeds, ...)
+    values : (seeds, ...) values.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def standard_error(values: Array) -> Array:
 def mean_interval(values: Array, level: float = 0.95) -> tuple[float, float, float]:
     """The mean of values (n,) between the ends of its confidence interval, Student's t; NaN ends for a single value.
 
-    Of paired differences it is the interval of the mean difference.
+    For paired differences it is the interval of the mean difference.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def plus_minus(mean: float, error: float) -> str:
 
 
 def marked(text: str, mark: object) -> str:
-    """A cell's text, with ``MARK`` behind it where ``mark`` is true.
+    """A cell's text, with ``MARK`` after it where ``mark`` is true.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def marked(text: str, mark: object) -> str:
 
 
 def footnotes(texts: Iterable[str]) -> str:
-    """What ``MARK`` means in a table: an empty line and a line for each different text; nothing without texts.
+    """The meanings of ``MARK`` in a table: an empty line and a line for each different text; empty without texts.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def footnotes(texts: Iterable[str]) -> str:
 
 
 def layout(rows: Sequence[Sequence[str]], style: Style, left: int = 1) -> str:
-    """Rows of cells, the first one the header, as aligned text or Markdown; ends with a newline.
+    """Format rows of cells, the first one the header, as aligned text or Markdown; the result ends with a newline.
 
     The first ``left`` columns are aligned to the left, the others to the right.
 
@@ -118,7 +118,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int], left: int) -> str:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A CSV file's text, all digits."""
+    """The text of a CSV file, with all digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -134,14 +134,14 @@ def html_table(
     notes: Iterable[str] = (),
     marks: Mapping[str, str] | None = None,
 ) -> str:
-    """Rows of cells, the first one the header, as an HTML table; whatever stands in a cell is shown as text.
+    """Rows of cells, the first one the header, as an HTML table; a cell's content is shown as text.
 
     Parameters
     ----------
     rows : each cell also carries its column's header, as ``data-label``, for pages that stack cells.
-    left : how many columns are aligned to the left; the cells of the others have the class "number".
-    title : a caption.
-    notes : what ``MARK`` means, a line each below the table.
+    left : number of columns aligned to the left; the cells of the others have the class "number".
+    title : caption of the table.
+    notes : meanings of ``MARK``, a line each below the table.
     marks : text of a cell -> class of a span around it.
 
     Examples

@@ -1,4 +1,4 @@
-"""Checks of what users hand in: arrays, covariances, numbers. Every error names argument, value, expectation."""
+"""Checks of users' input: arrays, covariances, numbers. Errors name the argument, its value and the expectation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dts_gym.utils.arrays import Array, IntArray
 
 
 def as_float64(name: str, value: Any) -> Array:
-    """``value`` as a float64 array, itself where it is one; ValueError for what is no real numbers.
+    """Return ``value`` as a float64 array, itself where it is one; ValueError unless it holds real numbers.
 
     Examples
     --------
@@ -29,7 +29,7 @@ def as_float64(name: str, value: Any) -> Array:
 
 
 def finite_array(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
-    """``value`` as a fresh float64 array of ``shape`` (None: any length), or ValueError.
+    """Return ``value`` as a fresh float64 array of ``shape`` (None: any length); else raise ValueError.
 
     Examples
     --------
@@ -46,9 +46,9 @@ def finite_array(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
 
 
 def covariance(name: str, value: Any, dim: int) -> Array:
-    """``value`` as a symmetric positive semi-definite (dim, dim) array, or ValueError.
+    """Return ``value`` as a symmetric positive semi-definite (dim, dim) array; else raise ValueError.
 
-    Asymmetry and negative eigenvalues up to 1e-10 of the largest entry count as rounding.
+    Asymmetry and negative eigenvalues up to 1e-10 of the largest entry are treated as rounding errors.
     """
     cov = finite_array(name, value, (dim, dim))
     tolerance = 1e-10 * max(float(np.abs(cov).max(initial=0.0)), 1e-300)
@@ -62,7 +62,7 @@ def covariance(name: str, value: Any, dim: int) -> Array:
 
 
 def positive(name: str, value: Any) -> float:
-    """``value`` as a positive finite float, or ValueError."""
+    """Return ``value`` as a positive finite float; else raise ValueError."""
     if isinstance(value, numbers.Real | np.generic) and not isinstance(value, bool | np.bool_):
         number = float(value)
         if math.isfinite(number) and number > 0:
@@ -71,7 +71,7 @@ def positive(name: str, value: Any) -> float:
 
 
 def nonnegative(name: str, value: Any, count: int | None) -> Array:
-    """``value`` as ``count`` (None: any number of) finite numbers >= 0, (count,), or ValueError."""
+    """Return ``value`` as ``count`` (None: any number of) finite numbers >= 0, (count,); else raise ValueError."""
     array = finite_array(name, value, (count,))
     if (array < 0).any():
         raise ValueError(f"{name} must not be negative, got {array[array < 0][0]} among its values")
@@ -79,7 +79,7 @@ def nonnegative(name: str, value: Any, count: int | None) -> Array:
 
 
 def integers(name: str, value: Any, count: int, high: int) -> IntArray:
-    """``value`` as ``count`` integers in ``0..high - 1``, (count,), or ValueError.
+    """Return ``value`` as ``count`` integers in ``0..high - 1``, (count,); else raise ValueError.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def integers(name: str, value: Any, count: int, high: int) -> IntArray:
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """``value`` as an int in ``low..high`` (no upper end if None), or ValueError.
+    """Return ``value`` as an int in ``low..high`` (no upper end if None); else raise ValueError.
 
     Accepts Python and NumPy integers and 0-d integer arrays, never bools or floats.
     """

@@ -20,11 +20,11 @@ Backend = Literal["serial", "processes", "ray"]
 _R = TypeVar("_R")
 _Results = Generator[_R, None, None]
 _DIED = "a worker process died, killed or out of memory"
-_RETRIES = 3  # by Ray, of a job whose worker died: a job that kills its worker must not go on for ever
+_RETRIES = 3  # number of times that Ray restarts a job whose worker died; a job that kills its worker must end
 
 
 class Pool(Protocol):
-    """Gives ``function(*arguments)`` for each of the arguments, in the order in which they finish."""
+    """Yields ``function(*arguments)`` for each of the arguments, in the order in which they finish."""
 
     def __call__(self, function: Callable[..., _R], arguments: Sequence[tuple[Any, ...]]) -> _Results[_R]: ...
 
@@ -35,7 +35,7 @@ def checked_pool(backend: Any, num_workers: Any, ray_address: Any = None) -> Non
     Raises
     ------
     ValueError
-        If there is no such backend, or the others do not fit it.
+        If there is no such backend, or the other arguments do not fit it.
     ImportError
         If the backend is not installed.
     """
@@ -64,17 +64,18 @@ def open_pool(
 
     Parameters
     ----------
-    backend : "serial" is this process; "processes" is joblib's loky, and this process where one worker is enough;
-        "ray" is the extra.
-    num_workers : jobs at a time; None is as many as there are usable cores, in the whole cluster with an address.
-    ray_address : of a running cluster, whose machines have this package; None starts Ray on this machine.
+    backend : "serial" is this process; "processes" is joblib's loky, or this process where one worker is
+        enough; "ray" needs the extra.
+    num_workers : number of jobs at a time; None is as many as there are usable cores, in the whole cluster with an
+        address.
+    ray_address : address of a running cluster, whose machines have this package; None starts Ray on this machine.
 
     Raises
     ------
     ValueError, ImportError
-        As `checked_pool`.
+        As in `checked_pool`.
     ChildProcessError
-        From the pool, if a worker process dies. Ray starts its job again, three times, before it does.
+        From the pool, if a worker process dies. Ray restarts the job three times before that.
 
     Examples
     --------
@@ -93,8 +94,8 @@ def open_pool(
 
 
 def one_thread(function: Callable[..., _R], *arguments: Any) -> _R:
-    """``function(*arguments)`` with one thread in BLAS."""
-    import scipy.linalg  # noqa: F401  the limit is for what is loaded: SciPy brings a BLAS of its own
+    """Call ``function(*arguments)`` with one thread in BLAS."""
+    import scipy.linalg  # noqa: F401  the limit holds for loaded libraries, and SciPy has a BLAS of its own
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
@@ -106,13 +107,13 @@ def _serial(function: Callable[..., _R], arguments: Sequence[tuple[Any, ...]]) -
 
 
 def _start_worker(parent: int) -> None:
-    # Ctrl-C reaches all processes of a terminal: it is for the parent to stop the others.
+    # Ctrl-C reaches all processes of a terminal, but only the parent should stop the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        os._exit(1)  # the parent was killed: nobody waits for this job, and loky would stay for minutes
+        os._exit(1)  # the parent was killed, so this job is useless, and loky would stay for minutes
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -133,13 +134,13 @@ class _Processes:
             jobs = (joblib.delayed(one_thread)(function, *given) for given in arguments)
             results = None
             try:
-                results = pool(jobs)  # starts the first jobs, and a worker can die before all of these are handed out
+                results = pool(jobs)  # starts the first jobs, and a worker can die before all of them have started
                 for result in results:  # noqa: UP028  "yield from" would close it before the filter below
                     yield result
             except BrokenProcessPool as error:
                 raise ChildProcessError(_DIED) from error
             finally:
-                with warnings.catch_warnings():  # whoever stops early knows that jobs were under way
+                with warnings.catch_warnings():  # a caller that stops early knows that jobs were running
                     warnings.filterwarnings("ignore", ".*have been cancelled")
                     if results is not None:
                         results.close()
@@ -147,7 +148,7 @@ class _Processes:
 
 @contextlib.contextmanager
 def _ray(num_workers: int | None, address: str | None) -> Iterator[Pool]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone unless the user says so
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent unless the user asks for it
     import ray
 
     ours = not ray.is_initialized()

@@ -1,4 +1,4 @@
-"""Every registered agent keeps the contract; what each is for, it does."""
+"""Every registered agent keeps the contract, and each has the behaviour that it is for."""
 
 import functools
 

@@ -126,7 +126,7 @@ def test_marginals_are_the_moments_along_a_context(name):
         reached, std = agent.marginals(x)
         np.testing.assert_allclose(reached, truth[0], atol=1e-9)
         np.testing.assert_allclose(std**2, truth[1], rtol=1e-9)
-        agent.update(x, 1, 1.0)  # and again: nothing stale is told
+        agent.update(x, 1, 1.0)  # and again: no stale result is returned
     twin = taught(name)
     for _ in range(2):
         twin.update(x, 1, 1.0)
@@ -181,7 +181,7 @@ def test_a_level_is_between_zero_and_one(level):
 
 @pytest.mark.parametrize("name", ["LinTS", "MixTS"])
 def test_both_ends_are_as_far_out_at_a_level_near_one(name):
-    """The law of ``-x' theta`` is the mirrored one."""
+    """The distribution of ``-x' theta`` is the mirrored one."""
     agent, x, level = taught(name), np.array([0.3, -0.8]), float(np.nextafter(1.0, 0.0))
     lower, upper = agent.credible_interval(x, level)
     mirrored_lower, mirrored_upper = agent.credible_interval(-x, level)

@@ -1,4 +1,4 @@
-"""Agents with rules of exploration: what they count as time, batches, files, runs."""
+"""Agents with rules of exploration: how they count time, batches, files, runs."""
 
 import math
 

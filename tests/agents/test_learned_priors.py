@@ -1,4 +1,4 @@
-"""Samplers with learned priors: mixtures against dense formulas, TunedTS against LinTS, LaplaceDPS against its law."""
+"""Samplers with learned priors: mixtures against dense formulas, TunedTS against LinTS, LaplaceDPS by its rule."""
 
 import functools
 
@@ -174,7 +174,7 @@ def test_rewards_far_from_every_component_leave_finite_beliefs():
 
 
 def alike(first, second):
-    """Whether two samples of actions have one law: chi-square, a false alarm in a million; rare actions are pooled."""
+    """Whether two samples of actions agree: chi-square, a false alarm in a million; rare actions are pooled."""
     counts = np.stack([np.bincount(sample, minlength=30) for sample in (first, second)])
     rare = counts.sum(axis=0) < 20
     table = np.column_stack([counts[:, ~rare], counts[:, rare].sum(axis=1)])
@@ -202,7 +202,7 @@ def test_marginals_are_those_of_the_dense_moments(name):
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_the_action_is_the_best_under_one_draw_of_all_parameters(name):
-    """Played or not: the law of 2 000 actions of a batch, and of 1 000 single ones, against draws' best."""
+    """Played or not: the distribution of 2 000 actions of a batch, and of 1 000 single ones, against draws' best."""
     agent = AGENTS[name]()
     K, draw = agent.problem.num_actions, agent.sample_parameters
     if agent.problem.features == "shared":
@@ -220,7 +220,7 @@ def test_the_action_is_the_best_under_one_draw_of_all_parameters(name):
 
 
 def test_unplayed_actions_of_many_components_are_the_best_of_all_their_draws():
-    """10^6 unplayed actions: the largest score of a played one that it beats, against the law of the maximum."""
+    """10^6 unplayed actions: the largest score of a played one that it beats, against the maximum's distribution."""
     K, x = 10**6, np.array([1.0, 0.5])
     agent = MixTS(problem(num_actions=K), seed=0, mixture=MIXTURE, noise_std=1e-6)
     agent.update(x, 0, 4.6)  # so that action 0 is known in the direction x
@@ -368,7 +368,7 @@ def test_with_much_data_laplace_dps_is_at_the_estimate_and_before_that_too_sure(
 
 
 def test_a_pool_smaller_than_the_unplayed_actions_gives_each_draw_several():
-    """One step from pure noise: next to nothing of a score hangs on the pool, and the law of the maximum is known."""
+    """One step from pure noise: a score hardly depends on the pool, and the maximum's distribution is known."""
     K, x = 10_000, np.array([1.0, 0.5])
     posterior = LaplacePosterior(gaussian_ddpm(1), K, GaussianReward(1e-6), pool_size=64)
     mean, std = x @ OFFSET, np.sqrt(x @ SCALE @ SCALE.T @ x)

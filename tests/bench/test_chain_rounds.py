@@ -1,4 +1,4 @@
-"""The bench of chains prints what it promises; its times are not tested."""
+"""The benchmark of chains prints its tables; its times are not tested."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The bench of environments prints what it promises; its times are not tested."""
+"""The benchmark of environments prints its tables; its times are not tested."""
 
 import re
 

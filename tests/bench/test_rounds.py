@@ -1,4 +1,4 @@
-"""The bench prints what it promises; its times are not tested."""
+"""The benchmark prints its tables; its times are not tested."""
 
 import importlib.util
 import math

@@ -1,4 +1,4 @@
-"""The conformance suite takes classes, and says in words what a plain class lacks."""
+"""The conformance suite accepts classes, and its messages name what a plain class lacks."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_a_class_without_the_interface_is_told_what_it_lacks():
         def act(self, context):
             return 0
 
-    with pytest.raises(AssertionError, match=r"an agent must have 'update' \(dts_gym.agents.Agent gives it\)"):
+    with pytest.raises(AssertionError, match=r"an agent must have 'update' \(dts_gym.agents.Agent defines it\)"):
         check_agent(Plain)
 
 

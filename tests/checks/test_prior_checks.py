@@ -1,4 +1,4 @@
-"""The conformance suite of priors passes what is right and finds what is not."""
+"""The conformance suite of priors passes correct priors and finds faulty ones."""
 
 import numpy as np
 import pytest
@@ -116,20 +116,20 @@ FAULTS = {
         {"__call__": lambda s, x: sine_value(s, x) - (sine_value(s, x).mean(axis=0) if x.ndim > 1 else 0.0)},
         "alone and in a batch",
     ),
-    "not a number": ({"__call__": lambda s, x: sine_value(s, x) + np.nan}, "must give finite values"),
+    "not a number": ({"__call__": lambda s, x: sine_value(s, x) + np.nan}, "must return finite values"),
     "a column": ({"__call__": lambda s, x: sine_value(s, x)[..., :1]}, "must keep the shape"),
     "flat": ({"__call__": lambda s, x: sine_value(s, x.reshape(-1, 3))}, "must keep the shape"),
     "writes": ({"__call__": touching}, "must leave the points that it is asked about unchanged"),
     "list": ({"__call__": lambda s, x: sine_value(s, x).tolist()}, "has no attribute 'shape'"),
-    "not so straight": ({"affine": True}, "says that it is affine, but bends"),
-    "not so straight, high up": ({"affine": True, "__call__": lambda s, x: sine_value(s, x) + 1e5}, "but bends"),
+    "not so straight": ({"affine": True}, "has affine set to True, but is not affine"),
+    "not so straight, high up": ({"affine": True, "__call__": lambda s, x: sine_value(s, x) + 1e5}, "is not affine"),
     "two sides": (
         {"value_and_jacobian": lambda s, x: (s(x) + 0.1, s.jacobian(x))},
-        "value_and_jacobian of links.0. must give the value as it is alone",
+        "value_and_jacobian of links.0. must return the value as it is alone",
     ),
     "two sides of one point": (
         {"value_and_jacobian": lambda s, x: (s(x), s.jacobian(x) * (1.0 if x.ndim > 1 else 1.1))},
-        "value_and_jacobian of links.0. at one point must give the jacobian as it is alone",
+        "value_and_jacobian of links.0. at one point must return the jacobian as it is alone",
     ),
     "a vector for one point": (
         {"jacobian": lambda s, x: sine_jacobian(s, x) if x.ndim > 1 else sine_jacobian(s, x)[0]},
@@ -143,11 +143,11 @@ FAULTS = {
         {"jacobian": lambda s, x: sine_jacobian(s, x.reshape(-1, 3)) if x.ndim > 1 else sine_jacobian(s, x)},
         r"at a batch of two axes must have shape \(2, 8, 3, 3\), got \(16, 3, 3\)",
     ),
-    "complex": ({"__call__": lambda s, x: sine_value(s, x) + 0j}, "must give real numbers, got complex128"),
+    "complex": ({"__call__": lambda s, x: sine_value(s, x) + 0j}, "must return real numbers, got complex128"),
     "complex slope": ({"jacobian": lambda s, x: sine_jacobian(s, x) + 0j}, "must be of real numbers, got complex128"),
     "predictor": ({"affine_predictor": lambda s: (np.eye(3), np.zeros((3, 1)))}, "affine_predictor of links.0."),
     "no predictor": ({"affine_predictor": lambda s: (np.full((3, 3), np.nan), np.zeros(3))}, "must be finite"),
-    "a kind of its own": ({"state": lambda s: ({"kind": "own"}, {})}, r"state\(\) must give what a prior can be built"),
+    "a kind of its own": ({"state": lambda s: ({"kind": "own"}, {})}, r"state\(\) must return what a prior can be"),
     "surrogate": ({"surrogate": "exact"}, "surrogate of links.0. must be in"),
 }  # fmt: skip
 
@@ -194,18 +194,18 @@ def own_chain(change):
 def test_a_prior_that_draws_by_itself_is_held_against_its_links():
     check_prior(wrapped(**own_chain({})))
     for change in ("shared", "std 0", "std 1", "flip", "copy", "apart"):
-        with pytest.raises(AssertionError, match="sample_chain must have the law of the chain"):
+        with pytest.raises(AssertionError, match="sample_chain must have the distribution of the chain"):
             check_prior(wrapped(**own_chain({change: 1.3})))
 
 
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        ({"sample": lambda s, rng, n: np.zeros((n, 2))}, r"sample must give shape \(3, 3\)"),
-        ({"sample": lambda s, rng, n: np.full((n, 3), np.inf)}, "sample must give finite parameters"),
-        ({"sample": lambda s, rng, n: RNG.standard_normal((n, 3))}, "sample must hang on its generator alone"),
+        ({"sample": lambda s, rng, n: np.zeros((n, 2))}, r"sample must return shape \(3, 3\)"),
+        ({"sample": lambda s, rng, n: np.full((n, 3), np.inf)}, "sample must return finite parameters"),
+        ({"sample": lambda s, rng, n: RNG.standard_normal((n, 3))}, "sample must depend on its generator alone"),
         ({"sample": lambda s, rng, n: np.zeros((n, 3))}, "sample must draw from its generator"),
-        ({"sample_chain": lambda s, rng, n: [np.zeros((n, 3))] * 3}, "sample_chain must give shapes|must draw from"),
+        ({"sample_chain": lambda s, rng, n: [np.zeros((n, 3))] * 3}, "sample_chain must return shapes|must draw from"),
         ({"with_branch": lambda s, branch: s}, r"with_branch\(0\) must have that branch, got 1"),
         ({"state": lambda s: random_linear_prior(3, 2).state()}, "must draw the same under the same seed"),
     ],

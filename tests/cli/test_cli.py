@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses in one line, how it stops and goes on."""
+"""The command line: its output, its one-line errors, how it stops and resumes."""
 
 import inspect
 import json

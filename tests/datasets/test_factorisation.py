@@ -1,4 +1,4 @@
-"""Factors against the dense objective, planted factors, and the promises on their basis."""
+"""Factors against the dense objective, planted factors, and the properties of their basis."""
 
 import subprocess
 import sys

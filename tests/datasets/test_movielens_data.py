@@ -1,4 +1,4 @@
-"""Ratings: every format gives the same, every fault is told, downloads are checked."""
+"""Ratings: every format returns the same, every fault is reported, downloads are checked."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""Calibration of the agents' posteriors, and whether it would tell: wrong posteriors are told, and how they are wrong.
+"""Calibration of the agents' posteriors, and its power: it detects wrong posteriors, and how they are wrong.
 
 A z-score of a calibrated posterior passes 4.5 by chance once in 150 000 times (a chi-square of these sizes twice as
 often); a problem has 21 of them.
@@ -93,7 +93,7 @@ def test_a_posterior_that_has_not_learned_is_told_by_the_likelihood_alone():
 
 
 def test_a_wrong_prior_mean_is_told_as_a_shift():
-    """The agent is told of a chain whose mean is off by one standard deviation upwards."""
+    """The agent's chain has a mean that is one standard deviation too high."""
     true = LinearDiffusionPrior([np.eye(1)], [np.eye(1), np.eye(1)])
 
     class Shifted(LinearDiffusionPrior):
@@ -204,7 +204,7 @@ def test_particles_of_independent_chains_are_calibrated():
 
 @pytest.mark.slow
 def test_approximations_are_shown_and_the_decks_rule_is_told():
-    """What approximations are off by is printed, not asserted; but the deck's rule is told."""
+    """The errors of approximations are printed, not asserted; but the rule "deck" is detected."""
     results = calibrate([problem.name for problem in PROBLEMS if problem.claim == "approximate"])
     print(calibration_table(results))
     assert {result.problem.name: result.largest_z for result in results}["mlp-deck"] > 4.5

@@ -1,4 +1,4 @@
-"""Energy distances against the closed form in one dimension, and the law of the score where laws agree."""
+"""Energy distances against the closed form in one dimension, and the score's distribution for equal samples."""
 
 import numpy as np
 import pytest

@@ -63,7 +63,7 @@ def test_a_gaussian_ddpm_has_its_closed_form(unknown, n):
 
 
 def test_a_bent_chain_has_the_law_of_markov_chains():
-    """Energy distance to slice sampling of the whole chain, z < 4.5; told apart with a tenth of the rewards."""
+    """Energy distance to slice sampling of the whole chain, z < 4.5; distinguished with a tenth of the rewards."""
     rng, prior = np.random.default_rng(2), bent_ddpm()
     X, y = rewards_of(prior.sample(rng, 1)[0], 60, rng)
     walked = slice_sample_rewards(

@@ -1,4 +1,4 @@
-"""Every registered environment: Gymnasium's checks, determinism, pickling; and what each promises."""
+"""Every registered environment: Gymnasium's checks, determinism, pickling; and the properties of each."""
 
 import pickle
 import warnings

@@ -64,7 +64,7 @@ class Dial:
 
 
 class Ruled(Dial):
-    """Explores by a rule unless told a scale."""
+    """Explores by a rule unless a scale is set."""
 
     def __init__(self, exploration=None, best=0.6):
         super().__init__(exploration if isinstance(exploration, float) else 1.0, best)
@@ -193,7 +193,7 @@ def test_ties_count_as_inside_between_worse_scales_and_plateaus_are_followed_onc
     assert next_scales({**level, 0.354: 3, 0.707: 4}, first) == ()
     assert end_of(level).side == "smallest"
     assert next_scales({**level, 0.0625: 4}, first) == (0.354, 0.707)
-    # No scale makes a difference: one more on each side, of which both ends are told.
+    # No scale makes a difference: one more on each side, and both ends are reported.
     result = tuned(dial(0.6, floor=4000))
     assert list(result.regret["Dial"]) == [2.0, 1.0, 0.5, 0.25, 0.125]
     assert result.best["Dial"] == 1.0  # the first

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and that telling changes nothing."""
+"""Reports from a run in progress, which change nothing."""
 
 import math
 
@@ -26,7 +26,7 @@ def test_a_callback_is_told_every_round():
         env, agent, 30, seed=1, callback=lambda played: (rounds.append(played), learned.append(agent.num_updates))
     )
     assert [(r.number, r.num_rounds) for r in rounds] == [(t, 30) for t in range(1, 31)]
-    assert learned == list(range(1, 31))  # told after the round is learned
+    assert learned == list(range(1, 31))  # reported after the round is learned
     np.testing.assert_array_equal([r.action for r in rounds], result.actions)
     np.testing.assert_array_equal([r.reward for r in rounds], result.rewards)
     np.testing.assert_array_equal([r.regret for r in rounds], result.regret)

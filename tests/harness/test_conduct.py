@@ -1,4 +1,4 @@
-"""How runs are carried out: refused where it cannot be, narrowed to a part's own folder, and shared with workers."""
+"""How runs are executed: settings that do not fit are refused, parts have their own folders, workers share them."""
 
 import dataclasses
 

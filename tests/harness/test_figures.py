@@ -1,4 +1,4 @@
-"""Figures: a picture with the curves in it, and the numbers behind them."""
+"""Figures: a file with the curves, and the numbers behind them."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Agents on environments that know nothing of this package: the problem comes from the spaces."""
+"""Agents on environments that do not use this package: the problem comes from the spaces."""
 
 import gymnasium as gym
 import numpy as np
@@ -85,7 +85,7 @@ def test_regret_is_kept_where_it_is_told_and_must_be_told_throughout():
 
     for rounds in (4, 5):
         agent.reset(0)
-        with pytest.raises(ValueError, match="env must give 'regret' in the info of every step or of none"):
+        with pytest.raises(ValueError, match="env must report 'regret' in the info of every step or of none"):
             dts_gym.run(Moody(), agent, rounds, seed=1)
 
 
@@ -95,7 +95,7 @@ def test_comparisons_need_regret():
         agents = ["Random", AgentSpec("LinTS", {"noise_std": 0.1})]
         result = dts_gym.compare("Plain-v0", agents, seeds=2, num_rounds=100, env_settings={"told": True})
         assert result.final_regret("LinTS (noise_std 0.1)").mean() < result.final_regret("Random").mean()
-        with pytest.raises(ValueError, match="Plain-v0 must give 'regret' in the info of a step"):
+        with pytest.raises(ValueError, match="Plain-v0 must report 'regret' in the info of a step"):
             dts_gym.compare("Plain-v0", agents, seeds=2, num_rounds=100)
     finally:
         del gym.registry["Plain-v0"]
@@ -105,7 +105,7 @@ def test_comparisons_need_regret():
     "agent_id", ["dTS", "dUCB", "HierTS", "MarginalLinTS", "JointTS", "TunedTS", "MixTS", "LaplaceDPS"]
 )
 def test_agents_that_need_a_prior_say_so(agent_id):
-    with pytest.raises(ValueError, match="prior must be given: the environment tells none, and the agent asks for its"):
+    with pytest.raises(ValueError, match="prior must be given: the environment has none, and the agent asks for its"):
         make_agent(agent_id, Plain(), noise_std=1.0)
 
 
@@ -176,7 +176,7 @@ def test_spaces_that_make_no_bandit_are_refused(env, told, message):
 def test_a_told_problem_is_not_told_twice():
     env = gym.make("DiffusionBandit-v0", num_actions=3)
     for told in ({"prior": PRIOR}, {"reward": "gaussian"}):
-        with pytest.raises(ValueError, match=f"{next(iter(told))} must be left out where the environment tells its"):
+        with pytest.raises(ValueError, match=f"{next(iter(told))} must be left out where the environment has"):
             make_agent("LinTS", env, **told)
     with pytest.raises(ValueError, match="settings of LinTS must be among"):
         make_agent("LinTS", Plain(), noise_std=1.0, exploracion=2)

@@ -1,4 +1,4 @@
-"""Records survive kills, are taken up again, and tell damage and other experiments from their own; the table."""
+"""Records survive a killed process, are resumed, and refuse damaged files and other experiments; the table."""
 
 import csv
 import importlib

@@ -1,4 +1,4 @@
-"""Environments and agents of a script's own are known to its worker processes."""
+"""Environments and agents that a script registers are known to its worker processes."""
 
 import importlib.util
 import subprocess

@@ -195,7 +195,7 @@ def test_seeds_are_distinct_and_never_change():
     numbers = [number for drawn in seeds for number in drawn]
     assert len(set(numbers)) == len(numbers)
     assert max(numbers) < 2**63
-    # Published numbers hang on these.
+    # Published numbers depend on these.
     assert run_seeds(0) == FIRST
     assert run_seeds(0, "tuning") == FIRST_TUNING
 
@@ -243,7 +243,7 @@ def test_what_is_no_agent_is_refused(text):
         ({"seeds": [-1]}, "seeds must be an integer >= 0"),
         ({"num_rounds": 61}, "num_rounds must be"),
         ({"env_settings": {"num_actons": 5}}, r"env_settings must be among \['branch'.*got 'num_actons'"),
-        ({"env_settings": {"regret_info": False}}, "switched off"),
+        ({"env_settings": {"regret_info": False}}, "regret_info off"),
         ({"num_workers": 0}, "num_workers must be"),
         ({"resume": True}, "out must be the folder"),
     ],

@@ -372,7 +372,7 @@ BASE = {"environments": "[{id: DiffusionBandit-v0, dim: 2}]", "agents": "[Random
     [
         ({"round": "5"}, "must hold keys among ['environments', 'agents', 'seeds', 'rounds', 'redraw_prior', 'tune', "
                          "'grid', 'tuning_seeds', 'out', 'bracket'], got 'round'"),
-        ({"agents": None}, "must say agents, got ['environments', 'rounds'] only"),
+        ({"agents": None}, "must have the key agents, got ['environments', 'rounds'] only"),
         ({"agents": "dTS"}, "agents must be a list of at least one, got 'dTS'"),
         ({"agents": "[]"}, "agents must be a list of at least one, got []"),
         ({"agents": "[dTX]"}, "got 'dTX'"),

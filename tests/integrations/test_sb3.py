@@ -1,4 +1,4 @@
-"""stable-baselines3 beside this package: its checks and tools take ours, ours take its models."""
+"""stable-baselines3 beside this package: its checks and tools accept our classes, ours accept its models."""
 
 import warnings
 
@@ -122,7 +122,7 @@ def test_sb3s_callbacks_evaluate_save_and_stop(tmp_path):
     assert evaluation.best_mean_reward > 0
     assert DiffusionTS.load(tmp_path / "best_model.npz").num_updates > 0
     assert DiffusionTS.load(tmp_path / "rl_model_120_steps.zip").num_updates == 120
-    with pytest.raises(ValueError, match="load it by its own class"):
+    with pytest.raises(ValueError, match="load it by its class"):
         AgentModel.load(tmp_path / "best_model.npz")
 
 
@@ -218,7 +218,7 @@ def test_the_regret_of_training_is_that_of_every_interaction():
     several = RegretCallback()
     trained("A2C", make_vec_env(D, n_envs=3, env_kwargs=SMALL), 60, several)
     assert several.regret.shape == (60,)
-    with pytest.raises(ValueError, match="must give 'regret'"):
+    with pytest.raises(ValueError, match="must report 'regret'"):
         trained("A2C", gym.make(D, **SMALL, regret_info=False), 5, RegretCallback())
 
 

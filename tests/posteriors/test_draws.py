@@ -1,4 +1,4 @@
-"""The law of the chosen action: that of the best action under a draw of all parameters."""
+"""The distribution of the chosen action: that of the best action under a draw of all parameters."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
 from dts_gym.priors.two_level import TwoLevelPrior
 
 DRAWS = 5_000
-# Below this p-value two samples differ in law; some 60 tests are made, so false alarms are below 1e-3 in all.
+# Below this p-value two samples differ in distribution; some 60 tests are made, so false alarms are below 1e-3 in all.
 RARE = 1e-5
 
 
@@ -92,7 +92,7 @@ def test_the_action_has_the_law_of_the_best_of_a_draw(prior, scale, played):
 
 
 def test_the_scale_matters():
-    """The test above can tell two scales apart."""
+    """The test above can distinguish two scales."""
     rng = np.random.default_rng(0)
     posterior = played_posterior(chain(1, 0)(rng, 3), 8, (6, 1, 1, 4), rng)
     contexts = np.repeat(rng.uniform(-1, 1, (1, 3)), DRAWS, axis=0)

@@ -1,4 +1,4 @@
-"""Messages and conditioning, level by level, against the joint normal law of the whole chain and its rewards."""
+"""Messages and conditioning, level by level, against the joint normal distribution of chain and rewards."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def history(prior, rng, played=2, rounds=9):
 @pytest.mark.parametrize("smallest", [0.1, 1e-9, 0.0])
 @pytest.mark.parametrize(("depth", "branch"), [(L, b) for L in range(1, 5) for b in range(L + 1)])
 def test_messages_up_give_every_levels_posterior(depth, branch, smallest):
-    """The top level's posterior, and the mean path down from it, are the joint law's."""
+    """The top level's posterior, and the mean path down from it, are those of the joint distribution."""
     prior, rng = chain_of(depth, branch, 3, smallest)
     data = history(prior, rng)
     mean, _ = given_rewards(*whole_chain(prior), prior.dim, data, NOISE_STD)

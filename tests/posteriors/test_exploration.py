@@ -99,7 +99,7 @@ def test_a_bound_has_the_shared_parts_deviation_in_it(branch, rounds, scale, scr
 
 @pytest.mark.parametrize("branch", [0, 1, 2])
 def test_a_pending_pick_is_a_reward_equal_to_its_mean(branch):
-    """The dense posterior, told that reward; no mean moves."""
+    """The dense posterior after that reward; no mean moves."""
     ours, dense, rng = taught(branch)
     before = ours.moments()[0]
     for action in (3, 3, 38, 7, 38):  # 38 is new

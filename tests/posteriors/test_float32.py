@@ -1,4 +1,4 @@
-"""Scores from float32 matrices: how far they are off, by bounds derived from the rounding of each operation.
+"""Errors of scores from float32 matrices, against bounds derived from the rounding of each operation.
 
 ``python -m pytest tests/posteriors/test_float32.py -rP`` prints what was measured.
 """
@@ -41,7 +41,7 @@ def both(prior, noise_std, updates, contexts, seed=0):
     root = factor(prior.action_cov)
     if root.shape[1] < d:
         # NumPy draws directions without variance with the root of a rounding error, 1e-8. Precise rewards would see
-        # that, and contradict the prior: what the posteriors make of it hangs on rounding alone.
+        # that, and contradict the prior: the posteriors then depend on rounding alone.
         own = own @ (root @ np.linalg.pinv(root)).T
     theta = prior.mean + shared + own
     for start in range(0, updates, 10_000):
@@ -153,7 +153,7 @@ def test_extreme_noise_contexts_and_ranks_play_as_in_float64(rank, noise_std, no
     contexts = norm * rng.standard_normal((500, d))
     for choose in ("thompson", "upper_confidence"):
         one, other = (getattr(posterior, choose)(contexts, np.random.default_rng(1)) for posterior in (wide, narrow))
-        # Where nothing tells the actions apart, rounding does.
+        # Where nothing distinguishes the actions, rounding does.
         alike = (narrow.table.reached == 0).all() or noise_std / norm > 1e12
         assert alike or np.mean(one == other) > 0.98
     for got, truth in zip(narrow.moments(), wide.moments(), strict=True):
@@ -164,7 +164,7 @@ def test_extreme_noise_contexts_and_ranks_play_as_in_float64(rank, noise_std, no
 @pytest.mark.parametrize("norm", [1e-30, 1e-15, 1e15, 1e30])
 @pytest.mark.filterwarnings("error")
 def test_laws_follow_the_length_of_a_context(norm, shared):
-    """``x' theta`` is linear in ``x``: the truth is the float64 law of the unit context, times the length."""
+    """``x' theta`` is linear in ``x``: the truth is the float64 distribution for the unit context, times the length."""
     rng = np.random.default_rng(6)
     wide, narrow = both(TwoLevelPrior(np.ones(3), shared * np.eye(3), np.eye(3)), 0.5, 400, uniform)
     contexts = uniform(rng, 20, 3)

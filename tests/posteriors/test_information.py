@@ -86,7 +86,7 @@ def test_regret_and_variance_are_those_of_draws_of_every_score(name, allowed):
     mask = None if len(allowed) == K else np.isin(np.arange(K), allowed)
     regret, variance = by_brute_force((exact.sample_parameters(100_000) @ CONTEXT)[:, allowed], reward)
     regrets, variances, played = estimates(agent, 20_000, 6, mask)
-    # 120 000 draws against 100 000; samples of filters stand for some 300 draws.
+    # 120 000 draws against 100 000; samples of filters are worth some 300 draws.
     tolerance = {"particles": 0.15, "between": 0.15, "own levels": 0.15}.get(name, 0.03)
     size = regret.max()
     np.testing.assert_allclose(regrets.mean(axis=0), as_rows(regret, allowed, played), atol=tolerance * size)
@@ -163,7 +163,7 @@ def test_the_row_of_unplayed_actions_is_that_of_each_played_one_that_is_alike():
     one = estimate(draws_of(few, scores[:, :3].copy(), top, below, model))
     np.testing.assert_allclose(one.regret[3], every.regret[3:], rtol=0.01)
     np.testing.assert_allclose(one.variance[3], every.variance[3:], rtol=0.03)
-    np.testing.assert_allclose(one.variance[:3], every.variance[:3], rtol=0.03)  # fewer winners told apart: as much
+    np.testing.assert_allclose(one.variance[:3], every.variance[:3], rtol=0.03)  # fewer distinct winners: as much
 
 
 @pytest.mark.parametrize(("num_actions", "actions", "rounds"), [(9, 4, 12), (100, 100, 400)])
@@ -295,7 +295,7 @@ def test_shared_features_against_draws():
 
 @pytest.mark.parametrize("branch", [1, 2])
 def test_draws_by_unequal_particles_have_the_marginals_of_the_posterior(branch):
-    """Perceptrons: particles of different weights, several played actions; the laws are averages of the same sample."""
+    """Perceptrons: particles of different weights, several played actions; distributions average the same sample."""
     problem = BanditProblem(6, 3, random_mlp_prior(3, 2, branch=branch), GaussianReward(0.7))
     agent = make_agent("IDS", problem, seed=0)
     rng = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""The marginals of every posterior against its moments and its draws; looking changes nothing."""
+"""The marginals of every posterior against its moments and its draws; reading them changes nothing."""
 
 import gymnasium as gym
 import numpy as np

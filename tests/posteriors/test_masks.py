@@ -17,7 +17,7 @@ from dts_gym import (
 from truth import loud_denoisers, taught_agent
 
 K, DRAWS = 7, 4_000
-# 84 tests of one law: chance alone fails one of them once in 10 000 runs.
+# 84 tests of equal distributions: chance alone fails one of them once in 10 000 runs.
 RARE = 1e-6
 
 LINEAR = LinearDiffusionPrior([np.array([[1.0, 0.5], [0.0, 1.0]])] * 2, [np.eye(2), 0.5 * np.eye(2), np.eye(2)])
@@ -47,7 +47,7 @@ def taught(name):
 
 
 def same_law(first, second):
-    """p-value of the chi-square test that two samples of equal size have one law."""
+    """p-value of the chi-square test that two samples of equal size have one distribution."""
     table = np.stack([np.bincount(part, minlength=K) for part in (first, second)]).astype(float)
     table = table[:, table.sum(axis=0) > 0]
     statistic = ((table[0] - table[1]) ** 2 / table.sum(axis=0)).sum()
@@ -122,7 +122,7 @@ def test_the_bound_of_the_chosen_action_is_the_largest_allowed(agent_id, setting
 
 
 def test_pruned_choices_have_masks_too(monkeypatch):
-    # The same agents, told to prune always and never: draws of one context are the same numbers.
+    # The same agents, made to prune always and never: draws of one context are the same numbers.
     problem = BanditProblem(300, 3, random_linear_prior(3, 2), GaussianReward(0.5))
     rng = np.random.default_rng(0)
     contexts, actions, rewards = rng.uniform(-1, 1, (600, 3)), rng.integers(200, size=600), rng.standard_normal(600)

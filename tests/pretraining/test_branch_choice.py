@@ -1,4 +1,4 @@
-"""The choice of the branch: against the dense normal law of a catalogue, and against catalogues of a known branch."""
+"""The choice of the branch: against the dense normal density of a catalogue, and catalogues of a known branch."""
 
 import numpy as np
 import pytest

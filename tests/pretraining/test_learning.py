@@ -1,4 +1,4 @@
-"""Pre-training against the laws that the data were drawn from: moments, energy distances, torch's own values."""
+"""Pre-training against the distributions of the data: moments, energy distances, torch's own values."""
 
 import subprocess
 import sys
@@ -226,7 +226,7 @@ class TestWithTorch:
     @pytest.mark.slow
     @pytest.mark.parametrize(("shape", "dim"), [("swiss-roll", 3), ("moons", 2), ("cross", 2), (None, 5)])
     def test_draws_of_a_full_training_are_near_the_noise_floor(self, shape, dim):
-        """A prior from 10 000 vectors against 4000 others of the law: three floors, and the moments."""
+        """A prior from 10 000 vectors against 4000 others of the same distribution: three floors, and the moments."""
         rng = np.random.default_rng(0)
         theta, held = (normal(n, n, dim) if shape is None else sample_shape(shape, rng, n, dim) for n in (10_000, 4000))
         report = prior_report(fit(theta), held)

@@ -1,4 +1,4 @@
-"""Priors kept in the cache: made once a setting and data, read without torch, made anew where damaged."""
+"""Priors kept in the cache: made once for each setting and data set, read without torch, made anew where damaged."""
 
 import numpy as np
 import pytest

@@ -189,7 +189,7 @@ def test_a_link_that_leaves_the_numbers_is_named_when_drawing():
     prior = DiffusionPrior(
         [AffineLink(np.eye(1)), AffineLink(np.array([[1e308]]))], [np.eye(1), np.eye(1), 1e4 * np.eye(1)]
     )
-    with pytest.raises(ValueError, match=r"links\[1\] must give finite values, got \[-?inf\]"):
+    with pytest.raises(ValueError, match=r"links\[1\] must return finite values, got \[-?inf\]"):
         prior.sample(np.random.default_rng(0), 2)
 
 

@@ -119,7 +119,7 @@ def test_without_what_is_unknown_the_covariances_are_the_textbooks():
 
 
 def test_predictors_are_the_conditional_means_of_the_forward_process():
-    """Against the joint normal law of ``z_{l-1}`` and ``z_l``, built from ``z_0`` and independent noises."""
+    """Against the joint normal distribution of ``z_{l-1}`` and ``z_l``, built from ``z_0`` and independent noises."""
     rng = np.random.default_rng(3)
     d, bars = 2, np.array([0.8, 0.4, 0.02])
     root, m0, R, shift = *rng.standard_normal((1, d, d)), *rng.standard_normal((1, d)), np.diag([2.0, 3.0]), np.ones(d)

@@ -139,7 +139,7 @@ def test_unknown_kinds_and_unsaveable_links_are_refused():
 def test_a_value_that_is_not_finite_is_refused_with_its_place():
     steep = AffineLink(np.array([[1e200]]))
     assert finite_value(steep, np.ones((2, 1))).shape == (2, 1)
-    with pytest.raises(ValueError, match=r"links\[3\] must give finite values, got \[inf\] at psi = \[1\.e\+150\]"):
+    with pytest.raises(ValueError, match=r"links\[3\] must return finite values, got \[inf\] at psi = \[1\.e\+150\]"):
         finite_value(steep, np.array([[1.0], [1e150]]), "links[3]")
     with pytest.raises(ValueError, match=r"link must keep the shape \(2,\), got a value of shape \(1,\)"):
         finite_value(FirstOnly(np.eye(2)), np.ones(2))

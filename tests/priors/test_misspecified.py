@@ -1,4 +1,4 @@
-"""Priors that are off: by as much as they say, and positive definite."""
+"""Misspecified priors have errors of the size asked for, and are positive definite."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""Priors of a user's own: chains written when every prior was one, and priors that are no chain."""
+"""A user's own priors: chains written when every prior was a chain, and priors that are not chains."""
 
 import functools
 
@@ -174,9 +174,9 @@ def test_a_prior_that_is_no_chain_passes_the_check_unless_its_draws_are_wrong():
     with pytest.raises(ValueError, match="prior_error must be 0 for a prior whose links are not affine"):
         misspecified_prior(Bumps(), 0.5)
     for sample, message in (
-        (lambda self, rng, K: np.zeros((K, 3)), r"sample must give shape \(3, 2\) for 3 actions, got \(3, 3\)"),
-        (lambda self, rng, K: np.full((K, 2), np.nan), "sample must give finite parameters"),
-        (lambda self, rng, K: np.random.default_rng().random((K, 2)), "sample must hang on its generator alone"),
+        (lambda self, rng, K: np.zeros((K, 3)), r"sample must return shape \(3, 2\) for 3 actions, got \(3, 3\)"),
+        (lambda self, rng, K: np.full((K, 2), np.nan), "sample must return finite parameters"),
+        (lambda self, rng, K: np.random.default_rng().random((K, 2)), "sample must depend on its generator alone"),
     ):
         with pytest.raises(AssertionError, match=message):
             check_prior(type("Wrong", (Bumps,), {"sample": sample})())

@@ -1,4 +1,4 @@
-"""The page of all results: whole, self-contained, and what the files say."""
+"""The page of all results: complete, self-contained, and equal to the files."""
 
 import base64
 import csv

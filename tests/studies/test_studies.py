@@ -1,4 +1,4 @@
-"""Experiments as data: quick profiles end to end, and what is read off them against a computation by hand."""
+"""Experiments as data: quick profiles end to end, and their readings against a computation by hand."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Archives: what is written comes back, and a damaged file is told from a good one."""
+"""Archives: files are read as they were written, and damaged ones are refused."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""Pools: all results from every backend, one BLAS thread, errors as they were raised, dead workers told of."""
+"""Pools: all results from every backend, one BLAS thread, errors as they were raised, dead workers reported."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""What is known of a chain whose lower levels are each action's own: evidence, surrogates, filters, draws."""
+"""The state of a chain whose lower levels are each action's own: evidence, surrogates, filters, draws."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from dts_gym.utils.validation import integer
 
 Pool = Literal["fresh", "kept"]
 
-_CLOUD = 32  # draws that a cloud holds at least
-FIXED_SEED = 20231116  # of what is drawn by a rule that is fixed
+_CLOUD = 32  # least number of draws in a cloud
+FIXED_SEED = 20231116  # seed for draws by a fixed rule
 
 
 def checked_pool(pool: Pool, branch: int, depth: int) -> Pool:
-    """``pool``, which must be a kind of pool that the branch allows, or ValueError."""
+    """Return ``pool`` if it is a kind of pool that the branch allows; else raise ValueError."""
     if pool not in get_args(Pool) or (pool == "kept" and branch < depth):
         raise ValueError(f"pool must be one of {get_args(Pool)}, and 'fresh' below branch {depth}, got {pool!r}")
     return pool
 
 
 class BranchedLevels:
-    """What is known of the levels that actions share and of their own: evidence, surrogates, filters, draws.
+    """The state of the levels that actions share and of their own: evidence, surrogates, filters, draws.
 
     Parameters
     ----------
-    prior, model, branch, num_particles, surrogate, expansion, pool_size, pool : as `BranchedPosterior`.
+    prior, model, branch, num_particles, surrogate, expansion, pool_size, pool : as in `BranchedPosterior`.
 
     Attributes
     ----------
     table : evidence of the played actions.
-    effective_sample_size : of the last filters, relative to their particles.
+    effective_sample_size : effective sample size of the last filters, relative to their number of particles.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class BranchedLevels:
         self._maps = deck_surrogates(self._chain) if surrogate == "deck" else self._statistical
         # At branch L each played action has tangents of its own, found when its evidence changes.
         self._searches: list[TangentSearch] = []
-        self._counts: list[int] = []  # updates of each played action
+        self._counts: list[int] = []  # number of updates of each played action
         self._path: list[Array] | None = None  # between, one search for all: its last path
         self._clouds = np.empty((0, self._cloud_size, prior.dim))
-        self._left: IntArray = np.empty(0, dtype=np.int64)  # members of each cloud that are not used up
+        self._left: IntArray = np.empty(0, dtype=np.int64)  # number of members of each cloud that are not used up
         self._cloud_scale = 1.0
 
     @property
@@ -91,7 +91,7 @@ class BranchedLevels:
 
     @property
     def _filters(self) -> int:
-        """Filters that fill a cloud."""
+        """Number of filters that fill a cloud."""
         return max(1, _CLOUD // self.num_particles)
 
     @property
@@ -140,7 +140,7 @@ class BranchedLevels:
         return self.independent and self._surrogate == "jacobian"
 
     def _search_all(self) -> None:
-        """Tangents for the evidence as it stands, shared levels and all played actions', from the last path."""
+        """Tangents for the present evidence of shared levels and all played actions, from the last path."""
         message = self.table.messages(list(range(len(self.table))))
         start = None
         if self._path is not None:
@@ -163,7 +163,7 @@ class BranchedLevels:
         return own[::-1]
 
     def _without(self, action: int) -> tuple[Array, Array]:
-        """Moments of an action's parameters given the other actions' data, were the surrogates the links."""
+        """Moments of an action's parameters given the other actions' data, as if the surrogates were the links."""
         slot, d = self.table.slots.get(action), self.table.dim
         maps = [self._map_of(ell, slot) for ell in range(1, len(self._chain.links) + 1)]
         others = Evidence(np.zeros((d, d)), np.zeros(d))
@@ -272,11 +272,11 @@ class BranchedLevels:
         return np.asarray(value)
 
     def pool_values(self, size: int, parent: Array | None, rng: np.random.Generator, scale: float) -> Array:
-        """Draws that stand for the unplayed actions of this round, (size, d)."""
+        """Draws that represent the unplayed actions of this round, (size, d)."""
         if self.pool == "fresh":
             return self.prior_values(size, parent, rng, scale)
         if self._kept is None or self._kept[0] != scale:
-            # By a rule that is fixed: a restored posterior has the same.
+            # By a fixed rule, so that a restored posterior has the same draws.
             drawn = self.prior_values(self.pool_size, None, np.random.default_rng(FIXED_SEED), scale)
             self._kept = scale, drawn
         # Draws in a row are independent, so a random stretch of them is as good as a random choice, and cheap.
@@ -301,7 +301,7 @@ class BranchedLevels:
         return state
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         self.table.restore(state)
         self._evidence.restore(state)
         self._clouds, self._left = np.array(state["clouds"], float), np.array(state["left"], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The posterior of a chain whose lower levels are each action's own: a particle filter an action.
+"""The posterior of a chain whose lower levels are each action's own, with a particle filter for each action.
 
 Above the branch the levels are shared, as in `dts_gym.posteriors.chain.chain_posterior`; at branch L nothing is, and
 actions are independent draws of the whole chain.
@@ -22,9 +22,9 @@ from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
-# Draws of an action's filter for its moments, and of the prior for an unplayed action's.
+# Number of draws of an action's filter for its moments, and of the prior for those of an unplayed action.
 _MOMENT_PARTICLES, _PRIOR_DRAWS = 512, 8192
-# Draws of the shared part for moments, and particles of each action below each of them.
+# Number of draws of the shared part for moments, and of particles of each action below each of them.
 _SHARED_DRAWS, _OWN_PARTICLES = 128, 16
 
 
@@ -34,15 +34,15 @@ class BranchedPosterior:
     Parameters
     ----------
     prior : a chain of any links.
-    num_actions : K.
-    model : law of the rewards.
-    branch : 1..L, levels above it are shared.
-    num_particles : P of every filter.
-    surrogate : affine stand-ins for the links in the upward messages: "jacobian", "statistical" or "deck".
-    expansion : of rewards that are not Gaussian, as `GLMTable` says.
-    pool_size : draws of the prior that stand for the unplayed actions of a round, one each while they suffice.
-    pool : "fresh", these are drawn anew each round; or at branch L "kept", they are drawn once, and every round deals
-        a random part of them to the unplayed actions (an approximation).
+    num_actions : K, the number of actions.
+    model : distribution of the rewards.
+    branch : 1..L, levels above this one are shared.
+    num_particles : P, the number of particles of every filter.
+    surrogate : affine maps that replace the links in the upward messages: "jacobian", "statistical" or "deck".
+    expansion : where rewards that are not Gaussian are expanded, see `GLMTable`.
+    pool_size : number of prior draws that represent the unplayed actions of a round, one each while they suffice.
+    pool : "fresh" draws these anew each round; "kept", at branch L, draws them once, and every round deals a random
+        part of them to the unplayed actions (an approximation).
 
     Notes
     -----
@@ -52,10 +52,10 @@ class BranchedPosterior:
 
     At branch L a played action keeps a cloud, draws of its filter resampled to equal weights, each used once and in
     random order; it is renewed when used up or when its evidence changes: a round costs one filter, P L link
-    evaluations, and now and then others. Between, every played action is filtered every round: P b link evaluations
+    evaluations, and occasionally more. Between, every played action is filtered every round: P b link evaluations
     each. Unplayed actions are drawn from the prior anew each round, b link evaluations each; where they are more than
-    ``pool_size``, that many draws stand for all, each for several actions that share its mean (an approximation). A
-    kept pool costs a round no link evaluations; it stands for the prior as a sample of its size does.
+    ``pool_size``, that many draws represent all, each several actions that share its mean (an approximation). A round
+    with a kept pool needs no link evaluations; the pool represents the prior as a sample of its size does.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class BranchedPosterior:
         )
         self.unplayed = UnplayedActions(num_actions)
         self._known: dict[float, tuple[Array, Array, Array, Array]] = {}
-        self._sample: tuple[float, Array, Array, Array] | None = None  # scale, and what `_fixed_draws` gave
+        self._sample: tuple[float, Array, Array, Array] | None = None  # scale, and the result of `_fixed_draws`
 
     @property
     def table(self) -> ActionTable:
@@ -93,7 +93,7 @@ class BranchedPosterior:
 
     @property
     def effective_sample_size(self) -> float:
-        """Of the last filters, relative to their particles."""
+        """Effective sample size of the last filters, relative to their number of particles."""
         return self.levels.effective_sample_size
 
     def update(self, context: Array, action: int, reward: float) -> None:
@@ -113,7 +113,7 @@ class BranchedPosterior:
         *,
         from_clouds: bool = False,
     ) -> IntArray:
-        """Best allowed action under one posterior draw of all parameters, a draw a context: (d,) -> (), (n, d) -> (n,).
+        """Best allowed action under one posterior draw of all parameters for each context: (d,) -> (), (n, d) -> (n,).
 
         ``mask`` (K,) allows actions, None all. ``from_clouds`` draws from the clouds, whose members are then used up;
         else from filters of this call's own.
@@ -141,7 +141,7 @@ class BranchedPosterior:
         return float(np.sqrt(u @ u))
 
     def _responses(self, context: Array) -> Array:
-        """How the played actions' ``x' theta`` follow ``f_1``, (P, d) in the table's coordinates."""
+        """Derivatives of the played actions' ``x' theta`` in ``f_1``, (P, d) in the table's coordinates."""
         x = context @ self.table.basis
         u = x * self.table.reached
         return np.asarray(x - u + self.table.products(u))
@@ -168,7 +168,7 @@ class BranchedPosterior:
         return choices.upper_confidence(choices.candidates(self.table, self.unplayed, mask), scores, rng, scale)
 
     def expect(self, context: Array, action: int) -> None:
-        """Condition on a reward that is equal to its mean, as the posterior has it; tangents stay where they are."""
+        """Condition on a reward that is equal to its posterior mean; tangents do not move."""
         values, _, value0, _ = self._value_moments(1.0)
         slot = self.table.slots.get(action)
         mean = float(context @ value0 if slot is None else self._score_moments(context, values)[0][slot])
@@ -188,7 +188,7 @@ class BranchedPosterior:
     def _value_moments(self, scale: float) -> tuple[Array, Array, Array, Array]:
         """Means (P, d) and covariances (P, d, d) of the played actions' ``f_1``, and those of an unplayed one's.
 
-        Monte Carlo averages by a rule that is fixed, so that they depend on the data alone.
+        These are Monte Carlo averages by a fixed rule, so that they depend on the data alone.
         """
         if scale not in self._known:
             values, weights, value0 = self._fixed_draws(scale)
@@ -201,7 +201,7 @@ class BranchedPosterior:
     def _fixed_draws(self, scale: float) -> tuple[Array, Array, Array]:
         """Draws of the played actions' ``f_1``, (n, P, k, d), their weights (n, P, k), and an unplayed one's, (., d).
 
-        By a rule that is fixed.
+        The draws follow a fixed rule.
         """
         rng, d = np.random.default_rng(FIXED_SEED), self.table.dim
         played = range(len(self.table))
@@ -221,7 +221,7 @@ class BranchedPosterior:
         return values, weights, value0
 
     def _kept_draws(self, scale: float) -> tuple[Array, Array, Array]:
-        """What `_fixed_draws` gives, kept until the next reward."""
+        """The result of `_fixed_draws`, kept until the next reward."""
         if self._sample is None or self._sample[0] != scale:
             self._sample = scale, *self._fixed_draws(scale)
         return self._sample[1:]
@@ -237,9 +237,9 @@ class BranchedPosterior:
     ) -> RewardDraws:
         """Posterior draws of the actions' mean rewards, for one context (d,).
 
-        The levels are drawn from the sample that `laws` averages. Unplayed actions have no normal law: theirs are drawn
-        too, 8192 at branch L and 64 between standing for all where there are more, each for several of one mean.
-        O(512 P d) for a new reward, O(M (P + U)) a context.
+        The levels are drawn from the sample that `laws` averages. The distribution of unplayed actions is not
+        normal: they are drawn too; where there are more than 8192 at branch L or 64 between, that many draws represent
+        all, each several of one mean. O(512 P d) for a new reward, O(M (P + U)) for each context.
         """
         values, weights, value0 = self._kept_draws(scale)
         among, M, P = choices.candidates(self.table, self.unplayed, mask), num_draws, len(self.table)
@@ -271,9 +271,9 @@ class BranchedPosterior:
         return draws_of(among, scores, top, (U * mean - best) / (U - 1) if U > 1 else best, model)
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
-        """Posterior laws of ``x' theta_a``, contexts (n, d): mixtures over the draws that `moments` averages.
+        """Posterior distributions of ``x' theta_a``, contexts (n, d): mixtures over the draws that `moments` averages.
 
-        The draws are kept until the next reward, 512 or more of a played action. O(512 P d) a context.
+        The draws are kept until the next reward, 512 or more for a played action. O(512 P d) for each context.
         """
         values, weights, value0 = self._kept_draws(scale)
         n, P, k, d = values.shape
@@ -344,7 +344,7 @@ class BranchedPosterior:
         return self.levels.state()
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         self.levels.restore(state)
         self.unplayed = UnplayedActions(self.num_actions, self.table.actions.tolist())
         self._known, self._sample = {}, None

@@ -1,4 +1,4 @@
-"""A chain as the particle filter reads it: links and factorised noise, and affine maps that stand for links."""
+"""A chain as the particle filter reads it: links and factorised noise, and affine maps that replace links."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dts_gym.utils.validation import integer
 
 
 class AffineMap(NamedTuple):
-    """``psi -> weight psi + offset``; (..., d, d) and (..., d), one row an action for the tangents of its own levels.
+    """``psi -> weight psi + offset``; (..., d, d) and (..., d), a row for each action for tangents of its own levels.
 
     Like `dts_gym.priors.links.AffineLink`, with leading axes and without checks: tangents are made anew each round.
     """
@@ -23,7 +23,7 @@ class AffineMap(NamedTuple):
 
 
 class HasChain(Protocol):
-    """What is read of a prior."""
+    """The part of a prior that is read."""
 
     @property
     def links(self) -> Sequence[Link]:
@@ -44,7 +44,7 @@ class Chain(NamedTuple):
     roots : L + 1 arrays (d, r), ``R R' = Sigma``, r its rank.
     whiteners : L + 1 arrays (r, d), the pseudo-inverses of the roots.
     padded_roots : (L + 1, d, d), the roots with columns of zeros.
-    averages : L maps, each link's slope averaged over the breadth of the prior: where searches start.
+    averages : L maps, each link's slope averaged over the spread of the prior, from which searches start.
     """
 
     links: tuple[Link, ...]

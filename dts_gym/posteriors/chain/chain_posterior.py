@@ -27,7 +27,7 @@ from dts_gym.utils.validation import integer
 
 Surrogate = Literal["jacobian", "statistical", "deck"]
 
-# Moments of the shared part come from this many particles by a fixed rule: greedy play is a function of the data.
+# Moments of the shared part use this many particles by a fixed rule: greedy play is a function of the data.
 _MOMENT_DRAWS = 512
 _FIXED_SEED = 20231115
 
@@ -38,20 +38,20 @@ class ChainPosterior(ActionPosterior):
     Parameters
     ----------
     prior : a chain of any links, read at branch 0.
-    num_actions : K; costs nothing, only played actions are stored.
-    model : law of the rewards.
-    num_particles : P of the twisted filter, a filter a draw.
-    surrogate : affine stand-ins for the links in the upward messages: "jacobian", "statistical" or "deck".
-    expansion : of rewards that are not Gaussian, as `GLMTable` says.
-    seed : of the statistical surrogates' draws, made once.
+    num_actions : K, the number of actions; only played ones are stored, so a large K costs nothing.
+    model : distribution of the rewards.
+    num_particles : P, the number of particles of the twisted filter; each draw has its own filter.
+    surrogate : affine maps that replace the links in the upward messages: "jacobian", "statistical" or "deck".
+    expansion : where rewards that are not Gaussian are expanded, see `GLMTable`.
+    seed : seed for the statistical surrogates' draws, which are made once.
 
     Notes
     -----
     Consistent in P for the chain's posterior given the evidence, which is exact for Gaussian rewards and a quadratic
-    expansion for the others; P = 1 is the linearised rule, and with "deck" the deck's. Evidence goes up in closed form
-    (a round's O(d^2) under Gaussian rewards), a draw of the shared levels costs O(P L d^2) and P L link evaluations,
-    tangents a few passes of O(L d^3) a round. `moments`, `greedy` and `upper_confidence` are Monte Carlo averages
-    by a rule that is fixed, so that they depend on the data alone.
+    expansion for the others; P = 1 is the linearised rule, and with the surrogate "deck" the rule of the paper's
+    slides. Evidence goes up in closed form (a round's O(d^2) under Gaussian rewards), a draw of the shared levels costs
+    O(P L d^2) and P L link evaluations, tangents a few passes of O(L d^3) a round. `moments`, `greedy` and
+    `upper_confidence` are Monte Carlo averages by a fixed rule, so that they depend on the data alone.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class ChainPosterior(ActionPosterior):
         self._search = TangentSearch(self._chain, statistical, (seed,)) if surrogate == "jacobian" else None
         self._message = Evidence(np.zeros((d, d)), np.zeros(d))  # on f_1(psi_1), in the parameters' coordinates
         self._changes = 0
-        self._known: dict[float, tuple[Array, Array]] = {}  # of each scale, the shared part's sample
+        self._known: dict[float, tuple[Array, Array]] = {}  # for each scale the shared part's sample
         self.effective_sample_size = 1.0
         self._follow()
 
     @property
     def _maps(self) -> list[AffineMap]:
-        """The surrogates for the evidence as it stands."""
+        """The surrogates for the present evidence."""
         return self._fixed if self._search is None else self._search.maps
 
     def update(self, context: Array, action: int, reward: float) -> None:
@@ -107,16 +107,16 @@ class ChainPosterior(ActionPosterior):
     def _absorb(self, increment: Increment) -> None:
         more = self.table.to_parameters(increment.evidence())
         self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
-        self._known = {}  # the tangents stay where they are
+        self._known = {}  # the tangents do not move
 
     def _follow(self) -> None:
-        """Bring the tangents up with the evidence: here, not when asked, so that asking changes nothing."""
+        """Update the tangents to the evidence: here, not on reading, so that reading changes nothing."""
         self._known = {}
         if self._search is not None:
             self._search.search(self._message, self._changes)
 
     def _without(self, action: int) -> tuple[Array, Array]:
-        """Moments of an action's parameters given the other actions' data, were the surrogates the links."""
+        """Moments of an action's parameters given the other actions' data, as if the surrogates were the links."""
         return law_without(self._chain, self._maps, self.table, self._message, action)
 
     def _filtered(self, size: int, rng: np.random.Generator, scale: float) -> Particles:

@@ -1,4 +1,4 @@
-"""One step of particles, guided by what the evidence says of a level."""
+"""One step of particles, guided by the evidence on a level."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What the other actions' data say about an action's parameters: where its own rewards are expanded.
+"""The distribution of an action's parameters given the other actions' data, for the expansion of its own rewards.
 
-The expansion point must not hang on what the action's last rewards have yet to say: under the action's conditional
-prior at the latents' mode, a narrow ``Sigma_1`` would hold the point where the latents were before the reward came.
+The expansion point must not depend on whether the latents have learned the action's last rewards: under the action's
+conditional prior at the latents' mode, a narrow ``Sigma_1`` would hold the point where the latents were before the
+reward came.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from dts_gym.utils.arrays import Array
 
 
 def parameter_law(chain: Chain, maps: Sequence[AffineMap], level: int, others: Evidence) -> tuple[Array, Array]:
-    """Moments of an action's parameters, were the surrogates the links, given the other actions' data.
+    """Moments of an action's parameters given the other actions' data, as if the surrogates were the links.
 
     Parameters
     ----------
-    chain : the prior's.
+    chain : the prior's chain.
     maps : L maps (d, d) and (d,), the action's own where levels are its own.
     level : 1..L, the value ``f_level`` that the others' data are about; zero evidence where there is none.
-    others : (d, d) and (d,), on that value.
+    others : (d, d) and (d,) evidence on that value.
 
     Returns
     -------
     (d,), (d, d)
-        Exact for the maps given. O(L d^3).
+        Mean and covariance, exact for the given maps. O(L d^3).
 
     Examples
     --------
@@ -60,7 +61,7 @@ def law_without(
 
     Parameters
     ----------
-    total : (d, d) and (d,), on ``f_1(psi_1)``, in the parameters' coordinates; the action's own is taken off.
+    total : (d, d) and (d,) evidence on ``f_1(psi_1)``, in the parameters' coordinates; the action's own is subtracted.
     """
     slot = table.slots.get(action)
     if slot is None:

@@ -1,6 +1,6 @@
-"""Messages up a chain through affine stand-ins for its links, and the path that they make most probable.
+"""Messages up a chain through affine surrogates of its links, and the path that is most probable under them.
 
-Rows of messages. With ``branch`` 0 the message on ``f_1(psi_1)`` is the sum over the actions, (d, d) and (d,); with
+Messages have rows. With ``branch`` 0 the message on ``f_1(psi_1)`` is the sum over the actions, (d, d) and (d,); with
 ``branch`` L it has one row an action, (K, d, d) and (K, d), and the rows are independent chains; between, the rows are
 summed on the value of link ``branch + 1``, and levels above the branch have no axis of actions. Where rows are
 independent there may be any number of leading axes.
@@ -38,13 +38,13 @@ def upward_messages(prior: HasChain, surrogates: Sequence[AffineMap], message: E
     ----------
     prior : a prior, or its chain.
     surrogates : L maps.
-    message : on ``f_1(psi_1)``, rows as at the head of this module: with branch 0 the sum over actions.
+    message : evidence on ``f_1(psi_1)``, with rows as described above: with branch 0 the sum over actions.
     branch : between the extremes, rows are summed on the value of link ``branch + 1``.
 
     Returns
     -------
     Messages
-        Exact for the surrogates given. O(rows L d^3).
+        The messages, exact for the given surrogates. O(rows L d^3).
 
     Examples
     --------
@@ -68,7 +68,7 @@ def upward_messages(prior: HasChain, surrogates: Sequence[AffineMap], message: E
 
 
 def smoothed_path(chain: Chain, surrogates: Sequence[AffineMap], messages: Messages, branch: int = 0) -> list[Array]:
-    """The most probable path were the surrogates the links, given their upward messages: L arrays (..., d)."""
+    """The most probable path as if the surrogates were the links, given their upward messages: L arrays (..., d)."""
     depth = len(surrogates)
     mean = np.zeros_like(messages.latents[-1].h)
     path: list[Array] = []

@@ -31,7 +31,7 @@ def sample_thetas(
     Parameters
     ----------
     surrogates : L maps.
-    evidence : on theta, (K, d, d) and (K, d); zeros for actions without data.
+    evidence : evidence on theta, (K, d, d) and (K, d); zeros for actions without data.
     others : as in `sample_shared`.
 
     Returns

@@ -1,8 +1,9 @@
 r"""The twisted particle filter: draws of a chain with links that are not affine, given quadratic evidence.
 
-Surrogates (`dts_gym.posteriors.chain.surrogates`) give every level a guess of what the data say about it, the messages.
-Particles go down the chain, each step drawn from the prior's step times the guess; weights make up for the guesses'
-errors. Level by level, for ``f = f_l(psi_l)``, with ``(Gamma_l, beta_l)`` on ``f`` and ``(G_l, h_l)`` on ``psi_l``:
+Surrogates (`dts_gym.posteriors.chain.surrogates`) give every level an estimate of the data's evidence about it, the
+messages. Particles go down the chain, each step drawn from the prior's step times the message; weights correct the
+messages' errors. Level by level, for ``f = f_l(psi_l)``, with ``(Gamma_l, beta_l)`` on ``f`` and ``(G_l, h_l)`` on
+``psi_l``:
 
     log w += (-f' Gamma_l f / 2 + beta_l' f) - (-psi_l' G_l psi_l / 2 + h_l' psi_l)
 
@@ -99,12 +100,12 @@ def sample_shared(
     Parameters
     ----------
     prior : a prior, or its chain (faster).
-    messages : of `upward_messages`, at the same branch.
-    branch : 0..L-1.
-    num_particles : P, per filter.
-    rng : of the draws.
+    messages : result of `upward_messages`, at the same branch.
+    branch : 0..L-1, the levels above it are shared.
+    num_particles : P, the number of particles of each filter.
+    rng : random generator for the draws.
     size : n, the number of filters.
-    exploration : e, positive.
+    exploration : e, the exploration scale, positive.
     defensive : share of draws from the prior, 0 <= share < 1, rounded to whole particles.
 
     Returns
@@ -156,12 +157,12 @@ def sample_actions(
     exploration: float = 1.0,
     defensive: float = 0.0,
 ) -> Particles:
-    """A filter an action of its own levels, ``branch`` down to 1, given the shared part.
+    """A filter for each action's own levels, ``branch`` down to 1, given the shared part.
 
     Parameters
     ----------
     prior, num_particles, rng, exploration, defensive : as in `sample_shared`.
-    messages : of `upward_messages`, at the same branch: one row an action up to it.
+    messages : result of `upward_messages`, at the same branch: one row for each action up to it.
     branch : 1..L.
     parents : (n, d), ``f_{branch+1}(psi_{branch+1})``, drawn by `pick`; None at branch L, where nothing is shared.
     size : n, where ``parents`` is None.

@@ -12,8 +12,8 @@ def resample(log_weights: Array, rng: np.random.Generator) -> IntArray:
 
     Parameters
     ----------
-    log_weights : (n, P), of n filters.
-    rng : stream that gives one uniform number a filter.
+    log_weights : (n, P) log weights of n filters.
+    rng : random generator, which draws one uniform number for each filter.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Surrogates: affine stand-ins for the links, used for the upward messages and for nothing else.
+"""Surrogates: affine maps that replace the links in the upward messages, and nowhere else.
 
-A link that is not affine has no message in closed form. Its surrogate ``psi -> A psi + c`` has one; how well it stands
-in for the link sets how many particles the way down needs (`dts_gym.posteriors.chain.particles`), never what they
+A link that is not affine has no message in closed form. Its surrogate ``psi -> A psi + c`` has one; how well it
+approximates the link sets how many particles the way down needs (`dts_gym.posteriors.chain.particles`), never what they
 converge to. Three choices: `deck_surrogates`, `statistical_surrogates`, `dts_gym.posteriors.chain.tangents`. An affine
 link is its own surrogate in the last two.
 """
@@ -19,13 +19,13 @@ from dts_gym.utils.validation import integer
 
 
 def deck_surrogates(prior: HasChain) -> list[AffineMap]:
-    """The deck's rule: the identity for every link, affine ones too.
+    """The rule "deck", of the paper's slides: the identity for every link, affine ones too.
 
     Returns
     -------
     list of AffineMap
-        L times ``A = I, c = 0``. The rule is the slide to the letter: its formulas drop the matrices of the linear
-        case.
+        L times ``A = I, c = 0``. This is exactly the rule on the slides, whose formulas omit the matrices of the
+        linear case.
     """
     d = prior.covariances[0].shape[0]
     return [AffineMap(np.eye(d), np.zeros(d)) for _ in prior.links]
@@ -37,20 +37,21 @@ def statistical_surrogates(prior: HasChain, rng: np.random.Generator, num_draws:
     Parameters
     ----------
     prior : a prior, or its chain.
-    rng : of the draws; used only where a link is not affine and knows no predictor.
-    num_draws : N, more than d.
+    rng : random generator for the draws; used only where a link is not affine and has no predictor in closed form.
+    num_draws : N, the number of draws, more than d.
 
     Returns
     -------
     list of AffineMap
-        L maps. An affine link is its own, exactly; a denoiser's is known from its forward process
-        (`dts_gym.priors.links.Link.affine_predictor`); the others carry a Monte Carlo error of order ``N^-1/2``, which
-        costs particles, not correctness.
+        L maps. An affine link is its own predictor, exactly; a denoiser's is known from its forward process
+        (`dts_gym.priors.links.Link.affine_predictor`); the others have a Monte Carlo error of order ``N^-1/2``, which
+        requires more particles but does not affect correctness.
 
     Notes
     -----
     Least squares of ``f_ell(psi_ell)``, which has the same predictor as ``psi_{ell-1}`` and less noise. Directions
-    that ``psi_ell`` never takes have weight zero. Does not depend on data, exploration or branch: once a prior.
+    that ``psi_ell`` never takes have weight zero. The result does not depend on data, exploration or branch, so it is
+    computed once for a prior.
     O(L N d^2) and L N link evaluations.
 
     Examples

@@ -1,4 +1,4 @@
-"""Tangents kept up with growing evidence: searched from where they were, and now and then from many starts."""
+"""Tangents updated as evidence grows: searched from the last ones, and occasionally from many starts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class TangentSearch:
 
     Parameters
     ----------
-    chain : the prior's.
-    statistical : L maps of `statistical_surrogates`; the mean path that they give is one of the starts.
-    seed : of the starts drawn from the prior; the search is a function of it, the evidence and its changes.
+    chain : the prior's chain.
+    statistical : L maps of `statistical_surrogates`, whose mean path is one of the starts.
+    seed : seed for the starts drawn from the prior; the search is a function of it, the evidence and its changes.
 
     Attributes
     ----------
@@ -44,9 +44,9 @@ class TangentSearch:
 
         Parameters
         ----------
-        message : on ``f_1(psi_1)``, (d, d) and (d,).
-        changes : of the evidence so far: while they are few, and then now and then, many starts are tried and the
-            densest path is kept.
+        message : evidence on ``f_1(psi_1)``, (d, d) and (d,).
+        changes : number of changes of the evidence so far: while they are few, and occasionally later, many starts are
+            tried and the densest path is kept.
 
         Notes
         -----
@@ -82,7 +82,7 @@ class TangentSearch:
         }
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         weights, offsets = np.asarray(state["weight"], float), np.asarray(state["offset"], float)
         self.maps = [AffineMap(A, c) for A, c in zip(weights, offsets, strict=True)]
         self.path = list(np.asarray(state["path"], float))

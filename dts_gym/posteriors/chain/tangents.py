@@ -1,6 +1,6 @@
 """Tangents as surrogates: the links linearised at the MAP path of the latents, and the search for that path.
 
-Rows of messages are as at the head of `dts_gym.posteriors.chain.surrogates`.
+Messages have rows as described in `dts_gym.posteriors.chain.messages`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dts_gym.posteriors.evidence import Evidence, matvec
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import integer
 
-# The parts of the way to the linear chain's mode that a pass of the search for tangents tries.
+# The shares of the way to the linear chain's mode that a pass of the search for tangents tries.
 _STEPS = np.array([0.5**i for i in range(8)])
 
 
@@ -53,25 +53,26 @@ def jacobian_surrogates(
     Parameters
     ----------
     prior : a prior, or its chain (faster).
-    message : on ``f_1(psi_1)``: what has passed the noise ``Sigma_1``. Rows as at the head of this module.
+    message : evidence on ``f_1(psi_1)``, after the noise ``Sigma_1``, with rows as in
+        `dts_gym.posteriors.chain.messages`.
     branch : 0..L.
     start : a second path to search from, as `Tangents.path` of the round before holds it.
-    max_passes : at most this many linearisations are solved.
+    max_passes : largest number of linearisations to solve.
     tolerance : stop where no log density gains more than this.
 
     Returns
     -------
     Tangents
-        Of affine links the links themselves. The density is never below that of ``start``.
+        For affine links these are the links themselves. The density is never below that of ``start``.
 
     Notes
     -----
     A pass linearises the links at the path, solves the linear chain (upward messages, then means downward) and goes the
     part of the way, of 1, 1/2, 1/4, ..., where the path is densest: prior chain times evidence on ``f_1(psi_1)``. The
     search ends where the linear chain promises no more. It runs from the mode that the links' average slopes give and,
-    beside it, from ``start``; the better end counts. (A warm start alone can stay where ReLUs have no slope: without
-    data that is the mode.)
-    A local mode. Where ``Sigma`` is singular the path is kept on its range. Exploration does not move it.
+    beside it, from ``start``; the better result is returned. (A warm start alone can stay where ReLUs have no slope:
+    without data that is the mode.)
+    The result is a local mode. Where ``Sigma`` is singular the path is kept on its range. Exploration does not move it.
     O(passes rows L d^3). Deterministic.
 
     Source: Bell, "The iterated Kalman smoother as a Gauss-Newton method" (1994).
@@ -108,17 +109,17 @@ def densest_tangents(
     Parameters
     ----------
     prior, max_passes, tolerance : as in `jacobian_surrogates`.
-    message : on ``f_1(psi_1)``, (d, d) and (d,), at branch 0.
-    starts : L arrays (n, d).
+    message : evidence on ``f_1(psi_1)``, (d, d) and (d,), at branch 0.
+    starts : L arrays (n, d), the paths to start from.
 
     Returns
     -------
     Tangents
-        Of one path, (d,) a level.
+        The tangents at one path, (d,) for each level.
 
     Notes
     -----
-    After each pass the lesser half of the searches is given up, down to two: about 2 n rows of passes in all.
+    After each pass the worse half of the searches is dropped, down to two: about 2 n rows of passes in all.
 
     Examples
     --------
@@ -153,7 +154,8 @@ def followed_tangents(
     Parameters
     ----------
     prior, message, branch, tolerance : as in `jacobian_surrogates`.
-    max_passes : at least one, which will do where evidence changes bit by bit: the next search goes on from its end.
+    max_passes : largest number of passes, at least one; one is enough where evidence changes little by little, because
+        the next search continues from its end.
     last : the tangents before the change.
 
     Notes
@@ -183,7 +185,7 @@ def _tangents(chain: Chain, path: Sequence[Array]) -> list[AffineMap]:
 
 
 def _cold_path(chain: Chain, message: Evidence, branch: int) -> list[Array]:
-    """The mode that the links' average slopes give."""
+    """The mode of the chain with the links' average slopes."""
     return smoothed_path(chain, chain.averages, upward_messages(chain, chain.averages, message, branch), branch)
 
 
@@ -196,11 +198,11 @@ def _begun(chain: Chain, message: Evidence, branch: int, path: list[Array]) -> T
 def _climbed(
     chain: Chain, message: Evidence, branch: int, found: Tangents, max_passes: int, tolerance: float
 ) -> Tangents:
-    """Gauss-Newton passes from a path and its tangents, whose density is taken anew."""
+    """Gauss-Newton passes from a path and its tangents, whose density is recomputed."""
     slopes, path, log_density = found
     for _ in range(max_passes):
         goal = smoothed_path(chain, slopes, upward_messages(chain, slopes, message, branch), branch)
-        # In the linear chain: there the path is as dense as it is, for tangents touch.
+        # In the linear chain the path has the same density, because tangents touch the links there.
         ends = _between(path, goal, _ENDS, branch)
         log_density, promised = _settled(chain, message, branch, ends, slopes)[1]
         if not (promised - log_density > tolerance).any():
@@ -220,7 +222,7 @@ def _settled(
 ) -> tuple[list[Array], Array]:
     """The path moved on the range of the noise (nothing moves where ``Sigma`` has full rank), and its log density.
 
-    With surrogates, that of the chain with them for links. What is not a number counts as minus infinity.
+    With surrogates, that of the chain with them for links. NaN is replaced by minus infinity.
     """
     depth = len(chain.links)
     mean = np.zeros_like(path[-1])
@@ -275,7 +277,7 @@ def _between(path: list[Array], goal: list[Array], parts: Array, branch: int) ->
 
 
 def _better(path: list[Array], log_density: Array, branch: int) -> tuple[list[Array], Array]:
-    """Of paths stacked on the first axis, the denser one of each chain; the last where they are equal."""
+    """Select, from paths stacked on the first axis, the denser one for each chain; the last where they are equal."""
     depth = len(path)
     last = log_density[1] >= log_density[0]
     kept = [np.where(_rows(last, ell, depth, branch), psi[1], psi[0]) for ell, psi in enumerate(path, start=1)]
@@ -283,7 +285,7 @@ def _better(path: list[Array], log_density: Array, branch: int) -> tuple[list[Ar
 
 
 def _selected(found: Tangents, rows: Any) -> Tangents:
-    """Of independent chains' tangents those with an index; affine links have one map for all."""
+    """Select the tangents of the independent chains with an index; affine links have one map for all."""
     slopes = [AffineMap(A[rows], c[rows]) if A.ndim > 2 else AffineMap(A, c) for A, c in found.surrogates]
     return Tangents(slopes, [psi[rows] for psi in found.path], found.log_density[rows])
 

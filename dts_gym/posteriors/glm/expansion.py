@@ -1,8 +1,9 @@
 r"""Evidence of generalised linear rewards: the log-likelihood of an action's rewards, expanded at one point.
 
-At ``t`` the rewards ``y`` at contexts ``x`` say about the action's parameters, to second order,
+At ``t`` the evidence of rewards ``y`` at contexts ``x`` about the action's parameters is, to second order,
 ``exp(-v'Gv/2 + h'v)`` with ``G = sum g'(x't) x x'`` and ``h = G t + sum x (y - g(x't))`` (both over the dispersion,
-1 but for Gaussian rewards). Gaussian rewards are quadratic: there it is exact, whatever ``t``.
+which is 1 except for Gaussian rewards). The log-likelihood of Gaussian rewards is quadratic: there the expansion is
+exact, whatever ``t``.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ def expand(model: RewardModel, X: Array, y: Array, t: Array) -> Evidence:
 
     Parameters
     ----------
-    model : law of a reward given ``x' theta``.
+    model : distribution of a reward given ``x' theta``.
     X : (n, d) contexts; n may be 0.
     y : (n,) rewards.
-    t : (d,), the point.
+    t : (d,) point of the expansion.
 
     Returns
     -------
@@ -33,7 +34,7 @@ def expand(model: RewardModel, X: Array, y: Array, t: Array) -> Evidence:
     Notes
     -----
     Exact for Gaussian rewards, else an approximation that is exact in value, slope and curvature at ``t``. At the
-    maximum-likelihood estimate it is the deck's ``(G_hat, G_hat B_hat)``. O(n d^2). Arguments are not checked.
+    maximum-likelihood estimate it is the paper's ``(G_hat, G_hat B_hat)``. O(n d^2). Arguments are not checked.
 
     Examples
     --------
@@ -52,15 +53,15 @@ def fit_map(model: RewardModel, X: Array, y: Array, mean: Array, root: Array, z:
 
     Parameters
     ----------
-    model : law of a reward given ``x' theta``.
+    model : distribution of a reward given ``x' theta``.
     X, y : (n, d) contexts and (n,) rewards, of the family's support; n may be 0.
     mean, root : (d,) and (d, r), the prior's mean and a factor of its covariance, of full column rank.
-    z : (r,), where to begin: at ``mean + root z``. The result depends on it by rounding only.
+    z : (r,), the start is ``mean + root z``. The result depends on it only by rounding.
 
     Returns
     -------
     (d,)
-        To about 1e-8 posterior standard deviations, or to rounding where predictors are large.
+        The point, to about 1e-8 posterior standard deviations, or to rounding where predictors are large.
 
     Notes
     -----
@@ -83,10 +84,11 @@ def fit_mle(model: RewardModel, X: Array, y: Array, ridge: float, start: Array) 
 
     Parameters
     ----------
-    model : law of a reward given ``x' theta``.
+    model : distribution of a reward given ``x' theta``.
     X, y : (n, d) contexts and (n,) rewards, of the family's support; n may be 0.
-    ridge : positive. The estimate that replaces a missing one maximises the log-likelihood less ``ridge |t|^2 / 2``.
-    start : (d,), where to begin.
+    ridge : positive weight. The estimate that replaces a missing one maximises the log-likelihood minus
+        ``ridge |t|^2 / 2``.
+    start : (d,) point to begin from.
 
     Returns
     -------
@@ -115,6 +117,6 @@ def fit_mle(model: RewardModel, X: Array, y: Array, ridge: float, start: Array) 
 
 
 def refuse_overflow(point: Array, evidence: Evidence) -> None:
-    """ValueError unless all is finite."""
+    """Raise ValueError unless the evidence is finite."""
     if not all(np.isfinite(part).all() for part in (point, *evidence)):
         raise ValueError(f"contexts and rewards must have finite products, got the evidence {evidence!r:.200}")

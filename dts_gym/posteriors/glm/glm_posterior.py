@@ -13,7 +13,7 @@ from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, IntArray, factor
 
-# The sum of messages is taken anew after this many changes, so that rounding cannot pile up.
+# The sum of messages is recomputed after this many changes, so that rounding cannot accumulate.
 REFRESH_EVERY = 256
 
 
@@ -23,16 +23,16 @@ class GLMPosterior(ActionPosterior):
     Parameters
     ----------
     prior : ``(m0, C, S)``.
-    num_actions : K; costs nothing, only played actions are stored.
-    model : law of the rewards.
-    expansion : where the evidence is expanded, as `GLMTable` says: "map", "mle" or "online".
+    num_actions : K, the number of actions; only played ones are stored, so a large K costs nothing.
+    model : distribution of the rewards.
+    expansion : where the evidence is expanded, see `GLMTable`: "map", "mle" or "online".
 
     Notes
     -----
     Exact for Gaussian rewards. For the others each action's log-likelihood is expanded at one point, anew when the
     action is played: at "map" its most probable parameters given all data, the other actions' through the shared part.
-    Given that evidence exact. An
-    update refits the played action (see `GLMTable`), O(n d^2 + d^3); a choice costs what it does for Gaussian rewards.
+    Given that evidence the posterior is exact. An update refits the played action (see `GLMTable`), O(n d^2 + d^3); a
+    choice costs what it does for Gaussian rewards.
     """
 
     def __init__(self, prior: TwoLevelPrior, num_actions: int, model: RewardModel, expansion: Mode = "map") -> None:
@@ -78,7 +78,7 @@ class GLMPosterior(ActionPosterior):
             precision = precision - root.T @ self.table.gamma(slot) @ root
             natural = natural - self.table.beta[slot] @ root
         values, vectors = np.linalg.eigh(precision)
-        turned = self.table.basis @ root @ vectors / np.sqrt(values.clip(1.0))  # no evidence takes precision away
+        turned = self.table.basis @ root @ vectors / np.sqrt(values.clip(1.0))  # evidence never reduces precision
         mean = self._center + turned @ ((natural @ vectors) / np.sqrt(values.clip(1.0)))
         return mean, self._action_cov + turned @ turned.T
 

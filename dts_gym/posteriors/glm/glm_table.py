@@ -1,4 +1,4 @@
-"""The table of played actions under generalised linear rewards: their rounds, and evidence expanded at a point each."""
+"""The table of played actions under generalised linear rewards: their rounds, and their expanded evidence."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class GLMTable:
 
     Parameters
     ----------
-    model : law of a reward given ``x' theta``.
-    dim : d.
+    model : distribution of a reward given ``x' theta``.
+    dim : d, the dimension of the parameters.
     mode : where an action's rewards are expanded, anew each time it is played:
 
-        - "map": all of them at the action's MAP under the prior that `observe` gets.
+        - "map": all of them at the action's MAP under the prior passed to `observe`.
         - "mle": all of them at the maximum-likelihood estimate, see `fit_mle`; the prior is not used.
-        - "online": the new one only, at the MAP given it and the evidence of those before. Their points stay.
-    ridge : for "mle".
+        - "online": only the new one, at the MAP given it and the evidence of the earlier ones, whose points stay.
+    ridge : weight of the ridge estimate of "mle", see `fit_mle`.
 
     Notes
     -----
-    Exact for Gaussian rewards in all modes, for the others a second-order expansion; "online" is further off, for
-    old rewards are expanded where the MAP has been, and it is not invariant to their order. Only the played action
-    is fitted, from where it was: O(n d^2 + d^3) a Newton step with its n rewards, two to four steps; "online"
-    O(d^3). Memory: O(d^2) a played action and, but for "online", O(d) a round.
+    Exact for Gaussian rewards in all modes, for the others a second-order expansion; "online" is less accurate,
+    because old rewards are expanded at earlier MAPs, and it depends on their order. Only the played action is fitted,
+    starting from its last point: O(n d^2 + d^3) for a Newton step with its n rewards, two to four steps; "online"
+    O(d^3). Memory is O(d^2) for each played action and, except for "online", O(d) for each round.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class GLMTable:
                 "points": ((self.dim,), np.float64),
             }
         )
-        # The last covariance with its factor and the factor's pseudo-inverse: it seldom changes.
+        # The last covariance with its factor and the factor's pseudo-inverse, as it rarely changes.
         self._prior = (np.full((self.dim, self.dim), np.nan), np.empty(0), np.empty(0))
 
     def __len__(self) -> int:
@@ -102,21 +102,21 @@ class GLMTable:
         Parameters
         ----------
         action : played action, >= 0.
-        context : (d,).
-        reward : of the family's support.
-        mean, cov : (d,) and (d, d) PSD, the action's prior; for "mle" without effect.
+        context : (d,) context.
+        reward : reward in the family's support.
+        mean, cov : (d,) and (d, d) PSD, the action's prior; "mle" does not use it.
 
         Returns
         -------
         Evidence
-            The action's, (d, d) and (d,).
+            The action's evidence, (d, d) and (d,).
 
         Raises
         ------
         ValueError
-            For a bad argument, a context under which ``x' theta`` has a prior standard deviation above 1e7 (as far as
-            the evidence of rewards that are not Gaussian can be told in floating point; not looked at for "mle"), or
-            contexts and rewards whose products overflow; the table is unchanged.
+            For a bad argument, a context under which ``x' theta`` has a prior standard deviation above 1e7 (the limit
+            at which floating point still resolves the evidence of rewards that are not Gaussian; not checked for
+            "mle"), or contexts and rewards whose products overflow; the table is unchanged.
         """
         number = integer("action", action, 0)
         x = finite_array("context", context, (self.dim,))
@@ -206,7 +206,7 @@ class GLMTable:
         return arrays
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave, of a table of the same model, dim, mode and ridge."""
+        """Restore what `state` returned, from a table of the same model, dim, mode and ridge."""
         self._columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
         ends = np.cumsum(state["lengths"])[:-1]
@@ -235,7 +235,7 @@ class _Rounds:
         self.length = len(self.rewards)
 
     def with_one(self, context: Array, reward: float) -> tuple[Array, Array]:
-        """Views of all rounds and one more, which counts only once ``length`` does."""
+        """Views of all rounds and one more, which is kept only after ``length`` is increased."""
         n = self.length
         if n == len(self.rewards):
             extra = max(4, n)

@@ -1,9 +1,9 @@
 """Newton's method for the rewards of one parameter vector: a concave log-likelihood, with a normal prior or without.
 
-A full step is taken where no predictor moves by more than one, for there the families' self-concordance
-(``|A'''| <= A''``) proves it uphill; elsewhere the step is doubled or halved by the sign of the slope along it. That
-wins at least half of what the line has to offer, and needs no likelihoods, whose differences would drown in rounding
-at large counts.
+A full step is taken where no predictor moves by more than one, because there the families' self-concordance
+(``|A'''| <= A''``) proves that it goes uphill; elsewhere the step is doubled or halved by the sign of the slope along
+it. That reaches at least half of the possible gain along the line, and needs no likelihoods, whose differences would be
+lost to rounding at large counts.
 
 Source: Tran-Dinh, Kyrillidis, Cevher, "Composite self-concordant minimization" (2015), for the steps' proof.
 """
@@ -23,16 +23,16 @@ from dts_gym.utils.arrays import Array
 MAX_STEPS = 200
 MAX_STEPS_WITHOUT_PRIOR = 50
 # Predictors' last move, and the squared distance to the optimum in posterior standard deviations, at which to stop:
-# the step that has reached them leaves an error of about their square.
+# after the step that reaches them the error is about their square.
 _SMALL_MOVE, _SMALL_DECREMENT = 1e-8, 1e-16
-# A step by which predictors move a little changes the Hessian by that part of itself, and so leaves that part of the
+# A step that moves predictors a little changes the Hessian by the same relative amount, and leaves that share of the
 # distance; this product, squared, is small enough too.
 _SMALL_REST = 1e-20
 # Above this ratio of data to prior the normal equations lose the prior's part; the step is then found by QR.
 _WELL_CONDITIONED = 1e10
-# A predictor this far above the logarithm of the largest reward is too high to begin from.
+# A predictor this far above the logarithm of the largest reward is too high for a start.
 _HEADROOM = 7.0
-# The least eigenvalue, over d, of a Hessian of unit diagonal that counts as singular.
+# A Hessian of unit diagonal is singular if its least eigenvalue over d is below this.
 _SINGULAR = 1e-12
 
 
@@ -41,11 +41,11 @@ def maximise(model: RewardModel, Z: Array, offset: Array, y: Array, z: Array, pr
 
     Parameters
     ----------
-    model : law of a reward given its linear predictor.
+    model : distribution of a reward given its linear predictor.
     Z, offset : (n, r) and (n,), the predictors' map; n and r may be 0.
     y : (n,) rewards.
-    z : (r,) where to begin.
-    precision : positive.
+    z : (r,) point to begin from.
+    precision : precision of the prior, positive.
 
     Returns
     -------
@@ -53,8 +53,9 @@ def maximise(model: RewardModel, Z: Array, offset: Array, y: Array, z: Array, pr
 
     Notes
     -----
-    Exact: the maximum exists and is unique. O(n r^2 + r^3) a step, O(n) a trial on the line. At most `MAX_STEPS`,
-    then the last point is returned. Arguments are not checked; the result is not finite where products overflow.
+    Exact: the maximum exists and is unique. A step costs O(n r^2 + r^3), a trial on the line O(n). After
+    `MAX_STEPS` steps the last point is returned. Arguments are not checked; the result is not finite where products
+    overflow.
 
     Examples
     --------
@@ -71,13 +72,13 @@ def maximise(model: RewardModel, Z: Array, offset: Array, y: Array, z: Array, pr
 
 
 def _explodes(model: RewardModel, eta: float) -> bool:
-    """Whether the mean is exponential there, and its growth not yet capped."""
+    """Whether the mean is exponential there and its growth not yet capped."""
     slope = model.derivative(np.array([eta, eta + 1.0]))
     return bool(slope[1] > 2.0 * slope[0])
 
 
 class _Curve(Protocol):
-    """What Newton's method asks of a reward model."""
+    """The part of a reward model that Newton's method uses."""
 
     @property
     def dispersion(self) -> float: ...
@@ -88,9 +89,9 @@ class _Curve(Protocol):
 
 
 class _LineAbove:
-    """A reward model whose mean goes on as a straight line above a predictor: still concave, with no explosion.
+    """A reward model whose mean continues as a straight line above a predictor: still concave, without overflow.
 
-    Far above, an exponential mean leaves nothing in a float of the prior and of other rewards. A maximum whose
+    Far above, an exponential mean would hide the prior and other rewards in rounding. A maximum whose
     predictors are all below is the model's own; one near it is a good start.
     """
 
@@ -122,10 +123,10 @@ def _climb(model: _Curve, Z: Array, offset: Array, y: Array, z: Array, precision
 def climb_without_prior(model: RewardModel, X: Array, y: Array, t: Array) -> Array | None:
     """The maximum of ``log P(y | X t)`` from ``t``, (d,), or None where there seems to be none.
 
-    There is none if on the way the Hessian, scaled to unit diagonal, has an eigenvalue below ``1e-12 d`` (contexts that
-    do not span the space, weights that have vanished), or if the Newton decrement squared falls below 1e-6 while a
-    predictor still moves by more than 1/2 a step (separable rewards: all that is left to gain lies at infinity), or if
-    50 steps do not do. A step costs as much as one of `maximise`.
+    None is returned if on the way the Hessian, scaled to unit diagonal, has an eigenvalue below ``1e-12 d`` (contexts
+    that do not span the space, weights that have vanished), or if the Newton decrement squared falls below 1e-6 while a
+    predictor still moves by more than 1/2 a step (separable rewards: the maximum is at infinity), or if 50 steps do
+    not suffice. A step costs as much as one of `maximise`.
 
     Examples
     --------
@@ -178,9 +179,9 @@ def _newton_step(Z: Array, weight: Array, precision: float, gradient: Array) -> 
 def _step_length(
     model: _Curve, eta: Array, move: Array, y: Array, slope: float, precision: float, z: Array, step: Array
 ) -> float:
-    """How much of a Newton step to take: of ``move`` in the predictors, of ``step`` in ``z``.
+    """The share of a Newton step to take, which is ``move`` in the predictors and ``step`` in ``z``.
 
-    ``slope`` is the objective's along the step at its begin. Its decrease along the line is all that is needed.
+    ``slope`` is the objective's slope along the step at its start. Only its decrease along the line is used.
     """
     reach = float(np.abs(move).max(initial=0.0))
     if reach <= 1.0:

@@ -1,4 +1,4 @@
-"""Rewards of any family on their way into the table of played actions."""
+"""Adds rewards of any family to the table of played actions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dts_gym.utils.arrays import Array, IntArray
 
 
 class RewardEvidence:
-    """Evidence of rewards on the actions' parameters: exact for Gaussian rewards, else expanded as `GLMTable` says.
+    """Evidence of rewards on the actions' parameters: exact for Gaussian rewards, else expanded as in `GLMTable`.
 
     Parameters
     ----------
-    model : law of the rewards.
-    dim : d.
-    expansion : of rewards that are not Gaussian.
+    model : distribution of the rewards.
+    dim : d, the dimension of the parameters.
+    expansion : where rewards that are not Gaussian are expanded.
     """
 
     def __init__(self, model: RewardModel, dim: int, expansion: Mode) -> None:
@@ -27,23 +27,23 @@ class RewardEvidence:
 
     @property
     def expands(self) -> bool:
-        """Whether rewards are expanded, at a point that hangs on the latents."""
+        """Whether rewards are expanded, at a point that depends on the latents."""
         return self._glm is not None and self._glm.mode != "mle"
 
     def observe(
         self, table: ActionTable, context: Array, action: int, reward: float, law: Callable[[], tuple[Array, Array]]
     ) -> Evidence:
-        """Put one reward into the table.
+        """Add one reward to the table.
 
         Parameters
         ----------
-        law : gives mean (d,) and covariance (d, d) of the action's parameters given the other actions' data, asked
-            where the reward must be expanded.
+        law : function that returns mean (d,) and covariance (d, d) of the action's parameters given the other actions'
+            data; it is called where the reward must be expanded.
 
         Returns
         -------
         Evidence
-            By how much the action's message changes, (d, d) and (d,), in the table's coordinates.
+            The change of the action's message, (d, d) and (d,), in the table's coordinates.
         """
         if self._glm is None:
             return table.observe(action, context, reward, self.model.dispersion).evidence()
@@ -55,6 +55,6 @@ class RewardEvidence:
         return {} if self._glm is None else {f"glm.{name}": array for name, array in self._glm.state().items()}
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         if self._glm is not None:
             self._glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})

@@ -1,5 +1,5 @@
-"""Markov chains for a chain's posterior: slow, and the truth that faster posteriors are held against.
+"""Markov chains for a chain's posterior: slow, and the reference for faster posteriors.
 
-Read `slice_sampling` (elliptical slice sampling of all levels), `slice_posterior` (a posterior kept by it, round by
-round), `convergence` (how far chains agree).
+Read `slice_sampling` (elliptical slice sampling of all levels), `slice_posterior` (a posterior computed by it, round by
+round), `convergence` (diagnostics of the chains).
 """

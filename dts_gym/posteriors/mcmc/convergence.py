@@ -1,4 +1,4 @@
-"""Have Markov chains come together, and how many independent draws are they worth?"""
+"""Convergence of Markov chains, and the number of independent draws that they are worth."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dts_gym.utils.arrays import Array
 
 
 def split_r_hat(values: Array) -> Array:
-    """Split R-hat: each chain's halves count as chains of their own.
+    """Split R-hat: each chain's halves are treated as separate chains.
 
     Parameters
     ----------
-    values : (num_samples, chains, ...), at least four samples.
+    values : (num_samples, chains, ...) draws, at least four samples.
 
     Returns
     -------
     (...)
-        The root of the pooled over the mean within-chain variance; 1 where nothing varies.
+        The root of the ratio of the pooled to the mean within-chain variance; 1 where nothing varies.
 
     Notes
     -----
@@ -39,11 +39,11 @@ def split_r_hat(values: Array) -> Array:
 
 
 def effective_draws(values: Array) -> Array:
-    """Number of independent draws worth as much for the mean, all chains together.
+    """Number of independent draws that estimate the mean as well as all chains together.
 
     Parameters
     ----------
-    values : (num_samples, chains, ...).
+    values : (num_samples, chains, ...) draws.
 
     Returns
     -------
@@ -52,8 +52,9 @@ def effective_draws(values: Array) -> Array:
 
     Notes
     -----
-    Split chains, autocorrelations by FFT, summed in pairs up to the first negative pair, made to fall (Geyer 1992;
-    Vehtari et al. 2021, without ranks). O(num_samples log num_samples) a series.
+    The chains are split; autocorrelations are computed by FFT and summed in pairs up to the first negative pair, after
+    the pairs are made to decrease (Geyer 1992; Vehtari et al. 2021, without ranks). O(num_samples log num_samples) for
+    each series.
     """
     halves = _halves(values)
     n, m = halves.shape[:2]

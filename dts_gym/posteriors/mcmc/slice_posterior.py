@@ -1,4 +1,4 @@
-"""The posterior of a chain by elliptical slice sampling: slow, without surrogates; what particles are held against."""
+"""The posterior of a chain by elliptical slice sampling: slow, without surrogates; the reference for particles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import integer
 
 _FIXED_SEED = 20231117
-# Sweeps of all walkers that moments are averaged over.
+# Number of sweeps of all walkers that moments are averaged over.
 _MOMENT_SWEEPS = 16
 
 
@@ -33,19 +33,19 @@ class SlicePosterior(ActionPosterior):
     Parameters
     ----------
     prior : a chain of any links, read at branch 0.
-    num_actions : K; costs nothing, only played actions are stored.
-    model : law of the rewards.
-    num_walkers : Markov chains kept side by side.
-    num_steps : slice steps of every walker after each reward, and of a walker from which a draw is taken.
-    expansion : of rewards that are not Gaussian, as `GLMTable` says.
-    scale : exploration scale at which the walkers walk.
-    seed : of the walkers.
+    num_actions : K, the number of actions; only played ones are stored, so a large K costs nothing.
+    model : distribution of the rewards.
+    num_walkers : number of Markov chains kept side by side.
+    num_steps : number of slice steps of every walker after each reward, and of a walker for each draw from it.
+    expansion : where rewards that are not Gaussian are expanded, see `GLMTable`.
+    scale : exploration scale at which the walkers sample.
+    seed : seed for the walkers.
 
     Notes
     -----
-    Exact in the limit of many steps for the posterior given the evidence. Walkers go on from where they stood before
-    the last reward, whose evidence moves the posterior little. A round costs some ``5 num_steps`` evaluations of all
-    links for the walkers together, and as many for a draw. Draws leave the walkers where they are.
+    Exact in the limit of many steps for the posterior given the evidence. Walkers continue from their states before the
+    last reward, whose evidence moves the posterior little. A round costs some ``5 num_steps`` evaluations of all links
+    for the walkers together, and as many for a draw. Draws do not move the walkers.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SlicePosterior(ActionPosterior):
         self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
 
     def _rng(self) -> np.random.Generator:
-        """Of the walkers' steps after a change."""
+        """The generator of the walkers' steps after a change."""
         return np.random.default_rng([self._seed, self._changes])
 
     def _without(self, action: int) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Elliptical slice sampling of a chain: an independent truth for the particles, without surrogates and tuning."""
+"""Elliptical slice sampling of a chain: an independent reference for the particles, without surrogates and tuning."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.validation import finite_array, integer
 
-# Draws of the prior that say where an action's log-likelihood is expanded.
+# Number of prior draws from which the expansion point of an action's log-likelihood is found.
 _GUIDE_DRAWS = 2000
-# The part of the expansion in the guide: what it leaves out keeps the rest's tails from growing.
+# The share of the expansion used as the guide: the share left out keeps the tails of the remaining likelihood from
+# growing.
 _GUIDE_SHARE = 0.9
 
 
 class SliceSamples(NamedTuple):
-    """Draws of Markov chains, and how far to trust them.
+    """Draws of Markov chains, and measures of their reliability.
 
     Attributes
     ----------
-    values : (num_samples, chains, ..., d), ``f_1(psi_1)``, the mean of theta, or the thetas themselves.
+    values : (num_samples, chains, ..., d) draws of ``f_1(psi_1)``, the mean of theta, or of the thetas themselves.
     r_hat : (..., d), split R-hat of ``values``: 1 where chains agree, above 1.01 where they should run longer.
     effective_draws : (..., d), the number of independent draws with the same standard error of the mean, all chains
         together.
@@ -49,33 +50,33 @@ def slice_sample(
     chains: int = 16,
     branch: int = 0,
 ) -> SliceSamples:
-    """Draws of ``f_1(psi_1)`` from the chain's posterior, given quadratic evidence on it.
+    """Draw ``f_1(psi_1)`` from the chain's posterior, given quadratic evidence on it.
 
     Parameters
     ----------
     prior : a prior, or its chain.
-    gamma, beta : (..., d, d) and (..., d), the evidence ``exp(-f' gamma f / 2 + beta' f)`` on ``f = f_1(psi_1)``: of
-        each action what has passed the noise ``Sigma_1`` (see `dts_gym.posteriors.evidence.through_noise`). With branch
-        0 the sum over the actions; else (K, d, d) and (K, d).
-    rng : of everything.
-    num_samples : kept draws a chain.
-    thin : steps from one kept draw to the next.
-    burn_in : steps before the first.
-    chains : Markov chains, run side by side from independent draws of the prior.
+    gamma, beta : (..., d, d) and (..., d), the evidence ``exp(-f' gamma f / 2 + beta' f)`` on ``f = f_1(psi_1)``: for
+        each action the evidence after the noise ``Sigma_1`` (see `dts_gym.posteriors.evidence.through_noise`). With
+        branch 0 the sum over the actions; else (K, d, d) and (K, d).
+    rng : random generator for all draws.
+    num_samples : number of kept draws of each chain.
+    thin : number of steps from one kept draw to the next.
+    burn_in : number of steps before the first kept draw.
+    chains : number of Markov chains, run side by side from independent draws of the prior.
     branch : 0..L. At 0 and L rows of the evidence are independent problems, each with its own chains; between, all
-        actions' levels hang on the shared ones and are drawn together.
+        actions' levels depend on the shared ones and are drawn together.
 
     Returns
     -------
     SliceSamples
-        ``values`` (num_samples, chains, ..., d).
+        The draws, with ``values`` (num_samples, chains, ..., d).
 
     Notes
     -----
     Exact in the limit of many steps, whatever the links. The state is the latents' standard normal innovations
-    ``eps``, ``psi_{ell-1} = f_ell(psi_ell) + R_ell eps``, and the evidence is their likelihood. Sharp evidence makes
-    the steps small, modes far apart are seldom exchanged: heed ``r_hat``. A step costs some five evaluations of all
-    links, in one pass over all chains; there is no Python loop over them.
+    ``eps``, ``psi_{ell-1} = f_ell(psi_ell) + R_ell eps``, and the evidence is their likelihood. With sharp evidence the
+    steps are small, and chains rarely move between distant modes: check ``r_hat``. A step costs some five evaluations
+    of all links, in one pass over all chains; there is no Python loop over them.
 
     Source: Murray, Adams and MacKay, "Elliptical slice sampling" (2010).
 
@@ -132,28 +133,28 @@ def slice_sample_rewards(
     burn_in: int = 200,
     chains: int = 16,
 ) -> SliceSamples:
-    """Draws of all actions' parameters from the chain's posterior, given rewards by their own likelihood.
+    """Draw all actions' parameters from the chain's posterior, given rewards by their own likelihood.
 
     Parameters
     ----------
     prior : a prior, or its chain, read at branch 0.
-    model : law of a reward given ``x' theta``.
-    contexts, actions, rewards : (n, d), (n,) and (n,), n >= 0.
-    num_actions : K.
+    model : distribution of a reward given ``x' theta``.
+    contexts, actions, rewards : (n, d), (n,) and (n,) observations, n >= 0.
+    num_actions : K, the number of actions.
     rng, num_samples, thin, burn_in, chains : as in `slice_sample`.
 
     Returns
     -------
     SliceSamples
-        ``values`` (num_samples, chains, K, d), draws of theta.
+        The draws of theta, with ``values`` (num_samples, chains, K, d).
 
     Notes
     -----
     Exact in the limit of many steps, whatever links and rewards. The state is the innovations of all levels, the
     thetas' too. Rewards of an action are expanded once, at a fixed point; the thetas' innovations are those of
-    ``N(f_1(psi_1), Sigma_1)`` times a part of that quadratic, and the likelihood of a state is what is left of the
-    rewards' own. So the expansion decides how fast the chains mix, never what they converge to. A step costs some
-    five evaluations of all links and O(n) log-likelihoods a chain.
+    ``N(f_1(psi_1), Sigma_1)`` times a part of that quadratic, and the likelihood of a state is the rewards' own
+    divided by that part. So the expansion decides how fast the chains mix, never what they converge to. A step costs
+    some five evaluations of all links and O(n) log-likelihoods for each chain.
 
     Source: Murray, Adams and MacKay (2010); for the change of measure, Fagan, Bhandari and Cunningham, "Elliptical
     slice sampling with expectation propagation" (2016).
@@ -189,11 +190,11 @@ def slice_sample_rewards(
 
 
 class Likelihood(Protocol):
-    """What a slice step needs to know of a posterior: its likelihood under standard normal innovations.
+    """The part of a posterior that a slice step uses: its likelihood under standard normal innovations.
 
     Attributes
     ----------
-    num_innovations : the number of innovations a row.
+    num_innovations : the number of innovations in each row.
     """
 
     num_innovations: int
@@ -210,9 +211,10 @@ class QuadraticTarget:
     Parameters
     ----------
     chain : links, covariances and their roots.
-    evidence : one row a row of innovations, or no rows (the same for all), or, with ``num_actions``, one row an action.
-    branch : levels above it are shared by all actions; read with ``num_actions`` only.
-    num_actions : K, where a row of innovations holds the levels of K actions; None: those of one.
+    evidence : one row for each row of innovations, or no rows (the same for all), or, with ``num_actions``, one row for
+        each action.
+    branch : levels above this one are shared by all actions; used only with ``num_actions``.
+    num_actions : K, where a row of innovations holds the levels of K actions; None: those of one action.
     """
 
     def __init__(self, chain: Chain, evidence: Evidence, branch: int, num_actions: int | None) -> None:
@@ -303,9 +305,9 @@ def elliptical_step(
     Parameters
     ----------
     target : likelihood of the innovations.
-    state : (B, target.num_innovations), where the chains stand; not changed.
-    value, density : (B, ...) and (B,), what ``target`` gives there.
-    rng : stream of the step.
+    state : (B, target.num_innovations) states of the chains; not changed.
+    value, density : (B, ...) and (B,), the results of ``target`` there.
+    rng : random generator of the step.
 
     Returns
     -------
@@ -314,7 +316,8 @@ def elliptical_step(
 
     Notes
     -----
-    The posterior is invariant under it. Rows that have accepted drop out of the evaluations, some five a step.
+    The step leaves the posterior invariant. Rows that have accepted are left out of the later evaluations, some five
+    for each step.
     """
     B = len(state)
     state, value, density = state.copy(), value.copy(), density.copy()

@@ -117,7 +117,7 @@ def test_a_branch_between_is_near_slice_sampling_and_the_decks_rule_is_not():
     G[table.actions], h[table.actions] = table.evidence()
     truth = slice_sample(prior, *through_noise(G, h, np.eye(2)), rng, 10, thin=50, burn_in=500, chains=150, branch=1)
     assert truth.r_hat.max() < 1.05
-    # f_1 to theta: the same exact step for both, so f_1 is compared, and deck's rule must be told from it.
+    # f_1 to theta: the same exact step for both, so f_1 is compared, and the rule "deck" must be distinguished from it.
     distance = {}
     for name, engine in engines.items():
         values = np.stack(

@@ -234,13 +234,13 @@ def test_links_that_are_not_finite_are_refused_with_their_values(branch):
     for _ in range(4):
         agent.update([1.0], 0, 500.0)
     before = {name: array.copy() for name, array in agent._state().items()}
-    with pytest.raises(ValueError, match=r"links\[0\] must give finite values, got \[nan\] at psi = \["):
+    with pytest.raises(ValueError, match=r"links\[0\] must return finite values, got \[nan\] at psi = \["):
         agent.act([1.0])
     assert agent.num_updates == 4
     for name, array in agent._state().items():
         np.testing.assert_array_equal(array, before[name])
     steep = MLPLink([[[1e200]], [[1e200]]])
-    with pytest.raises(ValueError, match=r"links\[0\] must give finite values, got \[inf\] at psi"):
+    with pytest.raises(ValueError, match=r"links\[0\] must return finite values, got \[inf\] at psi"):
         make_agent("dTS", BanditProblem(2, 1, DiffusionPrior([steep], [np.eye(1)] * 2, branch), GaussianReward(1.0)))
 
 

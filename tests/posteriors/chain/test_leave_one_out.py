@@ -1,4 +1,4 @@
-"""The law of an action's parameters given the other actions' data: against the dense posterior that saw only those."""
+"""An action's parameters given the other actions' data: against the dense posterior that learned only those."""
 
 import numpy as np
 import pytest

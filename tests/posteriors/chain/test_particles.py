@@ -143,7 +143,7 @@ def grid_draws(prior, message, rng, size):
     psi_2 = psi_2[(psi_2**2).sum(axis=1) < 25]
     center, mass = prior.links[1](psi_2), np.exp(-0.5 * (psi_2**2).sum(axis=1))
     axes = [np.linspace(a - 4.5, b + 4.5, 181) for a, b in zip(center.min(axis=0), center.max(axis=0), strict=True)]
-    # The law of psi_1 is a sum of products over the two coordinates: one matrix product.
+    # The density of psi_1 is a sum of products over the two coordinates: one matrix product.
     factors = [np.exp(-0.5 * (points[:, None] - center[:, i]) ** 2) for i, points in enumerate(axes)]
     density = (factors[0] * mass) @ factors[1].T
     psi_1 = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -394,5 +394,5 @@ def test_refusals_name_the_argument():
 
     broken = DiffusionPrior([prior.links[0], ToSide()], prior.covariances)
     object.__setattr__(broken, "links", (Overflow(), ToSide()))
-    with pytest.raises(ValueError, match=r"links\[0\] must give finite values, got"):
+    with pytest.raises(ValueError, match=r"links\[0\] must return finite values, got"):
         sample_shared(broken, messages, 0, 4, rng)

@@ -56,7 +56,7 @@ def test_an_affine_link_is_its_own_surrogate_but_for_the_deck(kind):
 
 
 def test_the_statistical_surrogate_of_a_relu_has_slope_and_offset_in_closed_form():
-    """Of ``max(x, 0)`` with x ~ N(0, 1): slope 1/2 and offset ``(2 pi)^-1/2``. |z| < 4.5, errors from repetitions."""
+    """Regression of ``max(x, 0)``, x ~ N(0, 1): slope 1/2, offset ``(2 pi)^-1/2``. |z| < 4.5, errors by repetition."""
     relu = MLPLink([np.eye(1), np.eye(1)])
     prior = DiffusionPrior([relu], [np.eye(1)] * 2)
     found = [statistical_surrogates(prior, np.random.default_rng(i), 2_000)[0] for i in range(100)]
@@ -80,7 +80,7 @@ def test_the_statistical_surrogate_predicts_the_level_below_best():
 
 @pytest.mark.parametrize(("depth", "branch"), [(1, 0), (2, 0), (3, 0), (2, 1), (3, 1), (3, 2), (2, 2)])
 def test_messages_are_the_likelihood_of_the_level_under_the_linear_chain(depth, branch):
-    """``(G_ell, h_ell)`` against the normal law of what the data say: the marginal of theta given ``psi_ell``."""
+    """``(G_ell, h_ell)`` against the normal distribution of the data: the marginal of theta given ``psi_ell``."""
     rng = np.random.default_rng([depth, branch])
     K, d = 3, 2
     prior = random_chain(rng, depth, branch, least=0.2)
@@ -280,7 +280,7 @@ def test_refusals_name_the_argument():
             return np.full_like(psi, np.nan)
 
     chain = DiffusionPrior([Broken(np.eye(2))], [np.eye(2)] * 2)
-    with pytest.raises(ValueError, match=r"links\[0\] must give finite values"):
+    with pytest.raises(ValueError, match=r"links\[0\] must return finite values"):
         as_chain(chain)
     prior = random_chain(np.random.default_rng(0), 2, least=0.2)
     with pytest.raises(ValueError, match="num_draws must be an integer >= 3"):

@@ -13,7 +13,7 @@ from truth import random_chain, random_cov
 
 
 def linear_case(depth, branch, K=3, d=2):
-    """A linear chain, messages of its actions, and the exact moments of ``f_1(psi_1)`` of all actions, by joint laws.
+    """A linear chain, messages of its actions, and the exact moments of ``f_1(psi_1)`` of all actions, from joint ones.
 
     ``m`` (K d,) and ``C`` are the prior moments of the means, ``theta = mean + N(0, Sigma_1)``.
     """
