@@ -15,9 +15,12 @@ _STARTS, _SHORT = 4, 10
 # Largest numbers of steps of k-means and of expectation-maximisation; the latter ends when the mean log-likelihood
 # gains less.
 _KMEANS_STEPS, _LONG, _GAIN = 10, 200, 3e-5
-# Covariances get this share of the parameters' mean variance added: a component of a single vector keeps a density.
+# Covariances get this share of the parameters' covariance added: a component of a single vector keeps a density.
 _FLOOR = 1e-4
-# The search for a number of components ends after this many numbers without improvement.
+# A column counts as constant if it varies by less than this share of its values, and a direction as one without spread
+# if the standardised vectors vary by less than this along it.
+_NO_SPREAD = 1e-12
+# The search for a number of components ends after as many without a better one.
 _PATIENCE = 2
 _FIXED_SEED = 20240611
 
@@ -87,10 +90,12 @@ def fit_mixture(
 
     Notes
     -----
-    The result is a local maximum of the likelihood, found by expectation-maximisation from k-means with a k-means++
-    start, the best of four after ten steps; it is deterministic given the seed. Covariances are full; each gets 0.0001
-    of the parameters' mean variance added to its diagonal, so parameters on scales far apart should be standardised
-    before. A step costs O(N C d^2 + C d^3), and there are some dozens; memory is O(N d^2).
+    A local maximum of the likelihood: expectation-maximisation from k-means with a k-means++ start, the best of four
+    after ten steps; deterministic. Covariances are full; each gets 0.0001 of the parameters' covariance added to it.
+    Units and rotations of the parameters do not matter to that: vectors are whitened first, and the mixture is mapped
+    back. Two of the starts look for clusters in the given units, two in the whitened ones. A direction in which the
+    vectors do not differ at all is given 0.0001 of the variance of the columns that it lies in (of the mean column's
+    where these are constant). O(N C d^2 + C d^3) a step, some dozens of steps, O(N d^2) memory.
 
     Source: Dempster, Laird and Rubin (1977); Arthur and Vassilvitskii, "k-means++" (2007); Schwarz (1978).
 
@@ -105,15 +110,22 @@ def fit_mixture(
     N, d = theta.shape
     if N < 2 or d < 1:
         raise ValueError(f"parameters must be two vectors or more, got shape {theta.shape}")
-    floor = _FLOOR * float(theta.var(axis=0).mean())
-    if floor == 0:
+    if (theta == theta[0]).all():
         raise ValueError(f"parameters must differ, got {N} times {theta[0]}")
+    center = theta.mean(axis=0)
+    root, white = _whitened(theta)
+
+    def fitted(C: int) -> tuple[Mixture, float]:
+        found, log_likelihood = _fitted(theta - center, white, C, np.random.default_rng([seed, C]))
+        covs = root @ found.covs @ root.T
+        means, covs = center + found.means @ root.T, (covs + covs.swapaxes(1, 2)) / 2
+        return Mixture(found.weights, means, covs), log_likelihood
+
     if num_components is not None:
-        C = integer("num_components", num_components, 1, N)
-        return _fitted(theta, C, floor, np.random.default_rng([seed, C]))[0]
+        return fitted(integer("num_components", num_components, 1, N))[0]
     best, least, worse = None, math.inf, 0
     for C in range(1, min(integer("max_components", max_components, 1), N) + 1):
-        mixture, log_likelihood = _fitted(theta, C, floor, np.random.default_rng([seed, C]))
+        mixture, log_likelihood = fitted(C)
         numbers = len(mixture.weights) * (1 + d + d * (d + 1) / 2) - 1
         criterion = numbers * math.log(N) - 2 * N * log_likelihood
         if criterion < least:
@@ -126,25 +138,38 @@ def fit_mixture(
     return best
 
 
-def _fitted(theta: Array, C: int, floor: float, rng: np.random.Generator) -> tuple[Mixture, float]:
-    """The mixture, and the mean log-likelihood of a vector under it."""
-    center = theta.mean(axis=0)  # subtracted so that products do not cancel
-    theta = theta - center
-    products = _products(theta)
-    starts = [np.eye(C)[_clusters(theta, C, rng)] for _ in range(_STARTS if C > 1 else 1)]
-    tried = [_climbed(products, start, theta.shape[1], floor, _SHORT) for start in starts]
+def _whitened(theta: Array) -> tuple[Array, Array]:
+    """A root (d, d) of the covariance of vectors, and the centred vectors in its units, (N, d).
+
+    Directions without spread have a unit all the same: that of the columns that they lie in.
+    """
+    std = theta.std(axis=0)
+    varies = np.ptp(theta, axis=0) > _NO_SPREAD * np.abs(theta).max(axis=0)
+    unit = np.where(varies, std, math.sqrt(float((std**2).mean())))
+    standard = (theta - theta.mean(axis=0)) / unit
+    values, vectors = np.linalg.eigh(standard.T @ standard / len(theta))
+    scales = np.sqrt(np.where(values > _NO_SPREAD, values, 1.0))
+    return unit[:, None] * vectors * scales, standard @ vectors / scales
+
+
+def _fitted(theta: Array, white: Array, C: int, rng: np.random.Generator) -> tuple[Mixture, float]:
+    """The mixture of whitened vectors, and their mean log-likelihood; ``theta`` are the same in the given units."""
+    products = _products(white)
+    if C == 1:
+        starts = [np.ones((len(white), 1))]
+    else:
+        starts = [np.eye(C)[_clusters((theta, white)[i % 2], C, rng)] for i in range(_STARTS)]
+    tried = [_climbed(products, start, white.shape[1], _SHORT) for start in starts]
     _, responsibilities, _ = max(tried, key=lambda climbed: climbed[2])
-    mixture, _, log_likelihood = _climbed(products, responsibilities, theta.shape[1], floor, _LONG)
-    return mixture._replace(means=mixture.means + center), log_likelihood
+    mixture, _, log_likelihood = _climbed(products, responsibilities, white.shape[1], _LONG)
+    return mixture, log_likelihood
 
 
-def _climbed(
-    products: Array, responsibilities: Array, d: int, floor: float, max_steps: int
-) -> tuple[Mixture, Array, float]:
-    """Run steps of expectation-maximisation; returns the mixture, its responsibilities and its mean log-likelihood."""
+def _climbed(products: Array, responsibilities: Array, d: int, max_steps: int) -> tuple[Mixture, Array, float]:
+    """Steps of expectation-maximisation: the mixture, the responsibilities and the mean log-likelihood under it."""
     before = -math.inf
     for _ in range(max_steps):
-        mixture = _maximised(products, responsibilities, d, floor)
+        mixture = _maximised(products, responsibilities, d)
         responsibilities, log_likelihood = _expected(products, mixture)
         if log_likelihood - before < _GAIN:
             break
@@ -158,8 +183,8 @@ def _products(theta: Array) -> Array:
     return np.hstack([np.ones((len(theta), 1)), theta, theta[:, rows] * theta[:, cols]])
 
 
-def _maximised(products: Array, responsibilities: Array, d: int, floor: float) -> Mixture:
-    """The mixture of the largest expected log-likelihood, without components that hold less than half a vector."""
+def _maximised(products: Array, responsibilities: Array, d: int) -> Mixture:
+    """The mixture of the largest expected log-likelihood, without components of less than half a vector."""
     sums = responsibilities.T @ products  # (C, 1 + d + d (d + 1) / 2)
     sums = sums[sums[:, 0] > 0.5]
     totals = sums[:, 0]
@@ -168,7 +193,7 @@ def _maximised(products: Array, responsibilities: Array, d: int, floor: float) -
     covs = np.empty((len(totals), d, d))
     covs[:, rows, cols] = sums[:, d + 1 :] / totals[:, None] - means[:, rows] * means[:, cols]
     covs[:, cols, rows] = covs[:, rows, cols]
-    return Mixture(totals / totals.sum(), means, covs + floor * np.eye(d))
+    return Mixture(totals / totals.sum(), means, covs + _FLOOR * np.eye(d))
 
 
 def _expected(products: Array, mixture: Mixture) -> tuple[Array, float]:

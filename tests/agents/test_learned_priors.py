@@ -287,6 +287,31 @@ def test_one_component_is_the_normal_law_and_few_vectors_have_a_density():
 
 
 @pytest.mark.parametrize(
+    "units",
+    [np.diag([1000.0, 1.0]), np.diag([1.0, 1e9]), np.array([[1000.0, 1000.0], [1000.0, 1001.0]])],
+    ids=["columns", "small columns", "oblique"],
+)
+def test_the_units_of_the_parameters_do_not_widen_the_prior(units):
+    """In every direction the prior of three clusters has the parameters' deviation to a thousandth."""
+    rng = np.random.default_rng(0)
+    theta = (rng.standard_normal((600, 2)) + 6.0 * rng.integers(3, size=(600, 1))) @ units.T
+    for found in (fit_mixture(theta), fit_mixture(theta, 1), MixTS(problem(past=theta), seed=0).mixture):
+        ratios = np.linalg.eigvals(np.linalg.solve(np.cov(theta.T, bias=True), found.moments()[1])).real
+        np.testing.assert_allclose(np.sqrt(ratios), 1.0, atol=1e-3)
+    plain = fit_mixture(theta @ np.linalg.inv(units).T, 3)
+    same = fit_mixture(theta, 3)
+    np.testing.assert_allclose(np.sort(same.weights), np.sort(plain.weights), atol=1e-3)
+
+
+def test_a_column_that_does_not_vary_has_a_density_all_the_same():
+    theta = np.column_stack([np.random.default_rng(0).normal(0.0, 3.0, 50), np.full(50, 0.1)])
+    one = fit_mixture(theta, 1)
+    np.testing.assert_allclose(one.means[0, 1], 0.1, rtol=1e-12)
+    np.testing.assert_allclose(one.covs[0, 1, 1], 1e-4 * theta[:, 0].var() / 2, rtol=1e-9)  # of the mean column
+    np.testing.assert_allclose(one.covs[0, 0, 0], theta[:, 0].var() * 1.0001, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (([[1.0, 2.0]],), "parameters must be two vectors or more, got shape"),
