@@ -26,8 +26,9 @@ from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import finite_array, integer
 
-_PAIRS, _MOST = 4000, 11  # pairs of actions for each covariance; number of branches tried by default
-_SUBSETS, _ERRORS = 5, 2.0
+_PAIRS, _MOST = 4000, 11  # pairs of actions behind each covariance; branches tried unless told
+_SUBSETS = 5
+_ALIKE = 1.5  # nats of evidence, odds of 4.5 to 1, by which branches are not told apart
 
 
 class BranchChoice(NamedTuple):
@@ -35,13 +36,13 @@ class BranchChoice(NamedTuple):
 
     Attributes
     ----------
-    branch : the highest branch whose evidence is at most two standard errors below the largest: of branches that the
-        catalogues do not distinguish the one that shares least, which assumes least and costs least.
-    branches : (B,) branches tried, ascending.
-    log_evidence : (B,) log evidence of all catalogues together, minus the largest, so 0 at most; minus infinity where a
-        catalogue is impossible under the branch.
-    standard_error : (B,) standard error of ``log_evidence`` over catalogues; NaN for a single one, whose evidence is
-        then treated as exact.
+    branch : the highest whose evidence is at most 1.5 nats below the most: of branches that the catalogues do not tell
+        apart the one that shares least, which assumes least and costs least.
+    branches : (B,), those tried, ascending.
+    log_evidence : (B,), of all catalogues together, less the most: 0 at most; minus infinity where the branch makes it
+        impossible.
+    standard_error : (B,), of ``log_evidence`` over catalogues; NaN for a single one. It says how much other catalogues
+        might change the evidence, and has no say in the choice.
     """
 
     branch: int
@@ -118,8 +119,9 @@ def choose_branch(
     with np.errstate(invalid="ignore"):
         less = evidence - evidence[best]
         error = less.std(axis=1, ddof=1) * np.sqrt(len(listed)) if len(listed) > 1 else np.full(len(tried), np.nan)
-    close = less.sum(axis=1) >= -_ERRORS * np.nan_to_num(error)
-    chosen = int(np.flatnonzero(close & np.isfinite(total))[-1])
+    # A tolerance in standard errors would pass over branches that are tens of nats better: where catalogues differ,
+    # those that tell most of the branch also make the error large.
+    chosen = int(np.flatnonzero(total >= total[best] - _ALIKE)[-1])
     return BranchChoice(int(tried[chosen]), tried, less.sum(axis=1), error)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from dts_gym import AffineLink, LinearDiffusionPrior, MLPLink, choose_branch, random_linear_prior
+from dts_gym import AffineLink, LinearDiffusionPrior, MLPLink, choose_branch, random_linear_prior, random_mlp_prior
 from dts_gym.pretraining.branch_choice import _moments, catalogue_evidence, checked_labels, labelled, random_subsets
 from dts_gym.priors.chains import DiffusionPrior, as_linear
 from dts_gym.priors.two_level import TwoLevelPrior
@@ -72,6 +72,46 @@ def test_of_branches_not_told_apart_the_highest_is_chosen():
         assert found.branch == 2
         highest.append(found.log_evidence[2] == 0)
     assert 0 < sum(highest) < 20  # so that the largest alone would not do
+
+
+def two_clusters(dim, depth):
+    """A chain that ends in clusters at -1 and 1 in every coordinate: moments alone describe it badly."""
+    eye, shrink = np.eye(dim), np.sqrt(0.8) * np.eye(dim)
+    fold = MLPLink([np.concatenate([eye, -eye]), np.concatenate([shrink, -shrink], axis=1)])
+    links = [MLPLink([3.0 * eye, eye], activation="tanh"), *[fold] * (depth - 1)]
+    return DiffusionPrior(links, [0.01 * eye, *[0.2 * eye] * (depth - 1), eye])
+
+
+def slow_chain(dim, depth):
+    """A normal chain whose levels forget little of those above them: neighbouring branches are much alike."""
+    eye = np.eye(dim)
+    return LinearDiffusionPrior([np.sqrt(0.8) * eye] * depth, [*[0.2 * eye] * depth, eye])
+
+
+@pytest.mark.parametrize(
+    ("make", "depths"),
+    [(two_clusters, (4, 9)), (random_mlp_prior, (2, 5)), (slow_chain, (4, 9))],
+    ids=["two clusters", "perceptrons", "slow chain"],
+)
+def test_no_branch_is_passed_over_that_other_catalogues_find_much_more_probable(make, depths):
+    """The true branch, or one within 5 nats of it in the evidence of as many held-out catalogues: in 36 of 40 truths.
+
+    A tolerance of two standard errors passed in 23 to 34 of them; ranks and trimmed means did no better.
+    """
+    passed = 0
+    for i in range(40):
+        rng = np.random.default_rng([9, i])
+        dim, depth = int(rng.integers(2, 5)), int(rng.integers(*depths))
+        prior = make(dim, depth)
+        truth, count, size = int(rng.integers(depth + 1)), int(rng.choice([4, 6, 10])), int(rng.choice([5, 20, 60]))
+        catalogues = [prior.with_branch(truth).sample(rng, size) for _ in range(2 * count)]
+        found = choose_branch(prior, catalogues[:count]).branch
+        evidence = [
+            sum(catalogue_evidence(part, law) for part in catalogues[count:])
+            for law in _moments(prior, [found, truth], seed=1)
+        ]
+        passed += found == truth or evidence[0] >= evidence[1] - 5.0
+    assert passed >= 36
 
 
 def test_units_do_not_matter():
