@@ -32,7 +32,8 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
 
     Notes
     -----
-    Greedy play breaks ties, among them all unplayed actions, towards the lowest-numbered action.
+    Greedy play picks any of tied actions, of all unplayed ones for example; `predict` with ``deterministic=True`` picks
+    the lowest-numbered.
     """
 
     def __init__(
@@ -56,12 +57,15 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
         rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
         explore = rng.random(rows) < self.epsilon
         uniform = _uniform(self.problem.num_actions, rows, rng, mask)
-        return np.where(explore, uniform, self._posterior.greedy(contexts, mask))
+        return np.where(explore, uniform, self._posterior.greedy(contexts, mask, rng))
 
     @property
     def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
         # Ridge regression treats rewards as linear, whatever their family.
         return self._posterior, GaussianReward(), 1.0
+
+    def _prior_moments(self) -> tuple[Array, Array]:
+        return self._prior.marginal()
 
     def _make_posterior(self) -> ConfidencePosterior:
         # The means of ridge regression, with the noise scale of the rewards, or 1 where they are not Gaussian.

@@ -96,7 +96,7 @@ class DiffusionIDS(ChainAgent):
 
 
 class DiffusionGreedy(ChainAgent):
-    """Plays the action of the largest mean under the posterior of dTS; of tied actions the lowest-numbered.
+    """The action of the largest mean under the posterior of dTS; of tied actions any.
 
     Parameters
     ----------
@@ -155,4 +155,4 @@ class DiffusionGreedy(ChainAgent):
         del self._settings["exploration"]
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.greedy(contexts, mask)
+        return self._posterior.greedy(contexts, mask, rng)

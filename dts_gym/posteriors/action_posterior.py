@@ -18,7 +18,7 @@ from dts_gym.posteriors.choices import (
     best_unplayed,
     candidates,
     greedy,
-    one_of,
+    one_of_contenders,
     thompson,
     upper_confidence,
 )
@@ -178,9 +178,12 @@ class ActionPosterior(ABC):
         noise = rng.standard_normal((len(u), len(self.table)))
         top = best_unplayed(among, np.zeros(len(u)), scale * norms, rng)
         best, rows, slots = contenders(self.table, u, norms, noise, scale, top, among.banned)
-        chosen = np.zeros(len(u), dtype=np.int64)
-        chosen[rows] = self.table.actions[slots]
         beaten = top > best
+        if len(rows) > len(u) or (top == best).any():
+            chosen = one_of_contenders(among, best, rows, slots, top, rng)
+        else:
+            chosen = np.zeros(len(u), dtype=np.int64)
+            chosen[rows] = self.table.actions[slots]
         if beaten.any():
             chosen[beaten] = among.unplayed.draw(rng, int(np.count_nonzero(beaten)))
         return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
@@ -321,20 +324,21 @@ class ActionPosterior(ABC):
         norms = np.sqrt((u * u).sum(axis=1))
         top = scale * norms if len(among.unplayed) else np.full(len(u), -np.inf)
         best, rows, slots = contenders(self.table, u, norms, 1.0, scale, top, among.banned)
-        ends = np.searchsorted(rows, np.arange(len(u) + 1))
-        chosen = np.empty(len(u), dtype=np.int64)
-        for i in range(len(u)):
-            tied = slots[ends[i] : ends[i + 1]] if best[i] >= top[i] else slots[:0]
-            chosen[i] = one_of(among, tied, top[i] >= best[i], rng)
+        chosen = one_of_contenders(among, best, rows, slots, top, rng)
         return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
 
-    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Action of the largest posterior mean; of tied actions the lowest-numbered. Shapes as in `thompson`."""
+    def greedy(
+        self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
+    ) -> IntArray:
+        """Action of the largest posterior mean. Shapes as `thompson`.
+
+        Of tied actions the lowest-numbered, or with ``rng`` one at random.
+        """
         if parts := self._parts(contexts):
-            return np.concatenate([self.greedy(part, mask) for part in parts])
+            return np.concatenate([self.greedy(part, mask, rng) for part in parts])
         contexts = self._in_range(contexts)
         scores = self._score_moments(contexts, self._mean_rows(contexts, 1.0))
-        return greedy(candidates(self.table, self.unplayed, mask), scores.mean, scores.mean0)
+        return greedy(candidates(self.table, self.unplayed, mask), scores.mean, scores.mean0, rng)
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d), for small K.

@@ -3,6 +3,9 @@
 Played actions have a score each. Unplayed actions are exchangeable: they have one distribution, and which of them is
 picked is drawn at the end. A posterior whose unplayed actions are not independent normal given what is shared
 draws the best one's score, ``top``, itself, and leaves the rest to `best`.
+
+Of tied actions, played or not, one is picked at random, by a draw, a bound or a mean. A mean without a source
+of randomness picks the lowest-numbered: then play is a function of the data. Where nothing is tied, nothing is drawn.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy.special import ndtri_exp
 
-from dts_gym.posteriors.unplayed import AllowedActions, UnplayedActions
+from dts_gym.posteriors.unplayed import AllowedActions, UnplayedActions, allowed_scores
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
@@ -94,18 +97,21 @@ def largest_bound(among: Candidates, bounds: Array, top: float, rng: np.random.G
     ``bounds`` (P,) are those of the played actions, banned rows are overwritten; ``top`` is every unplayed action's.
     """
     bounds[among.banned] = -np.inf
-    if not len(among.unplayed):
-        top = -np.inf
-    reached = float(bounds.max(initial=-np.inf))
-    return one_of(among, np.flatnonzero(bounds == max(reached, top)), top >= reached, rng)
+    return _one_of_largest(among, bounds, top if len(among.unplayed) else -np.inf, rng)
 
 
-def greedy(among: Candidates, mean: Array, mean0: Array) -> IntArray:
+def greedy(among: Candidates, mean: Array, mean0: Array, rng: np.random.Generator | None = None) -> IntArray:
     """The action of the largest mean, for one context or n; of tied actions the lowest-numbered.
 
-    ``mean`` is (P,) or (P, n), banned rows are overwritten; ``mean0``, () or (n,), is every unplayed action's.
+    ``mean`` is (P,) or (P, n), banned rows are overwritten; ``mean0``, () or (n,), is every unplayed action's. With
+    ``rng`` one of tied actions at random.
     """
     mean[among.banned] = -np.inf
+    if rng is not None:
+        top = mean0 if len(among.unplayed) else np.full(mean0.shape, -np.inf)
+        if mean.ndim == 1:
+            return _one_of_largest(among, mean, float(top), rng)
+        return np.array([_one_of_largest(among, *of, rng) for of in zip(mean.T, top, strict=True)], dtype=np.int64)
     reached = mean.max(axis=0, initial=-np.inf)
     numbers = among.actions.reshape(-1, *[1] * reached.ndim)  # (P,) or (P, 1)
     none = np.iinfo(np.int64).max
@@ -137,7 +143,7 @@ def copies_of_draws(num_actions: int, num_draws: int) -> IntArray:
 
 
 def best(among: Candidates, scores: Array, top: Array, rng: np.random.Generator) -> IntArray:
-    """The action of the largest score, for one context or n.
+    """The action of the largest score, for one context or n; of tied actions one at random.
 
     Parameters
     ----------
@@ -156,6 +162,12 @@ def best(among: Candidates, scores: Array, top: Array, rng: np.random.Generator)
         actions = np.asarray(among.actions[row])
         reached = scores[row] if scores.ndim == 1 else scores[row, np.arange(scores.shape[1])]
         beaten = np.asarray(top > reached)
+        if np.count_nonzero(scores == reached) > reached.size or (top == reached).any():  # contexts of zeros, for one
+            tied = np.flatnonzero(((scores == reached).sum(axis=0) + (top == reached) > 1) & ~beaten)
+            actions, each = np.atleast_1d(actions), (scores[:, None] if scores.ndim == 1 else scores).T
+            for i in tied.tolist():
+                actions[i] = _one_of_largest(among, each[i], float(top.reshape(-1)[i]), rng)
+            actions = actions.reshape(top.shape)
         if not beaten.any():
             return actions
     else:
@@ -164,6 +176,54 @@ def best(among: Candidates, scores: Array, top: Array, rng: np.random.Generator)
         return np.asarray(among.unplayed.draw_one(rng))
     actions[beaten] = among.unplayed.draw(rng, int(np.count_nonzero(beaten)))
     return actions
+
+
+def _one_of_largest(among: Candidates, scores: Array, top: float, rng: np.random.Generator) -> IntArray:
+    """The action of the largest score (P,), or an unplayed one where ``top`` is larger; of tied actions any."""
+    reached = float(scores.max(initial=-np.inf))
+    return one_of(among, np.flatnonzero(scores == max(reached, top)), top >= reached, rng)
+
+
+def one_of_contenders(
+    among: Candidates, reached: Array, rows: IntArray, slots: IntArray, top: Array, rng: np.random.Generator
+) -> IntArray:
+    """Actions (n,) of the largest scores of n contexts, of tied actions any.
+
+    Parameters
+    ----------
+    among : the actions that may be picked.
+    reached : (n,) the largest score of the played actions.
+    rows, slots : the pairs of a context and a played action's row that have it, sorted by context.
+    top : (n,) score of every unplayed action.
+    rng : source of the picks.
+    """
+    ends = np.searchsorted(rows, np.arange(len(reached) + 1))
+    chosen = np.empty(len(reached), dtype=np.int64)
+    for i in range(len(reached)):
+        tied = slots[ends[i] : ends[i + 1]] if reached[i] >= top[i] else slots[:0]
+        chosen[i] = one_of(among, tied, bool(top[i] >= reached[i]), rng)
+    return chosen
+
+
+def tied_best(scores: Array, mask: BoolArray | None) -> BoolArray:
+    """Which of the allowed scores (..., K) are the largest; what only rounding parts is tied."""
+    rounding = 1e-12 * np.abs(scores).max(axis=-1, keepdims=True)
+    allowed = allowed_scores(scores, mask)
+    return np.asarray(allowed >= allowed.max(axis=-1, keepdims=True) - rounding)
+
+
+def any_of_best(scores: Array, mask: BoolArray | None, rng: np.random.Generator | None) -> IntArray:
+    """The allowed action of the largest score (K,) of all actions, or of each of n rows (n, K): () or (n,).
+
+    Of tied actions one at random, or the lowest-numbered without ``rng``.
+    """
+    tied = tied_best(scores, mask)
+    if rng is None:
+        return np.asarray(tied.argmax(axis=-1))
+    if scores.ndim > 1:
+        return np.array([any_of_best(row, mask, rng) for row in scores], dtype=np.int64)
+    rows = np.flatnonzero(tied)
+    return np.asarray(rows[rng.integers(len(rows))])
 
 
 def one_of(among: Candidates, rows: IntArray, with_unplayed: bool, rng: np.random.Generator) -> IntArray:

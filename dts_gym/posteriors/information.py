@@ -245,10 +245,17 @@ def two_point(regret: Array, variance: Array) -> Mixture:
 
 
 def information_directed(draws: RewardDraws, rng: np.random.Generator) -> int:
-    """The action that information-directed sampling picks, from the mixture of the draws."""
-    mixture = two_point(*estimate(draws))
+    """The action that information-directed sampling picks, by the mixture that the draws give."""
+    estimated = estimate(draws)
+    mixture = two_point(*estimated)
     row = mixture.second if rng.random() < mixture.share else mixture.first
-    if row < len(draws.actions):
-        return int(draws.actions[row])
+    # Actions of the same regret and variance are tied, of equal features for one: any of them is picked.
+    alike = [np.isclose(part, part[row], rtol=1e-9, atol=1e-12 * float(part.max())) for part in estimated]
+    rows = np.flatnonzero(alike[0] & alike[1])
+    played = rows[rows < len(draws.actions)]
+    if len(played):
+        index = int(rng.integers(len(played) + (draws.num_unplayed if len(played) < len(rows) else 0)))
+        if index < len(played):
+            return int(draws.actions[played[index]])
     assert draws.unplayed is not None
     return draws.unplayed.draw_one(rng)

@@ -24,8 +24,10 @@ class Posterior(Protocol):
     ) -> IntArray:
         """Best actions under posterior draws, of those that ``mask`` (K,) allows."""
 
-    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Allowed actions of the largest posterior mean."""
+    def greedy(
+        self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
+    ) -> IntArray:
+        """Allowed actions of the largest posterior mean; of tied ones any, or the lowest-numbered without ``rng``."""
 
     def sample_parameters(self, rng: np.random.Generator, scale: float, size: int | None = None) -> Array:
         """Posterior draws, one (K, d) or ``size`` of them (size, K, d)."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dts_gym.posteriors.choices import any_of_best
 from dts_gym.posteriors.evidence import learn
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
-from dts_gym.posteriors.unplayed import allowed_scores
 from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.utils.arrays import Array, BoolArray, IntArray, factor
 
@@ -53,7 +53,7 @@ class JointPosterior:
         """
         if contexts.ndim == 2:
             return np.array([self.thompson(x, rng, scale, mask) for x in contexts], dtype=np.int64)
-        return np.asarray(allowed_scores(self.sample_parameters(rng, scale) @ contexts, mask).argmax())
+        return any_of_best(self.sample_parameters(rng, scale) @ contexts, mask, rng)
 
     def upper_confidence(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
@@ -63,7 +63,7 @@ class JointPosterior:
             return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
         reach = contexts @ self._root.reshape(self.num_actions, self.dim, -1)  # (K, n)
         bounds = self._means(contexts) + scale * np.sqrt((reach * reach).sum(axis=-1))
-        return np.asarray(rng.choice(np.flatnonzero(_tied(bounds, mask))))
+        return any_of_best(bounds, mask, rng)
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
         """Posterior distributions of ``x' theta_a``, contexts (n, d), which are normal. O(K d n) for each context."""
@@ -72,9 +72,11 @@ class JointPosterior:
         own = NormalLaws(np.ones((1, 1, 1)), self._means(contexts)[None], variances[None])
         return ActionLaws(self.num_actions, np.arange(self.num_actions), own, None)
 
-    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes: see `thompson`."""
-        return np.asarray(_tied(self._means(contexts), mask).argmax(axis=-1))
+    def greedy(
+        self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
+    ) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied ones the lowest-numbered, or any with ``rng``."""
+        return any_of_best(self._means(contexts), mask, rng)
 
     def _means(self, contexts: Array) -> Array:
         """``x' E[theta_a]`` of all actions: (K,) or (n, K)."""
@@ -120,10 +122,3 @@ def unrolled(prior: LinearDiffusionPrior, num_actions: int) -> tuple[Array, Arra
     if root.shape[1] > K * d:
         root = np.linalg.qr(root.T).R.T
     return mean, np.ascontiguousarray(root)
-
-
-def _tied(scores: Array, mask: BoolArray | None) -> BoolArray:
-    """Which of the allowed scores (..., K) are the largest; scores that differ only by rounding are tied."""
-    rounding = 1e-12 * np.abs(scores).max(axis=-1, keepdims=True)
-    allowed = allowed_scores(scores, mask)
-    return np.asarray(allowed >= allowed.max(axis=-1, keepdims=True) - rounding)

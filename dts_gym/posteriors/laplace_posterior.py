@@ -186,10 +186,13 @@ class LaplacePosterior:
             top = largest_of_normals(shared, own, copies, rng).max(axis=1)
         return best(among, np.einsum("pnd,nd->pn", played, contexts), top, rng)
 
-    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
+    def greedy(
+        self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
+    ) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied ones the lowest-numbered, or any with ``rng``."""
         mean, _, mean0, _ = self._value_moments(1.0)
-        return greedy(candidates(self.table, self.unplayed, mask), (contexts @ mean.T).T, np.asarray(contexts @ mean0))
+        among = candidates(self.table, self.unplayed, mask)
+        return greedy(among, (contexts @ mean.T).T, np.asarray(contexts @ mean0), rng)
 
     def _fixed_draws(self, scale: float) -> tuple[Array, Array]:
         """`_draws` by a fixed rule."""

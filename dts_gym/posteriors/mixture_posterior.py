@@ -139,13 +139,15 @@ class MixturePosterior:
             top = np.where(counts > 0, drawn, -np.inf).max()
         return best(among, scores, top, rng)
 
-    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
+    def greedy(
+        self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
+    ) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied ones the lowest-numbered, or any with ``rng``."""
         if contexts.ndim == 2:
-            return np.array([self.greedy(context, mask) for context in contexts], dtype=np.int64)
+            return np.array([self.greedy(context, mask, rng) for context in contexts], dtype=np.int64)
         mean, _, mean0, _ = self._score_moments(contexts)
         among = candidates(self.tables[0], self.unplayed, mask)
-        return greedy(among, (self._weights() * mean.T).sum(axis=1), np.asarray(self.prior.weights @ mean0))
+        return greedy(among, (self._weights() * mean.T).sum(axis=1), np.asarray(self.prior.weights @ mean0), rng)
 
     def upper_confidence(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.choices import any_of_best
 from dts_gym.posteriors.information import RewardDraws
 from dts_gym.posteriors.interface import ConfidencePosterior, Engine
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.posteriors.mixture_posterior import MixturePosterior
-from dts_gym.posteriors.unplayed import allowed_scores
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -44,11 +44,11 @@ class SharedParameterPosterior:
     ) -> IntArray:
         """Best allowed action under one posterior draw for each context: (K, d) -> (), (n, K, d) -> (n,).
 
-        ``mask`` (K,) allows actions, None all.
+        ``mask`` (K,) allows actions, None all. Of tied actions, of equal features for one, any is picked.
         """
         if contexts.ndim == 3:
             return np.array([self.thompson(features, rng, scale, mask) for features in contexts], dtype=np.int64)
-        return np.asarray(allowed_scores(contexts @ self.sample_parameters(rng, scale), mask).argmax())
+        return any_of_best(contexts @ self.sample_parameters(rng, scale), mask, rng)
 
     def upper_confidence(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
@@ -57,9 +57,7 @@ class SharedParameterPosterior:
         if contexts.ndim == 3:
             rows = [self.upper_confidence(features, rng, scale, mask) for features in contexts]
             return np.array(rows, dtype=np.int64)
-        own = self.laws(contexts[None], 1.0).own
-        bounds = allowed_scores(own.upper_bound(scale)[0], mask)
-        return np.asarray(rng.choice(np.flatnonzero(bounds == bounds.max())))
+        return any_of_best(self.laws(contexts[None], 1.0).own.upper_bound(scale)[0], mask, rng)
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean; ``context`` is (K, d)."""
@@ -91,9 +89,11 @@ class SharedParameterPosterior:
         own = NormalLaws(*(np.broadcast_to(part, (len(part), n * K)).reshape(-1, n, K) for part in parts))
         return ActionLaws(K, np.arange(K), own, None)
 
-    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered. Shapes: see `thompson`."""
-        return np.asarray(allowed_scores(contexts @ self.moments()[0], mask).argmax(axis=-1))
+    def greedy(
+        self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
+    ) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied ones the lowest-numbered, or any with ``rng``."""
+        return any_of_best(contexts @ self.moments()[0], mask, rng)
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws, one (d,) or ``size`` of them (size, d)."""

@@ -98,19 +98,18 @@ def test_greedy_plays_the_largest_posterior_mean(name):
         mean = agent.mean_reward(context)
         chosen = agent.act(context)
         assert mean[chosen] >= mean.max() - 1e-9
-        assert chosen == agent.predict(context, deterministic=True)[0]
-        if chosen >= 4:  # unplayed actions are tied
-            assert chosen == 4
+        lowest = agent.predict(context, deterministic=True)[0]
+        assert lowest == (4 if chosen >= 4 else chosen)  # unplayed actions are tied
 
 
-def test_greedy_has_no_exploration_and_without_data_plays_the_first_action():
+def test_greedy_has_no_exploration_and_without_data_plays_any_action():
     agent = taught("Greedy")
     assert agent.exploration_scale == 1.0
     assert "exploration" not in dts_gym.registry.agent_settings("Greedy")
     with pytest.raises(ValueError, match="settings of Greedy must be among"):
         taught("Greedy", exploration=0.5)
     agent.reset(0)
-    assert agent.act(np.tile(CONTEXT, (5, 1))).tolist() == [0] * 5
+    assert set(agent.act(np.tile(CONTEXT, (300, 1))).tolist()) == set(range(K))  # all but once in 10^12
 
 
 def test_less_exploration_is_nearer_to_the_mean():

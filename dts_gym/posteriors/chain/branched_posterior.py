@@ -177,13 +177,15 @@ class BranchedPosterior:
         self.levels.expect(context, action, mean)
         self._known, self._sample = {}, None
 
-    def greedy(self, contexts: Array, mask: BoolArray | None = None) -> IntArray:
-        """Allowed action of the largest posterior mean; of tied actions the lowest-numbered."""
+    def greedy(
+        self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
+    ) -> IntArray:
+        """Allowed action of the largest posterior mean; of tied ones the lowest-numbered, or any with ``rng``."""
         if contexts.ndim == 2:
-            return np.array([self.greedy(x, mask) for x in contexts], dtype=np.int64)
+            return np.array([self.greedy(x, mask, rng) for x in contexts], dtype=np.int64)
         values, _, value0, _ = self._value_moments(1.0)
         among = choices.candidates(self.table, self.unplayed, mask)
-        return choices.greedy(among, self._score_moments(contexts, values)[0], np.asarray(contexts @ value0))
+        return choices.greedy(among, self._score_moments(contexts, values)[0], np.asarray(contexts @ value0), rng)
 
     def _value_moments(self, scale: float) -> tuple[Array, Array, Array, Array]:
         """Means (P, d) and covariances (P, d, d) of the played actions' ``f_1``, and those of an unplayed one's.
