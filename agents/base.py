@@ -9,6 +9,7 @@ from typing import Any, Self, final
 
 import numpy as np
 
+from dts_gym.agents.cautions import Cautious
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem, scalar
 from dts_gym.agents.saving import STREAMS, Plan, Saved
 from dts_gym.problem.problem import BanditProblem
@@ -18,7 +19,7 @@ from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import finite_array, integer, integers
 
 
-class Agent(Saved):
+class Agent(Saved, Cautious):
     """A bandit agent: it picks actions for contexts and learns from rewards.
 
     Subclasses define how to choose, learn, forget and keep their state; this class checks input, owns the random
@@ -196,6 +197,8 @@ class Agent(Saved):
             y = self.reward_model.check(scalar("reward", reward))
             self._learn(x, a, y)
             self.num_updates += 1
+            if self._first is not None:
+                self._look_at(x[None], np.array([a]), np.array([y]))
             return
         actions = integers("action", action, len(x), self.problem.num_actions)
         rewards = finite_array("reward", reward, (len(x),))
@@ -209,6 +212,8 @@ class Agent(Saved):
                 self._restore(before)
             raise
         self.num_updates += len(x)
+        if self._first is not None:
+            self._look_at(x, actions, checked)
 
     @final
     def predict(
@@ -264,6 +269,7 @@ class Agent(Saved):
         agents = [self._fresh(index) for index in range(count)]
         for agent, row in zip(agents, words.tolist(), strict=True):
             agent.reset(np.random.SeedSequence(row))
+            agent._warned = self._warned
         return agents
 
     @classmethod

@@ -51,6 +51,9 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
     def _may_refuse(self) -> bool:
         return True  # Gaussian rewards are expanded too
 
+    def _prior_moments(self) -> tuple[Array, Array]:
+        return self._prior.marginal()
+
     def _make_posterior(self) -> ConfidencePosterior:
         return posterior_for(self.problem, lambda K: GLMPosterior(self._prior, K, self.reward_model, self._expansion))
 

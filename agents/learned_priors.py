@@ -93,6 +93,9 @@ class GaussianPriorAgent(FittedPriorAgent[ConfidencePosterior]):
             problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, expansion=expansion
         )
 
+    def _prior_moments(self) -> tuple[Array, Array]:
+        return self._prior.marginal()
+
     def _make_posterior(self) -> ConfidencePosterior:
         return posterior_for(self.problem, self._make_engine)
 
@@ -167,6 +170,9 @@ class MixturePriorAgent(FittedPriorAgent[BoundedPosterior]):
     def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
         mixture = Mixture(*(state[f"prior.{name}"] for name in Mixture._fields))
         return cls(problem, seed=0, mixture=mixture, **settings)
+
+    def _prior_moments(self) -> tuple[Array, Array]:
+        return self.mixture.moments()
 
     def _make_posterior(self) -> BoundedPosterior:
         K, model = self.problem.num_actions, self.reward_model

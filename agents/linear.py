@@ -97,6 +97,9 @@ class LinearAgent(PosteriorAgent[ConfidencePosterior]):
             problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, dtype=dtype, **given
         )
 
+    def _prior_moments(self) -> tuple[Array, Array]:
+        return self._prior.marginal()
+
     def _make_posterior(self) -> ConfidencePosterior:
         return posterior_for(
             self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std, dtype=self._dtype)

@@ -9,13 +9,15 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from dts_gym.agents.base import Agent
+from dts_gym.agents.cautions import Belief, FirstRewards
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.posteriors.exploration import Exploration, Setting
 from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, Posterior
+from dts_gym.priors.fitting import marginal_moments
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.problem.unknown import UnknownReward
+from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import integer, positive
 
@@ -34,6 +36,27 @@ class ModelAgent(Agent, Estimates, Generic[P]):
 
     def _forget(self) -> None:
         self._posterior = self._make_posterior()
+        self._first = FirstRewards()
+
+    def _prior_moments(self) -> tuple[Array, Array]:
+        """Mean (d,) and covariance (d, d) of an action's parameters before any reward; some by a few hundred draws."""
+        return marginal_moments(self.problem.prior)
+
+    def _look_at(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        assert self._first is not None
+        if self._first.count + len(rewards) != self.num_updates:  # of a file: the first rewards are gone
+            self._first = None
+            return
+        rows = contexts if self.problem.features == "disjoint" else contexts[np.arange(len(actions)), actions]
+        if self._first.note(rows, rewards):
+            beliefs = [Belief(self.reward_model, self._prior_moments)]
+            if not isinstance(self.problem.prior, UnknownPrior):  # an agent may be set against its problem on purpose
+                known = self.problem
+                beliefs.append(Belief(known.reward_model, lambda: marginal_moments(known.prior)))
+            finding = self._first.finding(beliefs)
+            self._first = None
+            if finding is not None:
+                self.warn(finding, stacklevel=3)
 
     def _learn(self, context: Array, action: int, reward: float) -> None:
         self._posterior.update(context, action, reward)

@@ -267,7 +267,14 @@ def make_agent(
     Raises
     ------
     ValueError
-        If the id is unknown, a setting is unknown or out of range, or something that the agent needs is missing.
+        If the id is unknown, a setting is unknown or out of range, something that the agent needs is not told, or a
+        wrapper shows other numbers of actions or contexts than the environment's problem has.
+
+    Warns
+    -----
+    UserWarning
+        If a wrapper changes observations, rewards or actions, for the agent is made for the problem of the environment
+        inside; see `dts_gym.problem.wrappers`.
 
     Examples
     --------
@@ -279,6 +286,7 @@ def make_agent(
     2
     """
     from dts_gym.problem.problem import BanditProblem, problem_of
+    from dts_gym.problem.wrappers import check_shown, wrapper_warning
 
     cls = agent_class(agent_id)
     known = agent_settings(agent_id)
@@ -298,10 +306,19 @@ def make_agent(
     for name in settings:
         if name not in known:
             raise ValueError(f"settings of {agent_id} must be among {list(known)}, got {name!r}")
+    warning = None
+    told_problem = None if is_problem else problem_of(env_or_problem)
+    if needs_problem and told_problem is not None:
+        check_shown(env_or_problem, told_problem)
+        warning = wrapper_warning(env_or_problem)
     own = getattr(getattr(env_or_problem, "unwrapped", None), "problem", None)
     if not needs_problem or (not is_problem and own is problem):
-        return cls.from_env(env_or_problem, seed=seed, **settings)
-    return cls(problem, seed=seed, **settings)
+        agent = cls.from_env(env_or_problem, seed=seed, **settings)
+    else:
+        agent = cls(problem, seed=seed, **settings)
+    if warning is not None:
+        agent.warn(warning, stacklevel=2)
+    return agent
 
 
 def _problem_from_spaces(env: Any, told: Mapping[str, Any]) -> BanditProblem:

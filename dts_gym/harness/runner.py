@@ -13,6 +13,7 @@ from gymnasium.vector import VectorEnv
 
 from dts_gym.harness.callbacks import Callback, Round
 from dts_gym.problem.problem import problem_of
+from dts_gym.problem.wrappers import shown_sizes, wrapper_warning
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.shown import Shown
@@ -291,6 +292,11 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool
             "warm_start=True goes on with it"
         )
     check_sizes(env, agent)
+    told = problem_of(env)
+    if told is not None and getattr(agent, "problem", None) is told and hasattr(agent, "warn"):
+        warning = wrapper_warning(env)
+        if warning is not None:
+            agent.warn(warning, stacklevel=3)
     return integer("num_rounds", num_rounds, 1, horizon_of(env))
 
 
@@ -301,20 +307,15 @@ def begin_run(agent: Any, num_rewards: int) -> None:
 
 
 def check_sizes(env: Any, agent: Any) -> None:
-    """Raise ValueError if an agent was made for other actions or contexts than the owner of these spaces."""
-    offered, problem = _sizes(env, "single_" if isinstance(env, VectorEnv) else ""), getattr(agent, "problem", None)
-    taken = _sizes(agent, "") if problem is None else (problem.num_actions, problem.context_shape)
+    """ValueError if an agent was made for other actions or contexts than those of what has an environment's spaces."""
+    offered = shown_sizes(env, "single_" if isinstance(env, VectorEnv) else "")
+    problem = getattr(agent, "problem", None)
+    taken = shown_sizes(agent) if problem is None else (problem.num_actions, problem.context_shape)
     if taken[1] is not None and taken != offered:
         raise ValueError(
             f"agent must be made for this env's {offered[0]} actions and contexts {offered[1]}, got one for "
             f"{taken[0]} actions and contexts {taken[1]}"
         )
-
-
-def _sizes(owner: Any, prefix: str) -> tuple[Any, Any]:
-    """Number of actions and shape of contexts by the owner's spaces (a trained policy has them too); None: unknown."""
-    actions, contexts = (getattr(owner, f"{prefix}{name}_space", None) for name in ("action", "observation"))
-    return getattr(actions, "n", None), getattr(contexts, "shape", None)
 
 
 def horizon_of(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int | None:

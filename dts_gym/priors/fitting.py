@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.priors.chains import LinearDiffusionPrior
+from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array
@@ -13,6 +13,7 @@ from dts_gym.utils.validation import finite_array, integer
 
 # Number of prior draws that replace past parameters where there are none.
 _PRIOR_DRAWS = 10_000
+_MOMENT_DRAWS = 500
 
 
 def prior_draws(prior: Prior) -> Array:
@@ -39,6 +40,21 @@ def independent_draws(prior: Prior, rng: np.random.Generator, size: int) -> Arra
     if isinstance(prior, ChainPrior):
         return prior.with_branch(prior.depth).sample(rng, size)
     return np.concatenate([prior.sample(rng, 1) for _ in range(size)])
+
+
+def marginal_moments(prior: Prior) -> tuple[Array, Array]:
+    """Mean (d,) and covariance (d, d) of an action's parameters; of a prior that is not linear by 500 draws.
+
+    Examples
+    --------
+    >>> from dts_gym.priors import LinearDiffusionPrior
+    >>> marginal_moments(LinearDiffusionPrior([2 * np.eye(1)], [np.eye(1), np.eye(1)]))
+    (array([0.]), array([[5.]]))
+    """
+    chain = as_linear(prior)
+    if chain is not None:
+        return chain.two_level(chain.depth).marginal()
+    return fit_gaussian(independent_draws(prior, stream(0, "past-parameters"), _MOMENT_DRAWS)).marginal()
 
 
 def fit_gaussian(parameters: Array) -> TwoLevelPrior:

@@ -24,6 +24,10 @@ class TwoLevelPrior(NamedTuple):
     shared_cov: Array
     action_cov: Array
 
+    def marginal(self) -> tuple[Array, Array]:
+        """Mean (d,) and covariance (d, d) of one action's parameters."""
+        return self.mean, self.shared_cov + self.action_cov
+
 
 def collapse(
     weights: Sequence[Array], covariances: Sequence[Array], offsets: Sequence[Array], branch: int

@@ -1,9 +1,9 @@
 """The description of a bandit problem: sizes, prior, rewards, contexts.
 
 Read `problem` first (what an agent may know, and the instance that it may not see), then `rewards` (Gaussian,
-Bernoulli, Poisson; `poisson_quantile` samples the last). `contexts` draws contexts. `spaces` makes a problem from the
-spaces of an environment outside this package, with the placeholders of `unknown` for the prior and rewards that it does
-not describe.
+Bernoulli, Poisson; `poisson_quantile` serves the last). `contexts` draws contexts. `spaces` makes a problem of the
+spaces of somebody else's environment, with the placeholders of `unknown` where that environment says nothing.
+`wrappers` finds what stands between an agent and the environment whose problem it knows.
 """
 
 from dts_gym.problem.problem import BanditInstance, BanditProblem, Features, problem_from_state, problem_of
