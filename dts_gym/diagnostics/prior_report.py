@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dts_gym.diagnostics.energy import EnergyScore, energy_score
+from dts_gym.pretraining.robustness import drawn_errors, quantile_distances, quantile_tolerance
 from dts_gym.priors.fitting import independent_draws
 from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.utils.archives import write_atomically
@@ -34,9 +35,12 @@ class PriorReport(Shown):
     std_ratio : (d,) standard deviation of the prior over that of the vectors.
     correlation_error : the largest difference of two correlations.
     energy : energy distance of draws to the vectors beside its noise floor.
-    covered : for each of `SHARES`, the share of vectors inside the prior's central interval of that probability,
-        averaged over random directions.
-    num_vectors : number of vectors in the report.
+    covered : for each of `SHARES`, the share of vectors inside the prior's central interval that should hold that
+        share, averaged over random directions.
+    quantile_error : (d,), how far the shares of the prior and of the vectors below a value are apart at most
+        (Kolmogorov-Smirnov distances): the quantiles of a prior whose mean and covariance are right may be wrong.
+    quantile_tolerance : which each of them exceeds by chance once in 10^4.
+    num_vectors : of the report.
     """
 
     mean_error: Array
@@ -45,6 +49,8 @@ class PriorReport(Shown):
     correlation_error: float
     energy: EnergyScore
     covered: tuple[float, ...]
+    quantile_error: Array
+    quantile_tolerance: float
     num_vectors: int
 
     def __str__(self) -> str:
@@ -61,6 +67,8 @@ class PriorReport(Shown):
                 f"energy distance: {self.energy.distance:.5f}, noise floor {self.energy.noise_floor:.5f}, "
                 f"z-score {self.energy.z_score:.1f}",
                 f"coverage: {covered}",
+                f"quantiles: shares below a value off by at most {self.quantile_error.max():.3f} "
+                f"(chance: {self.quantile_tolerance:.3f})",
             ]
         )
 
@@ -105,9 +113,7 @@ def prior_report(
     if noise_cov is not None:
         shape = (d, d) if np.ndim(noise_cov) == 2 else (len(vectors), d, d)
         covs = np.broadcast_to(finite_array("noise_cov", noise_cov, shape), (len(vectors), d, d))
-        values, axes = np.linalg.eigh(covs[rng.integers(len(vectors), size=len(draws))])
-        noise = np.sqrt(values.clip(0.0)) * rng.standard_normal(draws.shape)
-        draws = draws + (axes @ noise[..., None])[..., 0]
+        draws = draws + drawn_errors(covs, len(draws), rng)
     std = vectors.std(axis=0, ddof=1)
     vectors = vectors[rng.permutation(len(vectors))]
     directions = rng.standard_normal((_DIRECTIONS, d))
@@ -124,6 +130,8 @@ def prior_report(
         correlation_error=float(np.abs(correlations[0] - correlations[1]).max()),
         energy=energy_score(draws[:_MAX_ROWS], vectors[:_MAX_ROWS], rng),
         covered=tuple(covered),
+        quantile_error=quantile_distances(draws, vectors),
+        quantile_tolerance=quantile_tolerance(len(draws), len(vectors)),
         num_vectors=len(vectors),
     )
 

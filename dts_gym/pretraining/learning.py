@@ -16,6 +16,7 @@ Source: for EM, Rozet et al., "Learning diffusion priors from observations by ex
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ from dts_gym.pretraining.branch_choice import choose_branch, labelled, random_su
 from dts_gym.pretraining.fit_settings import FitSettings, Variance, fit_settings
 from dts_gym.pretraining.noisy_vectors import clean_moments, matched_shrinkage
 from dts_gym.pretraining.past_vectors import PastVectors, past_vectors
+from dts_gym.pretraining.robustness import drawn_errors, outliers, quantile_warning
 from dts_gym.pretraining.trainer import Trainer, torch_on
 from dts_gym.priors.chains import DiffusionPrior
 from dts_gym.priors.denoisers import DenoiserNetwork
@@ -37,8 +39,8 @@ from dts_gym.priors.reverse_process import Schedule, reverse_chain
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.seeding import stream
 
-_RESIDUAL_ROWS = 20_000  # noisy vectors for each level, from which covariances are estimated
-_CALIBRATION_DRAWS, _CHUNK = 50_000, 2000
+_RESIDUAL_ROWS = 20_000  # noisy vectors a level, from which covariances are taken
+_CALIBRATION_DRAWS, _CHUNK, _CHECKED_DRAWS = 50_000, 2000, 10_000
 _EM_PARTICLES, _EM_ROWS = 8, 1 << 12
 _LEAST_NOISE = 1e-6  # least variance of an error, in units of the clean vectors'; smaller ones are raised to it
 
@@ -101,6 +103,13 @@ def fit(
     ImportError
         If torch is not installed.
 
+    Warns
+    -----
+    UserWarning
+        If some vectors, a twentieth at most, lie farther than 8 standard deviations of the others from them: the prior
+        is learned without these. If the prior's quantiles are not those of the vectors, as where training was too
+        short: mean and covariance agree even then, for the units are made so.
+
     Notes
     -----
     The held-out vectors are also used for the levels' covariances, and for the mean and covariance of all vectors: this
@@ -139,7 +148,8 @@ def fit(
 
 
 def _learned(past: PastVectors, settings: FitSettings, seed: int) -> DiffusionPrior:
-    """Learn the prior from checked vectors."""
+    """The prior of checked vectors."""
+    past = _without_outliers(past)
     mean, cov = clean_moments(past.theta, past.errors)
     scale = factor(cov)
     rng = stream(seed, "pretraining")
@@ -162,10 +172,37 @@ def _learned(past: PastVectors, settings: FitSettings, seed: int) -> DiffusionPr
         scale = _solved(chol.T, scale)  # scale chol^-1
         mean = mean - scale @ drawn_mean
     links, covariances = reverse_chain(network, alpha_bars, unknown, scale=scale, offset=mean)
-    if settings.branch is not None:
-        return DiffusionPrior(links, covariances, settings.branch)
     prior = DiffusionPrior(links, covariances, len(links))
+    _warn_of_quantiles(prior, past, stream(seed, "report"))
+    if settings.branch is not None:
+        return prior.with_branch(settings.branch)
     return prior.with_branch(choose_branch(prior, parts, seed=seed).branch)
+
+
+def _without_outliers(past: PastVectors) -> PastVectors:
+    """The vectors without those that lie far from all others, with a warning that says how many they are."""
+    out = outliers(past.theta)
+    if not out.any():
+        return past
+    warnings.warn(
+        f"theta has {out.sum()} of {len(out)} vectors more than 8 standard deviations of the others away from them, "
+        f"row {int(out.argmax())} for one: the prior is learned without them, for moments that count them would "
+        "describe neither. Where they belong to the items, transform the coordinates in which they are far, by "
+        "logarithms or ranks, before the fit",
+        stacklevel=4,
+    )
+    errors = past.errors if past.errors is None or past.errors.ndim == 2 else past.errors[~out]
+    return PastVectors(past.theta[~out], errors, None if past.labels is None else past.labels[~out])
+
+
+def _warn_of_quantiles(prior: DiffusionPrior, past: PastVectors, rng: np.random.Generator) -> None:
+    """A warning where draws, given the vectors' errors, have other quantiles than the vectors."""
+    draws = prior.sample(rng, _CHECKED_DRAWS)
+    if past.errors is not None:
+        draws = draws + drawn_errors(past.errors, len(draws), rng)
+    text = quantile_warning(draws, past.theta)
+    if text is not None:
+        warnings.warn(text, stacklevel=4)
 
 
 def _trained(

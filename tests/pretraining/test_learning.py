@@ -15,6 +15,7 @@ from dts_gym.diagnostics.energy import energy_score
 from dts_gym.diagnostics.prior_report import prior_figure, prior_report
 from dts_gym.pretraining.learning import fit
 from dts_gym.pretraining.noisy_vectors import clean_moments, matched_shrinkage
+from dts_gym.pretraining.robustness import outliers, quantile_distances
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.denoisers import DenoiserLink
 from dts_gym.priors.reverse_process import noise_schedule
@@ -175,6 +176,39 @@ class TestWithTorch:
         variance = independent(prior, 20_000).var(axis=0)
         np.testing.assert_allclose(variance, [1.01, 4.01], rtol=0.15)
         assert (seen.var(axis=0) > [1.8, 7.0]).all()
+
+    @pytest.mark.parametrize("noisy", [False, True])
+    def test_a_few_outliers_do_not_lose_the_rest(self, noisy):
+        """One vector in 100 at 30 standard deviations: without the cure the largest difference of shares is .26."""
+        rng = np.random.default_rng(0)
+        theta = normal(2000)
+        theta[::100] += 30.0 * theta.std(axis=0) * np.sign(rng.standard_normal((20, 2)))
+        errors = np.tile(1e-4 * np.eye(2), (2000, 1, 1)) if noisy else None
+        with pytest.warns(UserWarning, match="theta has 20 of 2000 vectors more than 8 .* row 0 for one") as caught:
+            prior = fit(theta, 8, noise_cov=errors, max_steps=100, hidden=16, noise_rounds=0)
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+        # A right prior exceeds 1.95 sqrt(1/20000 + 1/2000) = .046 once in 1000; a hundredth is lost with the outliers.
+        assert quantile_distances(independent(prior, 20_000), theta).max() < 0.056
+
+    @pytest.mark.slow
+    def test_a_few_outliers_do_not_lose_a_shape(self):
+        rng = np.random.default_rng(0)
+        theta = sample_shape("moons", rng, 3000)
+        theta[::100] += 30.0 * theta.std(axis=0) * np.sign(rng.standard_normal((30, 2)))
+        with pytest.warns(UserWarning, match="theta has 30 of 3000 vectors"):
+            prior = fit(theta, 20, max_steps=2000)
+        assert quantile_distances(independent(prior, 20_000), theta).max() < 0.06
+
+    def test_training_that_is_too_short_is_warned_of(self):
+        """Without training the prior is normal: its mean and covariance are right, its quantiles are not."""
+        theta = np.sign(np.random.default_rng(0).standard_normal((2000, 2))) + 0.1 * normal(2000)
+        with pytest.warns(UserWarning, match=r"the prior's quantiles are not the vectors'.*Train longer \(max_steps\)"):
+            prior = fit(theta, 10, max_steps=0, hidden=16)
+        report = prior_report(prior, theta)
+        assert np.abs(report.std_ratio - 1).max() < 0.05
+        assert report.quantile_error.max() > 0.1 > report.quantile_tolerance
+        assert "quantiles: shares below a value off by at most 0." in str(report)
 
     def test_duplicates_do_not_straddle_the_split_and_are_no_error(self):
         from dts_gym.pretraining.learning import _split
@@ -346,3 +380,34 @@ def test_the_number_of_threads_changes_nothing_and_stays(torch):
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(*found)
+
+
+def test_outliers_are_those_far_from_the_others_in_any_units():
+    rng = np.random.default_rng(0)
+    units = np.array([[1000.0, 0.0], [999.0, 1.0]])
+    theta = rng.standard_normal((1000, 2))
+    assert not outliers(theta @ units.T).any()
+    theta[[3, 500]] = [[0.0, 9.5], [-20.0, 0.0]]  # the first one far across a narrow direction
+    for moved in (theta, theta @ units.T, theta + 1e6):
+        np.testing.assert_array_equal(np.flatnonzero(outliers(moved)), [3, 500])
+
+
+def test_a_small_cluster_and_heavy_shapes_are_no_outliers():
+    rng = np.random.default_rng(0)
+    cluster = 0.1 * rng.standard_normal((1000, 2)) + np.where(rng.random((1000, 1)) < 0.1, 5.0, 0.0)
+    assert not outliers(cluster).any()
+    for shape in ("moons", "cross", "swiss-roll"):
+        assert not outliers(sample_shape(shape, rng, 2000)).any()
+    assert not outliers(rng.exponential(size=(2000, 3))).any()
+    assert not outliers(rng.standard_normal((2000, 60))).any()
+    assert not outliers(np.repeat([[0.0, 1.0], [0.0, 2.0], [0.0, 90.0]], [50, 50, 3], axis=0)).any()
+
+
+def test_quantile_distances_are_those_of_the_two_sample_test():
+    from scipy.stats import ks_2samp
+
+    rng = np.random.default_rng(0)
+    draws, vectors = rng.standard_normal((300, 3)).round(1), rng.standard_normal((200, 3)).round(1)
+    vectors += np.array([0.0, 0.3, 2.0])
+    truth = [ks_2samp(draws[:, j], vectors[:, j]).statistic for j in range(3)]
+    np.testing.assert_allclose(quantile_distances(draws, vectors), truth, atol=1e-12)
