@@ -20,7 +20,7 @@ from dts_gym.agents import LinTS
 from dts_gym.harness.comparing import compare
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, RunRecord, kept_rounds, table
 from dts_gym.harness.provenance import describe, differences
-from dts_gym.harness.records import load_records
+from dts_gym.harness.records import load_records, write_record
 from dts_gym.utils.tables import plus_minus
 
 ENV = "DiffusionBandit-v0"
@@ -112,6 +112,23 @@ def test_results_without_their_log_have_no_times_and_damaged_times_are_named(tmp
     assert_same(straight, loaded)
     assert np.isnan(loaded.microseconds_per_round("dTS")).all()
     assert not np.isnan(straight.microseconds_per_round("dTS")).any()
+
+
+def test_a_run_whose_record_is_there_has_its_times(tmp_path, monkeypatch):
+    """The record ends a run: a kill between the two files must not leave one that counts and has no times."""
+    seen = []
+
+    def write_archive(path, arrays, settings):
+        seen.append((tmp_path / "x" / "log" / f"{path.stem}.json").exists())
+
+    monkeypatch.setattr("dts_gym.harness.records.write_archive", write_archive)
+    for folder in ("log", "runs"):
+        (tmp_path / "x" / folder).mkdir(parents=True)
+    asked = Experiment(ENV, {}, (AgentSpec("LinTS", {}),), (0,), 30)
+    rounds = kept_rounds(30)
+    record = RunRecord(0, 1, 2, rounds, np.zeros(len(rounds)), 0.0, 0.1, 0.1)
+    write_record(tmp_path / "x", asked, asked.agents[0], record)
+    assert seen == [True]
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path):

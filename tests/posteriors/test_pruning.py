@@ -5,6 +5,7 @@ import pytest
 from scipy.special import ndtri_exp
 
 from dts_gym.posteriors import action_posterior
+from dts_gym.posteriors.pruning import contenders
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
 
@@ -107,3 +108,18 @@ def test_most_actions_are_not_scored(pruned, monkeypatch):
     for x in rng.standard_normal((50, 5)):
         posterior.thompson(x, rng)
     assert sum(read) < 0.05 * 50 * 3000
+
+
+def test_no_action_is_lost_to_rounding_in_its_own_bound():
+    """An action without evidence has a bound that its score equals, but for the last digit: it must not be pruned."""
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((20, 20))
+    posterior = TwoLevelPosterior(TwoLevelPrior(np.zeros(20), np.zeros((20, 20)), root @ root.T), 40, 1.0)
+    posterior.update_all(np.zeros((40, 20)), np.arange(40), np.zeros(40))  # contexts of zeros tell nothing
+    u = (rng.standard_normal((2_000, 20)) @ posterior.table.basis) * posterior.table.reached
+    norms = np.sqrt((u * u).sum(axis=1))
+    nothing, others = np.full(len(u), -np.inf), np.delete(np.arange(40), 7)
+    best, rows, slots = contenders(posterior.table, u, norms, 1.0, 1.0, nothing, others)
+    np.testing.assert_allclose(best, norms, rtol=1e-9)
+    np.testing.assert_array_equal(rows, np.arange(len(u)))
+    assert (slots == 7).all()

@@ -65,11 +65,15 @@ def test_upper_confidence_is_the_mean_and_the_standard_deviation():
     env = gym.make("SharedDiffusionBandit-v0", num_actions=30, dim=3)
     agent = make_agent("LinUCB", env, seed=0, exploration=0.7)
     play(agent, env, 15)
-    features = np.random.default_rng(2).uniform(-1, 1, (30, 3))
-    mean, cov = agent.moments()
-    bounds = [x @ mean + np.sqrt(x @ cov @ x) for x in features]
-    assert agent.act(features) == int(np.argmax(bounds))
-    assert agent.predict(features, deterministic=True)[0] == int((features @ mean).argmax())
+    mean, cov = agent._posterior.moments()  # at exploration 1
+    rng, by_mean = np.random.default_rng(2), 0
+    for _ in range(40):
+        features = rng.uniform(-1, 1, (30, 3))
+        bounds = [x @ mean + 0.7 * np.sqrt(x @ cov @ x) for x in features]
+        assert agent.act(features) == int(np.argmax(bounds))
+        assert agent.predict(features, deterministic=True)[0] == int((features @ mean).argmax())
+        by_mean += int(np.argmax(bounds)) == int((features @ mean).argmax())
+    assert 0 < by_mean < 35  # so that the mean alone would not do
 
 
 @pytest.mark.parametrize("agent_id", AGENTS)

@@ -143,3 +143,10 @@ def test_a_value_that_is_not_finite_is_refused_with_its_place():
         finite_value(steep, np.array([[1.0], [1e150]]), "links[3]")
     with pytest.raises(ValueError, match=r"link must keep the shape \(2,\), got a value of shape \(1,\)"):
         finite_value(FirstOnly(np.eye(2)), np.ones(2))
+
+
+def test_a_relu_has_no_slope_at_its_kink():
+    """As documented: a point at the kink gets no slope, in `jacobian` and beside the value."""
+    link = MLPLink([np.eye(2), np.eye(2)], [np.zeros(2), np.zeros(2)], "relu")
+    np.testing.assert_array_equal(link.jacobian(np.array([0.0, 1.0])), np.diag([0.0, 1.0]))
+    np.testing.assert_array_equal(link.value_and_jacobian(np.zeros((3, 2)))[1], np.zeros((3, 2, 2)))

@@ -4,16 +4,18 @@ import csv
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dts_gym.cli.entry import main
 from dts_gym.harness.comparing import compare
 from dts_gym.harness.conduct import Conduct
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, RunRecord
 from dts_gym.studies import pictures
 from dts_gym.studies.cells import Cell, Claim, Outcome, Reading
 from dts_gym.studies.comparison_study import CellStudy, run_cells
 from dts_gym.studies.findings import write_findings
-from dts_gym.studies.outcome import between_cells, end_at, findings_of
+from dts_gym.studies.outcome import between_cells, claim_verdicts, end_at, findings_of
 from dts_gym.studies.study import Ask
 
 SETTINGS = {"num_actions": 6, "dim": 2, "horizon": 40}
@@ -114,3 +116,35 @@ def test_an_agent_that_is_best_at_1_is_marked_where_it_stands_as_tuned():
     assert comparison.labels == ["LinTS"]
     assert end_at(comparison, "LinTS", "at 1") is None
     assert end_at(comparison, "LinTS", "tuned").side == "smallest and largest"
+
+
+def regrets(label, seeds, final):
+    """A finished comparison of one agent or more, whose last regrets are given: label -> (seeds,)."""
+    rounds = np.array([1, 40])
+    specs = tuple(AgentSpec(name, {}) for name in label)
+    runs = {
+        spec.label: tuple(
+            RunRecord(seed, seed, seed, rounds, np.array([0.0, final[spec.label][seed]]), 0.0, 0.0, 0.0)
+            for seed in seeds
+        )
+        for spec in specs
+    }
+    return Comparison(Experiment("DiffusionBandit-v0", {}, specs, tuple(seeds), 40), runs)
+
+
+def test_verdicts_pair_the_runs_of_a_seed():
+    """Instances differ by hundreds, the agents by one on each of them: pairs tell, two means do not."""
+    seeds, rng = range(8), np.random.default_rng(0)
+    hard = rng.uniform(100.0, 900.0, 8)
+    less = hard + rng.normal(0.0, 0.1, 8)
+    first = regrets(("dTS", "LinTS"), seeds, {"dTS": less, "LinTS": hard + 1.0})
+    second = regrets(("dTS", "LinTS"), seeds, {"dTS": less + 2.0, "LinTS": hard + 3.0})
+    cells = tuple(Cell(name, "DiffusionBandit-v0", ("dTS", "LinTS"), SETTINGS, 8, 40, panel=name) for name in "ab")
+    reading = Reading("dTS", (Claim("dTS has less.", "dTS", ("LinTS",)),))
+    outcome = Outcome(reading, cells, (first, second))
+    found = claim_verdicts(outcome) + between_cells(outcome, "b is harder", ("dTS", "b"), ("dTS", "a"))
+    assert len(found) == 3
+    for verdict, value in zip(found, (1.0, 1.0, 2.0), strict=True):
+        assert verdict.answer == "holds"
+        assert abs(verdict.value - value) < 0.2
+        assert verdict.high - verdict.low < 1.0

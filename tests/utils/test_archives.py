@@ -1,6 +1,7 @@
 """Archives: files are read as they were written, and damaged ones are refused."""
 
 import contextlib
+import os
 import time
 
 import numpy as np
@@ -75,3 +76,16 @@ def test_errors_speak_of_the_path_that_was_asked_for(tmp_path):
     (tmp_path / "text").write_text("no archive")
     with pytest.raises(ValueError, match=r"got '.*text': it is no \.npz"):
         read_archive(tmp_path / "text")
+
+
+def test_a_file_is_whole_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Else a crash of the machine may leave the new name on an empty file."""
+    path, synced = tmp_path / "x", []
+
+    def fsync(descriptor):
+        synced.append((os.fstat(descriptor).st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(path, lambda file: file.write(b"12345"))
+    assert synced == [(5, False)]
+    assert path.read_bytes() == b"12345"

@@ -258,3 +258,25 @@ def test_pools_that_do_not_fit_are_refused(settings):
     problem = BanditProblem(5, 2, tanh_prior(2, 2, 2), GaussianReward(0.5))
     with pytest.raises(ValueError, match=r"pool must be one of \('fresh', 'kept'\), and 'fresh' below branch 2, got "):
         make_agent("dTS", problem, **settings)
+
+
+@pytest.mark.parametrize("branch", [1, 3])
+def test_moments_have_no_more_than_the_error_of_their_draws(branch):
+    """Of 6 histories: 128 draws of the shared part err by at most 1 / sqrt(128) = .09 deviations, and not to one side.
+
+    The mean of 6 x 8 errors, correlated within a history, has a deviation of .036 if these are one number each.
+    """
+    errors, ratios = [], []
+    for seed in range(12):
+        problem = linear_problem(branch)
+        truth, agent = (
+            make_agent("JointTS", problem, seed=0),
+            make_agent("dTS", problem, seed=1, approximation="particles"),
+        )
+        feed([truth, agent], np.random.default_rng(seed), 2, 3, 12)
+        (mean, cov), (found_mean, found_cov) = truth.moments(), agent.moments()
+        errors.append((found_mean - mean).ravel() / np.sqrt(np.diag(cov)))
+        ratios.append(np.diag(found_cov) / np.diag(cov))
+    assert np.sqrt(np.mean(np.square(errors))) < 0.13
+    assert abs(np.mean(errors)) < 4.5 * 0.036
+    np.testing.assert_allclose(np.mean(ratios, axis=0), 1.0, atol=4.5 * np.sqrt(2 / (128 * 6)))
