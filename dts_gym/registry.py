@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
@@ -316,8 +317,10 @@ def make_agent(
         agent = cls.from_env(env_or_problem, seed=seed, **settings)
     else:
         agent = cls(problem, seed=seed, **settings)
-    if warning is not None:
+    if warning is not None and hasattr(agent, "warn"):
         agent.warn(warning, stacklevel=2)
+    elif warning is not None:  # a class of the user's own
+        warnings.warn(warning, stacklevel=2)
     return agent
 
 

@@ -10,7 +10,21 @@ K, DRAWS = 4, 400
 # Chi-square with 3 degrees of freedom exceeds 30.7 once in a million; some 40 tests.
 LIMIT = 30.7
 
-SHARED = ["dTS", "dUCB", "IDS", "Greedy", "LinTS", "LinUCB", "GLM-TS", "UCB-GLM", "TunedTS", "MixTS", "EpsilonGreedy"]
+SHARED = [
+    "dTS",
+    "dUCB",
+    "IDS",
+    "Greedy",
+    "LinTS",
+    "LinUCB",
+    "GLM-TS",
+    "UCB-GLM",
+    "TunedTS",
+    "MixTS",
+    "EpsilonGreedy",
+    "TunedUCB",
+    "MixUCB",
+]
 DISJOINT = [*SHARED, "HierTS", "MarginalLinTS", "JointTS"]
 
 

@@ -319,9 +319,7 @@ class BranchedPosterior:
         gamma, beta = np.zeros((K, d, d)), np.zeros((K, d))
         gamma[table.actions], beta[table.actions] = table.gamma(), table.beta
         reached = table.reached
-        response = (
-            table.basis @ (np.eye(d) - reached[:, None] * gamma) @ table.inverse
-        )  # (K, d, d), how theta follows f
+        response = table.basis @ (np.eye(d) - reached[:, None] * gamma) @ table.inverse  # (K, d, d), d theta / d f
         mean = (beta * reached) @ table.basis.T + np.einsum("kde,ke->kd", response, f)
         own = table.basis @ (np.diag(reached) - gamma * np.outer(reached, reached)) @ table.basis.T
         blocks = scale**2 * own + response @ spread @ response.swapaxes(-1, -2)
