@@ -162,7 +162,7 @@ def best(among: Candidates, scores: Array, top: Array, rng: np.random.Generator)
         actions = np.asarray(among.actions[row])
         reached = scores[row] if scores.ndim == 1 else scores[row, np.arange(scores.shape[1])]
         beaten = np.asarray(top > reached)
-        if np.count_nonzero(scores == reached) > reached.size or (top == reached).any():  # contexts of zeros, for one
+        if np.count_nonzero(scores == reached) > reached.size or np.count_nonzero(top == reached):  # tied
             tied = np.flatnonzero(((scores == reached).sum(axis=0) + (top == reached) > 1) & ~beaten)
             actions, each = np.atleast_1d(actions), (scores[:, None] if scores.ndim == 1 else scores).T
             for i in tied.tolist():
