@@ -45,6 +45,15 @@ class RewardModel(Shown, ABC):
     def derivative(self, eta: Array) -> Array:
         """``g'(eta)``, shape of ``eta``."""
 
+    def second_derivative(self, eta: Array) -> Array:
+        """``g''(eta)``, shape of ``eta``.
+
+        The families here have it to rounding; others by a central difference of `derivative`, within about 1e-9 of its
+        scale.
+        """
+        step = 1e-5 * np.maximum(1.0, np.abs(eta))
+        return np.asarray((self.derivative(eta + step) - self.derivative(eta - step)) / (2.0 * step))
+
     def observed_variance(self, eta: float) -> float:
         """Variance of a reward as an observation of the predictor near ``eta``: ``dispersion / g'(eta)``.
 
@@ -120,6 +129,10 @@ class GaussianReward(RewardModel):
         """Ones, as the mean is ``eta``."""
         return np.ones_like(eta)
 
+    def second_derivative(self, eta: Array) -> Array:
+        """Zero."""
+        return np.zeros_like(eta)
+
     def expected_mean(self, mean: Array, variance: Array) -> Array:
         """``mean`` itself."""
         return np.asarray(mean + np.zeros_like(variance))
@@ -175,6 +188,10 @@ class BernoulliReward(RewardModel):
     def derivative(self, eta: Array) -> Array:
         """``g (1 - g)``."""
         return np.asarray(expit(eta) * expit(np.negative(eta)))
+
+    def second_derivative(self, eta: Array) -> Array:
+        """``g (1 - g) (1 - 2 g)``."""
+        return np.asarray(self.derivative(eta) * np.tanh(np.negative(eta) / 2.0))
 
     def expected_mean(self, mean: Array, variance: Array) -> Array:
         """``E[g(eta)]`` for ``eta ~ N(mean, variance)``, within 1e-13.
@@ -244,6 +261,10 @@ class PoissonReward(RewardModel):
 
     def derivative(self, eta: Array) -> Array:
         """``exp(eta)``, the variance as well as the mean."""
+        return self.mean(eta)
+
+    def second_derivative(self, eta: Array) -> Array:
+        """``exp(eta)`` again."""
         return self.mean(eta)
 
     def expected_mean(self, mean: Array, variance: Array) -> Array:

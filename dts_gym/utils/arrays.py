@@ -18,11 +18,17 @@ def factor(cov: Array) -> Array:
     Eigenvalues of the correlation matrix below 1e-14 of the largest are rounding errors and dropped; so the units of
     the coordinates do not matter. The cost is O(d^3).
     """
+    return factor_and_inverse(cov)[0]
+
+
+def factor_and_inverse(cov: Array) -> tuple[Array, Array]:
+    """``R`` (d, r) as `factor` gives it, and ``L`` (r, d) with ``L R = I``, at little more cost."""
     std = np.sqrt(np.diagonal(cov).clip(0.0))
     unit = np.where(std > 0, std, 1.0)
     values, vectors = np.linalg.eigh(cov / np.outer(unit, unit))
     keep = values > 1e-14 * max(float(values[-1]), 0.0)
-    return np.ascontiguousarray(unit[:, None] * vectors[:, keep] * np.sqrt(values[keep]))
+    vectors, roots = vectors[:, keep], np.sqrt(values[keep])
+    return np.ascontiguousarray(unit[:, None] * vectors * roots), (vectors / roots).T / unit
 
 
 def conditioned_root(root: Array, G: Array) -> tuple[Array, Array]:

@@ -11,13 +11,13 @@ from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.chain.chain import AffineMap, as_chain
 from dts_gym.posteriors.chain.chain_posterior import Surrogate
 from dts_gym.posteriors.chain.leave_one_out import parameter_law
-from dts_gym.posteriors.chain.messages import Messages, upward_messages
+from dts_gym.posteriors.chain.messages import Messages, smoothed_path, upward_messages
 from dts_gym.posteriors.chain.particles import Particles, default_defensive, pick, sample_actions, sample_shared
 from dts_gym.posteriors.chain.resampling import resample
 from dts_gym.posteriors.chain.surrogates import deck_surrogates, statistical_surrogates
 from dts_gym.posteriors.chain.tangent_tracker import TangentSearch
 from dts_gym.posteriors.chain.tangents import jacobian_surrogates
-from dts_gym.posteriors.evidence import Evidence
+from dts_gym.posteriors.evidence import Evidence, matvec
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
 from dts_gym.priors.prior import ChainPrior
@@ -124,8 +124,11 @@ class BranchedLevels:
         self._left[slot] = 0
         if self._own_tangents:
             self._searches[slot].search(self.table.messages(slot), self._counts[slot])
-        elif self._surrogate == "jacobian":
+            return
+        if self._surrogate == "jacobian":
             self._search_all()
+        if not self.independent:
+            self._evidence.renew(self.table, self._played_values, self._without, sum(self._counts))
 
     def _add(self, action: int) -> None:
         """Make room for an action that has been played for the first time."""
@@ -153,6 +156,12 @@ class BranchedLevels:
                 ]
         found = jacobian_surrogates(self._chain, message, self.branch, start)
         self._maps, self._path = found.surrogates, found.path
+
+    def _played_values(self) -> Array:
+        """The mean of each played action's ``f_1(psi_1)`` given all data, were the surrogates the links, (P, d)."""
+        path = smoothed_path(self._chain, self._maps, self._upward(range(len(self.table))), self.branch)
+        weight, offset = self._maps[0]
+        return np.asarray((matvec(weight, path[0]) + offset) @ self.table.inverse.T)
 
     def _unplayed_path(self, psi: Array) -> list[Array]:
         """The most probable own levels of an action without data, given ``psi_{b+1}``: ``b`` arrays (d,)."""

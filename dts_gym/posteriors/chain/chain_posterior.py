@@ -11,7 +11,7 @@ import numpy as np
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Increment
 from dts_gym.posteriors.chain.chain import AffineMap, as_chain
-from dts_gym.posteriors.chain.leave_one_out import law_without
+from dts_gym.posteriors.chain.leave_one_out import law_without, parameter_law
 from dts_gym.posteriors.chain.messages import upward_messages
 from dts_gym.posteriors.chain.particles import Particles, default_defensive, pick, sample_shared
 from dts_gym.posteriors.chain.surrogates import deck_surrogates, statistical_surrogates
@@ -94,20 +94,25 @@ class ChainPosterior(ActionPosterior):
         if new:
             self.unplayed.remove(action)
         self._changes += 1
+        self._hear(change)
+        renewed = self._evidence.renew(self.table, self._mean_of_shared, self._without, self._changes)
+        if renewed is not None:
+            self._hear(renewed)
         if self._changes % REFRESH_EVERY == 0:
             self._message = self.table.to_parameters(self.table.total())
-        else:
-            more = self.table.to_parameters(change)
-            self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
         self._follow()
+
+    def _hear(self, change: Evidence) -> None:
+        """Add a change of an action's message, in the table's coordinates."""
+        more = self.table.to_parameters(change)
+        self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
 
     def _noise_variance(self, predictor: float) -> float:
         return self._evidence.model.observed_variance(predictor)
 
     def _absorb(self, increment: Increment) -> None:
-        more = self.table.to_parameters(increment.evidence())
-        self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
-        self._known = {}  # the tangents do not move
+        self._hear(increment.evidence())
+        self._known = {}  # the tangents stay where they are
 
     def _follow(self) -> None:
         """Update the tangents to the evidence: here, not on reading, so that reading changes nothing."""
@@ -118,6 +123,10 @@ class ChainPosterior(ActionPosterior):
     def _without(self, action: int) -> tuple[Array, Array]:
         """Moments of an action's parameters given the other actions' data, as if the surrogates were the links."""
         return law_without(self._chain, self._maps, self.table, self._message, action)
+
+    def _mean_of_shared(self) -> Array:
+        """Mean of the shared part given all data, were the surrogates the links; in the table's coordinates."""
+        return np.asarray(self.table.inverse @ parameter_law(self._chain, self._maps, 1, self._message)[0])
 
     def _filtered(self, size: int, rng: np.random.Generator, scale: float) -> Particles:
         """Independent filters of the shared levels; notes their effective sample size."""

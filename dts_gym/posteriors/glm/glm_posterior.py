@@ -8,9 +8,11 @@ import numpy as np
 
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Increment
+from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.posteriors.glm.renewal import renew
 from dts_gym.priors.two_level import TwoLevelPrior
-from dts_gym.problem.rewards import RewardModel
+from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray, factor
 
 # The sum of messages is recomputed after this many changes, so that rounding cannot accumulate.
@@ -39,6 +41,7 @@ class GLMPosterior(ActionPosterior):
         super().__init__(prior.mean, prior.action_cov, num_actions)
         self._action_cov = prior.action_cov
         self._glm = GLMTable(model, prior.mean.size, expansion)
+        self._expands = expansion != "mle" and not isinstance(model, GaussianReward)
         self._shared_root = self.table.inverse @ factor(prior.shared_cov)  # (d, r), m = root z, z ~ N(0, I)
         r = self._shared_root.shape[1]
         self._precision, self._natural = np.eye(r), np.zeros(r)  # of z given the evidence
@@ -49,14 +52,23 @@ class GLMPosterior(ActionPosterior):
         """Condition on one reward."""
         G, h = self._glm.observe(action, context, reward, *self._without(action))
         self._mark_played(action)
-        change = self.table.replace(action, G, h - G @ self._center)
+        self._absorb_change(self.table.replace(action, G, h - G @ self._center))
         self._changes += 1
         root = self._shared_root
+        if root.size and self._expands:
+            mean, _ = self._shared_moments(1.0)
+            renewed = renew(self._glm, self.table, self._center, mean, self._without, self._changes)
+            if renewed is not None:
+                self._absorb_change(renewed)
         if self._changes % REFRESH_EVERY == 0:
             total = self.table.total()
             self._precision = np.eye(root.shape[1]) + root.T @ total.G @ root
             self._natural = total.h @ root
-        elif root.size:
+            self._solved = None
+
+    def _absorb_change(self, change: Evidence) -> None:
+        root = self._shared_root
+        if root.size:
             self._precision += root.T @ change.G @ root
             self._natural += change.h @ root
         self._solved = None

@@ -1,23 +1,34 @@
-"""The table of played actions under generalised linear rewards: their rounds, and their expanded evidence."""
+"""The table of played actions under generalised linear rewards: their rewards, and evidence expanded at a point each."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.expansion import expand, fit_map, fit_mle, refuse_overflow
-from dts_gym.posteriors.glm.newton import maximise
+from dts_gym.posteriors.glm.expansion import expand, fit_map, fit_mle, mean_pull, refuse_overflow
+from dts_gym.posteriors.glm.sites import Rewards, Sites
 from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.utils.arrays import Array, IntArray, conditioned_root, factor
+from dts_gym.utils.arrays import Array, IntArray, conditioned_root, factor_and_inverse
 from dts_gym.utils.columns import Columns
 from dts_gym.utils.validation import covariance, finite_array, integer, positive
 
 Mode = Literal["map", "mle", "online"]
 _WIDEST = 1e7  # there MAPs are off by up to 1e-4 prior standard deviations, at 1e8 by 1e-2
+# An action's sites are merged when there are as many; "mle" keeps all rewards.
+_MOST_SITES = {"map": 1 << 10, "online": 1 << 7}
+
+
+class _Expansion(NamedTuple):
+    """Evidence, the point of its expansion, the mean of the posterior that it leads to and a root of its covariance."""
+
+    evidence: Evidence
+    point: Array
+    mean: Array
+    root: Array
 
 
 class GLMTable:
@@ -26,20 +37,21 @@ class GLMTable:
     Parameters
     ----------
     model : distribution of a reward given ``x' theta``.
-    dim : d, the dimension of the parameters.
-    mode : where an action's rewards are expanded, anew each time it is played:
+    dim : d.
+    mode : where an action's rewards are expanded, all of them anew each time it is played:
 
-        - "map": all of them at the action's MAP under the prior passed to `observe`.
-        - "mle": all of them at the maximum-likelihood estimate, see `fit_mle`; the prior is not used.
-        - "online": only the new one, at the MAP given it and the evidence of the earlier ones, whose points stay.
-    ridge : weight of the ridge estimate of "mle", see `fit_mle`.
+        - "map": at the action's MAP under the prior that `observe` gets, the mean moved from there as `mean_pull` says.
+        - "online": as "map", with fewer sites.
+        - "mle": at the maximum-likelihood estimate, see `fit_mle`; the prior is not used.
+    ridge : for "mle".
 
     Notes
     -----
-    Exact for Gaussian rewards in all modes, for the others a second-order expansion; "online" is less accurate,
-    because old rewards are expanded at earlier MAPs, and it depends on their order. Only the played action is fitted,
-    starting from its last point: O(n d^2 + d^3) for a Newton step with its n rewards, two to four steps; "online"
-    O(d^3). Memory is O(d^2) for each played action and, except for "online", O(d) for each round.
+    Exact for Gaussian rewards in all modes, for the others a second-order expansion. Only the played action is fitted,
+    from where it was: O(n d^2 + d^3) a Newton step with its n sites, two to four steps. A reward adds a site; at 1024
+    of them, for "online" at 128, they are merged into half as many or fewer, see `Sites`: up to there "map" and
+    "online" are the same and lose nothing, and so with any number of rewards at up to half as many different contexts.
+    Memory: O(d^2) a played action and O(d) a site; for "mle" O(d) a round, and time likewise.
 
     Attributes
     ----------
@@ -65,16 +77,17 @@ class GLMTable:
         self.mode: Mode = mode
         self.ridge = positive("ridge", ridge)
         self.slots: dict[int, int] = {}
-        self._rounds: list[_Rounds] = []
+        self._sites: list[Sites] = []
         self._columns = Columns(
             {
                 "actions": ((), np.int64),
                 "G": ((self.dim, self.dim), np.float64),
                 "h": ((self.dim,), np.float64),
                 "points": ((self.dim,), np.float64),
+                "means": ((self.dim,), np.float64),
             }
         )
-        # The last covariance with its factor and the factor's pseudo-inverse, as it rarely changes.
+        # The last covariance with its factor and a left inverse of that: it seldom changes where nothing is shared.
         self._prior = (np.full((self.dim, self.dim), np.nan), np.empty(0), np.empty(0))
 
     def __len__(self) -> int:
@@ -89,6 +102,11 @@ class GLMTable:
     def points(self) -> Array:
         """(P, d) where each action was last expanded."""
         return self._columns.used("points")
+
+    @property
+    def means(self) -> Array:
+        """(P, d) means of the actions' parameters given all that was known when they were last expanded."""
+        return self._columns.used("means")
 
     def evidence(self) -> Evidence:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions: views, to read until the next `observe`."""
@@ -128,81 +146,99 @@ class GLMTable:
         if prior is not None and not isinstance(self.model, GaussianReward):
             _refuse_wide(x, prior[1])
         slot = self.slots.get(number)
-        rounds = _Rounds(self.dim) if slot is None else self._rounds[slot]
-        with np.errstate(over="ignore", invalid="ignore"):
-            if prior is None:
-                point, evidence = self._at_mle(slot, *rounds.with_one(x, y))
-            elif self.mode == "map":
-                point, evidence = self._at_map(slot, *rounds.with_one(x, y), *prior)
-            else:
-                point, evidence = self._online(slot, x, y, *prior)
-        refuse_overflow(point, evidence)
+        sites = Sites(self.dim) if slot is None else self._sites[slot]
+        found = self._expanded(slot, sites.with_one(x, y), sites.rest, prior)
         if slot is None:
-            slot = self._append(number, rounds)
-        rounds.length += self.mode != "online"
-        self._columns["G"][slot], self._columns["h"][slot], self._columns["points"][slot] = (
-            evidence.G,
-            evidence.h,
-            point,
-        )
-        return evidence
+            slot = self._append(number, sites)
+        sites.keep()
+        self._store(slot, found)
+        if sites.length >= _MOST_SITES.get(self.mode, math.inf):
+            sites.merge(self.model, _MOST_SITES[self.mode] // 2, found.point, found.root)
+        return found.evidence
 
-    def _at_mle(self, slot: int | None, X: Array, y: Array) -> tuple[Array, Evidence]:
-        point, _ = fit_mle(
-            self.model, X, y, self.ridge, np.zeros(self.dim) if slot is None else self._columns["points"][slot]
-        )
-        return point, expand(self.model, X, y, point)
+    def expand_again(self, action: int, mean: Array, cov: Array) -> Evidence:
+        """Expand a played action's rewards anew, its prior having changed; arguments and result as of `observe`."""
+        slot = self.slots[action]
+        sites = self._sites[slot]
+        found = self._expanded(slot, sites.used(), sites.rest, self._checked_prior(mean, cov))
+        self._store(slot, found)
+        return found.evidence
 
-    def _at_map(self, slot: int | None, X: Array, y: Array, mean: Array, cov: Array) -> tuple[Array, Evidence]:
+    def _expanded(
+        self, slot: int | None, rewards: Rewards, rest: Evidence | None, prior: tuple[Array, Array] | None
+    ) -> _Expansion:
+        """Expand rewards and the rest of them, from where the action was; ValueError where products overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = self._at_mle(slot, rewards) if prior is None else self._at_map(slot, rewards, rest, *prior)
+        refuse_overflow(found.mean, found.evidence)
+        return found
+
+    def _at_mle(self, slot: int | None, rewards: Rewards) -> _Expansion:
+        begin = np.zeros(self.dim) if slot is None else self.points[slot]
+        point, _ = fit_mle(self.model, rewards.contexts, rewards.sums, self.ridge, begin)
+        return _Expansion(expand(self.model, *rewards[:2], point), point, point, np.empty(0))
+
+    def _at_map(
+        self, slot: int | None, rewards: Rewards, rest: Evidence | None, mean: Array, cov: Array
+    ) -> _Expansion:
         _, root, inverse = self._factors(cov)
-        z = np.zeros(root.shape[1]) if slot is None else inverse @ (self._columns["points"][slot] - mean)
-        point = fit_map(self.model, X, y, mean, root, z)
-        return point, expand(self.model, X, y, point)
+        begin = mean if slot is None else self.points[slot]
+        if rest is None:
+            z = inverse @ (begin - mean)
+        else:  # as if it were part of the prior
+            root, grown = conditioned_root(root, rest.G)
+            mean = mean + root @ ((rest.h - rest.G @ mean) @ root)
+            # With the old root R and its inverse L, the new one is F = R V grown^-1/2: grown F' L' is V' grown^1/2.
+            z = grown * (root.T @ (inverse.T @ (inverse @ (begin - mean))))
+        X, y, counts = rewards
+        point = fit_map(self.model, X, y, mean, root, z, counts)
+        evidence = expand(self.model, X, y, point, counts)
+        root, _ = conditioned_root(root, evidence.G)
+        pull = mean_pull(self.model, X, point, root, counts)
+        evidence = Evidence(evidence.G, evidence.h + pull)
+        if rest is not None:
+            evidence = Evidence(evidence.G + rest.G, evidence.h + rest.h)
+        return _Expansion(evidence, point, point + root @ (pull @ root), root)
 
-    def _online(self, slot: int | None, x: Array, y: float, mean: Array, cov: Array) -> tuple[Array, Evidence]:
-        """Expand the new reward at its most probable predictor given all before: a problem in one dimension."""
-        d = self.dim
-        old = (
-            Evidence(np.zeros((d, d)), np.zeros(d))
-            if slot is None
-            else Evidence(self._columns["G"][slot], self._columns["h"][slot])
-        )
-        root, _ = conditioned_root(self._factors(cov)[1], old.G)  # of the covariance given the old rewards
-        before = mean + root @ ((old.h - old.G @ mean) @ root)
-        reach = x @ root
-        std = np.sqrt((reach @ reach)[None])  # (1,) of the predictor
-        reward, offset = np.array([y]), (x @ before)[None]
-        z = maximise(self.model, std[:, None], offset, reward, np.zeros(1), 1.0)
-        new = expand(self.model, np.ones((1, 1)), reward, offset + std * z)
-        point = before + root @ reach * (z / std if std > 0 else z)
-        return point, Evidence(old.G + new.G * np.multiply.outer(x, x), old.h + new.h * x)
+    def _store(self, slot: int, found: _Expansion) -> None:
+        self._columns["G"][slot], self._columns["h"][slot] = found.evidence
+        self._columns["points"][slot], self._columns["means"][slot] = found.point, found.mean
 
     def _checked_prior(self, mean: Any, cov: Any) -> tuple[Array, Array]:
         return finite_array("mean", mean, (self.dim,)), self._factors(cov)[0]
 
     def _factors(self, cov: Any) -> tuple[Array, Array, Array]:
-        """The covariance, checked, a factor of it and the factor's pseudo-inverse."""
+        """The covariance, checked, a factor ``R`` of it and ``L`` with ``L R = I``."""
         known, given = self._prior[0], np.asarray(cov)
         if given.shape != known.shape or not (given == known).all():
-            checked = covariance("cov", cov, self.dim)
-            root = factor(checked)
-            self._prior = (checked, root, np.asarray(np.linalg.pinv(root)))
+            checked = finite_array("cov", cov, known.shape)
+            root, inverse = factor_and_inverse(checked)
+            # What its factor gives back is a covariance; the slow look is for others, which it refuses or evens out.
+            if np.abs(root @ root.T - checked).max() > 1e-12 * np.abs(checked).max():
+                checked = covariance("cov", cov, self.dim)
+                root, inverse = factor_and_inverse(checked)
+            self._prior = (checked, root, inverse)
         return self._prior
 
-    def _append(self, action: int, rounds: _Rounds) -> int:
+    def _append(self, action: int, sites: Sites) -> int:
         slot = len(self.slots)
         self._columns.append()
         self.actions[slot] = action
-        self._rounds.append(rounds)
+        self._sites.append(sites)
         self.slots[action] = slot
         return slot
 
     def state(self) -> dict[str, Array | IntArray]:
-        """Arrays from which `restore` continues bit for bit, the rounds one action after the other."""
+        """Arrays from which `restore` continues bit for bit, the sites one action after the other."""
         arrays: dict[str, Array | IntArray] = self._columns.state()
-        arrays["lengths"] = np.array([rounds.length for rounds in self._rounds], dtype=np.int64)
-        arrays["contexts"] = np.concatenate([np.empty((0, self.dim)), *(r.contexts[: r.length] for r in self._rounds)])
-        arrays["rewards"] = np.concatenate([np.empty(0), *(r.rewards[: r.length] for r in self._rounds)])
+        nothing = Evidence(np.zeros((self.dim, self.dim)), np.zeros(self.dim))
+        used, rests = [sites.used() for sites in self._sites], [sites.rest or nothing for sites in self._sites]
+        arrays["lengths"] = np.array([sites.length for sites in self._sites], dtype=np.int64)
+        arrays["contexts"] = np.concatenate([np.empty((0, self.dim)), *(each.contexts for each in used)])
+        arrays["rewards"] = np.concatenate([np.empty(0), *(each.sums for each in used)])
+        arrays["counts"] = np.concatenate([np.empty(0), *(each.counts + 0 * each.sums for each in used)])
+        arrays["rest.G"] = np.array([rest.G for rest in rests]).reshape(-1, self.dim, self.dim)
+        arrays["rest.h"] = np.array([rest.h for rest in rests]).reshape(-1, self.dim)
         return arrays
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
@@ -210,10 +246,10 @@ class GLMTable:
         self._columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
         ends = np.cumsum(state["lengths"])[:-1]
-        contexts = np.asarray(state["contexts"], dtype=np.float64)
-        rewards = np.asarray(state["rewards"], dtype=np.float64)
-        parts = zip(np.split(contexts, ends), np.split(rewards, ends), strict=True)
-        self._rounds = [_Rounds(self.dim, X, y) for X, y in parts][: len(self.slots)]
+        parts = [np.split(np.asarray(state[name], dtype=np.float64), ends) for name in ("contexts", "rewards", "counts")]
+        rests = zip(state["rest.G"], state["rest.h"], strict=True)
+        sites = zip(*parts, (Evidence(*rest) for rest in rests), strict=False)  # an empty table has an empty part
+        self._sites = [Sites.of(*each) for each in sites]
 
 
 def _refuse_wide(context: Array, cov: Array) -> None:
@@ -224,22 +260,3 @@ def _refuse_wide(context: Array, cov: Array) -> None:
             f"context must give x' theta a prior standard deviation of at most {_WIDEST:g}, got "
             f"{math.sqrt(variance):.3g} for {context}: scale contexts or parameters"
         )
-
-
-class _Rounds:
-    """Contexts and rewards of one action, in arrays that grow."""
-
-    def __init__(self, dim: int, contexts: Array | None = None, rewards: Array | None = None) -> None:
-        self.contexts = np.empty((0, dim)) if contexts is None else np.array(contexts)
-        self.rewards = np.empty(0) if rewards is None else np.array(rewards)
-        self.length = len(self.rewards)
-
-    def with_one(self, context: Array, reward: float) -> tuple[Array, Array]:
-        """Views of all rounds and one more, which is kept only after ``length`` is increased."""
-        n = self.length
-        if n == len(self.rewards):
-            extra = max(4, n)
-            self.contexts = np.concatenate([self.contexts, np.zeros((extra, self.contexts.shape[1]))])
-            self.rewards = np.concatenate([self.rewards, np.zeros(extra)])
-        self.contexts[n], self.rewards[n] = context, reward
-        return self.contexts[: n + 1], self.rewards[: n + 1]

@@ -36,16 +36,25 @@ _HEADROOM = 7.0
 _SINGULAR = 1e-12
 
 
-def maximise(model: RewardModel, Z: Array, offset: Array, y: Array, z: Array, precision: float) -> Array:
+def maximise(
+    model: RewardModel,
+    Z: Array,
+    offset: Array,
+    y: Array,
+    z: Array,
+    precision: float,
+    counts: Array | float = 1.0,
+) -> Array:
     """The maximum of ``log P(y | offset + Z z) - precision |z|^2 / 2`` over ``z``.
 
     Parameters
     ----------
     model : distribution of a reward given its linear predictor.
     Z, offset : (n, r) and (n,), the predictors' map; n and r may be 0.
-    y : (n,) rewards.
-    z : (r,) point to begin from.
-    precision : precision of the prior, positive.
+    y : (n,) rewards; of rows that stand for several, their sums.
+    z : (r,) where to begin.
+    precision : positive.
+    counts : (n,) numbers of rewards that the rows stand for, positive, not necessarily whole; 1 for all by default.
 
     Returns
     -------
@@ -64,11 +73,12 @@ def maximise(model: RewardModel, Z: Array, offset: Array, y: Array, z: Array, pr
     array([0.75])
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        ceiling = math.log1p(float(np.abs(y).max(initial=0.0))) + _HEADROOM
+        ceiling = math.log1p(float(np.abs(y / counts).max(initial=0.0))) + _HEADROOM
+        curve: _Curve = model if isinstance(counts, float) else _Counted(model, counts)
         while (offset + Z @ z).max(initial=-np.inf) > ceiling and _explodes(model, ceiling):
-            z = _climb(_LineAbove(model, ceiling), Z, offset, y, z, precision)
+            z = _climb(_LineAbove(curve, ceiling), Z, offset, y, z, precision)
             ceiling += _HEADROOM
-        return _climb(model, Z, offset, y, z, precision)
+        return _climb(curve, Z, offset, y, z, precision)
 
 
 def _explodes(model: RewardModel, eta: float) -> bool:
@@ -88,6 +98,19 @@ class _Curve(Protocol):
     def derivative(self, eta: Array) -> Array: ...
 
 
+class _Counted:
+    """A reward model whose rows stand for several rewards each: their sums' mean and its derivative."""
+
+    def __init__(self, model: RewardModel, counts: Array) -> None:
+        self._model, self._counts, self.dispersion = model, counts, model.dispersion
+
+    def mean(self, eta: Array) -> Array:
+        return np.asarray(self._counts * self._model.mean(eta))
+
+    def derivative(self, eta: Array) -> Array:
+        return np.asarray(self._counts * self._model.derivative(eta))
+
+
 class _LineAbove:
     """A reward model whose mean continues as a straight line above a predictor: still concave, without overflow.
 
@@ -95,7 +118,7 @@ class _LineAbove:
     predictors are all below is the model's own; one near it is a good start.
     """
 
-    def __init__(self, model: RewardModel, ceiling: float) -> None:
+    def __init__(self, model: _Curve, ceiling: float) -> None:
         self._model, self._ceiling, self.dispersion = model, ceiling, model.dispersion
 
     def mean(self, eta: Array) -> Array:

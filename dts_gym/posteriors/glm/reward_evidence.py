@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.posteriors.glm.renewal import renew
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray
 
@@ -49,6 +52,28 @@ class RewardEvidence:
             return table.observe(action, context, reward, self.model.dispersion).evidence()
         G, h = self._glm.observe(action, context, reward, *law())
         return table.replace(action, G, h)
+
+    def renew(
+        self,
+        table: ActionTable,
+        shared: Callable[[], Array],
+        law: Callable[[int], tuple[Array, Array]],
+        turn: int,
+    ) -> Evidence | None:
+        """Expand one more action's rewards again, if others' data have moved it: see `renewal.renew`.
+
+        Parameters
+        ----------
+        shared : gives what `renewal.renew` takes, asked where rewards are expanded.
+
+        Returns
+        -------
+        Evidence or None
+            By how much the action's message changes; None for Gaussian rewards, for "mle" and where none is stale.
+        """
+        if self._glm is None or not self.expands:
+            return None
+        return renew(self._glm, table, np.zeros(table.dim), shared(), law, turn)
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit; the table keeps its own."""

@@ -10,7 +10,7 @@ import numpy as np
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Increment
 from dts_gym.posteriors.chain.chain import Chain, as_chain
-from dts_gym.posteriors.chain.leave_one_out import law_without
+from dts_gym.posteriors.chain.leave_one_out import law_without, parameter_law
 from dts_gym.posteriors.chain.surrogates import statistical_surrogates
 from dts_gym.posteriors.chain.tangent_tracker import TangentSearch
 from dts_gym.posteriors.evidence import Evidence
@@ -83,6 +83,8 @@ class SlicePosterior(ActionPosterior):
             self.unplayed.remove(action)
         self._changes += 1
         self._message = self.table.to_parameters(self.table.total())
+        if self._evidence.renew(self.table, self._mean_of_shared, self._without, self._changes) is not None:
+            self._message = self.table.to_parameters(self.table.total())
         if self._evidence.expands:
             self._search.search(self._message, self._changes)
         self._walkers, _ = self._walked(self._walkers, self._scale, self._rng())
@@ -101,6 +103,10 @@ class SlicePosterior(ActionPosterior):
     def _without(self, action: int) -> tuple[Array, Array]:
         """Moments of an action's parameters given the other actions' data, by tangents."""
         return law_without(self._chain, self._search.maps, self.table, self._message, action)
+
+    def _mean_of_shared(self) -> Array:
+        """Mean of the shared part given all data, by tangents; in the table's coordinates."""
+        return np.asarray(self.table.inverse @ parameter_law(self._chain, self._search.maps, 1, self._message)[0])
 
     def _target(self, scale: float) -> QuadraticTarget:
         """The tempered model's likelihood of the innovations."""
