@@ -19,7 +19,7 @@ from dts_gym.utils.validation import covariance, finite_array, integer, positive
 Mode = Literal["map", "mle", "online"]
 _WIDEST = 1e7  # there MAPs are off by up to 1e-4 prior standard deviations, at 1e8 by 1e-2
 # An action's sites are merged when there are as many; "mle" keeps all rewards.
-_MOST_SITES = {"map": 1 << 10, "online": 1 << 7}
+_MOST_SITES = {"map": 1 << 10, "online": 1 << 8}
 
 
 class _Expansion(NamedTuple):
@@ -49,7 +49,7 @@ class GLMTable:
     -----
     Exact for Gaussian rewards in all modes, for the others a second-order expansion. Only the played action is fitted,
     from where it was: O(n d^2 + d^3) a Newton step with its n sites, two to four steps. A reward adds a site; at 1024
-    of them, for "online" at 128, they are merged into half as many or fewer, see `Sites`: up to there "map" and
+    of them, for "online" at 256, they are merged into half as many or fewer, see `Sites`: up to there "map" and
     "online" are the same and lose nothing, and so with any number of rewards at up to half as many different contexts.
     Memory: O(d^2) a played action and O(d) a site; for "mle" O(d) a round, and time likewise.
 
