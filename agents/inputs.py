@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.prior import as_chain_prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.rewards import LARGEST
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import as_float64, covariance, finite_array, integers
 
@@ -46,13 +46,15 @@ def checked_context(value: Any, shape: tuple[int, ...]) -> Array:
     if x.shape != shape and x.shape[1:] != shape:
         raise ValueError(f"context must have shape {shape} or (n, {str(shape)[1:]}, got shape {x.shape}")
     flat = x.ravel()
-    # A finite sum of squares proves that all values are finite; the slow check runs only otherwise.
+    # A small sum of squares proves that all are finite and short; the slow look is for the others.
     with np.errstate(over="ignore"):
         norm = flat.dot(flat)
-    if not math.isfinite(norm):
-        if not np.isfinite(flat).all():
-            raise ValueError(f"context must be finite, got {flat[~np.isfinite(flat)][0]} among its values")
-        raise ValueError(f"context must have a finite squared norm, got {np.abs(flat).max()} among its values")
+        if not norm <= LARGEST**2:
+            if not np.isfinite(flat).all():
+                raise ValueError(f"context must be finite, got {flat[~np.isfinite(flat)][0]} among its values")
+            longest = float(np.linalg.norm(x / LARGEST, axis=-1).max(initial=0.0))
+            if longest > 1.0:
+                raise ValueError(f"context must have a length of at most {LARGEST:g}, got {longest:.3g} times that")
     return x
 
 

@@ -15,7 +15,13 @@ from dts_gym.utils.arrays import Array
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import positive
 
-# A larger Poisson predictor is replaced by this: a mean of 2e130, whose square is still a floating-point number.
+# Rewards, and the contexts that agents take, are at most this long: their squares over the square of the smallest noise
+# are numbers still, and so are sums of them.
+LARGEST = 1e50
+_LEAST_NOISE, _MOST_NOISE = 1e-50, 1e50
+# Every count up to this is a float64; of larger ones only some are.
+_LARGEST_COUNT = float(1 << 53)
+# A Poisson predictor above this counts as this: a mean of 2e130, whose square is still a number.
 _LARGEST_LOG_MEAN = 300.0
 # Quadrature nodes and weights for an average over a standard normal number, for families without a better rule.
 _NORMAL_NODES, _NORMAL_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
@@ -117,8 +123,8 @@ class GaussianReward(RewardModel):
 
     def __init__(self, noise_std: float = 1.0) -> None:
         self.noise_std = positive("noise_std", noise_std)
-        if not 1e-150 < self.noise_std < 1e150:
-            raise ValueError(f"noise_std must have a square in floating point, 1e-150 to 1e150, got {noise_std!r}")
+        if not _LEAST_NOISE <= self.noise_std <= _MOST_NOISE:
+            raise ValueError(f"noise_std must be between {_LEAST_NOISE:g} and {_MOST_NOISE:g}, got {noise_std!r}")
         self.dispersion = self.noise_std**2
 
     def mean(self, eta: Array) -> Array:
@@ -151,10 +157,10 @@ class GaussianReward(RewardModel):
         return eta + self.noise_std * noise
 
     def check(self, reward: Any) -> float:
-        """Return ``reward`` as a float; any number with a finite square is accepted."""
+        """Any number of at most 1e50 in size."""
         number = _number(reward, "a finite number")
-        if not math.isfinite(number * number):
-            raise ValueError(f"reward must have a square in floating point, got {number}")
+        if abs(number) > LARGEST:
+            raise ValueError(f"reward must be at most {LARGEST:g} in size, got {number}")
         return number
 
     def settings(self) -> dict[str, Any]:
@@ -289,13 +295,16 @@ class PoissonReward(RewardModel):
         above it by the quantile's normal expansion to second order, rounded, with an error within 1e-8 in probability.
         """
         mean = self.mean(eta)
-        return poisson_quantile(np.ravel(noise), mean.ravel()).reshape(mean.shape)
+        counts = poisson_quantile(np.ravel(noise), mean.ravel()).reshape(mean.shape)
+        return np.minimum(counts, _LARGEST_COUNT)
 
     def check(self, reward: Any) -> float:
-        """Return ``reward`` as a float; it must be a non-negative integer, given as int or float."""
+        """A non-negative integer of at most 2^53, as int or float."""
         number = _number(reward, "a non-negative integer")
         if number < 0 or not number.is_integer():
             raise ValueError(f"reward must be a non-negative integer, got {number}")
+        if number > _LARGEST_COUNT:
+            raise ValueError(f"reward must be a count of at most 2^53, got {number}")
         return number
 
     def settings(self) -> dict[str, Any]:

@@ -167,8 +167,8 @@ AGENTS = {
 
 def test_rewards_far_from_every_component_leave_finite_beliefs():
     agent = MixTS(problem(), mixture=MIXTURE, seed=0)
-    agent.update([1.0, 0.5], 0, 1e153)
-    agent.update([100.0, 50.0], 0, 0.0)  # 1e155, and more than 1e154 standard deviations, from its expectation
+    agent.update([1.0, 0.5], 0, 1e50)
+    agent.update([100.0, 50.0], 0, 0.0)  # 1e52, and 1e50 standard deviations or more, from its expectation
     assert all(np.isfinite(part).all() for part in agent.marginals([1.0, 0.5]))
     assert agent.act([1.0, 0.5]) in range(5)
 

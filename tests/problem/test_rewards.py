@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from dts_gym.problem.poisson_quantile import poisson_quantile
-from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward, reward_model
+from dts_gym.problem.rewards import BernoulliReward, GaussianReward, PoissonReward, RewardModel, reward_model
 
 FAMILIES = [GaussianReward(0.7), BernoulliReward(), PoissonReward()]
 NAMES = [family.name for family in FAMILIES]
@@ -49,6 +49,9 @@ def test_mean_and_derivative_are_those_of_the_log_partition(model):
     np.testing.assert_allclose(model.mean(ETAS), first, rtol=1e-5, atol=1e-7)
     slope = (model.mean(ETAS + h) - model.mean(ETAS - h)) / (2 * h)
     np.testing.assert_allclose(model.derivative(ETAS), slope, rtol=1e-6)
+    bend = (model.derivative(ETAS + h) - model.derivative(ETAS - h)) / (2 * h)
+    np.testing.assert_allclose(model.second_derivative(ETAS), bend, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(RewardModel.second_derivative(model, ETAS), bend, rtol=1e-6, atol=1e-7)
 
 
 def test_likelihoods_are_scipys():
@@ -68,6 +71,7 @@ def test_large_predictors_give_finite_numbers_without_warnings(model):
             assert np.isfinite(model.log_likelihood(np.array(y), eta)).all()
         assert np.isfinite(model.mean(eta)).all()
         assert (model.derivative(eta) >= 0).all()
+        assert np.isfinite(model.second_derivative(eta)).all()
         assert np.isfinite(model.derivative(eta)).all()
         assert np.isfinite(model.sample(np.random.default_rng(0), eta)).all()
 
@@ -151,7 +155,8 @@ def test_every_sample_is_in_the_support(name, eta, seed):
         ("poisson", math.inf, "reward must be a non-negative integer, got inf"),
         ("poisson", None, "reward must be a non-negative integer, got None"),
         ("gaussian", math.nan, "reward must be a finite number, got nan"),
-        ("gaussian", -1e200, r"reward must have a square in floating point, got -1e\+200"),
+        ("poisson", 2.0**54, r"reward must be a count of at most 2\^53, got 1.8"),
+        ("gaussian", -1e51, r"reward must be at most 1e\+50 in size, got -1e\+51"),
     ],
 )
 def test_rewards_outside_the_family_are_refused(name, bad, match):

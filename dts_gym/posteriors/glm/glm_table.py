@@ -178,9 +178,7 @@ class GLMTable:
         point, _ = fit_mle(self.model, rewards.contexts, rewards.sums, self.ridge, begin)
         return _Expansion(expand(self.model, *rewards[:2], point), point, point, np.empty(0))
 
-    def _at_map(
-        self, slot: int | None, rewards: Rewards, rest: Evidence | None, mean: Array, cov: Array
-    ) -> _Expansion:
+    def _at_map(self, slot: int | None, rewards: Rewards, rest: Evidence | None, mean: Array, cov: Array) -> _Expansion:
         _, root, inverse = self._factors(cov)
         begin = mean if slot is None else self.points[slot]
         if rest is None:
@@ -246,7 +244,9 @@ class GLMTable:
         self._columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
         ends = np.cumsum(state["lengths"])[:-1]
-        parts = [np.split(np.asarray(state[name], dtype=np.float64), ends) for name in ("contexts", "rewards", "counts")]
+        parts = [
+            np.split(np.asarray(state[name], dtype=np.float64), ends) for name in ("contexts", "rewards", "counts")
+        ]
         rests = zip(state["rest.G"], state["rest.h"], strict=True)
         sites = zip(*parts, (Evidence(*rest) for rest in rests), strict=False)  # an empty table has an empty part
         self._sites = [Sites.of(*each) for each in sites]
