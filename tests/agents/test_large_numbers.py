@@ -1,4 +1,4 @@
-"""Numbers whose squares or exponentials overflow: the largest that are taken leave finite beliefs, larger are refused."""
+"""Numbers whose squares or exponentials overflow are refused; the largest that are taken leave finite beliefs."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""The table of played actions under generalised linear rewards: their rewards, and evidence expanded at a point each."""
+"""The table of played actions under generalised linear rewards: their rewards, and evidence expanded at a point."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Rewards of one action in bounded memory: sites, each a direction with the number and the sum of its rewards.
 
-A reward adds a site. Where there are too many, sites of the same direction become one, which loses nothing, and if that
-does not do, neighbours become one in pairs. A pair's site has the mean direction, and as many rewards as give it their
-weight; what it lacks of the two, to second order at the point of that moment, is kept as a quadratic. So the sites can be
-expanded again elsewhere, and a pair errs by the third order of what lies between its members.
+A reward adds a site. When there are too many, sites of the same direction are merged, which loses nothing. If that is
+not enough, neighbours are merged in pairs: a pair's site has the mean of the two directions, and as many rewards as
+give it the weight of both. What the site lacks of the pair to second order, at the action's most probable parameters of
+that moment, is kept as a quadratic. So an action's rewards can be expanded at another point later, and merging costs
+only what differs between neighbours to third order.
 """
 
 from __future__ import annotations
