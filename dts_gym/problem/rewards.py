@@ -15,10 +15,8 @@ from dts_gym.utils.arrays import Array
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import positive
 
-# Rewards, and the contexts that agents take, are at most this long: their squares over the square of the smallest noise
-# are numbers still, and so are sums of them.
-LARGEST = 1e50
-_LEAST_NOISE, _MOST_NOISE = 1e-50, 1e50
+# The largest rewards and the longest contexts: their squares over that of the smallest noise are numbers still.
+LARGEST, _LEAST_NOISE, _MOST_NOISE = 1e50, 1e-50, 1e50
 # Every count up to this is a float64; of larger ones only some are.
 _LARGEST_COUNT = float(1 << 53)
 # A Poisson predictor above this counts as this: a mean of 2e130, whose square is still a number.
@@ -52,11 +50,7 @@ class RewardModel(Shown, ABC):
         """``g'(eta)``, shape of ``eta``."""
 
     def second_derivative(self, eta: Array) -> Array:
-        """``g''(eta)``, shape of ``eta``.
-
-        The families here have it to rounding; others by a central difference of `derivative`, within about 1e-9 of its
-        scale.
-        """
+        """``g''(eta)``, shape of ``eta``: a central difference of `derivative` where a family has no formula."""
         step = 1e-5 * np.maximum(1.0, np.abs(eta))
         return np.asarray((self.derivative(eta + step) - self.derivative(eta - step)) / (2.0 * step))
 
@@ -134,10 +128,6 @@ class GaussianReward(RewardModel):
     def derivative(self, eta: Array) -> Array:
         """Ones, as the mean is ``eta``."""
         return np.ones_like(eta)
-
-    def second_derivative(self, eta: Array) -> Array:
-        """Zero."""
-        return np.zeros_like(eta)
 
     def expected_mean(self, mean: Array, variance: Array) -> Array:
         """``mean`` itself."""

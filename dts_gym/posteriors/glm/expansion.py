@@ -79,7 +79,7 @@ def mean_pull(model: RewardModel, X: Array, t: Array, root: Array, counts: Array
     --------
     >>> from dts_gym.problem.rewards import BernoulliReward
     >>> mean_pull(BernoulliReward(), np.ones((1, 1)), np.array([0.4]), np.array([[0.9]])).round(4)
-    array([0.0191])
+    array([0.0192])
     """
     reach = X @ root
     variance = np.einsum("ij,ij->i", reach, reach)

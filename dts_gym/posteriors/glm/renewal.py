@@ -59,5 +59,8 @@ def renew(
     if not distance[stalest] > _STALE**2:
         return None
     action = int(table.actions[slots[stalest]])
-    G, h = glm.expand_again(action, *law(action))
+    try:
+        G, h = glm.expand_again(action, *law(action))
+    except ValueError:  # products overflow there: the reward has been learned, and the old expansion stands
+        return None
     return table.replace(action, G, h - G @ center)
