@@ -12,9 +12,8 @@ from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.prior import as_chain_prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.problem.rewards import LARGEST
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import as_float64, covariance, finite_array, integers
+from dts_gym.utils.validation import LARGEST, as_float64, covariance, finite_array, integers
 
 
 def checked_problem(value: Any) -> BanditProblem:

@@ -9,7 +9,7 @@ from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import finite_array, integer
+from dts_gym.utils.validation import LARGEST, finite_array, integer
 
 # Number of prior draws that replace past parameters where there are none.
 _PRIOR_DRAWS = 10_000
@@ -80,7 +80,7 @@ def fit_gaussian(parameters: Array) -> TwoLevelPrior:
     >>> fit_gaussian([[1.0], [2.0], [6.0]])
     TwoLevelPrior(mean=array([3.]), shared_cov=array([[0.]]), action_cov=array([[7.]]))
     """
-    theta = finite_array("parameters", parameters, (None, None))
+    theta = finite_array("parameters", parameters, (None, None), LARGEST)
     if len(theta) < 2 or theta.shape[1] < 1:
         raise ValueError(f"parameters must be two vectors or more, got shape {theta.shape}")
     d = theta.shape[1]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dts_gym.utils.arrays import Array, IntArray
-from dts_gym.utils.validation import covariance, finite_array, integer
+from dts_gym.utils.validation import LARGEST, covariance, finite_array, integer
 
 # Number of starts; the one of the largest likelihood after some steps is continued.
 _STARTS, _SHORT = 4, 10
@@ -106,7 +106,7 @@ def fit_mixture(
     >>> fit_mixture(theta).weights.round(1)
     array([0.8, 0.2])
     """
-    theta = finite_array("parameters", parameters, (None, None))
+    theta = finite_array("parameters", parameters, (None, None), LARGEST)
     N, d = theta.shape
     if N < 2 or d < 1:
         raise ValueError(f"parameters must be two vectors or more, got shape {theta.shape}")

@@ -14,8 +14,7 @@ from dts_gym.priors.prior import Prior
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import finite_array, integer
+from dts_gym.utils.validation import LARGEST, finite_array, integer
 
 Features = Literal["disjoint", "shared"]
 
@@ -63,7 +62,7 @@ class BanditProblem(Shown):
         if self.features not in get_args(Features):
             raise ValueError(f"features must be one of {get_args(Features)}, got {self.features!r}")
         if self.past_parameters is not None:
-            past = finite_array("past_parameters", self.past_parameters, (None, self.dim))
+            past = finite_array("past_parameters", self.past_parameters, (None, self.dim), LARGEST)
             object.__setattr__(self, "past_parameters", past)
 
     @property

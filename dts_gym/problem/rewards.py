@@ -12,11 +12,9 @@ from scipy.special import expit, gammaln, log_expit, ndtr
 
 from dts_gym.problem.poisson_quantile import poisson_quantile
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import positive
+from dts_gym.utils.validation import LARGEST, positive
 
-# The largest rewards and the longest contexts: their squares over that of the smallest noise are numbers still.
-LARGEST, _LEAST_NOISE, _MOST_NOISE = 1e50, 1e-50, 1e50
+_LEAST_NOISE, _MOST_NOISE = 1e-50, 1e50
 # Every count up to this is a float64; of larger ones only some are.
 _LARGEST_COUNT = float(1 << 53)
 # A Poisson predictor above this counts as this: a mean of 2e130, whose square is still a number.

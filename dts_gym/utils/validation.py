@@ -10,6 +10,9 @@ import numpy as np
 
 from dts_gym.utils.arrays import Array, IntArray
 
+# The largest rewards, contexts and past parameters: their squares over that of the smallest noise are numbers still.
+LARGEST = 1e50
+
 
 def as_float64(name: str, value: Any) -> Array:
     """Return ``value`` as a float64 array, itself where it is one; ValueError unless it holds real numbers.
@@ -28,8 +31,10 @@ def as_float64(name: str, value: Any) -> Array:
         raise ValueError(f"{name} must be an array of numbers, got {value!r:.200}") from error
 
 
-def finite_array(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
-    """Return ``value`` as a fresh float64 array of ``shape`` (None: any length); else raise ValueError.
+def finite_array(name: str, value: Any, shape: tuple[int | None, ...], largest: float = math.inf) -> Array:
+    """``value`` as a fresh float64 array of ``shape`` (None: any length), or ValueError.
+
+    Numbers above ``largest`` in size are refused too.
 
     Examples
     --------
@@ -42,6 +47,8 @@ def finite_array(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
         raise ValueError(f"{name} must have shape {expected}, got shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]} among its values")
+    if np.abs(array).max(initial=0.0) > largest:
+        raise ValueError(f"{name} must be at most {largest:g} in size, got {np.abs(array).max():g} among its values")
     return array
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from dts_gym import BanditProblem, BernoulliReward, GaussianReward, PoissonReward, agent_ids, make_agent
+from dts_gym.priors.fitting import fit_gaussian
+from dts_gym.priors.mixtures import fit_mixture
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 
 LINEAR, PERCEPTRONS = random_linear_prior(2, 1, seed=0), random_mlp_prior(2, 1, seed=0)
@@ -98,3 +100,18 @@ def test_every_agent_refuses_a_context_that_is_too_long(reward):
             with pytest.raises(ValueError, match=r"context must have a length of at most 1e\+50, got 1e\+104 times"):
                 call(1e154 * X)
     assert asked >= 10
+
+
+@pytest.mark.parametrize("agent_id", ["TunedTS", "MixTS"])
+def test_past_parameters_that_are_too_large_are_refused(agent_id):
+    past = np.random.default_rng(0).uniform(0.5, 1.0, (50, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agent = make_agent(agent_id, BanditProblem(3, 2, LINEAR, GaussianReward(), past_parameters=1e50 * past), seed=0)
+        assert agent.act(X) in range(3)
+    for size in (2e50, 1e154, 1e200):
+        with pytest.raises(ValueError, match=r"past_parameters must be at most 1e\+50 in size, got "):
+            BanditProblem(3, 2, LINEAR, GaussianReward(), past_parameters=size * past)
+    for fit in (fit_gaussian, fit_mixture):
+        with pytest.raises(ValueError, match=r"parameters must be at most 1e\+50 in size, got "):
+            fit(1e154 * past)

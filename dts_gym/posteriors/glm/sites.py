@@ -94,8 +94,8 @@ class Sites:
         old = self.used()
         contexts, which = np.unique(old.contexts, axis=0, return_inverse=True)
         which = which.reshape(-1)
-        counts = np.bincount(which, np.broadcast_to(old.counts, len(which)))
-        merged = Rewards(contexts, np.bincount(which, old.sums), counts)
+        counts = np.bincount(which, np.broadcast_to(old.counts, len(which))).astype(np.float64)
+        merged = Rewards(contexts, np.bincount(which, old.sums).astype(np.float64), counts)
         if len(contexts) > most:
             merged, more = _in_pairs(model, merged, point, root)
             self.rest = more if self.rest is None else Evidence(self.rest.G + more.G, self.rest.h + more.h)
