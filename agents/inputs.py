@@ -45,7 +45,7 @@ def checked_context(value: Any, shape: tuple[int, ...]) -> Array:
     if x.shape != shape and x.shape[1:] != shape:
         raise ValueError(f"context must have shape {shape} or (n, {str(shape)[1:]}, got shape {x.shape}")
     flat = x.ravel()
-    # A small sum of squares proves that all are finite and short; the slow look is for the others.
+    # A small sum of squares proves that all values are finite and small; the slow check runs only otherwise.
     with np.errstate(over="ignore"):
         norm = flat.dot(flat)
         if not norm <= LARGEST**2:

@@ -14,6 +14,7 @@ from dts_gym.priors.prior import Prior
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import LARGEST, finite_array, integer
 
 Features = Literal["disjoint", "shared"]

@@ -12,12 +12,13 @@ from scipy.special import expit, gammaln, log_expit, ndtr
 
 from dts_gym.problem.poisson_quantile import poisson_quantile
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import LARGEST, positive
 
 _LEAST_NOISE, _MOST_NOISE = 1e-50, 1e50
 # Every count up to this is a float64; of larger ones only some are.
 _LARGEST_COUNT = float(1 << 53)
-# A Poisson predictor above this counts as this: a mean of 2e130, whose square is still a number.
+# A larger Poisson predictor is replaced by this: a mean of 2e130, whose square is still a floating-point number.
 _LARGEST_LOG_MEAN = 300.0
 # Quadrature nodes and weights for an average over a standard normal number, for families without a better rule.
 _NORMAL_NODES, _NORMAL_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
@@ -145,7 +146,7 @@ class GaussianReward(RewardModel):
         return eta + self.noise_std * noise
 
     def check(self, reward: Any) -> float:
-        """Any number of at most 1e50 in size."""
+        """Return ``reward`` as a float; any number of at most 1e50 in size is accepted."""
         number = _number(reward, "a finite number")
         if abs(number) > LARGEST:
             raise ValueError(f"reward must be at most {LARGEST:g} in size, got {number}")
@@ -287,7 +288,7 @@ class PoissonReward(RewardModel):
         return np.minimum(counts, _LARGEST_COUNT)
 
     def check(self, reward: Any) -> float:
-        """A non-negative integer of at most 2^53, as int or float."""
+        """Return ``reward`` as a float; it must be a non-negative integer of at most 2^53, given as int or float."""
         number = _number(reward, "a non-negative integer")
         if number < 0 or not number.is_integer():
             raise ValueError(f"reward must be a non-negative integer, got {number}")

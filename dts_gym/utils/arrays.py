@@ -22,7 +22,7 @@ def factor(cov: Array) -> Array:
 
 
 def factor_and_inverse(cov: Array) -> tuple[Array, Array]:
-    """``R`` (d, r) as `factor` gives it, and ``L`` (r, d) with ``L R = I``, at little more cost."""
+    """Return ``R`` (d, r) as `factor` does, and ``L`` (r, d) with ``L R = I``, at little more cost."""
     std = np.sqrt(np.diagonal(cov).clip(0.0))
     unit = np.where(std > 0, std, 1.0)
     values, vectors = np.linalg.eigh(cov / np.outer(unit, unit))

@@ -32,7 +32,7 @@ def as_float64(name: str, value: Any) -> Array:
 
 
 def finite_array(name: str, value: Any, shape: tuple[int | None, ...], largest: float = math.inf) -> Array:
-    """``value`` as a fresh float64 array of ``shape`` (None: any length), or ValueError.
+    """Return ``value`` as a fresh float64 array of ``shape`` (None: any length); else raise ValueError.
 
     Numbers above ``largest`` in size are refused too.
 

@@ -158,7 +158,7 @@ class BranchedLevels:
         self._maps, self._path = found.surrogates, found.path
 
     def _played_values(self) -> Array:
-        """The mean of each played action's ``f_1(psi_1)`` given all data, were the surrogates the links, (P, d)."""
+        """The mean of each played action's ``f_1(psi_1)`` given all data, as if the surrogates were the links."""
         path = smoothed_path(self._chain, self._maps, self._upward(range(len(self.table))), self.branch)
         weight, offset = self._maps[0]
         return np.asarray((matvec(weight, path[0]) + offset) @ self.table.inverse.T)

@@ -103,7 +103,7 @@ class ChainPosterior(ActionPosterior):
         self._follow()
 
     def _hear(self, change: Evidence) -> None:
-        """Add a change of an action's message, in the table's coordinates."""
+        """Add a change of an action's message, given in the table's coordinates."""
         more = self.table.to_parameters(change)
         self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
 
@@ -112,7 +112,7 @@ class ChainPosterior(ActionPosterior):
 
     def _absorb(self, increment: Increment) -> None:
         self._hear(increment.evidence())
-        self._known = {}  # the tangents stay where they are
+        self._known = {}  # the tangents do not move
 
     def _follow(self) -> None:
         """Update the tangents to the evidence: here, not on reading, so that reading changes nothing."""
@@ -125,7 +125,7 @@ class ChainPosterior(ActionPosterior):
         return law_without(self._chain, self._maps, self.table, self._message, action)
 
     def _mean_of_shared(self) -> Array:
-        """Mean of the shared part given all data, were the surrogates the links; in the table's coordinates."""
+        """Mean of the shared part given all data, as if the surrogates were the links; in the table's coordinates."""
         return np.asarray(self.table.inverse @ parameter_law(self._chain, self._maps, 1, self._message)[0])
 
     def _filtered(self, size: int, rng: np.random.Generator, scale: float) -> Particles:

@@ -23,9 +23,9 @@ def expand(model: RewardModel, X: Array, y: Array, t: Array, counts: Array | flo
     ----------
     model : distribution of a reward given ``x' theta``.
     X : (n, d) contexts; n may be 0.
-    y : (n,) rewards; of contexts that stand for several, their sums.
-    t : (d,), the point.
-    counts : (n,) numbers of rewards that the contexts stand for; 1 for all by default.
+    y : (n,) rewards; for contexts that represent several, their sums.
+    t : (d,) point of the expansion.
+    counts : (n,) numbers of rewards that the contexts represent; 1 for all by default.
 
     Returns
     -------
@@ -58,20 +58,20 @@ def mean_pull(model: RewardModel, X: Array, t: Array, root: Array, counts: Array
     ----------
     model : distribution of a reward given ``x' theta``.
     X : (n, d) contexts; n may be 0.
-    t : (d,), the most probable parameters.
+    t : (d,) most probable parameters.
     root : (d, r), a factor of the covariance ``V`` of the parameters given the rewards, by the expansion.
-    counts : (n,) numbers of rewards that the contexts stand for; 1 for all by default.
+    counts : (n,) numbers of rewards that the contexts represent; 1 for all by default.
 
     Returns
     -------
     (d,)
-        ``-1/2 sum g''(x't) (x'V x) x``, over the dispersion, which moves the mean by ``V`` times as much: shortened
-        where that is more than one posterior standard deviation, for there the third order says little.
+        ``-1/2 sum g''(x't) (x'V x) x`` over the dispersion. The mean moves by ``V`` times this; where that is more than
+        one posterior standard deviation the result is shortened to one, because the third order is not reliable there.
 
     Notes
     -----
-    Zero for Gaussian rewards. For the others it makes the error of the mean about a tenth of the mode's: of ten
-    Bernoulli rewards at contexts of 1 to 3 it leaves some 0.02 of 0.2 standard deviations. O(n d r).
+    Zero for Gaussian rewards. For the others the error that is left in the mean is about a tenth of the mode's: after
+    ten Bernoulli rewards at contexts up to 3 it is 0.02 standard deviations in place of 0.18. The cost is O(n d r).
 
     Source: Lindley, "Approximate Bayesian methods" (1980).
 
@@ -97,8 +97,8 @@ def fit_map(
     model : distribution of a reward given ``x' theta``.
     X, y : (n, d) contexts and (n,) rewards, of the family's support; n may be 0.
     mean, root : (d,) and (d, r), the prior's mean and a factor of its covariance, of full column rank.
-    z : (r,), where to begin: at ``mean + root z``. The result depends on it by rounding only.
-    counts : (n,) numbers of rewards that the contexts stand for, ``y`` their sums; 1 for all by default.
+    z : (r,), the start is ``mean + root z``. The result depends on it only by rounding.
+    counts : (n,) numbers of rewards that the contexts represent, with ``y`` their sums; 1 for all by default.
 
     Returns
     -------

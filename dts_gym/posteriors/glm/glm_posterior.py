@@ -33,9 +33,9 @@ class GLMPosterior(ActionPosterior):
     -----
     Exact for Gaussian rewards. For the others each action's log-likelihood is expanded at one point: its most probable
     parameters given all data, the other actions' through the shared part, anew when the action is played and when the
-    others' data have moved it (see `renewal`). Given that evidence exact. An update refits the played action (see
-    `GLMTable`), O(n d^2 + d^3) with its n sites, at most one other, and looks at 64; a choice costs what it does for
-    Gaussian rewards.
+    others' data have moved it (see `renewal`). Given that evidence the posterior is exact. An update
+    refits the played action (see `GLMTable`), O(n d^2 + d^3) with its n sites, and at most one other, and checks 64; a
+    choice costs what it does for Gaussian rewards.
     """
 
     def __init__(self, prior: TwoLevelPrior, num_actions: int, model: RewardModel, expansion: Mode = "map") -> None:

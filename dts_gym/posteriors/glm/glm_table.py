@@ -37,21 +37,22 @@ class GLMTable:
     Parameters
     ----------
     model : distribution of a reward given ``x' theta``.
-    dim : d.
+    dim : d, the dimension of the parameters.
     mode : where an action's rewards are expanded, all of them anew each time it is played:
 
-        - "map": at the action's MAP under the prior that `observe` gets, the mean moved from there as `mean_pull` says.
+        - "map": at the action's MAP under the prior passed to `observe`, with the mean corrected by `mean_pull`.
         - "online": as "map", with fewer sites.
         - "mle": at the maximum-likelihood estimate, see `fit_mle`; the prior is not used.
-    ridge : for "mle".
+    ridge : weight of the ridge estimate of "mle", see `fit_mle`.
 
     Notes
     -----
     Exact for Gaussian rewards in all modes, for the others a second-order expansion. Only the played action is fitted,
-    from where it was: O(n d^2 + d^3) a Newton step with its n sites, two to four steps. A reward adds a site; at 1024
-    of them, for "online" at 256, they are merged into half as many or fewer, see `Sites`: up to there "map" and
-    "online" are the same and lose nothing, and so with any number of rewards at up to half as many different contexts.
-    Memory: O(d^2) a played action and O(d) a site; for "mle" O(d) a round, and time likewise.
+    starting from its last point: O(n d^2 + d^3) for a Newton step with its n sites, two to four steps. A reward adds a
+    site. When there are 1024 (for "online" 256) they are merged into half as many or fewer, see `Sites`. Before that
+    "map" and "online" are equal and nothing is lost; nor is anything lost later if the contexts take no more than half
+    that many different values. Memory is O(d^2) for each played action and O(d) for each site. With "mle" all rewards
+    are kept, and time and memory grow with them.
 
     Attributes
     ----------
@@ -87,7 +88,7 @@ class GLMTable:
                 "means": ((self.dim,), np.float64),
             }
         )
-        # The last covariance with its factor and a left inverse of that: it seldom changes where nothing is shared.
+        # The last covariance with its factor and a left inverse of that: it rarely changes where nothing is shared.
         self._prior = (np.full((self.dim, self.dim), np.nan), np.empty(0), np.empty(0))
 
     def __len__(self) -> int:

@@ -51,10 +51,10 @@ def maximise(
     ----------
     model : distribution of a reward given its linear predictor.
     Z, offset : (n, r) and (n,), the predictors' map; n and r may be 0.
-    y : (n,) rewards; of rows that stand for several, their sums.
-    z : (r,) where to begin.
-    precision : positive.
-    counts : (n,) numbers of rewards that the rows stand for, positive, not necessarily whole; 1 for all by default.
+    y : (n,) rewards; for rows that represent several, their sums.
+    z : (r,) point to begin from.
+    precision : precision of the prior, positive.
+    counts : (n,) numbers of rewards that the rows represent, positive, not necessarily whole; 1 for all by default.
 
     Returns
     -------
@@ -99,7 +99,7 @@ class _Curve(Protocol):
 
 
 class _Counted:
-    """A reward model whose rows stand for several rewards each: their sums' mean and its derivative."""
+    """A reward model whose rows represent several rewards each: the mean of their sums, and its derivative."""
 
     def __init__(self, model: RewardModel, counts: Array) -> None:
         self._model, self._counts, self.dispersion = model, counts, model.dispersion

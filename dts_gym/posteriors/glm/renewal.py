@@ -13,7 +13,7 @@ from dts_gym.utils.arrays import Array
 
 # An expansion is stale where the mean has moved by this many deviations that the action's own evidence would have.
 _STALE = 0.5
-# Actions looked at after an update, in turn.
+# Number of actions that an update checks.
 _LOOKED_AT = 64
 
 
@@ -31,21 +31,21 @@ def renew(
     ----------
     glm, table : the expansions and the messages of the same actions.
     center : (d,), to be added to the table's parameters.
-    shared : (d,), or (P, d) one a played action, the mean of what the actions' parameters lie around given all data, in
-        the table's coordinates.
-    law : action to mean (d,) and covariance (d, d) of its parameters given the other actions' data.
-    turn : number of the update: 64 actions are looked at after each, in turn.
+    shared : mean given all data of the value around which the actions' parameters are distributed: (d,) for all, or
+        (P, d) for each played action; in the table's coordinates.
+    law : function from an action to mean (d,) and covariance (d, d) of its parameters given the other actions' data.
+    turn : number of the update; each checks the next 64 actions.
 
     Returns
     -------
     Evidence or None
-        By how much the action's message changes, (d, d) and (d,), in the table's coordinates; None where none is stale.
+        The change of that action's message, (d, d) and (d,), in the table's coordinates; None where none is stale.
 
     Notes
     -----
-    At an expansion the mean is that of the posterior. What other actions' data have moved it by since, in deviations of
-    the action's own evidence, is how stale it is: below half a deviation it leaves errors of some hundredths of a
-    posterior standard deviation. O(d^2) an action that is looked at.
+    An expansion is stale by the distance that other actions' data have moved the action's mean since, in deviations of
+    the action's own evidence. Below half a deviation this leaves errors of some hundredths of a posterior standard
+    deviation. The cost is O(d^2) for each action that is checked.
     """
     P, reached = len(table), table.reached
     slots = (turn * _LOOKED_AT + np.arange(min(_LOOKED_AT, P))) % P

@@ -64,12 +64,13 @@ class RewardEvidence:
 
         Parameters
         ----------
-        shared : gives what `renewal.renew` takes, asked where rewards are expanded.
+        shared : function that returns ``shared`` of `renewal.renew`; it is called where rewards are expanded.
+        law, turn : as in `renewal.renew`.
 
         Returns
         -------
         Evidence or None
-            By how much the action's message changes; None for Gaussian rewards, for "mle" and where none is stale.
+            The change of that action's message; None for Gaussian rewards, for "mle" and where none is stale.
         """
         if self._glm is None or not self.expands:
             return None
