@@ -75,7 +75,9 @@ class ChainPosterior(ActionPosterior):
         self._evidence = RewardEvidence(model, d, expansion)
         statistical = statistical_surrogates(self._chain, np.random.default_rng(seed))
         self._fixed = deck_surrogates(self._chain) if surrogate == "deck" else statistical
-        self._search = TangentSearch(self._chain, statistical, (seed,)) if surrogate == "jacobian" else None
+        self._search: TangentSearch | None = None
+        if surrogate == "jacobian":
+            self._search = TangentSearch(self._chain, statistical, (seed,), all_modes=self.num_particles > 1)
         self._message = Evidence(np.zeros((d, d)), np.zeros(d))  # on f_1(psi_1), in the parameters' coordinates
         self._changes = 0
         self._known: dict[float, tuple[Array, Array]] = {}  # for each scale the shared part's sample
@@ -121,9 +123,12 @@ class ChainPosterior(ActionPosterior):
 
     def _filtered(self, size: int, rng: np.random.Generator, scale: float) -> Particles:
         """Independent filters of the shared levels; notes their effective sample size."""
-        messages = upward_messages(self._chain, self._maps, self._message)
-        P, share = self.num_particles, self._defensive
-        particles = sample_shared(self._chain, messages, 0, P, rng, size=size, exploration=scale, defensive=share)
+        modes = None if self._search is None else self._search.modes
+        messages = upward_messages(self._chain, self._maps if modes is None else modes.surrogates, self._message)
+        particles = sample_shared(
+            self._chain, messages, 0, self.num_particles, rng,
+            size=size, exploration=scale, defensive=self._defensive, mixed=modes is not None,
+        )  # fmt: skip
         self.effective_sample_size = float(particles.effective_sample_size.mean())
         return particles
 

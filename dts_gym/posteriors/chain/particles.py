@@ -34,17 +34,18 @@ distributions" (1995).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from dts_gym.posteriors.chain.chain import Chain, HasChain, as_chain
-from dts_gym.posteriors.chain.guided_steps import Guide, guides_of, walk
+from dts_gym.posteriors.chain.guided_steps import Guide, guides_of, walk, with_prior
 from dts_gym.posteriors.chain.messages import Messages
 from dts_gym.posteriors.chain.resampling import normalised, resample
-from dts_gym.posteriors.evidence import log_evidence, through_noise
+from dts_gym.posteriors.evidence import Evidence, log_evidence, through_noise
 from dts_gym.priors.links import finite_value
-from dts_gym.utils.arrays import Array, BoolArray
+from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import integer, positive
 
 # The share of defensive draws for each surrogate. In five dimensions a quarter took the energy distance to the truth
@@ -94,6 +95,7 @@ def sample_shared(
     size: int = 1,
     exploration: float = 1.0,
     defensive: float = 0.0,
+    mixed: bool = False,
 ) -> Particles:
     """Independent filters of the shared levels, L down to ``branch + 1``.
 
@@ -140,9 +142,9 @@ def sample_shared(
     chain = as_chain(prior)
     depth = len(chain.links)
     integer("branch", branch, 0, depth - 1)
-    mean = np.zeros((integer("size", size, 1), *(1,) * messages.latents[-1].h.ndim, chain.covariances[0].shape[0]))
+    mean = np.zeros((integer("size", size, 1), *(1,) * (messages.latents[-1].h.ndim - mixed), chain.covariances[0].shape[0]))
     levels = range(depth, branch, -1)
-    return _filtered(chain, messages, levels, mean, num_particles, rng, exploration, defensive)
+    return _filtered(chain, messages, levels, mean, num_particles, rng, exploration, defensive, mixed)
 
 
 def sample_actions(
@@ -156,6 +158,7 @@ def sample_actions(
     size: int = 1,
     exploration: float = 1.0,
     defensive: float = 0.0,
+    mixed: bool = False,
 ) -> Particles:
     """A filter for each action's own levels, ``branch`` down to 1, given the shared part.
 
@@ -183,7 +186,7 @@ def sample_actions(
         raise ValueError(f"parents must be None exactly where branch is the depth {depth}, got branch {branch}")
     parents = np.zeros((integer("size", size, 1), d)) if parents is None else parents
     mean = parents[..., None, None, :]
-    return _filtered(chain, messages, range(branch, 0, -1), mean, num_particles, rng, exploration, defensive)
+    return _filtered(chain, messages, range(branch, 0, -1), mean, num_particles, rng, exploration, defensive, mixed)
 
 
 def pick(particles: Particles, rng: np.random.Generator) -> Array:
@@ -203,59 +206,120 @@ def _filtered(
     rng: np.random.Generator,
     exploration: float,
     defensive: float,
+    mixed: bool,
 ) -> Particles:
     """The filter down ``levels``; ``mean`` (..., 1, d) is the prior mean of the first. See the head of this module.
 
-    Particles are resampled where the effective sample size is below P/2.
+    Particles are resampled where the effective sample size is below P/2. Arrays with a first axis of length M have an
+    entry for each guide; with defensive draws the prior's steps stand before them.
     """
     P = integer("num_particles", num_particles, 1)
     temperature = positive("exploration", exploration) ** 2
     if not 0.0 <= defensive < 1.0:
         raise ValueError(f"defensive must be a share in [0, 1), got {defensive!r}")
     num_defensive = min(round(defensive * P), P - 1)
-    log_guided, log_defensive = _log_shares(num_defensive, P)
+    low, high = levels[-1], levels[0]
+    values, latents, log_offsets = _with_axes(messages, low, high, mean.ndim - 2, mixed)
+    roots = chain.padded_roots[low : high + 1]
+    guides = guides_of(latents, roots, exploration)
+    heights = _heights(log_offsets, guides.log_constant, temperature)
+    first = latents[-1]
+    M, lead = len(first.h), np.broadcast_shapes(mean.shape[:-2], first.h.shape[1:-1])
+    if num_defensive:
+        guides = with_prior(guides, roots)
 
-    first = messages.latents[levels[0] - 1]
-    lead = np.broadcast_shapes(mean.shape[:-2], first.h.shape[:-1])
-    log_z: Array = np.zeros((*lead, 1))  # log Z of the step to come, which is 1 at the root
-    if levels[0] < len(chain.links):
-        log_z = log_evidence(through_noise(*first, chain.covariances[levels[0]]), mean) / temperature
-    origin: Array = np.zeros((*lead, P)) + log_z  # log Z at the last resampling, or at the root
-    ratio: Array = np.zeros((*lead, P))  # log R
-    unguided = _random_places(lead, P, num_defensive, rng)
+    log_z: Array = np.zeros((M, *lead, 1))  # log Z of the step to come under each guide, 1 at the root
+    if high < len(chain.links):
+        log_z = log_evidence(through_noise(*first, chain.covariances[high]), mean) / temperature
+    expected = log_z + heights[-1][..., None]
+    log_shares = _log_shares(expected, num_defensive, P)
+    origin: Array = np.zeros((*lead, P)) + log_sum(expected)  # log T at the last resampling, or at the root
+    ratio: Array = np.zeros((len(log_shares), *lead, P))  # log R of each guide, 0 of the prior
+    chosen = _stratified(np.broadcast_to(log_shares, (len(log_shares), *lead, 1)), P, num_defensive, rng)
     least = np.ones(lead)
-    guides = guides_of(chain, messages, levels, exploration)
     for ell in levels:
-        guide = Guide(*(part[ell - levels[-1]] for part in guides))
-        psi = walk(mean, guide, P, rng, exploration, unguided, chain.padded_roots[ell])
-        ratio += log_evidence(messages.latents[ell - 1], psi) / temperature - (log_z + guide.log_constant[..., None])
+        guide = Guide(*(part[ell - low] for part in guides))
+        noise = exploration * rng.standard_normal((*lead, P, guide.root.shape[-1]))
+        psi = np.take_along_axis(walk(mean, guide, noise), chosen[None, ..., None], axis=0)[0]
+        constant = guide.log_constant[-M:, ..., None]
+        ratio[-M:] += log_evidence(latents[ell - low], psi) / temperature - (log_z + constant)
         mean = finite_value(chain.links[ell - 1], psi, f"links[{ell - 1}]")
-        log_z = log_evidence(messages.values[ell - 1], mean) / temperature
-        walked = np.logaddexp(log_guided + ratio, log_defensive) if num_defensive else ratio
-        log_weights, relative = normalised(log_z - origin - walked)
+        log_z = log_evidence(values[ell - low], mean) / temperature
+        expected = log_z + heights[ell - low][..., None]
+        target = log_sum(expected)
+        log_weights, relative = normalised(target - origin - log_sum(log_shares + ratio))
         least = np.minimum(least, relative)
         poor = relative < 0.5
-        if ell == levels[-1] or not poor.any():
+        if ell == low or not poor.any():
             continue
         ancestors = resample(log_weights[poor], rng)
         rows = np.arange(len(ancestors))[:, None]
-        mean = mean.copy()
+        mean, log_shares = mean.copy(), np.array(np.broadcast_to(log_shares, ratio.shape))
         mean[poor] = mean[poor][rows, ancestors]
-        log_z[poor] = origin[poor] = log_z[poor][rows, ancestors]
-        ratio[poor] = 0.0
-        if unguided is not None:
-            unguided[poor] = _random_places((len(ancestors),), P, num_defensive, rng)
+        log_z[:, poor] = log_z[:, poor][:, rows, ancestors]
+        expected = expected[:, poor][:, rows, ancestors]
+        origin[poor] = target[poor][rows, ancestors]
+        ratio[:, poor] = 0.0
+        log_shares[:, poor] = _log_shares(expected, num_defensive, P)
+        chosen[poor] = _stratified(log_shares[:, poor], P, num_defensive, rng)
     return Particles(psi, mean, log_weights, least)
 
 
-def _random_places(lead: tuple[int, ...], P: int, count: int, rng: np.random.Generator) -> BoolArray | None:
-    """(..., P) bools, ``count`` of each row true; None where ``count`` is 0."""
-    if count == 0:
-        return None
-    order = rng.random((*lead, P)).argsort(axis=-1)
-    return np.asarray(order < count)
+def _with_axes(messages: Messages, low: int, high: int, rank: int, mixed: bool) -> Messages:
+    """The messages of the levels, with a first axis of guides and ``rank`` axes of filters after it, all alike."""
+    top = messages.latents[high - 1].h.shape[:-1]
+    shape = top if mixed else (1, *top)
+    full = (shape[0], *[1] * (rank + 1 - len(shape)), *shape[1:])
+
+    def alike(array: Array, own: int) -> Array:
+        rest = array.shape[array.ndim - own :]
+        return np.broadcast_to(array, (*shape, *rest)).reshape(*full, *rest)
+
+    values, latents, constants = (part[low - 1 : high] for part in messages)
+    evidences = (tuple(Evidence(alike(G, 2), alike(h, 1)) for G, h in part) for part in (values, latents))
+    return Messages(*evidences, tuple(alike(constant, 0) for constant in constants))
 
 
-def _log_shares(num_defensive: int, P: int) -> tuple[float, float]:
+def _heights(log_offsets: Sequence[Array], log_constants: Array, temperature: float) -> list[Array]:
+    """The log constants that the messages on the levels' values leave out, (M, ...) each, lowest first; last the root's.
+
+    Relative to the first guide's. Under the lowest level the evidence is one for all guides, and so is its constant.
+    """
+    heights: list[Array] = [np.zeros_like(log_constants[0])]
+    for offset, constant in zip(log_offsets, log_constants, strict=True):
+        heights.append(heights[-1] + offset / temperature + constant)
+    return [height - height[:1] for height in heights]
+
+
+def _log_shares(expected: Array, num_defensive: int, P: int) -> Array:
+    """Log probabilities with which a particle takes the prior's step, if any does, and each guide's, on the first axis.
+
+    A guide's share goes with the root of the mass that its messages ``expected`` (M, ...) there: a mode whose mass is
+    misjudged by a few nats still has its particles.
+    """
+    log_guided = 0.5 * expected - log_sum(0.5 * expected)
+    if not num_defensive:
+        return log_guided
     share = num_defensive / P
-    return math.log1p(-share), math.log(share) if num_defensive else -math.inf
+    return np.insert(math.log1p(-share) + log_guided, 0, math.log(share), axis=0)
+
+
+def _stratified(log_shares: Array, P: int, num_defensive: int, rng: np.random.Generator) -> IntArray:
+    """The first-axis entry of ``log_shares`` (M, ..., P or 1) that each particle takes, (..., P), by systematic draws.
+
+    Each is taken by as many particles as its share says, rounded up or down, in random places.
+    """
+    lead = log_shares.shape[1:-1]
+    guided = len(log_shares) - (num_defensive > 0)
+    if len(log_shares) == 1:
+        return np.zeros((*lead, P), dtype=np.int64)
+    order = rng.random((*lead, P)).argsort(axis=-1)
+    if guided == 1:
+        return np.asarray(order >= num_defensive, dtype=np.int64)
+    ends = np.exp(log_shares).cumsum(axis=0)[:-1]
+    return np.asarray(((order + rng.random((*lead, 1))) / P >= ends).sum(axis=0))
+
+
+def log_sum(log_terms: Array) -> Array:
+    """The log of the sum of the exponentials over the first axis."""
+    return np.asarray(log_terms[0] if len(log_terms) == 1 else np.logaddexp.reduce(log_terms, axis=0))

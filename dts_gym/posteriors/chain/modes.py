@@ -1,0 +1,97 @@
+r"""The modes of a chain's posterior, as the ends of searches for tangents: which of them particles must be led to.
+
+A mode's Laplace mass is its log density plus half the log determinant of its guide's covariance, the covariance of the
+latents were its tangents the links. Ends whose mass is far below the best one's matter to no draw, and ends within the
+reach of a guide that is kept already need none of their own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dts_gym.posteriors.chain.chain import AffineMap, Chain
+from dts_gym.posteriors.chain.messages import upward_messages
+from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, joined, selected
+from dts_gym.posteriors.evidence import Evidence, matvec
+from dts_gym.utils.arrays import Array, conditioned_root
+
+# Nats of Laplace mass below the best mode's from which on a mode is left out; deviations of a guide that it reaches.
+WINDOW, REACH = 8.0, 2.0
+_PASSES = 6  # of the searches that were given up, from where they were
+
+
+def modes_of(chain: Chain, message: Evidence, densest: Tangents, others: Tangents) -> Tangents:
+    """The tangents at the modes among the ends of searches.
+
+    Parameters
+    ----------
+    chain : the prior's, with all levels shared.
+    message : on ``f_1(psi_1)``, (d, d) and (d,).
+    densest : of one path.
+    others : of searches not yet at their ends, as `raced_tangents` returns them; those that the densest path's guide
+        reaches are not gone on with.
+
+    Returns
+    -------
+    Tangents
+        Of M paths, (M, d) a level, the densest first, then by mass.
+
+    Examples
+    --------
+    >>> from dts_gym.posteriors.chain.chain import as_chain
+    >>> from dts_gym.posteriors.chain.tangents import raced_tangents
+    >>> from dts_gym.priors.chains import DiffusionPrior
+    >>> from dts_gym.priors.links import MLPLink
+    >>> fold = MLPLink([[[1.0], [-1.0]], [[1.0, 1.0]]])  # |psi|
+    >>> chain, message = as_chain(DiffusionPrior([fold], [np.eye(1)] * 2)), Evidence(9 * np.eye(1), np.array([18.0]))
+    >>> found = raced_tangents(chain, message, [np.array([[1.0], [-1.0]])])
+    >>> modes_of(chain, message, *found).path[0].round(6).tolist()
+    [[1.8], [-1.8]]
+    """
+    best = _as_row(chain, densest)
+    far = distances(chain, message, best, others)[0] > REACH
+    if not far.any():
+        return best
+    ends = climbed_tangents(chain, message, selected(others, far), 0, _PASSES)
+    return distinct_modes(chain, message, joined([best, ends]))
+
+
+def distinct_modes(chain: Chain, message: Evidence, found: Tangents) -> Tangents:
+    """Of tangents at many paths those of distinct modes that matter, as `modes_of` returns them; the densest stays."""
+    masses = laplace_masses(chain, message, found)
+    apart = distances(chain, message, found, found) > REACH
+    kept = [int(found.log_density.argmax())]
+    for row in np.argsort(-masses, kind="stable"):
+        if masses[row] < masses.max() - WINDOW:
+            break
+        if apart[kept, row].all():
+            kept.append(int(row))
+    return selected(found, kept)
+
+
+def laplace_masses(chain: Chain, message: Evidence, found: Tangents) -> Array:
+    """Log density plus half the log determinant of the guide's covariance, relative to the prior's noise: (n,)."""
+    masses = found.log_density
+    for latent, root in zip(upward_messages(chain, found.surrogates, message).latents, chain.roots[1:], strict=True):
+        masses = masses - 0.5 * np.log(conditioned_root(root, latent.G)[1]).sum(axis=-1)
+    return masses
+
+
+def distances(chain: Chain, message: Evidence, modes: Tangents, paths: Tangents) -> Array:
+    """How far paths (n) are from modes (M), in deviations of each mode's guide, (M, n)."""
+    off = [psi - mode[:, None] for psi, mode in zip(paths.path, modes.path, strict=True)]  # L arrays (M, n, d)
+    squares: Array = np.zeros(off[0].shape[:-1])
+    expected: Array = np.zeros_like(off[-1])
+    for ell in range(len(off), 0, -1):
+        eps = (off[ell - 1] - expected) @ chain.whiteners[ell].T
+        squares += np.vecdot(eps, eps)
+        A = modes.surrogates[ell - 1].weight
+        expected = off[ell - 1] @ np.swapaxes(A, -1, -2)
+    return np.sqrt(squares + np.vecdot(expected @ message.G, expected).clip(0.0))
+
+
+def _as_row(chain: Chain, found: Tangents) -> Tangents:
+    """The tangents of one path as those of one row; affine links have one map for all."""
+    maps = zip(chain.links, found.surrogates, strict=True)
+    slopes = [own if link.affine else AffineMap(own.weight[None], own.offset[None]) for link, own in maps]
+    return Tangents(slopes, [psi[None] for psi in found.path], found.log_density[None])
