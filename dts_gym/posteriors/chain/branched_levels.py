@@ -133,7 +133,10 @@ class BranchedLevels:
         self._clouds = np.concatenate([self._clouds, np.zeros((1, *self._clouds.shape[1:]))])
         self._left = np.append(self._left, 0)
         if self._own_tangents:
-            self._searches.append(TangentSearch(self._chain, self._statistical, (FIXED_SEED, action)))
+            self._searches.append(self._new_search(action))
+
+    def _new_search(self, action: int) -> TangentSearch:
+        return TangentSearch(self._chain, self._statistical, (FIXED_SEED, action), all_modes=self.num_particles > 1)
 
     @property
     def _own_tangents(self) -> bool:
@@ -186,14 +189,24 @@ class BranchedLevels:
         return self._statistical[ell - 1] if slot is None else AffineMap(weight[slot], offset[slot])
 
     def _upward(self, slots: Sequence[int]) -> Messages:
-        """Messages on all levels, of some played actions at branch L, of all of them else."""
-        maps = self._maps
-        if self._own_tangents:
-            maps = [
-                AffineMap(*(np.array(part) for part in zip(*level, strict=True)))
-                for level in zip(*(self._searches[slot].maps for slot in slots), strict=True)
-            ]
-        return upward_messages(self._chain, maps, self.table.messages(list(slots)), self.branch)
+        """Messages on all levels, of some played actions at branch L, of all of them else.
+
+        Through tangents of each action's own they have a first axis of modes, as many as the action with most has.
+        """
+        message = self.table.messages(list(slots))
+        if not self._own_tangents:
+            return upward_messages(self._chain, self._maps, message, self.branch)
+        modes = [self._searches[slot].maps_of_modes() for slot in slots]
+        most = max(map(len, modes))
+        padded = [own + [own[0]] * (most - len(own)) for own in modes]  # actions, modes, levels
+        maps = [
+            AffineMap(*(np.array([[own[m][i][part] for own in padded] for m in range(most)]) for part in (0, 1)))
+            for i in range(len(self._chain.links))
+        ]  # (M, k, d, d) and (M, k, d)
+        messages = upward_messages(self._chain, maps, message, self.branch)
+        missing = np.arange(most)[:, None] >= [len(own) for own in modes]
+        first, *rest = messages.log_offsets
+        return messages._replace(log_offsets=(np.where(missing, -np.inf, first), *rest))
 
     def values(self, rng: np.random.Generator, scale: float, *, from_clouds: bool) -> tuple[Array, Array | None]:
         """One posterior draw of the played actions' ``f_1(psi_1)``, (P, d), and of ``f_{b+1}`` (d,) if it is shared."""
@@ -238,7 +251,7 @@ class BranchedLevels:
         """Filters of played actions' own levels, (n, k, P, d), given draws (n, d) of a shared part."""
         particles = sample_actions(
             self._chain, self._upward(slots), self.branch, parents, num_particles or self.num_particles, rng,
-            size=size, exploration=scale, defensive=self._defensive,
+            size=size, exploration=scale, defensive=self._defensive, mixed=self._own_tangents,
         )  # fmt: skip
         least = float(particles.effective_sample_size.mean())
         self.effective_sample_size = least if parents is None else min(self.effective_sample_size, least)
@@ -310,8 +323,8 @@ class BranchedLevels:
         self._searches = []
         if self._own_tangents:
             for slot, action in enumerate(self.table.actions.tolist()):
-                search = TangentSearch(self._chain, self._statistical, (FIXED_SEED, action))
-                search.restore({name: state[f"search.{slot}.{name}"] for name in ("weight", "offset", "path")})
+                search, prefix = self._new_search(action), f"search.{slot}."
+                search.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
                 self._searches.append(search)
         if "path.0" in state:
             levels = range(len(self._chain.links))

@@ -70,6 +70,12 @@ class TangentSearch:
         self.maps, self.path = found.surrogates, found.path
         self.modes = modes if modes is not None and len(modes.log_density) > 1 else None
 
+    def maps_of_modes(self) -> list[list[AffineMap]]:
+        """L tangents of each mode kept, the densest first."""
+        if self.modes is None:
+            return [self.maps]
+        return [selected(self.modes, row).surrogates for row in range(len(self.modes.log_density))]
+
     def _starts(self, message: Evidence, changes: int) -> list[Array]:
         """Paths from which tangents are sought, (n, d) a level: the last ones, the statistical surrogates', prior draws."""
         rng = np.random.default_rng([*self._seed, changes])
