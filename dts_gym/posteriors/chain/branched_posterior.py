@@ -22,9 +22,10 @@ from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
-# Number of draws of an action's filter for its moments, and of the prior for those of an unplayed action.
-_MOMENT_PARTICLES, _PRIOR_DRAWS = 512, 8192
-# Number of draws of the shared part for moments, and of particles of each action below each of them.
+# Draws of an action's filter for its moments, no fewer than a factor times those of its other filters, and of the prior
+# for an unplayed action's.
+_MOMENT_PARTICLES, _MOMENT_FACTOR, _PRIOR_DRAWS = 512, 16, 8192
+# Draws of the shared part for moments, and particles of each action below each of them.
 _SHARED_DRAWS, _OWN_PARTICLES = 128, 16
 
 
@@ -211,7 +212,8 @@ class BranchedPosterior:
         if self.levels.independent:
             value0 = self.levels.prior_values(_PRIOR_DRAWS, None, rng, scale)
             if played:
-                own = self.levels.own_filters(played, None, rng, scale, num_particles=_MOMENT_PARTICLES)
+                P = max(_MOMENT_PARTICLES, _MOMENT_FACTOR * self.levels.num_particles)
+                own = self.levels.own_filters(played, None, rng, scale, num_particles=P)
                 values, weights = own.value, np.exp(own.log_weights)
         else:
             parents = self.levels.shared_draws(_SHARED_DRAWS, rng, scale)

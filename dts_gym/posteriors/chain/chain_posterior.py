@@ -27,8 +27,9 @@ from dts_gym.utils.validation import integer
 
 Surrogate = Literal["jacobian", "statistical", "deck"]
 
-# Moments of the shared part use this many particles by a fixed rule: greedy play is a function of the data.
-_MOMENT_DRAWS = 512
+# Moments of the shared part come from this many particles or more by a fixed rule, greedy play being a function of the
+# data, and from so many filters at least: where particles are many, few filters would average little.
+_MOMENT_DRAWS, _MOMENT_FILTERS = 512, 16
 _FIXED_SEED = 20231115
 
 
@@ -139,7 +140,7 @@ class ChainPosterior(ActionPosterior):
 
     def _shared_sample(self, scale: float) -> tuple[Array, Array]:
         if scale not in self._known:
-            size = max(1, _MOMENT_DRAWS // self.num_particles)
+            size = max(_MOMENT_FILTERS, _MOMENT_DRAWS // self.num_particles)
             particles = self._filtered(size, np.random.default_rng(_FIXED_SEED), scale)
             weights = np.exp(particles.log_weights).ravel() / size
             self._known[scale] = weights, particles.value.reshape(-1, len(self._center)) @ self.table.inverse.T
