@@ -74,11 +74,11 @@ class ChainPosterior(ActionPosterior):
         self._chain = as_chain(prior)
         self._defensive = default_defensive(prior, surrogate) if self.num_particles > 1 else 0.0
         self._evidence = RewardEvidence(model, d, expansion)
-        statistical = statistical_surrogates(self._chain, np.random.default_rng(seed))
-        self._fixed = deck_surrogates(self._chain) if surrogate == "deck" else statistical
+        self._statistical = statistical_surrogates(self._chain, np.random.default_rng(seed))
+        self._fixed = deck_surrogates(self._chain) if surrogate == "deck" else self._statistical
         self._search: TangentSearch | None = None
         if surrogate == "jacobian":
-            self._search = TangentSearch(self._chain, statistical, (seed,), all_modes=self.num_particles > 1)
+            self._search = TangentSearch(self._chain, self._statistical, (seed,), all_modes=self.num_particles > 1)
         self._message = Evidence(np.zeros((d, d)), np.zeros(d))  # on f_1(psi_1), in the parameters' coordinates
         self._changes = 0
         self._known: dict[float, tuple[Array, Array]] = {}  # for each scale the shared part's sample
@@ -122,13 +122,26 @@ class ChainPosterior(ActionPosterior):
         """Moments of an action's parameters given the other actions' data, as if the surrogates were the links."""
         return law_without(self._chain, self._maps, self.table, self._message, action)
 
+    @property
+    def _guides(self) -> list[AffineMap]:
+        """The surrogates of all guides: those of every mode, with a first axis, where there are several."""
+        return self._fixed if self._search is None else self._search.guides
+
+    def mode_coverage(self) -> float:
+        """The share of the modes' mass that lies where the particles can be expected to go.
+
+        The modes are those that a search of this call's own finds, from 64 draws of the prior: some ms. See
+        `dts_gym.posteriors.chain.modes.visited_mass`.
+        """
+        search = self._search or TangentSearch(self._chain, self._statistical, (_FIXED_SEED,))
+        return search.mode_coverage(self._message, self._guides, self.num_particles, self._defensive)
+
     def _filtered(self, size: int, rng: np.random.Generator, scale: float) -> Particles:
         """Independent filters of the shared levels; notes their effective sample size."""
-        modes = None if self._search is None else self._search.modes
-        messages = upward_messages(self._chain, self._maps if modes is None else modes.surrogates, self._message)
+        messages = upward_messages(self._chain, self._guides, self._message)
         particles = sample_shared(
             self._chain, messages, 0, self.num_particles, rng,
-            size=size, exploration=scale, defensive=self._defensive, mixed=modes is not None,
+            size=size, exploration=scale, defensive=self._defensive, mixed=messages.latents[-1].h.ndim > 1,
         )  # fmt: skip
         self.effective_sample_size = float(particles.effective_sample_size.mean())
         return particles

@@ -7,12 +7,15 @@ reach of a guide that is kept already need none of their own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dts_gym.posteriors.chain.chain import AffineMap, Chain
+from dts_gym.posteriors.chain.guided_steps import guide_of
 from dts_gym.posteriors.chain.messages import upward_messages
 from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, joined, selected
-from dts_gym.posteriors.evidence import Evidence, matvec
+from dts_gym.posteriors.evidence import Evidence, log_evidence
 from dts_gym.utils.arrays import Array, conditioned_root
 
 # Nats of Laplace mass below the best mode's from which on a mode is left out; deviations of a guide that it reaches.
@@ -88,6 +91,44 @@ def distances(chain: Chain, message: Evidence, modes: Tangents, paths: Tangents)
         A = modes.surrogates[ell - 1].weight
         expected = off[ell - 1] @ np.swapaxes(A, -1, -2)
     return np.sqrt(squares + np.vecdot(expected @ message.G, expected).clip(0.0))
+
+
+def visited_mass(
+    chain: Chain, message: Evidence, guides: Sequence[AffineMap], found: Tangents, num_particles: int, defensive: float
+) -> float:
+    """The share of the modes' mass that lies at modes which a filter's particles can be expected to visit.
+
+    Parameters
+    ----------
+    chain, message : as in `modes_of`.
+    guides : L maps, of the filter's guides: (d, d) of one, (M, d, d) of several.
+    found : tangents at modes, however they were found, (n, d) a level.
+    num_particles, defensive : P, and the share of draws from the prior.
+
+    Returns
+    -------
+    float
+        In 0 to 1. A mode counts with its Laplace mass times ``1 - (1 - v)^P``, where ``v`` is the part of the
+        proposal that falls where the mode's own guide would draw. Resampling is left out of account.
+    """
+    messages = upward_messages(chain, guides, message)
+    lead = messages.latents[-1].h.shape[:-1]
+    depth, ratio, heights = len(found.path), np.zeros((*lead, len(found.log_density))), np.zeros(lead)
+    for ell, psi in enumerate(found.path, start=1):
+        constant = guide_of(messages.latents[ell - 1], chain.padded_roots[ell], 1.0).log_constant
+        heights = heights + messages.log_offsets[ell - 1] + constant
+        ratio = ratio + log_evidence(messages.latents[ell - 1], psi) - constant[..., None]
+        if ell < depth:
+            ratio = ratio - log_evidence(messages.values[ell], chain.links[ell](found.path[ell]))
+    shares = np.exp(0.5 * (heights - heights.max()))
+    shares = np.atleast_1d((1.0 - defensive) * shares / shares.sum())
+    proposed = defensive + shares @ np.exp(np.minimum(np.atleast_2d(ratio), 500.0))  # (n,), relative to the prior
+    masses = laplace_masses(chain, message, found)
+    value = chain.links[0](found.path[0])
+    visits = np.exp(masses - log_evidence(message, value)) * proposed  # what is left of a mass without the evidence
+    weights = np.exp(masses - masses.max())
+    missed = (1.0 - visits.clip(0.0, 1.0)) ** num_particles
+    return float(weights @ (1.0 - missed) / weights.sum())
 
 
 def _as_row(chain: Chain, found: Tangents) -> Tangents:

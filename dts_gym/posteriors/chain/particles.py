@@ -63,12 +63,15 @@ class Particles(NamedTuple):
     log_weights : (..., P), their exponentials sum to one.
     effective_sample_size : (...), the least over the levels, before resampling, relative to P: 1/P to 1. A gauge of
         the surrogates' error; necessary, not sufficient.
+    log_normaliser : (...), the log of an unbiased estimate of the evidence's expectation under the prior, where the
+        messages on the lowest level's value are the data's own.
     """
 
     psi: Array
     value: Array
     log_weights: Array
     effective_sample_size: Array
+    log_normaliser: Array
 
 
 def default_defensive(prior: HasChain, surrogate: str) -> float:
@@ -142,7 +145,9 @@ def sample_shared(
     chain = as_chain(prior)
     depth = len(chain.links)
     integer("branch", branch, 0, depth - 1)
-    mean = np.zeros((integer("size", size, 1), *(1,) * (messages.latents[-1].h.ndim - mixed), chain.covariances[0].shape[0]))
+    mean = np.zeros(
+        (integer("size", size, 1), *(1,) * (messages.latents[-1].h.ndim - mixed), chain.covariances[0].shape[0])
+    )
     levels = range(depth, branch, -1)
     return _filtered(chain, messages, levels, mean, num_particles, rng, exploration, defensive, mixed)
 
@@ -236,7 +241,7 @@ def _filtered(
     origin: Array = np.zeros((*lead, P)) + log_sum(expected)  # log T at the last resampling, or at the root
     ratio: Array = np.zeros((len(log_shares), *lead, P))  # log R of each guide, 0 of the prior
     chosen = _stratified(np.broadcast_to(log_shares, (len(log_shares), *lead, 1)), P, num_defensive, rng)
-    least = np.ones(lead)
+    least, normaliser = np.ones(lead), origin[..., 0] - math.log(M)  # the lowest target is M times the evidence
     for ell in levels:
         guide = Guide(*(part[ell - low] for part in guides))
         noise = exploration * rng.standard_normal((*lead, P, guide.root.shape[-1]))
@@ -247,9 +252,10 @@ def _filtered(
         log_z = log_evidence(values[ell - low], mean) / temperature
         expected = log_z + heights[ell - low][..., None]
         target = log_sum(expected)
-        log_weights, relative = normalised(target - origin - log_sum(log_shares + ratio))
+        log_weights, relative, log_mean = normalised(target - origin - log_sum(log_shares + ratio))
         least = np.minimum(least, relative)
-        poor = relative < 0.5
+        poor = (relative < 0.5) | (ell == low)
+        normaliser = np.where(poor, normaliser + log_mean, normaliser)
         if ell == low or not poor.any():
             continue
         ancestors = resample(log_weights[poor], rng)
@@ -262,7 +268,7 @@ def _filtered(
         ratio[:, poor] = 0.0
         log_shares[:, poor] = _log_shares(expected, num_defensive, P)
         chosen[poor] = _stratified(log_shares[:, poor], P, num_defensive, rng)
-    return Particles(psi, mean, log_weights, least)
+    return Particles(psi, mean, log_weights, least, normaliser)
 
 
 def _with_axes(messages: Messages, low: int, high: int, rank: int, mixed: bool) -> Messages:
@@ -281,7 +287,7 @@ def _with_axes(messages: Messages, low: int, high: int, rank: int, mixed: bool) 
 
 
 def _heights(log_offsets: Sequence[Array], log_constants: Array, temperature: float) -> list[Array]:
-    """The log constants that the messages on the levels' values leave out, (M, ...) each, lowest first; last the root's.
+    """Log constants that the messages on the levels' values leave out, (M, ...) each, lowest first; last the root's.
 
     Relative to the first guide's. Under the lowest level the evidence is one for all guides, and so is its constant.
     """

@@ -8,14 +8,14 @@ import numpy as np
 
 from dts_gym.posteriors.chain.chain import AffineMap, Chain
 from dts_gym.posteriors.chain.messages import smoothed_path, upward_messages
-from dts_gym.posteriors.chain.modes import distinct_modes, modes_of
+from dts_gym.posteriors.chain.modes import distinct_modes, modes_of, visited_mass
 from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, raced_tangents, selected
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 # Changes of the evidence up to which tangents are sought from many starts each time, the period after that, and the
-# number of starts drawn from the prior.
-_OFTEN, _NOW_AND_THEN, _PRIOR_STARTS = 64, 32, 14
+# number of starts drawn from the prior; that of a search that checks on them.
+_OFTEN, _NOW_AND_THEN, _PRIOR_STARTS, _FRESH_STARTS = 64, 32, 14, 64
 
 
 class TangentSearch:
@@ -60,7 +60,8 @@ class TangentSearch:
         Local modes. Deterministic. One pass of O(L d^3) from the last paths, a few from each of many starts.
         """
         if not self.path or changes <= _OFTEN or changes % _NOW_AND_THEN == 0:
-            found, others = raced_tangents(self._chain, message, self._starts(message, changes))
+            rng = np.random.default_rng([*self._seed, changes])
+            found, others = raced_tangents(self._chain, message, self._starts(message, rng, _PRIOR_STARTS))
             modes = modes_of(self._chain, message, found, others) if self._all_modes else None
         elif self.modes is None:
             found, modes = climbed_tangents(self._chain, message, Tangents(self.maps, self.path, np.zeros(()))), None
@@ -70,20 +71,31 @@ class TangentSearch:
         self.maps, self.path = found.surrogates, found.path
         self.modes = modes if modes is not None and len(modes.log_density) > 1 else None
 
-    def maps_of_modes(self) -> list[list[AffineMap]]:
-        """L tangents of each mode kept, the densest first."""
-        if self.modes is None:
-            return [self.maps]
-        return [selected(self.modes, row).surrogates for row in range(len(self.modes.log_density))]
+    @property
+    def guides(self) -> list[AffineMap]:
+        """L tangents, of every mode, (M, d, d), where several are kept."""
+        return self.maps if self.modes is None else self.modes.surrogates
 
-    def _starts(self, message: Evidence, changes: int) -> list[Array]:
-        """Paths from which tangents are sought, (n, d) a level: the last ones, the statistical surrogates', prior draws."""
-        rng = np.random.default_rng([*self._seed, changes])
-        psi = np.zeros((_PRIOR_STARTS, len(message.h)))
+    def modes_afresh(self, message: Evidence) -> Tangents:
+        """Tangents at the modes, (M, d) a level, that a search from more and other starts finds; nothing is kept."""
+        rng = np.random.default_rng([*self._seed, 1 << 31])
+        found, others = raced_tangents(self._chain, message, self._starts(message, rng, _FRESH_STARTS))
+        return modes_of(self._chain, message, found, others)
+
+    def mode_coverage(
+        self, message: Evidence, guides: Sequence[AffineMap], num_particles: int, defensive: float
+    ) -> float:
+        """`visited_mass` of the modes found by `modes_afresh`, by particles with those guides: some ms."""
+        found = self.modes_afresh(message)
+        return visited_mass(self._chain, message, guides, found, num_particles, defensive)
+
+    def _starts(self, message: Evidence, rng: np.random.Generator, size: int) -> list[Array]:
+        """Paths to search from, (n, d) a level: the last ones, the statistical surrogates', ``size`` prior draws."""
+        psi = np.zeros((size, len(message.h)))
         drawn = []
         for ell in range(len(self._chain.links), 0, -1):
             root = self._chain.roots[ell]
-            psi = psi + rng.standard_normal((_PRIOR_STARTS, root.shape[1])) @ root.T
+            psi = psi + rng.standard_normal((size, root.shape[1])) @ root.T
             drawn.append(psi)
             psi = self._chain.links[ell - 1](psi)
         messages = upward_messages(self._chain, self._statistical, message)
@@ -113,10 +125,29 @@ class TangentSearch:
         self.path = list(np.asarray(state["path"], float))
         self.modes = None
         if "modes.path" in state:
-            path, weights, offsets = (np.asarray(state[f"modes.{name}"], float) for name in ("path", "weight", "offset"))
+            path, weights, offsets = (
+                np.asarray(state[f"modes.{name}"], float) for name in ("path", "weight", "offset")
+            )
             # Affine links have one map for all rows.
             maps = [
                 AffineMap(A[0], c[0]) if link.affine else AffineMap(A, c)
                 for link, A, c in zip(self._chain.links, weights, offsets, strict=True)
             ]
             self.modes = Tangents(maps, list(path), np.zeros(path.shape[1]))
+
+
+def side_by_side(searches: Sequence[TangentSearch]) -> tuple[list[AffineMap], BoolArray]:
+    """L tangents of the modes of independent chains, (M, k, d, d), and (M, k) which only fill up the first axis."""
+    modes = [
+        [search.maps]
+        if search.modes is None
+        else [selected(search.modes, row).surrogates for row in range(len(search.modes.log_density))]
+        for search in searches
+    ]
+    most = max(map(len, modes))
+    padded = [own + [own[0]] * (most - len(own)) for own in modes]  # chains, modes, levels
+    maps = [
+        AffineMap(*(np.array([[own[m][i][part] for own in padded] for m in range(most)]) for part in (0, 1)))
+        for i in range(len(padded[0][0]))
+    ]
+    return maps, np.arange(most)[:, None] >= [len(own) for own in modes]

@@ -9,7 +9,6 @@ from dts_gym.priors.random_priors import random_mlp_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 
-
 OWN = 0.04  # the actions' own variance: what is not known of them is almost all of the latents
 
 
@@ -27,7 +26,7 @@ def true_moments(prior, G, h, rng, size=150_000):
 
 @pytest.mark.parametrize("branch", [0, 2])
 def test_moments_grow_more_precise_with_the_particles(branch):
-    """Eight histories of two coordinates by 256 particles, errors of means in deviations: a fixed rule, no false alarm."""
+    """Eight histories by 256 particles, errors of means in deviations: a fixed rule, no false alarm."""
     errors, ratios = [], []
     for seed in range(8):
         links, rng = random_mlp_prior(2, 2, hidden=8, seed=seed).links, np.random.default_rng(seed)

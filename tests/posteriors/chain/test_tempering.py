@@ -60,7 +60,7 @@ def surrogates_of(name, prior, message, branch, rng):
 @pytest.mark.parametrize("name", ["jacobian", "statistical"])
 @pytest.mark.parametrize(("depth", "branch", "scale"), [(1, 0, 0.5), (2, 0, 0.5), (2, 0, 2.0), (2, 2, 0.5)])
 def test_weighted_particles_have_the_law_of_the_tempered_model(depth, branch, name, defensive, scale):
-    """Seven weighted means by 40 filters of 1 000 particles, |z| < 4.5 each, in 16 cases: a false alarm in 1 000 runs."""
+    """Seven weighted means by 40 filters of 1 000 particles, |z| < 4.5 each, 16 cases: a false alarm in 1 000 runs."""
     prior, rng = bent_prior(depth, branch), np.random.default_rng([depth, branch, int(4 * defensive), int(2 * scale)])
     message = MESSAGE if branch == 0 else Evidence(MESSAGE.G[None], MESSAGE.h[None])
     messages = upward_messages(prior, surrogates_of(name, prior, message, branch, rng), message, branch)
@@ -78,7 +78,7 @@ def test_weighted_particles_have_the_law_of_the_tempered_model(depth, branch, na
 
 @pytest.mark.parametrize("branch", [0, 2])
 def test_an_agents_draws_have_the_law_of_the_tempered_model(branch):
-    """2 000 draws of theta at exploration 0.5, means and second moments: six with |z| < 4.5, a false alarm in 10^4 runs.
+    """2 000 draws of theta at exploration 0.5, means and squares: six |z| < 4.5, a false alarm in 10^4 runs.
 
     By the statistical surrogate, which resamples; 256 particles, so that what is left of their bias does not show.
     """
