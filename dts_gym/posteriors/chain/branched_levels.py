@@ -200,7 +200,7 @@ class BranchedLevels:
         return self._statistical[ell - 1] if slot is None else AffineMap(weight[slot], offset[slot])
 
     def _upward(self, slots: Sequence[int]) -> Messages:
-        """Messages on all levels, of some played actions at branch L, with a first axis of modes; else of all actions."""
+        """Messages on all levels, at branch L of some played actions, with a first axis of modes, else of all."""
         message = self.table.messages(list(slots))
         if not self._own_tangents:
             return upward_messages(self._chain, self._maps, message, self.branch)

@@ -74,10 +74,10 @@ def distinct_modes(chain: Chain, message: Evidence, found: Tangents) -> Tangents
 
 def laplace_masses(chain: Chain, message: Evidence, found: Tangents) -> Array:
     """Log density plus half the log determinant of the guide's covariance, relative to the prior's noise: (n,)."""
-    masses = found.log_density
+    masses: Array = found.log_density
     for latent, root in zip(upward_messages(chain, found.surrogates, message).latents, chain.roots[1:], strict=True):
         masses = masses - 0.5 * np.log(conditioned_root(root, latent.G)[1]).sum(axis=-1)
-    return masses
+    return np.asarray(masses)
 
 
 def distances(chain: Chain, message: Evidence, modes: Tangents, paths: Tangents) -> Array:

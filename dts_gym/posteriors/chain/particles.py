@@ -23,6 +23,12 @@ density ``(1 - a) R + a`` relative to the prior. The target of the stage, relati
 exact, bounded by ``T / a``, and the sum above where ``a = 0``. The share is stratified: the nearest whole number of
 particles, in random places.
 
+Several guides. Tangents at one mode lead to that mode alone. So there can be M sets of messages, one a mode, and guided
+particles take each step by one of them: the density of their mixture is ``R = sum_m s_m R_m``. The share ``s_m`` goes
+with the root of the mass that the messages of mode m expect where the walk begins, and is stratified too. Targets at
+levels between are the sum of what the modes' messages expect, ``T = sum_m c_m exp(-f' Gamma_m f / 2 + beta_m' f)`` with
+the constants ``c_m`` that the tangents' offsets and the guides' normalisers leave.
+
 Exploration ``e`` tempers the model: every ``Sigma`` times e^2, all evidence divided by e^2. Messages stay those of
 e = 1, for all of them divide by e^2 with the evidence.
 
@@ -112,6 +118,7 @@ def sample_shared(
     size : n, the number of filters.
     exploration : e, the exploration scale, positive.
     defensive : share of draws from the prior, 0 <= share < 1, rounded to whole particles.
+    mixed : whether the messages have a first axis of M modes, whose guides are used together.
 
     Returns
     -------
@@ -169,8 +176,8 @@ def sample_actions(
 
     Parameters
     ----------
-    prior, num_particles, rng, exploration, defensive : as in `sample_shared`.
-    messages : result of `upward_messages`, at the same branch: one row for each action up to it.
+    prior, num_particles, rng, exploration, defensive, mixed : as in `sample_shared`.
+    messages : of `upward_messages`, at the same branch: one row an action up to it.
     branch : 1..L.
     parents : (n, d), ``f_{branch+1}(psi_{branch+1})``, drawn by `pick`; None at branch L, where nothing is shared.
     size : n, where ``parents`` is None.
@@ -281,9 +288,11 @@ def _with_axes(messages: Messages, low: int, high: int, rank: int, mixed: bool) 
         rest = array.shape[array.ndim - own :]
         return np.broadcast_to(array, (*shape, *rest)).reshape(*full, *rest)
 
-    values, latents, constants = (part[low - 1 : high] for part in messages)
-    evidences = (tuple(Evidence(alike(G, 2), alike(h, 1)) for G, h in part) for part in (values, latents))
-    return Messages(*evidences, tuple(alike(constant, 0) for constant in constants))
+    def all_alike(evidences: Sequence[Evidence]) -> tuple[Evidence, ...]:
+        return tuple(Evidence(alike(G, 2), alike(h, 1)) for G, h in evidences[low - 1 : high])
+
+    constants = tuple(alike(constant, 0) for constant in messages.log_offsets[low - 1 : high])
+    return Messages(all_alike(messages.values), all_alike(messages.latents), constants)
 
 
 def _heights(log_offsets: Sequence[Array], log_constants: Array, temperature: float) -> list[Array]:
