@@ -51,12 +51,14 @@ def modes_of(chain: Chain, message: Evidence, densest: Tangents, others: Tangent
     >>> modes_of(chain, message, *found).path[0].round(6).tolist()
     [[1.8], [-1.8]]
     """
-    best = _as_row(chain, densest)
-    far = distances(chain, message, best, others)[0] > REACH
-    if not far.any():
-        return best
-    ends = climbed_tangents(chain, message, selected(others, far), 0, _PASSES)
-    return distinct_modes(chain, message, joined([best, ends]))
+    best = as_row(chain, densest)
+    for left in range(_PASSES, -1, -1):
+        others = selected(others, distances(chain, message, best, others)[0] > REACH)
+        if not len(others.log_density):
+            return best
+        if left:
+            others = climbed_tangents(chain, message, others)
+    return distinct_modes(chain, message, joined([best, others]))
 
 
 def distinct_modes(chain: Chain, message: Evidence, found: Tangents) -> Tangents:
@@ -131,7 +133,7 @@ def visited_mass(
     return float(weights @ (1.0 - missed) / weights.sum())
 
 
-def _as_row(chain: Chain, found: Tangents) -> Tangents:
+def as_row(chain: Chain, found: Tangents) -> Tangents:
     """The tangents of one path as those of one row; affine links have one map for all."""
     maps = zip(chain.links, found.surrogates, strict=True)
     slopes = [own if link.affine else AffineMap(own.weight[None], own.offset[None]) for link, own in maps]

@@ -8,8 +8,8 @@ import numpy as np
 
 from dts_gym.posteriors.chain.chain import AffineMap, Chain
 from dts_gym.posteriors.chain.messages import smoothed_path, upward_messages
-from dts_gym.posteriors.chain.modes import distinct_modes, modes_of, visited_mass
-from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, raced_tangents, selected
+from dts_gym.posteriors.chain.modes import as_row, distinct_modes, modes_of, visited_mass
+from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, joined, raced_tangents, selected
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
@@ -51,9 +51,9 @@ class TangentSearch:
 
         Parameters
         ----------
-        message : evidence on ``f_1(psi_1)``, (d, d) and (d,).
-        changes : number of changes of the evidence so far: while they are few, and occasionally later, many starts are
-            tried and the densest path is kept.
+        message : on ``f_1(psi_1)``, (d, d) and (d,).
+        changes : of the evidence so far: while they are few, and then now and then, many starts are tried and the
+            densest path is kept; at powers of two, and then as often, every mode.
 
         Notes
         -----
@@ -62,7 +62,12 @@ class TangentSearch:
         if not self.path or changes <= _OFTEN or changes % _NOW_AND_THEN == 0:
             rng = np.random.default_rng([*self._seed, changes])
             found, others = raced_tangents(self._chain, message, self._starts(message, rng, _PRIOR_STARTS))
-            modes = modes_of(self._chain, message, found, others) if self._all_modes else None
+            modes = None
+            if self._all_modes and (changes & (changes - 1) == 0 or changes % _NOW_AND_THEN == 0):
+                modes = modes_of(self._chain, message, found, others)
+            elif self.modes is not None:
+                followed = climbed_tangents(self._chain, message, self.modes)
+                modes = distinct_modes(self._chain, message, joined([as_row(self._chain, found), followed]))
         elif self.modes is None:
             found, modes = climbed_tangents(self._chain, message, Tangents(self.maps, self.path, np.zeros(()))), None
         else:
