@@ -45,10 +45,11 @@ def with_prior(guides: Guide, prior_roots: Array) -> Guide:
 
     ``prior_roots`` is (levels, d, d).
     """
-    gain, shift, root, constant = (np.insert(part, 0, 0.0, axis=1) for part in guides)
-    gain[:, 0] = np.eye(gain.shape[-1])
-    root[:, 0] = prior_roots.reshape(len(root), *[1] * (root.ndim - 4), *prior_roots.shape[1:])
-    return Guide(gain, shift, root, constant)
+    parts = [np.empty((len(part), part.shape[1] + 1, *part.shape[2:])) for part in guides]
+    roots = prior_roots.reshape(len(prior_roots), *[1] * (guides.root.ndim - 4), *prior_roots.shape[1:])
+    for part, guided, own in zip(parts, guides, (np.eye(prior_roots.shape[-1]), 0.0, roots, 0.0), strict=True):
+        part[:, 0], part[:, 1:] = own, guided
+    return Guide(*parts)
 
 
 def walk(mean: Array, guide: Guide, noise: Array) -> Array:

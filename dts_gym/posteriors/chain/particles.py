@@ -252,7 +252,7 @@ def _filtered(
     for ell in levels:
         guide = Guide(*(part[ell - low] for part in guides))
         noise = exploration * rng.standard_normal((*lead, P, guide.root.shape[-1]))
-        psi = np.take_along_axis(walk(mean, guide, noise), chosen[None, ..., None], axis=0)[0]
+        psi = _taken(walk(mean, guide, noise), chosen)
         constant = guide.log_constant[-M:, ..., None]
         ratio[-M:] += log_evidence(latents[ell - low], psi) / temperature - (log_z + constant)
         mean = finite_value(chain.links[ell - 1], psi, f"links[{ell - 1}]")
@@ -286,7 +286,9 @@ def _with_axes(messages: Messages, low: int, high: int, rank: int, mixed: bool) 
 
     def alike(array: Array, own: int) -> Array:
         rest = array.shape[array.ndim - own :]
-        return np.broadcast_to(array, (*shape, *rest)).reshape(*full, *rest)
+        if array.shape[: array.ndim - own] != top:
+            array = np.broadcast_to(array, (*shape, *rest))
+        return array.reshape(*full, *rest)
 
     def all_alike(evidences: Sequence[Evidence]) -> tuple[Evidence, ...]:
         return tuple(Evidence(alike(G, 2), alike(h, 1)) for G, h in evidences[low - 1 : high])
@@ -316,7 +318,9 @@ def _log_shares(expected: Array, num_defensive: int, P: int) -> Array:
     if not num_defensive:
         return log_guided
     share = num_defensive / P
-    return np.insert(math.log1p(-share) + log_guided, 0, math.log(share), axis=0)
+    log_shares = np.empty((len(log_guided) + 1, *log_guided.shape[1:]))
+    log_shares[0], log_shares[1:] = math.log(share), math.log1p(-share) + log_guided
+    return log_shares
 
 
 def _stratified(log_shares: Array, P: int, num_defensive: int, rng: np.random.Generator) -> IntArray:
@@ -333,6 +337,13 @@ def _stratified(log_shares: Array, P: int, num_defensive: int, rng: np.random.Ge
         return np.asarray(order >= num_defensive, dtype=np.int64)
     ends = np.exp(log_shares).cumsum(axis=0)[:-1]
     return np.asarray(((order + rng.random((*lead, 1))) / P >= ends).sum(axis=0))
+
+
+def _taken(steps: Array, chosen: IntArray) -> Array:
+    """Of steps (M, ..., P, d) the one that each particle takes, (..., P, d)."""
+    if len(steps) <= 2:
+        return np.where(chosen[..., None] > 0, steps[-1], steps[0])
+    return np.asarray(np.take_along_axis(steps, chosen[None, ..., None], axis=0)[0])
 
 
 def log_sum(log_terms: Array) -> Array:
