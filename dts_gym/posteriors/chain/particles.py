@@ -232,8 +232,7 @@ def _filtered(
     num_defensive = min(round(defensive * P), P - 1)
     low, high = levels[-1], levels[0]
     values, latents, log_offsets = _with_axes(messages, low, high, mean.ndim - 2, mixed)
-    roots = chain.padded_roots[low : high + 1]
-    guides = guides_of(latents, roots, exploration)
+    guides = guides_of(latents, roots := chain.padded_roots[low : high + 1], exploration)
     heights = _heights(log_offsets, guides.log_constant, temperature)
     first = latents[-1]
     M, lead = len(first.h), np.broadcast_shapes(mean.shape[:-2], first.h.shape[1:-1])
