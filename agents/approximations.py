@@ -84,12 +84,13 @@ class Particles:
     Attributes
     ----------
     name : "particles", "linearised" or "deck".
-    prior : the problem's prior.
-    branch : levels above this one are shared by all actions.
-    num_particles : P, the number of particles in each filter.
-    surrogate : kind of the affine maps that replace the links in the messages.
-    expansion : point at which evidence of rewards that are not Gaussian is expanded.
-    pool_size, pool : number and kind of the prior draws that represent unplayed actions, where the branch is above 0.
+    prior : the problem's.
+    branch : levels above it are shared by all actions.
+    num_particles : P, of each filter.
+    surrogate : affine stand-ins for the links in the messages.
+    expansion : where evidence of rewards that are not Gaussian is expanded.
+    pool_size, pool : draws of the prior that stand for the unplayed actions, where the branch is above 0.
+    num_shared_draws : draws of the shared part that each is chosen from, where the branch is between 0 and L.
     """
 
     name: Approximation
@@ -100,6 +101,7 @@ class Particles:
     expansion: Mode
     pool_size: int
     pool: Pool
+    num_shared_draws: int
 
     def posterior(
         self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
@@ -117,6 +119,7 @@ class Particles:
                 expansion=self.expansion,
                 pool_size=self.pool_size,
                 pool=self.pool,
+                num_shared_draws=self.num_shared_draws,
             )
         return posterior_for(problem, lambda K: self._engine(K, model))
 
@@ -181,6 +184,7 @@ def approximation_of(
     expansion: Mode,
     pool_size: int,
     pool: Pool,
+    num_shared_draws: int,
     dtype: Dtype,
 ) -> ClosedForm | Particles | Slice:
     """Return the approximation that the keywords of `ChainAgent` ask for; ValueError for a wrong keyword."""
@@ -199,6 +203,7 @@ def approximation_of(
     if approximation == "slice" and level != 0:
         raise ValueError(f"branch must be 0 for approximation 'slice', got {level}")
     size, kind = integer("pool_size", pool_size, 1), checked_pool(pool, level, prior.depth)
+    shared = integer("num_shared_draws", num_shared_draws, 1)
     precision = disjoint_dtype(problem, dtype)
     chain = as_linear(prior) if approximation is None else None
     if chain is not None:
@@ -208,7 +213,7 @@ def approximation_of(
         return Slice(prior, P, steps, expansion)
     stands_in: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
     name = approximation or "particles"
-    return Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind)
+    return Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind, shared)
 
 
 def _one_of(name: str, value: str | None, choices: tuple[str, ...]) -> None:

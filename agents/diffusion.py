@@ -50,15 +50,17 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     surrogate : affine maps that replace the links in the messages: "jacobian" or "statistical"; None uses "statistical"
         for denoisers, else "jacobian".
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
-    pool_size : number of prior draws that represent the unplayed actions of a round, where the chain is approximated
-        and the branch is above 0; exact up to that many unplayed actions.
-    pool : "fresh" draws the ``pool_size`` vectors anew each round; "kept" draws them once and deals them anew each
-        round, which with many actions is a good deal faster and as near to the prior as a sample of that size. "kept"
-        needs branch L.
-    dtype : precision of the matrices that choices read: "float64", or "float32", which is nearly twice as fast where
-        many actions are played and has an error of single precision relative to each action's own standard deviation;
-        all else stays in float64. "float32" needs a linear chain in closed form, Gaussian rewards and parameters for
-        every action.
+    pool_size : with a chain by approximation and a branch above 0, draws of the prior that stand for the unplayed
+        actions of a round; exact up to that many of them.
+    pool : "fresh", drawn anew each round; or "kept", drawn once and dealt anew each round: with many actions a good
+        deal faster, and as near to the prior as a sample of that size. At branch L only.
+    num_shared_draws : with particles and a branch between 0 and L, draws of the shared part that each posterior draw
+        chooses from, by how well the played actions' own filters explain the rewards under each. One takes the
+        surrogates' word for it; more cost as many filters of all played actions a round, which is why one is the
+        default, and need particles of the order of the played actions.
+    dtype : of the matrices that choices read: "float64", or "float32", nearly twice as fast where many actions are
+        played and off by single precision of each action's own standard deviation; all else stays in float64. With
+        linear chains in closed form, Gaussian rewards and a parameter an action only.
     """
 
     _expands = True
@@ -79,6 +81,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         expansion: Mode = "map",
         pool_size: int = 10_000,
         pool: Pool = "fresh",
+        num_shared_draws: int = 1,
         dtype: Dtype = "float64",
     ) -> None:
         settings: dict[str, Any] = {
@@ -90,6 +93,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             "expansion": expansion,
             "pool_size": pool_size,
             "pool": pool,
+            "num_shared_draws": num_shared_draws,
             "dtype": dtype,
         }
         self._approximation = approximation_of(problem, **settings)
@@ -106,14 +110,22 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     def diagnostics(self) -> dict[str, float]:
         """Diagnostics of the last choice.
 
-        Where the chain is approximated by particles, ``effective_sample_size`` is that of the particles relative to
-        their number, the least over the levels. A small one means that the surrogates replace the links badly; a large
-        one alone does not rule out modes that no particle visits.
+        With a chain by approximation, ``effective_sample_size``: of the particles, relative to their number, the least
+        over the levels; a small one says that the surrogates stand in badly, a large one alone says nothing of modes
+        that no particle visits. With all levels shared or none, ``mode_coverage`` does: of the mass of the modes that a
+        search of this call's own finds, from 64 draws of the prior, the share at modes that the particles of a filter
+        can be expected to visit. With none shared it is the least of the eight actions with most rewards. A search
+        takes some milliseconds; nothing is drawn from the agent's streams and nothing is kept.
         """
         engine = self._engine
-        if isinstance(engine, ChainPosterior | BranchedPosterior):
-            return {"effective_sample_size": engine.effective_sample_size}
-        return {}
+        if not isinstance(engine, ChainPosterior | BranchedPosterior):
+            return {}
+        gauges = {"effective_sample_size": engine.effective_sample_size}
+        if isinstance(engine, ChainPosterior):
+            gauges["mode_coverage"] = engine.mode_coverage()
+        elif engine.levels.independent:
+            gauges["mode_coverage"] = engine.levels.mode_coverage()
+        return gauges
 
     @property
     def _engine(self) -> ActionPosterior | BranchedPosterior:

@@ -13,11 +13,11 @@ from dts_gym.posteriors.chain.chain_posterior import Surrogate
 from dts_gym.posteriors.chain.leave_one_out import parameter_law
 from dts_gym.posteriors.chain.messages import Messages, smoothed_path, upward_messages
 from dts_gym.posteriors.chain.particles import Particles, default_defensive, pick, sample_actions, sample_shared
-from dts_gym.posteriors.chain.resampling import resample
+from dts_gym.posteriors.chain.resampling import normalised, resample
 from dts_gym.posteriors.chain.surrogates import deck_surrogates, statistical_surrogates
-from dts_gym.posteriors.chain.tangent_tracker import TangentSearch
+from dts_gym.posteriors.chain.tangent_tracker import TangentSearch, side_by_side
 from dts_gym.posteriors.chain.tangents import jacobian_surrogates
-from dts_gym.posteriors.evidence import Evidence, matvec
+from dts_gym.posteriors.evidence import Evidence, log_evidence, matvec
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
 from dts_gym.priors.prior import ChainPrior
@@ -43,7 +43,7 @@ class BranchedLevels:
 
     Parameters
     ----------
-    prior, model, branch, num_particles, surrogate, expansion, pool_size, pool : as in `BranchedPosterior`.
+    prior, model, branch, ..., num_shared_draws : as `BranchedPosterior`.
 
     Attributes
     ----------
@@ -62,11 +62,13 @@ class BranchedLevels:
         expansion: Mode,
         pool_size: int,
         pool: Pool,
+        num_shared_draws: int = 1,
     ) -> None:
         self.branch = integer("branch", branch, 1, prior.depth)
         self.num_particles = integer("num_particles", num_particles, 1)
         self.pool_size = integer("pool_size", pool_size, 1)
         self.pool = checked_pool(pool, self.branch, prior.depth)
+        self.num_shared_draws = integer("num_shared_draws", num_shared_draws, 1)
         self._kept: tuple[float, Array] | None = None  # scale, draws
         self.table = ActionTable(prior.covariances[0])
         self.effective_sample_size = 1.0
@@ -136,7 +138,10 @@ class BranchedLevels:
         self._clouds = np.concatenate([self._clouds, np.zeros((1, *self._clouds.shape[1:]))])
         self._left = np.append(self._left, 0)
         if self._own_tangents:
-            self._searches.append(TangentSearch(self._chain, self._statistical, (FIXED_SEED, action)))
+            self._searches.append(self._new_search(action))
+
+    def _new_search(self, action: int) -> TangentSearch:
+        return TangentSearch(self._chain, self._statistical, (FIXED_SEED, action), all_modes=self.num_particles > 1)
 
     @property
     def _own_tangents(self) -> bool:
@@ -171,6 +176,15 @@ class BranchedLevels:
             own.append(psi)
         return own[::-1]
 
+    def mode_coverage(self) -> float:
+        """As `ChainPosterior.mode_coverage`, the least of the eight actions with most rewards; 1 without any."""
+        least, own = 1.0, self._own_tangents
+        for slot in np.argsort(-np.array(self._counts, dtype=np.int64), kind="stable")[:8].tolist():
+            search = self._searches[slot] if own else self._new_search(int(self.table.actions[slot]))
+            guides, message = search.guides if own else self._maps, self.table.messages(slot)
+            least = min(least, search.mode_coverage(message, guides, self.num_particles, self._defensive))
+        return least
+
     def _without(self, action: int) -> tuple[Array, Array]:
         """Moments of an action's parameters given the other actions' data, as if the surrogates were the links."""
         slot, d = self.table.slots.get(action), self.table.dim
@@ -195,14 +209,14 @@ class BranchedLevels:
         return self._statistical[ell - 1] if slot is None else AffineMap(weight[slot], offset[slot])
 
     def _upward(self, slots: Sequence[int]) -> Messages:
-        """Messages on all levels, of some played actions at branch L, of all of them else."""
-        maps = self._maps
-        if self._own_tangents:
-            maps = [
-                AffineMap(*(np.array(part) for part in zip(*level, strict=True)))
-                for level in zip(*(self._searches[slot].maps for slot in slots), strict=True)
-            ]
-        return upward_messages(self._chain, maps, self.table.messages(list(slots)), self.branch)
+        """Messages on all levels, at branch L of some played actions, with a first axis of modes, else of all."""
+        message = self.table.messages(list(slots))
+        if not self._own_tangents:
+            return upward_messages(self._chain, self._maps, message, self.branch)
+        maps, missing = side_by_side([self._searches[slot] for slot in slots])
+        messages = upward_messages(self._chain, maps, message, self.branch)
+        first, *rest = messages.log_offsets
+        return messages._replace(log_offsets=(np.where(missing, -np.inf, first), *rest))
 
     def values(self, rng: np.random.Generator, scale: float, *, from_clouds: bool) -> tuple[Array, Array | None]:
         """One posterior draw of the played actions' ``f_1(psi_1)``, (P, d), and of ``f_{b+1}`` (d,) if it is shared."""
@@ -220,19 +234,31 @@ class BranchedLevels:
         return pick(self.own_filters(played, parent[None], rng, scale), rng)[0], parent
 
     def shared_draws(self, size: int, rng: np.random.Generator, scale: float) -> Array:
-        """Draws of ``f_{b+1}(psi_{b+1})``, (size, d)."""
-        if len(self.table):
-            messages = self._upward(range(len(self.table)))
-        else:
-            d = self.table.dim
-            nothing = Evidence(np.zeros((1, d, d)), np.zeros((1, d)))
-            messages = upward_messages(self._chain, self._statistical, nothing, self.branch)
+        """Draws of ``f_{b+1}(psi_{b+1})``, (size, d).
+
+        By filters with messages that have passed the actions' surrogates. Each is chosen from ``num_shared_draws`` of
+        them, weighed by the product of the normalisers that the played actions' filters find under it over what the
+        messages said of it: consistent in their number. The weights' spread grows as played actions over particles.
+        """
+        S = self.num_shared_draws if len(self.table) else 1
+        played, d = range(len(self.table)), self.table.dim
+        nothing = Evidence(np.zeros((1, d, d)), np.zeros((1, d)))
+        messages = (
+            self._upward(played) if played else upward_messages(self._chain, self._statistical, nothing, self.branch)
+        )
         particles = sample_shared(
             self._chain, messages, self.branch, self.num_particles, rng,
-            size=size, exploration=scale, defensive=self._defensive,
+            size=size * S, exploration=scale, defensive=self._defensive,
         )  # fmt: skip
         self.effective_sample_size = float(particles.effective_sample_size.mean())
-        return pick(particles, rng)
+        parents = pick(particles, rng)
+        if S == 1:
+            return parents
+        found = self.own_filters(played, parents, rng, scale).log_normaliser.sum(axis=-1)
+        log_weights = (found - log_evidence(messages.values[self.branch], parents) / scale**2).reshape(size, S)
+        self.effective_sample_size = min(self.effective_sample_size, float(normalised(log_weights)[1].mean()))
+        chosen = (log_weights + rng.gumbel(size=(size, S))).argmax(axis=1)
+        return np.asarray(parents.reshape(size, S, -1)[np.arange(size), chosen])
 
     def own_filters(
         self,
@@ -247,7 +273,7 @@ class BranchedLevels:
         """Filters of played actions' own levels, (n, k, P, d), given draws (n, d) of a shared part."""
         particles = sample_actions(
             self._chain, self._upward(slots), self.branch, parents, num_particles or self.num_particles, rng,
-            size=size, exploration=scale, defensive=self._defensive,
+            size=size, exploration=scale, defensive=self._defensive, mixed=self._own_tangents,
         )  # fmt: skip
         least = float(particles.effective_sample_size.mean())
         self.effective_sample_size = least if parents is None else min(self.effective_sample_size, least)
@@ -319,8 +345,8 @@ class BranchedLevels:
         self._searches = []
         if self._own_tangents:
             for slot, action in enumerate(self.table.actions.tolist()):
-                search = TangentSearch(self._chain, self._statistical, (FIXED_SEED, action))
-                search.restore({name: state[f"search.{slot}.{name}"] for name in ("weight", "offset", "path")})
+                search, prefix = self._new_search(action), f"search.{slot}."
+                search.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
                 self._searches.append(search)
         if "path.0" in state:
             levels = range(len(self._chain.links))

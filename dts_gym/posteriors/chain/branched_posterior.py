@@ -22,10 +22,9 @@ from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
-# Number of draws of an action's filter for its moments, and of the prior for those of an unplayed action.
-_MOMENT_PARTICLES, _PRIOR_DRAWS = 512, 8192
-# Number of draws of the shared part for moments, and of particles of each action below each of them.
-_SHARED_DRAWS, _OWN_PARTICLES = 128, 16
+# Draws of an action's filter for its moments, at least a factor times its other filters', and for an unplayed action's.
+_MOMENT_PARTICLES, _MOMENT_FACTOR, _PRIOR_DRAWS = 512, 16, 8192
+_SHARED_DRAWS, _OWN_PARTICLES = 128, 16  # of the shared part for moments, and of each action below each of them
 
 
 class BranchedPosterior:
@@ -34,21 +33,20 @@ class BranchedPosterior:
     Parameters
     ----------
     prior : a chain of any links.
-    num_actions : K, the number of actions.
-    model : distribution of the rewards.
-    branch : 1..L, levels above this one are shared.
-    num_particles : P, the number of particles of every filter.
-    surrogate : affine maps that replace the links in the upward messages: "jacobian", "statistical" or "deck".
-    expansion : where rewards that are not Gaussian are expanded, see `GLMTable`.
-    pool_size : number of prior draws that represent the unplayed actions of a round, one each while they suffice.
-    pool : "fresh" draws these anew each round; "kept", at branch L, draws them once, and every round deals a random
-        part of them to the unplayed actions (an approximation).
+    num_actions, model : K, and the law of the rewards.
+    branch, num_particles : levels above the branch, 1..L, are shared; P of every filter.
+    surrogate : affine stand-ins for the links in the upward messages: "jacobian", "statistical" or "deck".
+    expansion : of rewards that are not Gaussian, as `GLMTable` says.
+    pool_size : draws of the prior that stand for the unplayed actions of a round, one each while they suffice.
+    pool : "fresh", these are drawn anew each round; or at branch L "kept", they are drawn once, and every round deals
+        a random part of them to the unplayed actions (an approximation).
+    num_shared_draws : S, between the extremes of ``branch``, draws of the shared part that each one is chosen from.
 
     Notes
     -----
     At branch L consistent in P for the chain's posterior given the evidence. Between, the shared part is approximate:
-    it is filtered with messages that have passed the actions' surrogates; each action's own levels are then filtered
-    given that draw. Exact with linear links at any branch.
+    it is filtered with messages that have passed the actions' surrogates, each action's own levels given that draw; see
+    `BranchedLevels.shared_draws` for what several draws to choose from do. Exact with linear links at any branch.
 
     At branch L a played action keeps a cloud, draws of its filter resampled to equal weights, each used once and in
     random order; it is renewed when used up or when its evidence changes: a round costs one filter, P L link
@@ -70,6 +68,7 @@ class BranchedPosterior:
         expansion: Mode = "map",
         pool_size: int = 10_000,
         pool: Pool = "fresh",
+        num_shared_draws: int = 1,
     ) -> None:
         self.num_actions = num_actions
         self.levels = BranchedLevels(
@@ -81,6 +80,7 @@ class BranchedPosterior:
             expansion=expansion,
             pool_size=pool_size,
             pool=pool,
+            num_shared_draws=num_shared_draws,
         )
         self.unplayed = UnplayedActions(num_actions)
         self._known: dict[float, tuple[Array, Array, Array, Array]] = {}
@@ -125,8 +125,7 @@ class BranchedPosterior:
         values, parent = self.levels.values(rng, scale, from_clouds=from_clouds)
         mean, variance = self._score_moments(contexts, values)
         scores = mean + scale * np.sqrt(variance) * rng.standard_normal(mean.shape)
-        remaining = len(among.unplayed)
-        top = np.asarray(-np.inf)
+        remaining, top = len(among.unplayed), np.asarray(-np.inf)
         if remaining:
             size = min(remaining, self.levels.pool_size)
             copies = choices.copies_of_draws(remaining, size)
@@ -211,7 +210,8 @@ class BranchedPosterior:
         if self.levels.independent:
             value0 = self.levels.prior_values(_PRIOR_DRAWS, None, rng, scale)
             if played:
-                own = self.levels.own_filters(played, None, rng, scale, num_particles=_MOMENT_PARTICLES)
+                P = max(_MOMENT_PARTICLES, _MOMENT_FACTOR * self.levels.num_particles)
+                own = self.levels.own_filters(played, None, rng, scale, num_particles=P)
                 values, weights = own.value, np.exp(own.log_weights)
         else:
             parents = self.levels.shared_draws(_SHARED_DRAWS, rng, scale)

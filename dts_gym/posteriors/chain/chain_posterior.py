@@ -27,8 +27,9 @@ from dts_gym.utils.validation import integer
 
 Surrogate = Literal["jacobian", "statistical", "deck"]
 
-# Moments of the shared part use this many particles by a fixed rule: greedy play is a function of the data.
-_MOMENT_DRAWS = 512
+# Moments of the shared part come from this many particles or more by a fixed rule, greedy play being a function of the
+# data, and from so many filters at least: where particles are many, few filters would average little.
+_MOMENT_DRAWS, _MOMENT_FILTERS = 512, 16
 _FIXED_SEED = 20231115
 
 
@@ -73,9 +74,11 @@ class ChainPosterior(ActionPosterior):
         self._chain = as_chain(prior)
         self._defensive = default_defensive(prior, surrogate) if self.num_particles > 1 else 0.0
         self._evidence = RewardEvidence(model, d, expansion)
-        statistical = statistical_surrogates(self._chain, np.random.default_rng(seed))
-        self._fixed = deck_surrogates(self._chain) if surrogate == "deck" else statistical
-        self._search = TangentSearch(self._chain, statistical, (seed,)) if surrogate == "jacobian" else None
+        self._statistical = statistical_surrogates(self._chain, np.random.default_rng(seed))
+        self._fixed = deck_surrogates(self._chain) if surrogate == "deck" else self._statistical
+        self._search: TangentSearch | None = None
+        if surrogate == "jacobian":
+            self._search = TangentSearch(self._chain, self._statistical, (seed,), all_modes=self.num_particles > 1)
         self._message = Evidence(np.zeros((d, d)), np.zeros(d))  # on f_1(psi_1), in the parameters' coordinates
         self._changes = 0
         self._known: dict[float, tuple[Array, Array]] = {}  # for each scale the shared part's sample
@@ -128,11 +131,27 @@ class ChainPosterior(ActionPosterior):
         """Mean of the shared part given all data, as if the surrogates were the links; in the table's coordinates."""
         return np.asarray(self.table.inverse @ parameter_law(self._chain, self._maps, 1, self._message)[0])
 
+    @property
+    def _guides(self) -> list[AffineMap]:
+        """The surrogates of all guides: those of every mode, with a first axis, where there are several."""
+        return self._fixed if self._search is None else self._search.guides
+
+    def mode_coverage(self) -> float:
+        """The share of the modes' mass that lies where the particles can be expected to go.
+
+        The modes are those that a search of this call's own finds, from 64 draws of the prior: some ms. See
+        `dts_gym.posteriors.chain.modes.visited_mass`.
+        """
+        search = self._search or TangentSearch(self._chain, self._statistical, (_FIXED_SEED,))
+        return search.mode_coverage(self._message, self._guides, self.num_particles, self._defensive)
+
     def _filtered(self, size: int, rng: np.random.Generator, scale: float) -> Particles:
         """Independent filters of the shared levels; notes their effective sample size."""
-        messages = upward_messages(self._chain, self._maps, self._message)
-        P, share = self.num_particles, self._defensive
-        particles = sample_shared(self._chain, messages, 0, P, rng, size=size, exploration=scale, defensive=share)
+        messages = upward_messages(self._chain, self._guides, self._message)
+        particles = sample_shared(
+            self._chain, messages, 0, self.num_particles, rng,
+            size=size, exploration=scale, defensive=self._defensive, mixed=messages.latents[-1].h.ndim > 1,
+        )  # fmt: skip
         self.effective_sample_size = float(particles.effective_sample_size.mean())
         return particles
 
@@ -143,7 +162,7 @@ class ChainPosterior(ActionPosterior):
 
     def _shared_sample(self, scale: float) -> tuple[Array, Array]:
         if scale not in self._known:
-            size = max(1, _MOMENT_DRAWS // self.num_particles)
+            size = max(_MOMENT_FILTERS, _MOMENT_DRAWS // self.num_particles)
             particles = self._filtered(size, np.random.default_rng(_FIXED_SEED), scale)
             weights = np.exp(particles.log_weights).ravel() / size
             self._known[scale] = weights, particles.value.reshape(-1, len(self._center)) @ self.table.inverse.T

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from dts_gym.posteriors.chain.chain import Chain
-from dts_gym.posteriors.chain.messages import Messages
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.utils.arrays import Array, BoolArray, conditioned_root
+from dts_gym.utils.arrays import Array, conditioned_root
 
 
 class Guide(NamedTuple):
@@ -21,13 +20,14 @@ class Guide(NamedTuple):
     log_constant: Array  # (...), log Z(f) less the quadratic form in f
 
 
-def guides_of(chain: Chain, messages: Messages, levels: range, exploration: float) -> Guide:
-    """The guided steps of the levels, the lowest first, on the first axis: one factorisation for all."""
-    low, high = levels[-1], levels[0]
-    latents = messages.latents[low - 1 : high]
+def guides_of(latents: Sequence[Evidence], prior_roots: Array, exploration: float) -> Guide:
+    """The guided steps of several levels on the first axis, in the order of their messages: one factorisation for all.
+
+    ``prior_roots`` is (levels, d, d).
+    """
     G, h = np.array([latent.G for latent in latents]), np.array([latent.h for latent in latents])
-    roots = chain.padded_roots[low : high + 1]
-    return guide_of(Evidence(G, h), roots.reshape(len(roots), *[1] * (h.ndim - 2), *roots.shape[1:]), exploration)
+    roots = prior_roots.reshape(len(latents), *[1] * (h.ndim - 2), *prior_roots.shape[1:])
+    return guide_of(Evidence(G, h), roots, exploration)
 
 
 def guide_of(latent: Evidence, prior_root: Array, exploration: float) -> Guide:
@@ -40,20 +40,22 @@ def guide_of(latent: Evidence, prior_root: Array, exploration: float) -> Guide:
     return Guide(gain, (root @ reach[..., None])[..., 0], root, constant)
 
 
-def walk(
-    mean: Array,
-    guide: Guide,
-    num_particles: int,
-    rng: np.random.Generator,
-    exploration: float,
-    unguided: BoolArray | None = None,
-    prior_root: Array | None = None,
-) -> Array:
-    """One step of all particles, (..., P, d), from the prior's means ``mean`` (..., P or 1, d)."""
-    lead = np.broadcast_shapes(mean.shape[:-2], guide.shift.shape[:-1])
-    noise = exploration * rng.standard_normal((*lead, num_particles, guide.root.shape[-1]))
+def with_prior(guides: Guide, prior_roots: Array) -> Guide:
+    """Guides of several levels (levels, M, ...) and before them, on the second axis, the prior's own steps.
+
+    ``prior_roots`` is (levels, d, d).
+    """
+    parts = [np.empty((len(part), part.shape[1] + 1, *part.shape[2:])) for part in guides]
+    roots = prior_roots.reshape(len(prior_roots), *[1] * (guides.root.ndim - 4), *prior_roots.shape[1:])
+    for part, guided, own in zip(parts, guides, (np.eye(prior_roots.shape[-1]), 0.0, roots, 0.0), strict=True):
+        part[:, 0], part[:, 1:] = own, guided
+    return Guide(*parts)
+
+
+def walk(mean: Array, guide: Guide, noise: Array) -> Array:
+    """One step of particles, (..., P, d), from the prior's means ``mean`` (..., P or 1, d).
+
+    ``noise`` (..., P, r) is standard normal times the exploration scale.
+    """
     center = mean @ np.swapaxes(guide.gain, -1, -2) + guide.shift[..., None, :]
-    psi: Array = center + noise @ np.swapaxes(guide.root, -1, -2)
-    if unguided is None or prior_root is None:
-        return psi
-    return np.where(unguided[..., None], mean + noise @ prior_root.T, psi)
+    return np.asarray(center + noise @ np.swapaxes(guide.root, -1, -2))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dts_gym.posteriors.chain.chain import AffineMap, Chain, HasChain, spread
-from dts_gym.posteriors.evidence import Evidence, matvec, through_link, through_noise
+from dts_gym.posteriors.evidence import Evidence, log_evidence, matvec, through_link, through_noise
 from dts_gym.utils.arrays import Array
 
 
@@ -25,10 +25,13 @@ class Messages(NamedTuple):
     ----------
     values : L evidences, ``values[ell - 1]`` is ``(Gamma_ell, beta_ell)``, on ``f_ell(psi_ell)``.
     latents : L evidences, ``latents[ell - 1]`` is ``(G_ell, h_ell)``, on ``psi_ell``.
+    log_offsets : L arrays (...), the log constant that ``latents[ell - 1]`` leaves out of ``values[ell - 1]`` at the
+        surrogate of ``psi_ell``: where several surrogates are weighed against each other it counts.
     """
 
     values: tuple[Evidence, ...]
     latents: tuple[Evidence, ...]
+    log_offsets: tuple[Array, ...]
 
 
 def upward_messages(prior: HasChain, surrogates: Sequence[AffineMap], message: Evidence, branch: int = 0) -> Messages:
@@ -56,15 +59,16 @@ def upward_messages(prior: HasChain, surrogates: Sequence[AffineMap], message: E
     Evidence(G=array([[3.2]]), h=array([0.8]))
     """
     depth = len(prior.links)
-    values, latents = [], []
+    values, latents, log_offsets = [], [], []
     for ell, (A, c) in enumerate(surrogates, start=1):
         if ell == branch + 1 and branch > 0:
             message = Evidence(message.G.sum(axis=-3), message.h.sum(axis=-2))
         values.append(message)
         latents.append(through_link(message, A, c))
+        log_offsets.append(log_evidence(message, c[..., None, :])[..., 0])
         if ell < depth:
             message = through_noise(*latents[-1], prior.covariances[ell])  # Sigma_{ell+1}
-    return Messages(tuple(values), tuple(latents))
+    return Messages(tuple(values), tuple(latents), tuple(log_offsets))
 
 
 def smoothed_path(chain: Chain, surrogates: Sequence[AffineMap], messages: Messages, branch: int = 0) -> list[Array]:

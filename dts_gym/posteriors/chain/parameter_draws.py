@@ -75,5 +75,6 @@ def sample_thetas(
         mean = pick(own, rng)  # (n, K, d)
         sizes.append(own.effective_sample_size.min(axis=-1))
     guide = guide_of(evidence, chain.roots[0], exploration)
-    theta = walk(mean[..., None, :], guide, 1, rng, exploration)[..., 0, :]
+    noise = exploration * rng.standard_normal((size, len(guide.shift), 1, guide.root.shape[-1]))
+    theta = walk(mean[..., None, :], guide, noise)[..., 0, :]
     return theta, np.min(sizes, axis=0)

@@ -23,6 +23,12 @@ density ``(1 - a) R + a`` relative to the prior. The target of the stage, relati
 exact, bounded by ``T / a``, and the sum above where ``a = 0``. The share is stratified: the nearest whole number of
 particles, in random places.
 
+Several guides. Tangents at one mode lead to that mode alone. So there can be M sets of messages, one a mode, and guided
+particles take each step by one of them: the density of their mixture is ``R = sum_m s_m R_m``. The share ``s_m`` goes
+with the root of the mass that the messages of mode m expect where the walk begins, and is stratified too. Targets at
+levels between are the sum of what the modes' messages expect, ``T = sum_m c_m exp(-f' Gamma_m f / 2 + beta_m' f)`` with
+the constants ``c_m`` that the tangents' offsets and the guides' normalisers leave.
+
 Exploration ``e`` tempers the model: every ``Sigma`` times e^2, all evidence divided by e^2. Messages stay those of
 e = 1, for all of them divide by e^2 with the evidence.
 
@@ -34,17 +40,18 @@ distributions" (1995).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from dts_gym.posteriors.chain.chain import Chain, HasChain, as_chain
-from dts_gym.posteriors.chain.guided_steps import Guide, guides_of, walk
+from dts_gym.posteriors.chain.guided_steps import Guide, guides_of, walk, with_prior
 from dts_gym.posteriors.chain.messages import Messages
 from dts_gym.posteriors.chain.resampling import normalised, resample
-from dts_gym.posteriors.evidence import log_evidence, through_noise
+from dts_gym.posteriors.evidence import Evidence, log_evidence, through_noise
 from dts_gym.priors.links import finite_value
-from dts_gym.utils.arrays import Array, BoolArray
+from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import integer, positive
 
 # The share of defensive draws for each surrogate. In five dimensions a quarter took the energy distance to the truth
@@ -62,12 +69,15 @@ class Particles(NamedTuple):
     log_weights : (..., P), their exponentials sum to one.
     effective_sample_size : (...), the least over the levels, before resampling, relative to P: 1/P to 1. A gauge of
         the surrogates' error; necessary, not sufficient.
+    log_normaliser : (...), the log of an unbiased estimate of the evidence's expectation under the prior, where the
+        messages on the lowest level's value are the data's own.
     """
 
     psi: Array
     value: Array
     log_weights: Array
     effective_sample_size: Array
+    log_normaliser: Array
 
 
 def default_defensive(prior: HasChain, surrogate: str) -> float:
@@ -94,6 +104,7 @@ def sample_shared(
     size: int = 1,
     exploration: float = 1.0,
     defensive: float = 0.0,
+    mixed: bool = False,
 ) -> Particles:
     """Independent filters of the shared levels, L down to ``branch + 1``.
 
@@ -107,6 +118,7 @@ def sample_shared(
     size : n, the number of filters.
     exploration : e, the exploration scale, positive.
     defensive : share of draws from the prior, 0 <= share < 1, rounded to whole particles.
+    mixed : whether the messages have a first axis of M modes, whose guides are used together.
 
     Returns
     -------
@@ -140,9 +152,11 @@ def sample_shared(
     chain = as_chain(prior)
     depth = len(chain.links)
     integer("branch", branch, 0, depth - 1)
-    mean = np.zeros((integer("size", size, 1), *(1,) * messages.latents[-1].h.ndim, chain.covariances[0].shape[0]))
+    mean = np.zeros(
+        (integer("size", size, 1), *(1,) * (messages.latents[-1].h.ndim - mixed), chain.covariances[0].shape[0])
+    )
     levels = range(depth, branch, -1)
-    return _filtered(chain, messages, levels, mean, num_particles, rng, exploration, defensive)
+    return _filtered(chain, messages, levels, mean, num_particles, rng, exploration, defensive, mixed)
 
 
 def sample_actions(
@@ -156,13 +170,14 @@ def sample_actions(
     size: int = 1,
     exploration: float = 1.0,
     defensive: float = 0.0,
+    mixed: bool = False,
 ) -> Particles:
     """A filter for each action's own levels, ``branch`` down to 1, given the shared part.
 
     Parameters
     ----------
-    prior, num_particles, rng, exploration, defensive : as in `sample_shared`.
-    messages : result of `upward_messages`, at the same branch: one row for each action up to it.
+    prior, num_particles, rng, exploration, defensive, mixed : as in `sample_shared`.
+    messages : of `upward_messages`, at the same branch: one row an action up to it.
     branch : 1..L.
     parents : (n, d), ``f_{branch+1}(psi_{branch+1})``, drawn by `pick`; None at branch L, where nothing is shared.
     size : n, where ``parents`` is None.
@@ -183,7 +198,7 @@ def sample_actions(
         raise ValueError(f"parents must be None exactly where branch is the depth {depth}, got branch {branch}")
     parents = np.zeros((integer("size", size, 1), d)) if parents is None else parents
     mean = parents[..., None, None, :]
-    return _filtered(chain, messages, range(branch, 0, -1), mean, num_particles, rng, exploration, defensive)
+    return _filtered(chain, messages, range(branch, 0, -1), mean, num_particles, rng, exploration, defensive, mixed)
 
 
 def pick(particles: Particles, rng: np.random.Generator) -> Array:
@@ -203,59 +218,133 @@ def _filtered(
     rng: np.random.Generator,
     exploration: float,
     defensive: float,
+    mixed: bool,
 ) -> Particles:
     """The filter down ``levels``; ``mean`` (..., 1, d) is the prior mean of the first. See the head of this module.
 
-    Particles are resampled where the effective sample size is below P/2.
+    Particles are resampled where the effective sample size is below P/2. Arrays with a first axis of length M have an
+    entry for each guide; with defensive draws the prior's steps stand before them.
     """
     P = integer("num_particles", num_particles, 1)
     temperature = positive("exploration", exploration) ** 2
     if not 0.0 <= defensive < 1.0:
         raise ValueError(f"defensive must be a share in [0, 1), got {defensive!r}")
     num_defensive = min(round(defensive * P), P - 1)
-    log_guided, log_defensive = _log_shares(num_defensive, P)
+    low, high = levels[-1], levels[0]
+    values, latents, log_offsets = _with_axes(messages, low, high, mean.ndim - 2, mixed)
+    guides = guides_of(latents, roots := chain.padded_roots[low : high + 1], exploration)
+    heights = _heights(log_offsets, guides.log_constant, temperature)
+    first = latents[-1]
+    M, lead = len(first.h), np.broadcast_shapes(mean.shape[:-2], first.h.shape[1:-1])
+    if num_defensive:
+        guides = with_prior(guides, roots)
 
-    first = messages.latents[levels[0] - 1]
-    lead = np.broadcast_shapes(mean.shape[:-2], first.h.shape[:-1])
-    log_z: Array = np.zeros((*lead, 1))  # log Z of the step to come, which is 1 at the root
-    if levels[0] < len(chain.links):
-        log_z = log_evidence(through_noise(*first, chain.covariances[levels[0]]), mean) / temperature
-    origin: Array = np.zeros((*lead, P)) + log_z  # log Z at the last resampling, or at the root
-    ratio: Array = np.zeros((*lead, P))  # log R
-    unguided = _random_places(lead, P, num_defensive, rng)
-    least = np.ones(lead)
-    guides = guides_of(chain, messages, levels, exploration)
+    log_z: Array = np.zeros((M, *lead, 1))  # log Z of the step to come under each guide, 1 at the root
+    if high < len(chain.links):
+        log_z = log_evidence(through_noise(*first, chain.covariances[high]), mean) / temperature
+    expected = log_z + heights[-1][..., None]
+    log_shares = _log_shares(expected, num_defensive, P)
+    origin: Array = np.zeros((*lead, P)) + log_sum(expected)  # log T at the last resampling, or at the root
+    ratio: Array = np.zeros((len(log_shares), *lead, P))  # log R of each guide, 0 of the prior
+    chosen = _stratified(np.broadcast_to(log_shares, (len(log_shares), *lead, 1)), P, num_defensive, rng)
+    least, normaliser = np.ones(lead), origin[..., 0] - math.log(M)  # the lowest target is M times the evidence
     for ell in levels:
-        guide = Guide(*(part[ell - levels[-1]] for part in guides))
-        psi = walk(mean, guide, P, rng, exploration, unguided, chain.padded_roots[ell])
-        ratio += log_evidence(messages.latents[ell - 1], psi) / temperature - (log_z + guide.log_constant[..., None])
+        guide = Guide(*(part[ell - low] for part in guides))
+        noise = exploration * rng.standard_normal((*lead, P, guide.root.shape[-1]))
+        psi = _taken(walk(mean, guide, noise), chosen)
+        constant = guide.log_constant[-M:, ..., None]
+        ratio[-M:] += log_evidence(latents[ell - low], psi) / temperature - (log_z + constant)
         mean = finite_value(chain.links[ell - 1], psi, f"links[{ell - 1}]")
-        log_z = log_evidence(messages.values[ell - 1], mean) / temperature
-        walked = np.logaddexp(log_guided + ratio, log_defensive) if num_defensive else ratio
-        log_weights, relative = normalised(log_z - origin - walked)
+        log_z = log_evidence(values[ell - low], mean) / temperature
+        expected = log_z + heights[ell - low][..., None]
+        target = log_sum(expected)
+        log_weights, relative, log_mean = normalised(target - origin - log_sum(log_shares + ratio))
         least = np.minimum(least, relative)
-        poor = relative < 0.5
-        if ell == levels[-1] or not poor.any():
+        poor = (relative < 0.5) | (ell == low)
+        normaliser = np.where(poor, normaliser + log_mean, normaliser)
+        if ell == low or not poor.any():
             continue
         ancestors = resample(log_weights[poor], rng)
         rows = np.arange(len(ancestors))[:, None]
-        mean = mean.copy()
+        mean, log_shares = mean.copy(), np.array(np.broadcast_to(log_shares, ratio.shape))
         mean[poor] = mean[poor][rows, ancestors]
-        log_z[poor] = origin[poor] = log_z[poor][rows, ancestors]
-        ratio[poor] = 0.0
-        if unguided is not None:
-            unguided[poor] = _random_places((len(ancestors),), P, num_defensive, rng)
-    return Particles(psi, mean, log_weights, least)
+        log_z[:, poor] = log_z[:, poor][:, rows, ancestors]
+        expected = expected[:, poor][:, rows, ancestors]
+        origin[poor] = target[poor][rows, ancestors]
+        ratio[:, poor] = 0.0
+        log_shares[:, poor] = _log_shares(expected, num_defensive, P)
+        chosen[poor] = _stratified(log_shares[:, poor], P, num_defensive, rng)
+    return Particles(psi, mean, log_weights, least, normaliser)
 
 
-def _random_places(lead: tuple[int, ...], P: int, count: int, rng: np.random.Generator) -> BoolArray | None:
-    """(..., P) bools, ``count`` of each row true; None where ``count`` is 0."""
-    if count == 0:
-        return None
-    order = rng.random((*lead, P)).argsort(axis=-1)
-    return np.asarray(order < count)
+def _with_axes(messages: Messages, low: int, high: int, rank: int, mixed: bool) -> Messages:
+    """The messages of the levels, with a first axis of guides and ``rank`` axes of filters after it, all alike."""
+    top = messages.latents[high - 1].h.shape[:-1]
+    shape = top if mixed else (1, *top)
+    full = (shape[0], *[1] * (rank + 1 - len(shape)), *shape[1:])
+
+    def alike(array: Array, own: int) -> Array:
+        rest = array.shape[array.ndim - own :]
+        if array.shape[: array.ndim - own] != top:
+            array = np.broadcast_to(array, (*shape, *rest))
+        return array.reshape(*full, *rest)
+
+    def all_alike(evidences: Sequence[Evidence]) -> tuple[Evidence, ...]:
+        return tuple(Evidence(alike(G, 2), alike(h, 1)) for G, h in evidences[low - 1 : high])
+
+    constants = tuple(alike(constant, 0) for constant in messages.log_offsets[low - 1 : high])
+    return Messages(all_alike(messages.values), all_alike(messages.latents), constants)
 
 
-def _log_shares(num_defensive: int, P: int) -> tuple[float, float]:
+def _heights(log_offsets: Sequence[Array], log_constants: Array, temperature: float) -> list[Array]:
+    """Log constants that the messages on the levels' values leave out, (M, ...) each, lowest first; last the root's.
+
+    Relative to the first guide's. Under the lowest level the evidence is one for all guides, and so is its constant.
+    """
+    heights: list[Array] = [np.zeros_like(log_constants[0])]
+    for offset, constant in zip(log_offsets, log_constants, strict=True):
+        heights.append(heights[-1] + offset / temperature + constant)
+    return [height - height[:1] for height in heights]
+
+
+def _log_shares(expected: Array, num_defensive: int, P: int) -> Array:
+    """Log probabilities with which a particle takes the prior's step, if any does, and each guide's, on the first axis.
+
+    A guide's share goes with the root of the mass that its messages ``expected`` (M, ...) there: a mode whose mass is
+    misjudged by a few nats still has its particles.
+    """
+    log_guided = 0.5 * expected - log_sum(0.5 * expected)
+    if not num_defensive:
+        return log_guided
     share = num_defensive / P
-    return math.log1p(-share), math.log(share) if num_defensive else -math.inf
+    log_shares = np.empty((len(log_guided) + 1, *log_guided.shape[1:]))
+    log_shares[0], log_shares[1:] = math.log(share), math.log1p(-share) + log_guided
+    return log_shares
+
+
+def _stratified(log_shares: Array, P: int, num_defensive: int, rng: np.random.Generator) -> IntArray:
+    """The first-axis entry of ``log_shares`` (M, ..., P or 1) that each particle takes, (..., P), by systematic draws.
+
+    Each is taken by as many particles as its share says, rounded up or down, in random places.
+    """
+    lead = log_shares.shape[1:-1]
+    guided = len(log_shares) - (num_defensive > 0)
+    if len(log_shares) == 1:
+        return np.zeros((*lead, P), dtype=np.int64)
+    order = rng.random((*lead, P)).argsort(axis=-1)
+    if guided == 1:
+        return np.asarray(order >= num_defensive, dtype=np.int64)
+    ends = np.exp(log_shares).cumsum(axis=0)[:-1]
+    return np.asarray(((order + rng.random((*lead, 1))) / P >= ends).sum(axis=0))
+
+
+def _taken(steps: Array, chosen: IntArray) -> Array:
+    """Of steps (M, ..., P, d) the one that each particle takes, (..., P, d)."""
+    if len(steps) <= 2:
+        return np.where(chosen[..., None] > 0, steps[-1], steps[0])
+    return np.asarray(np.take_along_axis(steps, chosen[None, ..., None], axis=0)[0])
+
+
+def log_sum(log_terms: Array) -> Array:
+    """The log of the sum of the exponentials over the first axis."""
+    return np.asarray(log_terms[0] if len(log_terms) == 1 else np.logaddexp.reduce(log_terms, axis=0))

@@ -35,10 +35,12 @@ def resample(log_weights: Array, rng: np.random.Generator) -> IntArray:
     return np.broadcast_to(np.arange(P), (n, P)).ravel().repeat(counts.ravel()).reshape(n, P)
 
 
-def normalised(log_weights: Array) -> tuple[Array, Array]:
-    """The weights scaled to sum to one, (..., P), and their effective sample size relative to P, (...)."""
-    shifted: Array = log_weights - log_weights.max(axis=-1, keepdims=True)
+def normalised(log_weights: Array) -> tuple[Array, Array, Array]:
+    """The weights scaled to sum to one, (..., P), their effective sample size relative to P, and log mean (...)."""
+    largest = log_weights.max(axis=-1, keepdims=True)
+    shifted: Array = log_weights - largest
     weights = np.exp(shifted)
     total = weights.sum(axis=-1)
     size = total * total / (weights.shape[-1] * np.vecdot(weights, weights))
-    return np.asarray(shifted - np.log(total)[..., None]), np.asarray(size)
+    mean = largest[..., 0] + np.log(total / weights.shape[-1])
+    return np.asarray(shifted - np.log(total)[..., None]), np.asarray(size), np.asarray(mean)

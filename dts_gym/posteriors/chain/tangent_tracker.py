@@ -8,13 +8,14 @@ import numpy as np
 
 from dts_gym.posteriors.chain.chain import AffineMap, Chain
 from dts_gym.posteriors.chain.messages import smoothed_path, upward_messages
-from dts_gym.posteriors.chain.tangents import Tangents, densest_tangents, followed_tangents
+from dts_gym.posteriors.chain.modes import as_row, distinct_modes, modes_of, visited_mass
+from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, joined, raced_tangents, selected
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 # Changes of the evidence up to which tangents are sought from many starts each time, the period after that, and the
-# number of starts drawn from the prior.
-_OFTEN, _NOW_AND_THEN, _PRIOR_STARTS = 64, 32, 14
+# number of starts drawn from the prior; that of a search that checks on them.
+_OFTEN, _NOW_AND_THEN, _PRIOR_STARTS, _FRESH_STARTS = 64, 32, 14, 64
 
 
 class TangentSearch:
@@ -22,67 +23,136 @@ class TangentSearch:
 
     Parameters
     ----------
-    chain : the prior's chain.
-    statistical : L maps of `statistical_surrogates`, whose mean path is one of the starts.
-    seed : seed for the starts drawn from the prior; the search is a function of it, the evidence and its changes.
+    chain : the prior's.
+    statistical : L maps of `statistical_surrogates`; the mean path that they give is one of the starts.
+    seed : of the starts drawn from the prior; the search is a function of it, the evidence and its changes.
+    all_modes : keep every mode that matters, not the densest alone.
 
     Attributes
     ----------
-    maps : L tangents, of the last search.
-    path : L arrays (d,), the path of the last search; empty before the first.
+    maps : L tangents, of the last search's densest path.
+    path : L arrays (d,), that path; empty before the first search.
+    modes : tangents at all modes kept, (M, d) a level, the densest first; None where that is the only one.
     """
 
-    def __init__(self, chain: Chain, statistical: Sequence[AffineMap], seed: Sequence[int]) -> None:
+    def __init__(
+        self, chain: Chain, statistical: Sequence[AffineMap], seed: Sequence[int], all_modes: bool = False
+    ) -> None:
         self._chain = chain
         self._statistical = list(statistical)
         self._seed = list(seed)
+        self._all_modes = all_modes
         self.maps: list[AffineMap] = self._statistical
         self.path: list[Array] = []
+        self.modes: Tangents | None = None
 
     def search(self, message: Evidence, changes: int) -> None:
         """Find the tangents anew.
 
         Parameters
         ----------
-        message : evidence on ``f_1(psi_1)``, (d, d) and (d,).
-        changes : number of changes of the evidence so far: while they are few, and occasionally later, many starts are
-            tried and the densest path is kept.
+        message : on ``f_1(psi_1)``, (d, d) and (d,).
+        changes : of the evidence so far: while they are few, and then now and then, many starts are tried and the
+            densest path is kept; at powers of two, and then as often, every mode.
 
         Notes
         -----
-        A local mode. Deterministic. One pass of O(L d^3) from the last path, a few from each of many starts.
+        Local modes. Deterministic. One pass of O(L d^3) from the last paths, a few from each of many starts.
         """
-        if self.path and changes > _OFTEN and changes % _NOW_AND_THEN:
-            found = followed_tangents(self._chain, message, Tangents(self.maps, self.path, np.zeros(())))
+        if not self.path or changes <= _OFTEN or changes % _NOW_AND_THEN == 0:
+            rng = np.random.default_rng([*self._seed, changes])
+            found, others = raced_tangents(self._chain, message, self._starts(message, rng, _PRIOR_STARTS))
+            modes = None
+            if self._all_modes and (changes & (changes - 1) == 0 or changes % _NOW_AND_THEN == 0):
+                modes = modes_of(self._chain, message, found, others)
+            elif self.modes is not None:
+                followed = climbed_tangents(self._chain, message, self.modes)
+                modes = distinct_modes(self._chain, message, joined([as_row(self._chain, found), followed]))
+        elif self.modes is None:
+            found, modes = climbed_tangents(self._chain, message, Tangents(self.maps, self.path, np.zeros(()))), None
         else:
-            found = densest_tangents(self._chain, message, self._starts(message, changes))
+            modes = distinct_modes(self._chain, message, climbed_tangents(self._chain, message, self.modes))
+            found = selected(modes, 0)
         self.maps, self.path = found.surrogates, found.path
+        self.modes = modes if modes is not None and len(modes.log_density) > 1 else None
 
-    def _starts(self, message: Evidence, changes: int) -> list[Array]:
-        """Paths from which tangents are sought, (n, d) a level: the last, the statistical surrogates', prior draws."""
-        rng = np.random.default_rng([*self._seed, changes])
-        psi = np.zeros((_PRIOR_STARTS, len(message.h)))
+    @property
+    def guides(self) -> list[AffineMap]:
+        """L tangents, of every mode, (M, d, d), where several are kept."""
+        return self.maps if self.modes is None else self.modes.surrogates
+
+    def modes_afresh(self, message: Evidence) -> Tangents:
+        """Tangents at the modes, (M, d) a level, that a search from more and other starts finds; nothing is kept."""
+        rng = np.random.default_rng([*self._seed, 1 << 31])
+        found, others = raced_tangents(self._chain, message, self._starts(message, rng, _FRESH_STARTS))
+        return modes_of(self._chain, message, found, others)
+
+    def mode_coverage(
+        self, message: Evidence, guides: Sequence[AffineMap], num_particles: int, defensive: float
+    ) -> float:
+        """`visited_mass` of the modes found by `modes_afresh`, by particles with those guides: some ms."""
+        found = self.modes_afresh(message)
+        return visited_mass(self._chain, message, guides, found, num_particles, defensive)
+
+    def _starts(self, message: Evidence, rng: np.random.Generator, size: int) -> list[Array]:
+        """Paths to search from, (n, d) a level: the last ones, the statistical surrogates', ``size`` prior draws."""
+        psi = np.zeros((size, len(message.h)))
         drawn = []
         for ell in range(len(self._chain.links), 0, -1):
             root = self._chain.roots[ell]
-            psi = psi + rng.standard_normal((_PRIOR_STARTS, root.shape[1])) @ root.T
+            psi = psi + rng.standard_normal((size, root.shape[1])) @ root.T
             drawn.append(psi)
             psi = self._chain.links[ell - 1](psi)
         messages = upward_messages(self._chain, self._statistical, message)
         smooth = smoothed_path(self._chain, self._statistical, messages)
-        known = [self.path, smooth] if self.path else [smooth]
-        return [np.vstack([*(path[i] for path in known), drawn[-1 - i]]) for i in range(len(smooth))]
+        known = self.path if self.modes is None else self.modes.path
+        return [np.vstack([*known[i : i + 1], smooth[i], drawn[-1 - i]]) for i in range(len(smooth))]
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
-        return {
+        state: dict[str, Array | IntArray] = {
             "weight": np.array([surrogate.weight for surrogate in self.maps]),
             "offset": np.array([surrogate.offset for surrogate in self.maps]),
             "path": np.array(self.path),
         }
+        if self.modes is not None:
+            d = len(self.path[0])
+            M = len(self.modes.log_density)
+            state["modes.path"] = np.array(self.modes.path)  # (L, M, d)
+            state["modes.weight"] = np.array([np.broadcast_to(A, (M, d, d)) for A, _ in self.modes.surrogates])
+            state["modes.offset"] = np.array([np.broadcast_to(c, (M, d)) for _, c in self.modes.surrogates])
+        return state
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned."""
         weights, offsets = np.asarray(state["weight"], float), np.asarray(state["offset"], float)
         self.maps = [AffineMap(A, c) for A, c in zip(weights, offsets, strict=True)]
         self.path = list(np.asarray(state["path"], float))
+        self.modes = None
+        if "modes.path" in state:
+            path, weights, offsets = (
+                np.asarray(state[f"modes.{name}"], float) for name in ("path", "weight", "offset")
+            )
+            # Affine links have one map for all rows.
+            maps = [
+                AffineMap(A[0], c[0]) if link.affine else AffineMap(A, c)
+                for link, A, c in zip(self._chain.links, weights, offsets, strict=True)
+            ]
+            self.modes = Tangents(maps, list(path), np.zeros(path.shape[1]))
+
+
+def side_by_side(searches: Sequence[TangentSearch]) -> tuple[list[AffineMap], BoolArray]:
+    """L tangents of the modes of independent chains, (M, k, d, d), and (M, k) which only fill up the first axis."""
+    modes = [
+        [search.maps]
+        if search.modes is None
+        else [selected(search.modes, row).surrogates for row in range(len(search.modes.log_density))]
+        for search in searches
+    ]
+    most = max(map(len, modes))
+    padded = [own + [own[0]] * (most - len(own)) for own in modes]  # chains, modes, levels
+    maps = [
+        AffineMap(*(np.array([[own[m][i][part] for own in padded] for m in range(most)]) for part in (0, 1)))
+        for i in range(len(padded[0][0]))
+    ]
+    return maps, np.arange(most)[:, None] >= [len(own) for own in modes]

@@ -101,9 +101,9 @@ def jacobian_surrogates(
     return Tangents(_tangents(chain, path), path, log_density)
 
 
-def densest_tangents(
+def raced_tangents(
     prior: HasChain, message: Evidence, starts: Sequence[Array], max_passes: int = 8, tolerance: float = 1e-3
-) -> Tangents:
+) -> tuple[Tangents, Tangents]:
     """The tangents at the densest path that searches from many starts find, and from the one of `jacobian_surrogates`.
 
     Parameters
@@ -114,8 +114,8 @@ def densest_tangents(
 
     Returns
     -------
-    Tangents
-        The tangents at one path, (d,) for each level.
+    Tangents, Tangents
+        Of the densest path, (d,) a level; and of the other n, (n, d), where each was given up.
 
     Notes
     -----
@@ -124,24 +124,29 @@ def densest_tangents(
     Examples
     --------
     >>> from dts_gym.priors.random_priors import random_mlp_prior
-    >>> found = densest_tangents(random_mlp_prior(2, 1), Evidence(np.eye(2), np.ones(2)), [np.zeros((3, 2))])
-    >>> found.path[0].shape, found.surrogates[0].weight.shape
-    ((2,), (2, 2))
+    >>> found, others = raced_tangents(random_mlp_prior(2, 1), Evidence(np.eye(2), np.ones(2)), [np.zeros((3, 2))])
+    >>> found.path[0].shape, found.surrogates[0].weight.shape, others.path[0].shape
+    ((2,), (2, 2), (3, 2))
     """
     chain = as_chain(prior)
     path = [np.vstack([cold, many]) for cold, many in zip(_cold_path(chain, message, 0), starts, strict=True)]
     found = _begun(chain, message, 0, path)
+    given_up = []
     for _ in range(max_passes):
         before = found.log_density.max()
-        found = _climbed(chain, message, 0, found, 1, tolerance)
+        found = climbed_tangents(chain, message, found, 0, 1, tolerance)
         left = max(2, len(found.log_density) // 2)
-        found = _selected(found, np.argsort(-found.log_density, kind="stable")[:left])
+        order = np.argsort(-found.log_density, kind="stable")
+        given_up.append(selected(found, order[left:]))
+        found = selected(found, order[:left])
         if left == 2 and found.log_density[0] - before <= tolerance:
             break
-    return _selected(found, found.log_density.argmax())
+    best = int(found.log_density.argmax())
+    given_up.append(selected(found, [row for row in range(len(found.log_density)) if row != best]))
+    return selected(found, best), joined(given_up)
 
 
-def followed_tangents(
+def climbed_tangents(
     prior: HasChain,
     message: Evidence,
     last: Tangents,
@@ -149,14 +154,13 @@ def followed_tangents(
     max_passes: int = 1,
     tolerance: float = 1e-3,
 ) -> Tangents:
-    """The tangents after a change of the evidence, searched from the last ones alone.
+    """The tangents found by Gauss-Newton passes from those last found alone, as after a change of the evidence.
 
     Parameters
     ----------
     prior, message, branch, tolerance : as in `jacobian_surrogates`.
-    max_passes : largest number of passes, at least one; one is enough where evidence changes little by little, because
-        the next search continues from its end.
-    last : the tangents before the change.
+    last : the tangents before the change, of one path or of many with a leading axis.
+    max_passes : at least one, which will do where evidence changes bit by bit: the next search goes on from its end.
 
     Notes
     -----
@@ -167,7 +171,7 @@ def followed_tangents(
     >>> from dts_gym.priors.random_priors import random_mlp_prior
     >>> prior, message = random_mlp_prior(2, 1), Evidence(np.eye(2), np.ones(2))
     >>> last = jacobian_surrogates(prior, message, tolerance=1e-9)
-    >>> followed_tangents(prior, Evidence(message.G, 1.001 * message.h), last).path == last.path
+    >>> climbed_tangents(prior, Evidence(message.G, 1.001 * message.h), last).path == last.path
     True
     """
     return _climbed(as_chain(prior), message, branch, last, integer("max_passes", max_passes, 1), tolerance)
@@ -284,10 +288,21 @@ def _better(path: list[Array], log_density: Array, branch: int) -> tuple[list[Ar
     return kept, np.where(last, log_density[1], log_density[0])
 
 
-def _selected(found: Tangents, rows: Any) -> Tangents:
-    """Select the tangents of the independent chains with an index; affine links have one map for all."""
+def selected(found: Tangents, rows: Any) -> Tangents:
+    """Of independent chains' tangents those with an index; affine links have one map for all."""
     slopes = [AffineMap(A[rows], c[rows]) if A.ndim > 2 else AffineMap(A, c) for A, c in found.surrogates]
     return Tangents(slopes, [psi[rows] for psi in found.path], found.log_density[rows])
+
+
+def joined(parts: Sequence[Tangents]) -> Tangents:
+    """The tangents of independent chains, all with a leading axis, as rows of one."""
+    first = parts[0]
+    slopes = [
+        AffineMap(*(np.concatenate(every) for every in zip(*maps, strict=True))) if maps[0].weight.ndim > 2 else maps[0]
+        for maps in zip(*(part.surrogates for part in parts), strict=True)
+    ]
+    path = [np.concatenate([part.path[ell] for part in parts]) for ell in range(len(first.path))]
+    return Tangents(slopes, path, np.concatenate([part.log_density for part in parts]))
 
 
 def _rows(per_chain: NDArray[Any], ell: int, depth: int, branch: int) -> NDArray[Any]:

@@ -279,21 +279,6 @@ def test_32_particles_agree_with_slice_sampling_in_five_dimensions():
             assert (score.z_score < 4.5) == good
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("defensive", [0.0, 0.1])
-def test_exploration_is_the_tempered_model(defensive):
-    """e = 0.5 against slice sampling of the model with every covariance times e^2 and all evidence by e^2."""
-    prior, message = small_case("tanh")
-    rng = np.random.default_rng(12)
-    tempered = DiffusionPrior(prior.links, [0.25 * cov for cov in prior.covariances])
-    truth = slice_sample(tempered, message.G / 0.25, message.h / 0.25, rng, 10, thin=60, burn_in=500, chains=400)
-    messages = upward_messages(prior, jacobian_surrogates(prior, message).surrogates, message)
-    for scale, good in ((0.5, True), (1.0, False)):
-        particles = sample_shared(prior, messages, 0, 64, rng, size=2_000, exploration=scale, defensive=defensive)
-        score = energy_score(pick(particles, rng), truth.values.reshape(-1, 2), rng)
-        assert (score.z_score < 4.5) == good
-
-
 def test_actions_of_independent_chains_agree_with_slice_sampling():
     """b = L, tangents of each action's own; one energy score an action, z < 4.5."""
     rng = np.random.default_rng(4)

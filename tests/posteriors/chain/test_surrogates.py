@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from dts_gym.posteriors.chain.chain import as_chain
 from dts_gym.posteriors.chain.messages import upward_messages
 from dts_gym.posteriors.chain.surrogates import deck_surrogates, statistical_surrogates
-from dts_gym.posteriors.chain.tangents import densest_tangents, followed_tangents, jacobian_surrogates
+from dts_gym.posteriors.chain.tangents import climbed_tangents, jacobian_surrogates, raced_tangents
 from dts_gym.posteriors.evidence import Evidence, log_evidence, through_noise
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.links import AffineLink, MLPLink
@@ -200,10 +200,10 @@ def test_following_the_tangents_goes_up_and_evaluates_no_link_where_nothing_is_p
     last = jacobian_surrogates(prior, message, max_passes=200, tolerance=1e-12)
     moved = Evidence(message.G, message.h + rng.standard_normal(2))
     before = path_density(prior, moved, last.path, 0)
-    once = followed_tangents(prior, moved, last)
+    once = climbed_tangents(prior, moved, last)
     assert once.log_density == pytest.approx(path_density(prior, moved, once.path, 0), abs=1e-9)
     assert once.log_density > before + 1e-3
-    often = followed_tangents(prior, moved, last, max_passes=200, tolerance=1e-12)
+    often = climbed_tangents(prior, moved, last, max_passes=200, tolerance=1e-12)
     assert often.log_density == pytest.approx(jacobian_surrogates(prior, moved, 0, last.path).log_density, abs=1e-2)
     for (A, c), link, psi in zip(often.surrogates, prior.links, often.path, strict=True):
         np.testing.assert_allclose(A @ psi + c, link(psi), atol=1e-12)
@@ -216,11 +216,11 @@ def test_following_the_tangents_goes_up_and_evaluates_no_link_where_nothing_is_p
 
     chain = as_chain(prior)._replace(links=tuple(Untouched(np.eye(2)) for _ in range(3)))
     barely = Evidence(message.G, message.h + 1e-3)
-    stayed = followed_tangents(chain, barely, last)
+    stayed = climbed_tangents(chain, barely, last)
     assert stayed.path is last.path
     assert stayed.log_density == pytest.approx(path_density(prior, barely, last.path, 0), abs=1e-9)
     with pytest.raises(AssertionError, match="a link was evaluated"):
-        followed_tangents(chain, moved, last)
+        climbed_tangents(chain, moved, last)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -232,7 +232,7 @@ def test_the_densest_tangents_are_about_as_dense_as_the_best_search_alone(activa
         prior = mlp_prior(rng, 2, activation=activation)
         message = message_of(prior, random_evidence(rng, 3))
         starts = [3 * rng.standard_normal((8, 2)) for _ in range(2)]
-        found = densest_tangents(prior, message, starts)
+        found = raced_tangents(prior, message, starts)[0]
         assert found.log_density == pytest.approx(path_density(prior, message, found.path, 0), abs=1e-9)
         alone = [jacobian_surrogates(prior, message, 0, [psi[i] for psi in starts]).log_density for i in range(8)]
         assert found.log_density >= jacobian_surrogates(prior, message).log_density - 0.1
