@@ -17,7 +17,7 @@ FILES = sorted({path for folder in FOLDERS for path in folder.rglob("*.py")})
 # Files of more than 350 lines, each with the reason why it is not two.
 LONG = {
     "posteriors/action_posterior.py": "the template of all posteriors with a shared part: its methods call each other",
-    "posteriors/chain/branched_levels.py": "the levels of each action's own: their messages, filters and draws",
+    "chain/branched_levels.py": "the levels of each action's own: their messages, filters and draws",
     "posteriors/action_table.py": "one table: its columns, their updates singly and in batches, their rounding",
 }
 # Short names of modules that moved, and where their names are now.
