@@ -18,6 +18,7 @@ SETTINGS = {
     "custom_agent": (["20", "2", "1"], "check_agent passes", ()),
     "custom_env": (["20", "2"], "check_env passes", ()),
     "digits": (["300", "1"], "right over all rounds", ("sklearn",)),
+    "frame": (["SyntheticBandit-v0", "frame.png", "20", "num_actions=5", "shape=moons"], "after 20 rounds", ()),
     "large_k": (["30", "1000000000"], "peak memory", ()),
     "movielens": (["ratings", "30", "1"], "60 users, 120 movies", ()),
     "own_prior": (["20", "1"], "DiffusionPrior", ()),
