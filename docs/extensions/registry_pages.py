@@ -1,9 +1,9 @@
 """A page for every registered environment and agent, so that no id can be forgotten.
 
-A page is what ``intros`` says of the id in plain words, then what the docstring says. Pages are written into the folders
-``environments`` and ``agents`` of the site's source when the build starts, each with
-``table.inc``, which the page of the same name includes; so are the lists in ``experiments``. Two hooks fit the house
-style of docstrings to Sphinx.
+A page is what ``intros`` says of the id in plain words, then what the docstring says. Pages are written into the
+folders ``environments`` and ``agents`` of the site's source when the build starts, each with ``table.inc``, which the
+page of the same name includes; so are the lists in ``experiments``. Two hooks fit the
+house style of docstrings to Sphinx.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def agent_page(agent_id: str) -> str:
 
 ## Settings
 
-Words such as level, branch, particles and surrogate are in the [glossary](../glossary.md); K is the number of actions, d
-the dimension of contexts, L the depth of the chain.
+Words such as level, branch, particles and surrogate are in the [glossary](../glossary.md). K is the number of actions,
+d the dimension of contexts, L the depth of the chain.
 
 {table}
 
@@ -180,8 +180,9 @@ def intro(name: str) -> str:
 def example(agent_id: str) -> str:
     """A loop in which the agent acts and learns, and what came of it."""
     bandit = _BANDITS.get(agent_id, _USUAL_BANDIT)
-    imports = ["import gymnasium as gym", *(["import numpy as np"] if "np." in bandit else []), "import dts_gym"]
-    return "\n".join(imports) + f"""
+    numpy = "import numpy as np\n" if "np." in bandit else ""
+    return f"""import gymnasium as gym
+{numpy}import dts_gym
 
 {bandit}
 agent = dts_gym.make_agent("{agent_id}", env, seed=0)
