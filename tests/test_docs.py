@@ -29,6 +29,7 @@ PLACEHOLDERS = {"K": "10", "N": "2", "LINK": "mlp", "SHAPE": "moons", "serial|pr
 
 # Modules that examples use, and the packages that these need besides.
 EXTRAS = {
+    "dts_gym.integrations.sb3": ("stable_baselines3",),
     "dts_gym.pretraining": ("torch",),
     "dts_gym.integrations.tensorboard": ("torch", "tensorboard"),
 }
