@@ -19,11 +19,13 @@ def test_the_first_example_is_short():
 
 
 @pytest.mark.parametrize("code", CODE)
-def test_the_readmes_code_runs(code, monkeypatch, tmp_path):
-    if "stable_baselines3" in code:
-        pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
+def test_the_readmes_code_runs_and_prints_what_it_says(code, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code.replace('"dUCB"', '"Random"'), "README.md", "exec"), {})
+    said = re.search(r"It prints about (\d+), .* it is about (\d+)\.", README, re.DOTALL)
+    printed = [float(line) for line in capsys.readouterr().out.splitlines()]
+    assert printed == pytest.approx([float(number) for number in said.groups()], rel=0.02)
 
 
 def test_a_reader_is_through_in_a_few_minutes():
