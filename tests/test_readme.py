@@ -33,6 +33,8 @@ def test_a_reader_is_through_in_a_few_minutes():
 
 
 def test_every_id_is_named_and_leads_to_its_page():
+    assert f"{len(AGENT_IDS)} agents" in README
+    assert f"{len(dts_gym.env_ids())} environments" in README
     for name in [*dts_gym.env_ids(), *AGENT_IDS]:
         assert f"[`{name}`](docs/intros/{name}.md)" in README
 
