@@ -22,8 +22,8 @@ def main(folder: str, path: str) -> None:
     # A tuned agent stands behind the same agent at exploration 1, and takes its place.
     shown = {base_label(spec): spec.label for spec in comparison.experiment.agents}
     styles = looks(list(shown))
-    figure, axes = plt.subplots(figsize=(8.6, 4.0))
-    figure.subplots_adjust(left=0.09, right=0.665, top=0.97, bottom=0.13)
+    figure, axes = plt.subplots(figsize=(7.4, 3.7))
+    figure.subplots_adjust(left=0.105, right=0.605, top=0.97, bottom=0.13)
     ends = []
     for agent, label in shown.items():
         scale = label.partition("exploration ")[2].rstrip(")")
@@ -31,7 +31,7 @@ def main(folder: str, path: str) -> None:
         ends.append(regret_curve(axes, comparison, label, styles[agent][0], "--" if scale else "-", name))
     axes.set(xlim=(0, comparison.rounds[-1]), ylim=(0, None), xlabel="round", ylabel="cumulative regret")
     axes.grid(alpha=0.25)
-    label_ends(axes, ends, size=10.5)
+    label_ends(axes, ends, size=11)
     figure.savefig(path, dpi=110)
     print(f"{path}: {len(shown)} agents")
 
