@@ -197,6 +197,15 @@ def test_every_registered_id_has_a_page_and_a_place_in_the_menu(pages, monkeypat
     assert all(f"| `{name}` |" in listed for name in study_ids())
 
 
+def test_references_of_modules_that_no_page_lists_are_removed(pages, tmp_path):
+    (tmp_path / "api.md").write_text("```{eval-rst}\n.. autosummary::\n   :toctree: api\n\n   dts_gym.agents\n```\n")
+    (tmp_path / "api").mkdir()
+    for name in ("dts_gym.agents", "dts_gym.gone"):
+        (tmp_path / "api" / f"{name}.rst").touch()
+    pages.remove_old_references(tmp_path)
+    assert [path.name for path in (tmp_path / "api").iterdir()] == ["dts_gym.agents.rst"]
+
+
 def test_pages_that_stay_the_same_are_not_written_again(pages, tmp_path):
     pages.write_pages(tmp_path)
     page = tmp_path / "agents" / "dTS.md"

@@ -90,6 +90,16 @@ def write_pages(folder: Path) -> list[Path]:
     return [folder / name for name in pages]
 
 
+def remove_old_references(folder: Path) -> None:
+    """Remove pages that autosummary made for modules which no page lists any more."""
+    listed = {
+        name for path in folder.glob("*.md") for name in re.findall(r"^   ([\w.]+)$", path.read_text(), re.MULTILINE)
+    }
+    for path in (folder / "api").glob("*.rst"):
+        if path.stem not in listed:
+            path.unlink()
+
+
 def environment_page(env_id: str) -> str:
     """The page of an environment, Markdown: its docstring is that already."""
     creator = env_creator(env_id)
@@ -346,6 +356,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # type: ignore[method-assign]
     # Before autosummary imports modules that register more than importing the package does.
     app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir)), priority=100)
+    app.connect("builder-inited", lambda app: remove_old_references(Path(app.srcdir)), priority=100)
     app.connect("build-finished", copy_results)
     app.connect("missing-reference", find_by_end)
     app.connect("autodoc-process-docstring", fit_docstring, priority=400)
