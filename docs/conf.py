@@ -23,7 +23,7 @@ extensions = [
     "number_cells",
     "registry_pages",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "intros"]  # intros are parts of pages
 nitpicky = True
 default_role = "py:obj"
 highlight_language = "none"
@@ -57,5 +57,7 @@ nitpick_ignore_regex = [
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_logo = "_static/logo.svg"
+html_favicon = "_static/logo.svg"
 html_copy_source = False
 html_show_sourcelink = False

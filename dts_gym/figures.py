@@ -1,4 +1,4 @@
-"""The names of `dts_gym.harness.figures`, kept here for code that imports them from this module."""
+"""The names of the figures of the harness, kept here for code that imports them from this module."""
 
 from dts_gym.harness.figures import (
     COLOURS,

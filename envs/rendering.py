@@ -58,7 +58,7 @@ def draw(view: View) -> NDArray[np.uint8]:
 
     # Fixed margins do not move from frame to frame and need no layout search.
     figure = Figure(figsize=(_WIDTH / _DPI, _HEIGHT / _DPI), dpi=_DPI)
-    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.14, top=0.84, wspace=0.35)
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.14, top=0.84, wspace=0.35)
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _actions(left, view)

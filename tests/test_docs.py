@@ -23,12 +23,13 @@ from dts_gym.studies import study_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
-# Placeholders for the reader's own values; a path may be any word.
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("results/*.md"), *DOCS.glob("intros/*.md")])
+# What stands for a value of the reader's own; a path may be any word.
 PLACEHOLDERS = {"K": "10", "N": "2", "LINK": "mlp", "SHAPE": "moons", "serial|processes|ray": "serial"}
 
 # Modules that examples use, and the packages that these need besides.
 EXTRAS = {
+    "dts_gym.integrations.sb3": ("stable_baselines3",),
     "dts_gym.pretraining": ("torch",),
     "dts_gym.integrations.tensorboard": ("torch", "tensorboard"),
 }
@@ -58,7 +59,7 @@ def mentions(text):
 
 def listed(find):
     """What is found on the pages and in the README, with names for tests."""
-    texts = {path.stem: path.read_text() for path in [ROOT / "README.md", *PAGES]}
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *PAGES]}
     return [pytest.param(each, id=f"{name}-{i}") for name, text in texts.items() for i, each in enumerate(find(text))]
 
 
@@ -149,9 +150,19 @@ def test_targets_of_make_that_the_pages_name_are_there():
 
 
 def test_figures_that_the_pages_show_are_there():
-    shown = {path.name: re.findall(r"!\[[^\]]*\]\((\S+?)\)", path.read_text()) for path in PAGES}
-    assert len(shown["measurements.md"]) > 4
-    assert [name for names in shown.values() for name in names if not (DOCS / name).is_file()] == []
+    shown = [(path, name) for path in PAGES for name in re.findall(r"!\[[^\]]*\]\((\S+?)\)", path.read_text())]
+    assert len(shown) > 12
+    assert [(path, name) for path, name in shown if not (path.parent / name).is_file()] == []
+
+
+def test_tables_of_measurements_stand_with_a_command_and_a_commit():
+    for path in DOCS.glob("results/*.md"):
+        if path.name == "README.md":  # one page for all experiments, whose folders hold both
+            continue
+        for section in re.split(r"^## ", path.read_text(), flags=re.MULTILINE)[1:]:
+            title = f"{path.name}: {section.splitlines()[0]}"
+            assert re.search(r"(?:dts-gym|python) ", section), title
+            assert re.search(r"Measured at commits? [0-9a-f]{7}", section), title
 
 
 def test_files_that_the_pages_name_are_there():
@@ -186,6 +197,15 @@ def test_every_registered_id_has_a_page_and_a_place_in_the_menu(pages, monkeypat
     assert all(f"| `{name}` |" in listed for name in study_ids())
 
 
+def test_references_of_modules_that_no_page_lists_are_removed(pages, tmp_path):
+    (tmp_path / "api.md").write_text("```{eval-rst}\n.. autosummary::\n   :toctree: api\n\n   dts_gym.agents\n```\n")
+    (tmp_path / "api").mkdir()
+    for name in ("dts_gym.agents", "dts_gym.gone"):
+        (tmp_path / "api" / f"{name}.rst").touch()
+    pages.remove_old_references(tmp_path)
+    assert [path.name for path in (tmp_path / "api").iterdir()] == ["dts_gym.agents.rst"]
+
+
 def test_pages_that_stay_the_same_are_not_written_again(pages, tmp_path):
     pages.write_pages(tmp_path)
     page = tmp_path / "agents" / "dTS.md"
@@ -194,6 +214,44 @@ def test_pages_that_stay_the_same_are_not_written_again(pages, tmp_path):
     pages.write_pages(tmp_path)
     assert page.stat().st_mtime_ns == times
     assert (tmp_path / "agents" / "LinTS.md").read_text().startswith("# LinTS")
+
+
+@pytest.mark.parametrize("name", [*AGENT_IDS, *dts_gym.env_ids()])
+def test_every_id_is_introduced_in_plain_words(pages, name):
+    page = pages.agent_page(name) if name in AGENT_IDS else pages.environment_page(name)
+    text = pages.intro(name)
+    assert len(text.split()) > 15
+    assert (DOCS / "intros" / f"{name}.md").read_text() == f"# {name}\n\n{text}\n"
+    assert text in page
+
+
+def test_an_id_of_others_has_a_page_without_an_introduction(pages):
+    assert pages.intro("Somebody's") == ""
+
+
+@pytest.mark.parametrize("agent_id", AGENT_IDS)
+def test_the_example_of_an_agents_page_acts(pages, agent_id, capsys):
+    code = pages.example(agent_id)
+    if "pretraining" in code:
+        pytest.importorskip("torch", reason="the example trains a prior, which needs the extra torch")
+    assert f"```python\n{code}\n```" in pages.agent_page(agent_id)
+    exec(compile(code, agent_id, "exec"), {})
+    assert re.fullmatch(r"regret after 200 rounds: [\d.]+\n", capsys.readouterr().out)
+
+
+def test_formulas_of_environments_are_drawn(pages):
+    used = set()
+    for env_id in dts_gym.env_ids():
+        doc = inspect.cleandoc(env_creator(env_id).__doc__)
+        code = {" ".join(text.split()) for text in re.findall(r"``([^`]+)``", doc)}
+        used |= code
+        # What is left as code is a name, a value or a call: no arithmetic, no transposes.
+        left = [text for text in code - set(pages.FORMULAS) if re.search(r"['^] |\^|theta|\* ", text)]
+        assert left == []
+    assert set(pages.FORMULAS) - used == set()
+    page = pages.environment_page("DiffusionBandit-v0")
+    assert r"$\mathcal{N}(x^\top \theta_a, \sigma^2)$" in page
+    assert "``Discrete(num_actions)``" in page
 
 
 @pytest.mark.parametrize("agent_id", AGENT_IDS)
@@ -284,18 +342,20 @@ def test_a_formula_with_an_unknown_command_is_refused(svg_math, latex):
 
 
 @pytest.mark.parametrize(
-    ("text", "is_number"),
+    ("text", "classes"),
     [
-        ("2859 ± 136 (0.5)", True),
-        ("-151 (-207, -95)", True),
-        ("0.05 / 0.00", True),
-        ("dTS, 32 particles", False),
-        ("10 000 vectors", False),
-        ("-", False),
-        ("", False),
+        ("2859 ± 136 (0.5)", ["number"]),
+        ("-151 (-207, -95)", ["number"]),
+        ("0.05 / 0.00", ["number"]),
+        ("dTS, 32 particles", []),
+        ("10 000 vectors", []),
+        ("-", ["word"]),
+        ("num_particles", ["word"]),
+        ("dts_gym.integrations.sb3:SB3", []),
+        ("", []),
     ],
 )
-def test_cells_of_numbers_are_marked(monkeypatch, text, is_number):
+def test_cells_of_numbers_and_of_one_word_are_marked(monkeypatch, text, classes):
     pytest.importorskip("sphinx", reason="the site needs the extra docs")
     monkeypatch.syspath_prepend(DOCS / "extensions")
     nodes, utils = (importlib.import_module(f"docutils.{name}") for name in ("nodes", "utils"))
@@ -303,7 +363,7 @@ def test_cells_of_numbers_are_marked(monkeypatch, text, is_number):
     cell = nodes.entry("", nodes.paragraph("", text))
     document += cell
     importlib.import_module("number_cells").mark_numbers(None, document)
-    assert ("number" in cell["classes"]) == is_number
+    assert cell["classes"] == classes
 
 
 def build(source, target):
@@ -317,10 +377,7 @@ def test_the_site_builds_without_warnings_and_fetches_nothing(tmp_path):
         pytest.importorskip(package, reason="the site needs the extra docs")
     source, target = tmp_path / "docs", tmp_path / "html"
     made = ("_build", "environments", "agents", "experiments", "api", "__pycache__")
-    shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns(*made, "results"))
-    for figure in {name for path in PAGES for name in re.findall(r"\((results/[\w/-]+\.png)\)", path.read_text())}:
-        (source / figure).parent.mkdir(parents=True)  # pages show them, whether the report is there or not
-        shutil.copy(DOCS / figure, source / figure)
+    shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns(*made, "report.html"))
     done = build(source, target)
     assert done.returncode == 0, done.stderr
     for folder, ids in (("environments", dts_gym.env_ids()), ("agents", AGENT_IDS)):

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dts_gym
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 # A quick setting of each, what it must print, and what it needs that may not be installed.
 SETTINGS = {
@@ -18,6 +20,7 @@ SETTINGS = {
     "custom_agent": (["20", "2", "1"], "check_agent passes", ()),
     "custom_env": (["20", "2"], "check_env passes", ()),
     "digits": (["300", "1"], "right over all rounds", ("sklearn",)),
+    "frame": (["SyntheticBandit-v0", "frame.png", "20", "num_actions=5", "shape=moons"], "after 20 rounds", ()),
     "large_k": (["30", "1000000000"], "peak memory", ()),
     "movielens": (["ratings", "30", "1"], "60 users, 120 movies", ()),
     "own_prior": (["20", "1"], "DiffusionPrior", ()),
@@ -25,6 +28,7 @@ SETTINGS = {
     "ray_sweep": (["10", "1", "1"], "environment,env.num_actions", ("ray",)),
     "sb3_comparison": (["--quick"], "A2C", ("stable_baselines3",)),
     "sb3_ppo": (["250"], "a round after", ("stable_baselines3",)),
+    "tuned_curves": (["records", "curves.png"], "curves.png: 2 agents", ()),
 }
 
 
@@ -58,7 +62,7 @@ def test_an_example_is_short_and_says_how_to_run_it(name):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(SETTINGS) - {"movielens", "large_k", "compare_agents", "animation", "digits"})
+    "name", sorted(set(SETTINGS) - {"movielens", "large_k", "compare_agents", "animation", "digits", "tuned_curves"})
 )
 def test_an_example_runs_small(name, tmp_path):
     run_example(name, tmp_path)
@@ -76,6 +80,23 @@ def test_ratings_become_regret(tmp_path):
 def test_a_comparison_draws_a_figure(tmp_path):
     run_example("compare_agents", tmp_path)
     assert list(tmp_path.glob("*.png"))
+
+
+def test_curves_are_those_of_tuned_agents(tmp_path):
+    agents, sizes = ["dUCB", "LinTS"], {"num_actions": 5, "dim": 2}
+    dts_gym.compare(
+        "DiffusionBandit-v0",
+        agents,
+        seeds=2,
+        num_rounds=20,
+        env_settings=sizes,
+        tune=True,
+        tuning_seeds=2,
+        out=tmp_path / "records",
+        backend="serial",
+    )
+    run_example("tuned_curves", tmp_path)
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
 def test_very_many_actions_are_played_by_both_agents_in_blocks(tmp_path):

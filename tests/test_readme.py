@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
+import dts_gym
+from dts_gym import registry
+
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+# Other tests register agents of their own.
+AGENT_IDS = [name for name, home in registry._AGENTS.items() if str(home).startswith("dts_gym.agents.")]
 CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -14,17 +19,32 @@ def test_the_first_example_is_short():
 
 
 @pytest.mark.parametrize("code", CODE)
-def test_the_readmes_code_runs(code, monkeypatch, tmp_path):
-    if "stable_baselines3" in code:
-        pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
+def test_the_readmes_code_runs_and_prints_what_it_says(code, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code.replace('"dUCB"', '"Random"'), "README.md", "exec"), {})
+    said = re.search(r"It prints about (\d+), .* it is about (\d+)\.", README, re.DOTALL)
+    printed = [float(line) for line in capsys.readouterr().out.splitlines()]
+    assert printed == pytest.approx([float(number) for number in said.groups()], rel=0.02)
 
 
-def test_the_figure_and_the_commands_are_there():
+def test_a_reader_is_through_in_a_few_minutes():
+    assert len(README) <= 8000
+
+
+def test_every_id_is_named_and_leads_to_its_page():
+    assert f"{len(AGENT_IDS)} agents" in README
+    assert f"{len(dts_gym.env_ids())} environments" in README
+    for name in [*dts_gym.env_ids(), *AGENT_IDS]:
+        assert f"[`{name}`](docs/intros/{name}.md)" in README
+
+
+def test_the_figures_the_links_and_the_commands_are_there():
     root = Path(__file__).resolve().parents[1]
-    for figure in re.findall(r"!\[.*?\]\((.*?)\)", README):
-        assert (root / figure).is_file()
+    assert len(re.findall(r"!\[.*?\]\((.*?)\)", README)) == 3
+    for target in re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", README):
+        path = "".join(target)
+        assert path.startswith("https://") or (root / path).is_file(), path
     makefile = (root / "Makefile").read_text()
     for target in re.findall(r"^    make ([a-z-]+)", README, flags=re.MULTILINE):
         assert f"\n{target}:" in makefile

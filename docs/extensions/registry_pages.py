@@ -1,8 +1,9 @@
-"""A page for every registered environment and agent, made from docstrings, so that no id can be forgotten.
+"""A page for every registered environment and agent, so that no id can be forgotten.
 
-Written into the folders ``environments`` and ``agents`` of the site's source when the build starts, each with
-``table.inc``, which the page of the same name includes; so are the lists in ``experiments``. Two hooks fit the house
-style of docstrings to Sphinx.
+A page is what ``intros`` says of the id in plain words, then what the docstring says. Pages are written into the
+folders ``environments`` and ``agents`` of the site's source when the build starts, each with ``table.inc``, which the
+page of the same name includes; so are the lists in ``experiments``. Two hooks fit the
+house style of docstrings to Sphinx.
 """
 
 from __future__ import annotations
@@ -31,6 +32,39 @@ if TYPE_CHECKING:
 _SINGLE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _WIDTH = 96  # of a docstring's line, less what some were wrapped before
 _HEADING = re.compile(r"^## (.*)$", flags=re.MULTILINE)
+INTROS = Path(__file__).resolve().parents[1] / "intros"
+
+# Formulas that docstrings of environments write as code, for a terminal, and how a page shows them.
+FORMULAS = {
+    "x": "x",
+    "theta": r"\theta",
+    "x' theta_a": r"x^\top \theta_a",
+    "phi(x, a)": r"\varphi(x, a)",
+    "phi(x, a)' theta": r"\varphi(x, a)^\top \theta",
+    "N(x' theta_a, noise_std^2)": r"\mathcal{N}(x^\top \theta_a, \sigma^2)",
+    "N(phi(x, a)' theta, noise_std^2)": r"\mathcal{N}(\varphi(x, a)^\top \theta, \sigma^2)",
+    "1 / (1 + exp(-x' theta_a))": r"1 / (1 + e^{-x^\top \theta_a})",
+    "exp(x' theta_a)": r"e^{x^\top \theta_a}",
+    "sigma_1 .. sigma_{L+1}": r"\sigma_1, \dots, \sigma_{L+1}",
+    "Sigma_l = sigma_l^2 I": r"\Sigma_\ell = \sigma_\ell^2 I",
+    "[v, v + 0.5]": "[v, v + 0.5]",
+    "rating - mean = user' movie + noise": r"R_{um} - \bar R = x_u^\top \theta_m + \epsilon",
+    "N(user' movie, noise_std^2)": r"\mathcal{N}(x_u^\top \theta_m, \sigma^2)",
+    "sigmoid(user' movie pi / (sqrt(3) noise_std))": (
+        r"1 / \left(1 + e^{-\pi x_u^\top \theta_m / (\sqrt{3} \sigma)}\right)"
+    ),
+}
+
+# The bandit of an agent's example, where the usual one does not suit it.
+_BANDITS = {
+    "GLM-TS": 'env = gym.make("DiffusionBandit-v0", num_actions=20, dim=3, reward="bernoulli")',
+    "UCB-GLM": 'env = gym.make("DiffusionBandit-v0", num_actions=20, dim=3, reward="bernoulli")',
+    "JointTS": 'env = gym.make("DiffusionBandit-v0", num_actions=5, dim=2)',
+    "LaplaceDPS": """past = dts_gym.datasets.sample_shape("moons", np.random.default_rng(0), 1000)
+prior = dts_gym.pretraining.fit(past, depth=5, max_steps=100)  # extra torch; a look: the defaults take longer
+env = gym.make("SyntheticBandit-v0", shape="moons", num_actions=20, prior=prior)""",
+}
+_USUAL_BANDIT = 'env = gym.make("DiffusionBandit-v0", num_actions=20, dim=3)'
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -56,12 +90,25 @@ def write_pages(folder: Path) -> list[Path]:
     return [folder / name for name in pages]
 
 
+def remove_old_references(folder: Path) -> None:
+    """Remove pages that autosummary made for modules which no page lists any more."""
+    listed = {
+        name for path in folder.glob("*.md") for name in re.findall(r"^   ([\w.]+)$", path.read_text(), re.MULTILINE)
+    }
+    for path in (folder / "api").glob("*.rst"):
+        if path.stem not in listed:
+            path.unlink()
+
+
 def environment_page(env_id: str) -> str:
     """The page of an environment, Markdown: its docstring is that already."""
     creator = env_creator(env_id)
     doc = _SINGLE.sub(lambda match: _reference(match[1]), inspect.cleandoc(creator.__doc__ or ""))
+    doc = re.sub(r"``([^`]+)``", lambda match: _formula(match[1]), doc.partition("\n")[2].strip())
     options = "\n".join(line.strip() for line in options_text(env_id).splitlines())
     return f"""# {env_id}
+
+{intro(env_id)}
 
 {doc}
 
@@ -79,7 +126,7 @@ On the command line `dts-gym run --env {env_id}` takes, with their defaults:
 
 
 def agent_page(agent_id: str) -> str:
-    """The page of an agent: what its docstring says but for the parameters, then a table of its settings.
+    """The page of an agent: its introduction, an example, what its docstring says, and a table of its settings.
 
     Raises
     ------
@@ -88,7 +135,7 @@ def agent_page(agent_id: str) -> str:
     """
     cls = agent_class(agent_id)
     doc = NumpyDocString(inspect.cleandoc(cls.__doc__ or ""))
-    parts = ["\n".join(doc[part]) for part in ("Summary", "Extended Summary", "Notes", "Examples")]
+    parts = ["\n".join(doc[part]) for part in ("Summary", "Extended Summary", "Notes")]
     # Where the settings are explained is of no matter here: the table has them all.
     parts[1] = re.sub(r"The parameters are those of `\w+`\. ?", "", parts[1])
     parts[1] = parts[1].replace("The parameters and the cost are those", "The cost is that")
@@ -104,6 +151,16 @@ def agent_page(agent_id: str) -> str:
     given, line = "".join(f", {each}" for each in first), ":".join([agent_id, *first])
     return f"""# {agent_id}
 
+{intro(agent_id)}
+
+## An example
+
+```python
+{example(agent_id)}
+```
+
+## In detail
+
 ```{{eval-rst}}
 .. py:currentmodule:: dts_gym.agents
 
@@ -112,6 +169,9 @@ def agent_page(agent_id: str) -> str:
 
 ## Settings
 
+Words such as level, branch, particles and surrogate are in the [glossary](../glossary.md). K is the number of actions,
+d the dimension of contexts, L the depth of the chain.
+
 {table}
 
 ## Use
@@ -119,6 +179,35 @@ def agent_page(agent_id: str) -> str:
 `dts_gym.make_agent("{agent_id}", env, seed=0{given})`; on the command line `--agents {line}`. The class is
 {{py:class}}`{_home(cls)}`; what all agents share is {{py:class}}`dts_gym.agents.Agent`'s.
 """
+
+
+def intro(name: str) -> str:
+    """What ``intros`` says of an id, without its heading; nothing of ids that are not the package's own."""
+    path = INTROS / f"{name}.md"
+    return path.read_text().partition("\n")[2].strip() if path.is_file() else ""
+
+
+def example(agent_id: str) -> str:
+    """A loop in which the agent acts and learns, and what came of it."""
+    bandit = _BANDITS.get(agent_id, _USUAL_BANDIT)
+    numpy = "import numpy as np\n" if "np." in bandit else ""
+    return f"""import gymnasium as gym
+{numpy}import dts_gym
+
+{bandit}
+agent = dts_gym.make_agent("{agent_id}", env, seed=0)
+context, info = env.reset(seed=0)
+for _ in range(200):
+    action = agent.act(context)
+    following, reward, terminated, truncated, info = env.step(action)
+    agent.update(context, action, reward)
+    context = following
+print("regret after 200 rounds:", round(info["cumulative_regret"], 1))"""
+
+
+def _formula(code: str) -> str:
+    """What stands in double backticks: a formula where it is one, else code."""
+    return f"${FORMULAS[' '.join(code.split())]}$" if " ".join(code.split()) in FORMULAS else f"``{code}``"
 
 
 def _table(folder: str, rows: Iterable[tuple[str, str]]) -> str:
@@ -267,6 +356,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # type: ignore[method-assign]
     # Before autosummary imports modules that register more than importing the package does.
     app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir)), priority=100)
+    app.connect("builder-inited", lambda app: remove_old_references(Path(app.srcdir)), priority=100)
     app.connect("build-finished", copy_results)
     app.connect("missing-reference", find_by_end)
     app.connect("autodoc-process-docstring", fit_docstring, priority=400)
