@@ -53,11 +53,18 @@ class SharedParameterPosterior:
     def upper_confidence(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
     ) -> IntArray:
-        """Allowed action of the largest upper bound, see `NormalLaws.upper_bound`; ties at random."""
+        """Allowed action of the largest mean plus ``scale`` posterior standard deviations; ties at random.
+
+        Of a mixture the largest upper bound, see `NormalLaws.upper_bound`.
+        """
         if contexts.ndim == 3:
             rows = [self.upper_confidence(features, rng, scale, mask) for features in contexts]
             return np.array(rows, dtype=np.int64)
-        return any_of_best(self.laws(contexts[None], 1.0).own.upper_bound(scale)[0], mask, rng)
+        if isinstance(self.engine, MixturePosterior):
+            return any_of_best(self.laws(contexts[None], 1.0).own.upper_bound(scale)[0], mask, rng)
+        mean, cov = self.moments(1.0)
+        variance = np.einsum("kd,de,ke->k", contexts, cov, contexts)
+        return any_of_best(contexts @ mean + scale * np.sqrt(variance.clip(0.0)), mask, rng)
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean; ``context`` is (K, d)."""
