@@ -25,7 +25,8 @@ class DiffusionIDS(ChainAgent):
     ----------
     num_draws : number of posterior draws of a choice, at least 2, from which regrets and variances are estimated.
     exploration : factor on the standard deviations of these draws, "decay" or a function of ``(t, n)``.
-    problem, seed, horizon, branch, noise_std, approximation, num_particles, num_steps, surrogate : as in `ChainAgent`.
+    problem, seed, horizon, branch, noise_std, approximation, num_particles, num_steps, num_shared_draws,
+        surrogate : as in `ChainAgent`.
     expansion, pool_size, pool, dtype : as in `ChainAgent`.
 
     Notes
@@ -62,6 +63,7 @@ class DiffusionIDS(ChainAgent):
         approximation: Approximation | None = None,
         num_particles: int | None = None,
         num_steps: int | None = None,
+        num_shared_draws: int = 1,
         surrogate: Surrogate | None = None,
         expansion: Mode = "map",
         pool_size: int = 10_000,
@@ -79,6 +81,7 @@ class DiffusionIDS(ChainAgent):
             approximation=approximation,
             num_particles=num_particles,
             num_steps=num_steps,
+            num_shared_draws=num_shared_draws,
             surrogate=surrogate,
             expansion=expansion,
             pool_size=pool_size,
@@ -100,7 +103,8 @@ class DiffusionGreedy(ChainAgent):
 
     Parameters
     ----------
-    problem, seed, branch, noise_std, approximation, num_particles, num_steps, surrogate : as in `ChainAgent`.
+    problem, seed, branch, noise_std, approximation, num_particles, num_steps, num_shared_draws,
+        surrogate : as in `ChainAgent`.
     expansion, pool_size, pool, dtype : as in `ChainAgent`.
 
     Notes
@@ -130,6 +134,7 @@ class DiffusionGreedy(ChainAgent):
         approximation: Approximation | None = None,
         num_particles: int | None = None,
         num_steps: int | None = None,
+        num_shared_draws: int = 1,
         surrogate: Surrogate | None = None,
         expansion: Mode = "map",
         pool_size: int = 10_000,
@@ -146,6 +151,7 @@ class DiffusionGreedy(ChainAgent):
             approximation=approximation,
             num_particles=num_particles,
             num_steps=num_steps,
+            num_shared_draws=num_shared_draws,
             surrogate=surrogate,
             expansion=expansion,
             pool_size=pool_size,

@@ -184,11 +184,11 @@ def checked_tuning(
         raise ValueError("tune must be off where env_settings pin the instance: it would be tuned on and reported")
     if settings is not None and not isinstance(settings, Mapping):
         raise ValueError(f"tuning_settings must be a mapping of names to values, got {settings!r}")
+    tuning = Tuning(checked_grid(grid), checked_seeds("tuning_seeds", seeds), dict(settings or {}), bracket)
     specs = [spec for experiment in experiments for spec in experiment.agents]
     if all(exploration_of(spec) is None for spec in specs):
         listed = ", ".join(dict.fromkeys(spec.label for spec in specs))
         warnings.warn(f"there is nothing to tune: no agent has a number as its exploration, got {listed}", stacklevel=3)
-    tuning = Tuning(checked_grid(grid), checked_seeds("tuning_seeds", seeds), dict(settings or {}), bracket)
     for experiment in experiments if tuning.settings else ():
         apart = _apart(experiment, tuning)
         make_experiment(

@@ -125,7 +125,7 @@ class DiffusionPrior(ChainPrior):
             if not isinstance(link, Link):
                 raise ValueError(f"links[{i}] must be a dts_gym Link, got {link!r:.200}")
             if not hasattr(link, "dim"):
-                raise ValueError(f"links[{i}] must have set its dim when made, got {link!r:.200} without")
+                raise ValueError(f"links[{i}] must have set its dim when made, got a {type(link).__name__} without")
         shape = np.shape(covariances[0])
         if not links and (len(shape) != 2 or shape[0] < 1):
             raise ValueError(f"covariances[0] must have shape (d, d) with d >= 1, got shape {shape}")

@@ -154,12 +154,12 @@ def test_a_search_that_stops_at_its_bound_says_so_wherever_the_scale_is_quoted(b
         assert {(row["agent"], row["scale_end"]) for row in rows} == {("Dial", side), ("inner", "")}
     drawn, notes = [], []
     monkeypatch.setattr(figures, "label_ends", lambda axes, ends: drawn.extend(name for _, name, _ in ends))
-    monkeypatch.setattr("matplotlib.figure.Figure.supxlabel", lambda self, note, **style: notes.append(note))
+    monkeypatch.setattr(figures, "_finish", lambda *_: notes.append(_[4]))
     figures.regret_figure(made, tmp_path / "x.png")
     assert [name.partition(":")[0] for name in drawn if "†" in name] == [f"Dial (exploration {scale:g}) †"]
     assert notes == [figures.END_NOTE]
     figures.regret_figure(compare(ENV, [dial(0.5)], seeds=1, num_rounds=3), tmp_path / "x.png")
-    assert notes == [figures.END_NOTE]
+    assert notes == [figures.END_NOTE, ""]
 
 
 def test_sweeps_mark_ends_in_their_table_and_summary(tmp_path):

