@@ -43,8 +43,12 @@ def test_the_figures_the_links_and_the_commands_are_there():
     root = Path(__file__).resolve().parents[1]
     assert len(re.findall(r"!\[.*?\]\((.*?)\)", README)) == 3
     for target in re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", README):
-        path = "".join(target)
+        path, _, place = "".join(target).partition("#")
         assert path.startswith("https://") or (root / path).is_file(), path
+        if place:
+            page = (root / path).read_text()
+            titles = re.findall(r"^#+ (.*)", page, flags=re.MULTILINE)
+            assert place in [title.lower().replace(" ", "-") for title in titles] or f"\n({place})=\n" in page
     makefile = (root / "Makefile").read_text()
     for target in re.findall(r"^    make ([a-z-]+)", README, flags=re.MULTILINE):
         assert f"\n{target}:" in makefile
