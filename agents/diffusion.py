@@ -34,8 +34,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     problem : a problem whose prior is any chain.
     seed : seed for all of the agent's random draws; None uses fresh entropy.
     exploration : factor on the posterior standard deviations, the name of a rule, or a function of ``(t, n)``, see
-        `dts_gym.posteriors.exploration.Exploration`. None: 1 where the agent draws, which is the Bayesian answer; where
-        it uses bounds "horizon", or "max" if the number of rounds is unknown.
+        `dts_gym.posteriors.exploration.Exploration`. None: 1, the Bayesian answer, where the agent draws (dTS);
+        where it uses bounds (dUCB) "horizon", or "max" if the number of rounds is unknown.
     horizon : number of rewards that a rule plans for; None uses the run's number, else the problem's.
     branch : levels above this one are shared by all actions, 0..L; None uses the prior's own branch.
     noise_std : assume Gaussian rewards of this standard deviation instead of the problem's rewards; None assumes the
@@ -52,15 +52,15 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".
     pool_size : with a chain by approximation and a branch above 0, draws of the prior that stand for the unplayed
         actions of a round; exact up to that many of them.
-    pool : "fresh", drawn anew each round; or "kept", drawn once and dealt anew each round: with many actions a good
-        deal faster, and as near to the prior as a sample of that size. At branch L only.
+    pool : "fresh", drawn anew each round; or "kept", drawn once and assigned to actions at random each round: much
+        faster with many actions, but the same ``pool_size`` draws stand for the prior in all rounds. At branch L only.
     num_shared_draws : with particles and a branch between 0 and L, draws of the shared part that each posterior draw
-        chooses from, by how well the played actions' own filters explain the rewards under each. One takes the
-        surrogates' word for it; more cost as many filters of all played actions a round, which is why one is the
+        chooses from, by how well the played actions' own filters explain the rewards under each. With one,
+        the draw is that of the surrogates, unchecked; more cost as many filters of all played actions a round, which is why one is the
         default, and need particles of the order of the played actions.
-    dtype : of the matrices that choices read: "float64", or "float32", nearly twice as fast where many actions are
-        played and off by single precision of each action's own standard deviation; all else stays in float64. With
-        linear chains in closed form, Gaussian rewards and a parameter an action only.
+    dtype : of the matrices that choices read: "float64", or "float32", 1.4 to 2.1 times as fast with thousands of actions
+        played, and with rounding errors of single precision relative to each action's own standard deviation; all else
+        stays in float64. Only for linear chains in closed form, Gaussian rewards and a parameter for each action.
     """
 
     _expands = True
@@ -203,7 +203,7 @@ class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
 class DiffusionUCB(UpperConfidence[ConfidencePosterior], ChainAgent):
     """Upper confidence bounds on the posterior of dTS: the mean plus a number of standard deviations.
 
-    That number falls over the horizon, ``(1 - t / n) sqrt(log(1 + A n / d))`` after ``t`` of ``n`` rewards, where A is
+    That number falls over the horizon, ``(1 - t / n) sqrt(log(1 + M n / d))`` after ``t`` of ``n`` rewards, where M is
     the number of parameter vectors (K, or 1 that all actions share), unless ``exploration`` sets another rule: no scale
     has to be tuned, and nothing is drawn. With a large bonus the agent starts few new actions and plays each of them
     until it is settled; the bonus is large while there is time to use what is learned.

@@ -34,9 +34,11 @@ class FittedPriorAgent(PosteriorAgent[P]):
 
     Parameters
     ----------
-    problem, seed, horizon : as for every agent.
+    problem, seed : as for every agent.
+    horizon : number of rewards that a rule plans for; None uses the run's number, else the problem's.
     exploration : scale of the posterior standard deviations, or a rule for it; None: 1 where the agent draws, the
-        Bayesian answer, and where it uses upper bounds the rule "horizon", or "max" without a known horizon.
+        Bayesian answer, and where it uses upper bounds the rule "horizon", or "max" if the number of
+        rounds is unknown.
     noise_std : assume Gaussian rewards of this standard deviation instead of the problem's rewards; None assumes the
         problem's.
     expansion : point at which evidence of rewards that are not Gaussian is expanded: "map", "mle" or "online".

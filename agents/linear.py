@@ -35,7 +35,7 @@ class _ReducedChainTS(ThompsonSampling[TwoLevelPosterior]):
 
 
 class HierTS(_ReducedChainTS):
-    """Hierarchical Thompson sampling: keeps the top latent shared, marginalises the others (branch L - 1).
+    """Hierarchical Thompson sampling: keeps the top level shared, marginalises the others (branch L - 1).
 
     The parameters and the cost are those of `DiffusionTS`. Exact for the model in which only ``psi_L`` is shared.
 

@@ -25,10 +25,10 @@ RewardKind = Literal["gaussian", "bernoulli", "poisson"]
 
 
 class DiffusionBanditEnv(BanditEnv):
-    """A contextual bandit whose action parameters come from a diffusion prior.
+    """A contextual bandit whose action parameters come from a chain, linear by default.
 
     ## Description
-    At reset the parameters of all K actions are drawn from the prior: a chain of latent vectors whose upper levels
+    At reset the parameters of all K actions are drawn from the prior: a chain of levels of which the upper ones
     all actions share. Every round shows a context ``x`` and pays a noisy reward of mean ``x' theta_a``.
 
     ## Action Space
@@ -47,8 +47,8 @@ class DiffusionBanditEnv(BanditEnv):
 
     ## Arguments
     - ``num_actions=100``: K, the number of actions.
-    - ``dim=5``: d, the dimension of contexts and parameters; a given prior sets it.
-    - ``depth=2``: L, the number of links of the drawn prior; a given prior sets it.
+    - ``dim=5``: d, the dimension of contexts and parameters; None: 5, or that of the given prior.
+    - ``depth=2``: L, the number of levels of the chain; None: 2, or that of the given prior.
     - ``horizon=5000``: number of rounds of an episode.
     - ``noise_std=1.0``: standard deviation of Gaussian rewards.
     - ``link="linear"``: kind of the drawn prior's links, linear or ``"mlp"`` (two layers, ReLU).

@@ -16,7 +16,7 @@ from dts_gym.problem.problem import BanditInstance, BanditProblem
 
 
 class SharedDiffusionBanditEnv(BanditEnv):
-    """A contextual bandit whose actions differ by their features and share one parameter from a diffusion prior.
+    """A contextual bandit whose actions differ by their features and share one parameter vector from a chain, linear by default.
 
     ## Description
     At reset one parameter vector ``theta`` is drawn from the prior's chain. Every round shows features ``phi(x, a)``
@@ -37,8 +37,8 @@ class SharedDiffusionBanditEnv(BanditEnv):
 
     ## Arguments
     - ``num_actions=100``: K, the number of actions.
-    - ``dim=5``: d, the dimension of features and parameter; a given prior sets it.
-    - ``depth=2``: L, the number of links of the drawn prior; a given prior sets it.
+    - ``dim=5``: d, the dimension of features and parameter; None: 5, or that of the given prior.
+    - ``depth=2``: L, the number of levels of the chain; None: 2, or that of the given prior.
     - ``horizon=5000``: number of rounds of an episode.
     - ``noise_std=1.0``: standard deviation of Gaussian rewards.
     - ``link="linear"``: kind of the drawn prior's links, linear or ``"mlp"`` (two layers, ReLU).

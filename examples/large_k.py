@@ -35,7 +35,7 @@ def play(agent_id: str, num_actions: int, rounds: int) -> None:
     center = rng.multivariate_normal(mean, shared, method="eigh")
     root = np.linalg.cholesky(own)
     theta: dict[int, np.ndarray] = {}
-    print(f"{agent_id}, K={num_actions}, d={DIM}\n{'rounds':>8} {'us a round':>11} {'played':>7} {'mean reward':>12}")
+    print(f"{agent_id}, K={num_actions}, d={DIM}\n{'rounds':>8} {'µs a round':>11} {'played':>7} {'mean reward':>12}")
     for block in np.array_split(np.arange(rounds), min(BLOCKS, rounds)):
         seconds, total = 0.0, 0.0
         for _ in block:

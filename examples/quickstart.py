@@ -18,7 +18,7 @@ def main(num_rounds: int = 2000) -> None:
     agents = {name: dts_gym.make_agent(name, env, seed=0) for name in ("dUCB", "dTS", "LinTS", "Random")}
     for name, agent in agents.items():
         result = dts_gym.run(env, agent, num_rounds, seed=0)
-        print(f"{name:>7}: regret {result.regret[-1]:.1f}, {result.microseconds_per_round:.0f} us a round")
+        print(f"{name:>7}: regret {result.regret[-1]:.1f}, {result.microseconds_per_round:.0f} µs a round")
 
     # The agent's posterior of every action on a context, and the truth, which only the environment knows.
     context, _ = env.reset(seed=0)

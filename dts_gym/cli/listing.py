@@ -58,6 +58,7 @@ def run_list(what: tyro.conf.Positional[str] = "everything") -> str:
     if what in ("everything", "experiments"):
         lines.append("Experiments, for dts-gym reproduce")
         lines += [f"  {study_id}: {load_study(study_id).claim}" for study_id in study_ids()]
+    lines.append("dts-gym list NAME explains each setting.")
     return "\n".join(lines)
 
 

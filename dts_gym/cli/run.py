@@ -28,7 +28,7 @@ class RunOptions:
     env :
         Id of the environment; its own options are --env.NAME, and --env.help lists them.
     agents :
-        Ids of agents, with settings as in dTS:exploration=0.3,branch=1.
+        Ids of agents; settings follow a colon, with no spaces: LinTS:exploration=0.5.
     seeds :
         Number of runs of each agent; run s is the same instance for every agent.
     rounds :
@@ -56,7 +56,7 @@ class RunOptions:
     """
 
     env: str = "DiffusionBandit-v0"
-    agents: tuple[str, ...] = ("dTS", "LinTS", "LinUCB", "HierTS")
+    agents: tuple[str, ...] = ("dUCB", "dTS", "LinTS", "LinUCB", "HierTS")
     seeds: int = 10
     rounds: int | None = None
     out: Path | None = None
@@ -89,11 +89,12 @@ def run_comparison(
     options :
         The options that run and tune share.
     tune :
-        Report every agent also at its best exploration scale, found on other seeds.
+        Report every agent also at its best exploration scale, found on other seeds; agents whose exploration follows
+        a rule (dUCB) are left as they are.
     tuning_seeds :
         With --tune, the number of runs of each agent at each value of the grid.
     bracket :
-        With --tune, let the grid grow for each agent until the best lies inside.
+        With --tune, try smaller or larger scales for each agent until the best is not at the end.
 
     Returns
     -------
@@ -118,14 +119,14 @@ def run_tuning(
     options: _Shared = RunOptions(),  # frozen
     bracket: bool = True,
 ) -> str:
-    """Find every agent's best exploration scale.
+    """Find every agent's best exploration scale; agents whose exploration follows a rule (dUCB) are left out.
 
     Parameters
     ----------
     options :
         The options that run and tune share.
     bracket :
-        Let the grid grow for each agent until the best lies inside.
+        Try smaller or larger scales for each agent until the best is not at the end.
 
     Returns
     -------
@@ -166,7 +167,7 @@ def _shown(comparison: Comparison, folder: Path, figure: Path | None = None) -> 
     """Print the tables, draw the figure and return the paths of both."""
     tuned = comparison if comparison.experiment.role == "tuning" else comparison.tuning
     if tuned is not None and tuned.runs:
-        print(tuning_table(choose(tuned)))
+        print(f"Tuning: mean regret at each scale (* chosen)\n{tuning_table(choose(tuned))}\n")
     if tuned is not comparison:
         print(table(comparison))
     if not comparison.runs:

@@ -322,7 +322,7 @@ def table(comparison: Comparison, style: Style = "text") -> str:
     if style == "csv":
         names = ("agent", "regret", "standard_error", "microseconds_per_round", "seeds", "scale_end")
         return csv_text(names, [[getattr(row, name) for name in names] for row in rows])
-    header = ("agent", "final regret", "us a round", "seeds")
+    header = ("agent", "final regret", "µs a round", "seeds")
     cells = [
         (
             marked(row.agent, row.scale_end),

@@ -305,7 +305,7 @@ def cells_table(cells: Mapping[str, Comparison]) -> str:
 
 
 def _cell_rows(cells: Mapping[str, Comparison]) -> list[list[str]]:
-    rows = [["environment", "agent", "final regret", "us a round", "seeds"]]
+    rows = [["environment", "agent", "final regret", "µs a round", "seeds"]]
     for label, comparison in cells.items():
         for row in summary(comparison):
             regret = plus_minus(row.regret, row.standard_error)

@@ -44,7 +44,7 @@ class Exploration:
     -----
     ``t`` is the number of rewards learned since the plan began, ``n`` the horizon, in rewards.
 
-    - "horizon", for bounds: ``(1 - t / n) sqrt(log(1 + A n / d))``, with ``1 - t / n`` at least 0.05. A is the number
+    - "horizon", for bounds: ``(1 - t / n) sqrt(log(1 + M n / d))``, with ``1 - t / n`` at least 0.05. M is the number
       of parameter vectors: K, or 1 where all actions share one.
     - "max", for bounds: the mean of the largest of K standard normal numbers, which needs no horizon.
     - "decay", for draws: ``1 - t / n``, at least 0.05.

@@ -118,7 +118,7 @@ def test_tuning_shows_the_grid_and_both_figures(tmp_path, capsys):
     )
     loaded = load_records(tmp_path / "a")
     printed = capsys.readouterr().out
-    assert tuning_table(choose(loaded.tuning)) in printed
+    assert f"Tuning: mean regret at each scale (* chosen)\n{tuning_table(choose(loaded.tuning))}\n" in printed
     assert table(loaded) in printed
     assert main(["tune", *asked, "--agents", "LinTS", "--out", str(tmp_path / "b")]) == 0
     assert tuning_table(choose(load_records(tmp_path / "b"))) in capsys.readouterr().out

@@ -346,7 +346,7 @@ def test_the_table_holds_means_and_standard_errors_in_the_order_given():
         assert float(row["microseconds_per_round"]) == pytest.approx(2.0)
         assert row["seeds"] == "3"
     assert table(made_up()) == (
-        "agent   final regret   us a round   seeds\n"
+        "agent   final regret   µs a round   seeds\n"
         "one        6.0 ± 2.1          2.0       3\n"
         "a|b        1.5 ± 0.0          2.0       3\n"
     )
