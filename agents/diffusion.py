@@ -55,12 +55,12 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     pool : "fresh", drawn anew each round; or "kept", drawn once and assigned to actions at random each round: much
         faster with many actions, but the same ``pool_size`` draws stand for the prior in all rounds. At branch L only.
     num_shared_draws : with particles and a branch between 0 and L, draws of the shared part that each posterior draw
-        chooses from, by how well the played actions' own filters explain the rewards under each. With one,
-        the draw is that of the surrogates, unchecked; more cost as many filters of all played actions a round, which is why one is the
-        default, and need particles of the order of the played actions.
-    dtype : of the matrices that choices read: "float64", or "float32", 1.4 to 2.1 times as fast with thousands of actions
-        played, and with rounding errors of single precision relative to each action's own standard deviation; all else
-        stays in float64. Only for linear chains in closed form, Gaussian rewards and a parameter for each action.
+        chooses from, by how well the played actions' own filters explain the rewards under each. With one, the
+        draw is that of the surrogates, unchecked; more cost as many filters of all played actions a round, which is why
+        one is the default, and need particles of the order of the played actions.
+    dtype : of the matrices that choices read: "float64", or "float32", 1.4 to 2.1 times as fast with thousands of
+        actions played, and with rounding errors of single precision relative to each action's own standard deviation;
+        all else stays in float64. For linear chains in closed form, Gaussian rewards and a parameter an action.
     """
 
     _expands = True

@@ -16,7 +16,7 @@ from dts_gym.problem.problem import BanditInstance, BanditProblem
 
 
 class SharedDiffusionBanditEnv(BanditEnv):
-    """A contextual bandit whose actions differ by their features and share one parameter vector from a chain, linear by default.
+    """A contextual bandit whose actions differ by features and share one parameter from a chain, linear by default.
 
     ## Description
     At reset one parameter vector ``theta`` is drawn from the prior's chain. Every round shows features ``phi(x, a)``

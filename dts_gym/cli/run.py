@@ -119,7 +119,9 @@ def run_tuning(
     options: _Shared = RunOptions(),  # frozen
     bracket: bool = True,
 ) -> str:
-    """Find every agent's best exploration scale; agents whose exploration follows a rule (dUCB) are left out.
+    """Find every agent's best exploration scale.
+
+    Agents whose exploration follows a rule (dUCB) are left as they are.
 
     Parameters
     ----------
@@ -167,7 +169,7 @@ def _shown(comparison: Comparison, folder: Path, figure: Path | None = None) -> 
     """Print the tables, draw the figure and return the paths of both."""
     tuned = comparison if comparison.experiment.role == "tuning" else comparison.tuning
     if tuned is not None and tuned.runs:
-        print(f"Tuning: mean regret at each scale (* chosen)\n{tuning_table(choose(tuned))}\n")
+        print(f"Tuning: mean regret at each scale (* chosen)\n{tuning_table(choose(tuned)).rstrip()}\n")
     if tuned is not comparison:
         print(table(comparison))
     if not comparison.runs:
