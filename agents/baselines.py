@@ -75,7 +75,7 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
 
 
 class Random(Agent):
-    """Plays uniformly at random; for ``predict(deterministic=True)`` all actions are tied, so it plays action 0."""
+    """Plays uniformly at random; for ``predict(deterministic=True)`` all actions are tied, so it plays the first."""
 
     def __init__(self, problem: BanditProblem, *, seed: Seed = None) -> None:
         super().__init__(problem, seed=seed)
@@ -84,8 +84,9 @@ class Random(Agent):
         rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
         return _uniform(self.problem.num_actions, rows, rng, mask)
 
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return np.zeros(contexts.shape[: contexts.ndim - len(self.problem.context_shape)], dtype=np.int64)
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        first = 0 if mask is None else int(mask.argmax())
+        return np.full(contexts.shape[: contexts.ndim - len(self.problem.context_shape)], first, dtype=np.int64)
 
     def _learn(self, context: Array, action: int, reward: float) -> None:
         return
@@ -159,8 +160,8 @@ class Oracle(Agent):
             return np.asarray(allowed_scores(self.instance.linear_predictors(contexts), mask).argmax())
         return np.array([self._choose(x, rng, mask) for x in contexts], dtype=np.int64)
 
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._choose(contexts, rng, None)
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._choose(contexts, rng, mask)
 
     def _learn(self, context: Array, action: int, reward: float) -> None:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ class Estimates(ABC):
     """
 
     problem: BanditProblem
+    _lock: threading.RLock
 
     @property
     @abstractmethod
@@ -140,11 +142,12 @@ class Estimates(ABC):
         """Each statistic of every action's distribution, (K,) or (n, K)."""
         x = self._check_context(context)
         single = x.ndim == len(self.problem.context_shape)
-        posterior, _, scale = self._beliefs
-        out = [np.empty((1 if single else len(x), self.problem.num_actions)) for _ in statistics]
-        # One context at a time: the components of a mixture take many times the memory of the result.
-        for i, row in enumerate(x[None] if single else x):
-            laws = posterior.laws(row[None], scale)
-            for part, statistic in zip(out, statistics, strict=True):
-                part[i] = laws.of_all(statistic)[0]
+        with self._lock:
+            posterior, _, scale = self._beliefs
+            out = [np.empty((1 if single else len(x), self.problem.num_actions)) for _ in statistics]
+            # One context at a time: the components of a mixture take many times the memory of the result.
+            for i, row in enumerate(x[None] if single else x):
+                laws = posterior.laws(row[None], scale)
+                for part, statistic in zip(out, statistics, strict=True):
+                    part[i] = laws.of_all(statistic)[0]
         return [part[0] for part in out] if single else out

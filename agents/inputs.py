@@ -67,6 +67,8 @@ def checked_mask(mask: Any, num_actions: int, num_contexts: int | None) -> BoolA
         allowed = np.asarray(mask)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"mask must be booleans of shape ({K},){rows}, got {mask!r:.200}") from error
+    if allowed.dtype == np.int8 and ((allowed == 0) | (allowed == 1)).all():  # a mask of Gymnasium's spaces
+        allowed = allowed.astype(bool)
     if allowed.dtype != np.bool_ or (allowed.shape != (K,) and (not rows or allowed.shape != (num_contexts, K))):
         raise ValueError(f"mask must be booleans of shape ({K},){rows}, got shape {allowed.shape} of {allowed.dtype}")
     if not allowed.any(axis=-1).all():
