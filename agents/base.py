@@ -9,13 +9,13 @@ from typing import Any, Self, final
 import numpy as np
 
 from dts_gym.agents.cautions import Cautious
-from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem, scalar
+from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem
 from dts_gym.agents.saving import STREAMS, Plan, Saved
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import finite_array, integer, integers
+from dts_gym.utils.validation import finite_array, integer, integers, plain
 
 
 class Agent(Saved, Cautious):
@@ -46,7 +46,7 @@ class Agent(Saved, Cautious):
     def __init__(self, problem: BanditProblem, *, seed: int | np.random.SeedSequence | None, **settings: Any) -> None:
         super().__init__()
         self.problem = checked_problem(problem)
-        self._settings = settings
+        self._settings = {name: plain(value) for name, value in settings.items()}
         self.reward_model = self._believed_rewards()
         self.reset(seed)
 
@@ -198,7 +198,7 @@ class Agent(Saved, Cautious):
         x = self._check_context(context)
         if self._is_single(x):
             a = integer("action", action, 0, self.problem.num_actions - 1)
-            y = self.reward_model.check(scalar("reward", reward))
+            y = self.reward_model.check(plain(reward))
             with self._lock:
                 self._learn(x, a, y)
                 self.num_updates += 1

@@ -18,6 +18,7 @@ from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
+from dts_gym.utils.validation import fraction
 
 
 class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
@@ -46,11 +47,9 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
         prior_cov: Array | None = None,
         intercept: bool = False,
     ) -> None:
-        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 <= epsilon <= 1:
-            raise ValueError(f"epsilon must be a number in 0..1, got {epsilon!r}")
-        self.epsilon = float(epsilon)
+        self.epsilon = fraction("epsilon", epsilon, ends=True)
         self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
-        self._intercept = intercept
+        self._intercept = bool(given["intercept"])
         super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:

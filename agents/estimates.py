@@ -13,6 +13,7 @@ from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import fraction
 
 if TYPE_CHECKING:
     from dts_gym.posteriors.interface import Posterior
@@ -126,9 +127,7 @@ class Estimates(ABC):
         The interval is for the mean reward, not for a reward: it does not include the noise. The quantiles of a mixture
         are found by 60 steps of bisection.
         """
-        if isinstance(level, bool) or not isinstance(level, int | float | np.floating) or not 0 < level < 1:
-            raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
-        tail = (1.0 - float(level)) / 2
+        tail = (1.0 - fraction("level", level)) / 2
         lower, upper = self._over_actions(
             context,
             lambda laws: laws.quantile(tail),

@@ -77,8 +77,8 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
     -----
     A class of the same name and module replaces the one registered before, as when a notebook's cell is run again.
     """
-    if ":" in agent_id:
-        raise ValueError(f"agent_id must hold no colon, which parts a module from an id, got {agent_id!r}")
+    if not isinstance(agent_id, str) or not agent_id or ":" in agent_id:
+        raise ValueError(f"agent_id must be a name without a colon, which parts a module from an id, got {agent_id!r}")
     if not isinstance(entry_point, type) and not (isinstance(entry_point, str) and entry_point.count(":") == 1):
         raise ValueError(f"entry_point must be a class or 'module:Class', got {entry_point!r}")
     if isinstance(entry_point, type):

@@ -145,6 +145,8 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         gymnasium.error.ResetNeeded
             If the first reset does not reset all sub-environments.
         """
+        if not isinstance(options or {}, Mapping):
+            raise ValueError(f"options must be a mapping, got {options!r:.200}")
         given = dict(options or {})
         mask = self._checked_mask(given.pop("reset_mask")) if "reset_mask" in given else np.ones(self.num_envs, bool)
         pinned = self._law.pinned_by(given, ["instance_seed", "reset_mask"])

@@ -19,7 +19,7 @@ from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.tables import data_frame, plus_minus, standard_error
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import boolean, integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,6 +159,8 @@ def run(
     >>> run(envs, dts_gym.make_agent("dTS", envs, seed=0), num_rounds=50, seed=0).regret.shape
     (4, 50)
     """
+    seed = None if seed is None else integer("seed", seed, 0)
+    progress, warm_start = boolean("progress", progress), boolean("warm_start", warm_start)
     if isinstance(env, VectorEnv):
         if callback is not None:
             raise ValueError(f"callback must be left out on a vector environment, got {callback!r:.200}")
