@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,14 +139,28 @@ def agent_ids() -> list[str]:
     return list(_AGENTS)
 
 
+def versioned(env_id: str) -> str:
+    """An environment's id with its highest version where it names none, as ``gym.make`` reads it; else itself.
+
+    Examples
+    --------
+    >>> versioned("DiffusionBandit")
+    'DiffusionBandit-v0'
+    """
+    module, colon, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    namespace, base, version = parse_env_id(name)
+    if version is None and name not in gym.registry:
+        version = find_highest_version(namespace, base)
+    return f"{module}{colon}{get_env_id(namespace, base, version)}"
+
+
 def env_creator(env_id: str) -> Any:
     """The class or function that an environment's id names; Gymnasium's error for an unknown id."""
     if not isinstance(env_id, str):
         raise ValueError(f"env_id must be the id of an environment, got {env_id!r:.200}")
-    module, _, name = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    entry_point = gym.spec(name).entry_point
+    entry_point = gym.spec(versioned(env_id).rpartition(":")[2]).entry_point
     return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
 
 
@@ -164,7 +178,9 @@ def agent_class(agent_id: str) -> type[Agent]:
     if colon:
         importlib.import_module(module)
     if name not in _AGENTS:
-        raise ValueError(f"agent id must be one of {agent_ids()}, got {agent_id!r}")
+        from dts_gym.utils.validation import did_you_mean
+
+        raise ValueError(f"agent id must be one of {agent_ids()}, got {agent_id!r}{did_you_mean(name, agent_ids())}")
     entry_point = _AGENTS[name]
     if not isinstance(entry_point, str):
         return entry_point
@@ -306,7 +322,10 @@ def make_agent(
                 raise ValueError(f"{name} must be left out where the environment has a problem, got {value!r:.200}")
     for name in settings:
         if name not in known:
-            raise ValueError(f"settings of {agent_id} must be among {list(known)}, got {name!r}")
+            from dts_gym.utils.validation import did_you_mean
+
+            near = did_you_mean(name, known)
+            raise ValueError(f"settings of {agent_id} must be among {list(known)}, got {name!r}{near}")
     warning = None
     told_problem = None if is_problem else problem_of(env_or_problem)
     if needs_problem and told_problem is not None:

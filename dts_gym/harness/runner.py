@@ -298,12 +298,18 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool
             "warm_start=True goes on with it"
         )
     check_sizes(env, agent)
+    count, horizon = integer("num_rounds", num_rounds, 1), horizon_of(env)
+    if horizon is not None and count > horizon:
+        raise ValueError(
+            f"num_rounds must be an integer in 1..{horizon}, the env's horizon, got {count}: make the env with "
+            f"horizon={count} (--env.horizon {count} on the command line)"
+        )
     told = problem_of(env)
     if told is not None and getattr(agent, "problem", None) is told and hasattr(agent, "warn"):
         warning = wrapper_warning(env)
         if warning is not None:
             agent.warn(warning, stacklevel=3)
-    return integer("num_rounds", num_rounds, 1, horizon_of(env))
+    return count
 
 
 def begin_run(agent: Any, num_rewards: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,21 @@ def choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     if isinstance(value, str) and value in choices:
         return value
     raise ValueError(f"{name} must be one of {choices}, got {value!r:.200}")
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the nearest choice, whatever its case; empty if none is near.
+
+    Examples
+    --------
+    >>> did_you_mean("dts", ["dTS", "LinTS"])
+    '; did you mean dTS?'
+    """
+    import difflib
+
+    lowered = {one.lower(): one for one in choices}
+    close = difflib.get_close_matches(str(word).lower(), lowered, n=1)
+    return f"; did you mean {lowered[close[0]]}?" if close else ""
 
 
 def listed(name: str, value: Any) -> list[Any]:
