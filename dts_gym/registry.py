@@ -149,11 +149,17 @@ def versioned(env_id: str) -> str:
     """
     module, colon, name = env_id.rpartition(":")
     if module:
-        importlib.import_module(module)
+        _import(module)
     namespace, base, version = parse_env_id(name)
     if version is None and name not in gym.registry:
         version = find_highest_version(namespace, base)
     return f"{module}{colon}{get_env_id(namespace, base, version)}"
+
+
+def _import(module: str) -> None:
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"an id must begin with the name of a module or have no colon, got the module {module!r}")
+    importlib.import_module(module)
 
 
 def env_creator(env_id: str) -> Any:
@@ -176,7 +182,7 @@ def agent_class(agent_id: str) -> type[Agent]:
     """
     module, colon, name = agent_id.rpartition(":") if isinstance(agent_id, str) else ("", "", agent_id)
     if colon:
-        importlib.import_module(module)
+        _import(module)
     if name not in _AGENTS:
         from dts_gym.utils.validation import did_you_mean
 

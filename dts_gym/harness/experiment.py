@@ -53,6 +53,8 @@ class AgentSpec:
     label: str = ""
 
     def __post_init__(self) -> None:
+        if taken := {"agent_id", "env_or_problem", "seed"} & set(self.settings):
+            raise ValueError(f"settings must be the agent's own, got {sorted(taken)}, which an experiment sets")
         object.__setattr__(self, "settings", {name: plain(value) for name, value in dict(self.settings).items()})
         object.__setattr__(self, "label", self.label or label_of(self.id, self.settings))
 
