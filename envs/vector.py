@@ -31,7 +31,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     A sub-environment whose episode ends is reset in the same step, unless ``autoreset_mode`` says otherwise: the
     observation is then the next episode's first, the last one's is in ``final_obs``, and what the step reported is in
-    ``final_info`` too.
+    ``final_info``, as Gymnasium has it; in the other modes ``infos`` holds ``regret`` in every step that plays.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         -------
         next contexts, rewards (N,), terminations (N,) all False, truncations (N,), infos
             ``infos`` holds the single environment's values as arrays (N,), each with its mask ``_key``. Where an
-            episode ended and another began in the same step they are in ``infos["final_info"]`` too, and the last
+            episode ended and another began in the same step they are in ``infos["final_info"]`` instead, and the last
             context is in ``infos["final_obs"]``. Where episodes begin in the next step, that step plays nothing: its
             reward is 0, and its info masked out.
 
@@ -213,7 +213,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         same_step = self._mode is AutoresetMode.SAME_STEP
         infos = _masked(told, ~begun)
         if same_step and truncated.any():
-            infos |= self._final_infos(told, truncated)
+            infos = self._final_infos(told, truncated)
         if self._at == self._length:  # episodes that begin now draw their own rounds
             self._new_block(min(2 * self._length, self._longest), ~truncated if same_step else ~begun)
         new = truncated if same_step else begun
@@ -243,7 +243,8 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             else:
                 last[i] = self._law.next_contexts(self._episodes[i], 1)[0].copy()
         infos: dict[str, Any] = {"final_obs": last, "_final_obs": ended.copy()}
-        return infos | {"final_info": _masked(told, ended), "_final_info": ended.copy()}
+        infos |= {"final_info": _masked(told, ended), "_final_info": ended.copy()}
+        return infos if ended.all() else infos | _masked(told, ~ended)
 
     def _begin_all(self, pinned: int | None) -> None:
         K, d, N = self.problem.num_actions, self.problem.dim, self.num_envs

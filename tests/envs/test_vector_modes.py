@@ -61,14 +61,15 @@ def test_an_ended_episode_waits_for_its_reset_where_none_is_automatic():
     assert envs.step([0, 0])[3].all()
 
 
-def test_a_plain_loop_finds_the_regret_of_every_step():
-    envs = gym.make_vec("DiffusionBandit-v0", num_envs=N, **SMALL)
+@pytest.mark.parametrize("mode", ["NextStep", "Disabled"])
+def test_a_plain_loop_finds_the_regret_of_an_episodes_last_step(mode):
+    envs = gym.make_vec("DiffusionBandit-v0", num_envs=N, autoreset_mode=mode, **SMALL)
     envs.reset(seed=0)
-    for t in range(1, 11):
-        infos = envs.step([1] * N)[4]
+    for _ in range(5):
+        _, _, _, truncated, infos = envs.step([1] * N)
         assert infos["regret"].shape == (N,)
         assert infos["_regret"].all()
-        assert ("final_info" in infos) == (t % 5 == 0)
+    assert truncated.all()
 
 
 def test_the_step_that_begins_an_episode_reports_no_regret():
