@@ -140,13 +140,7 @@ def agent_ids() -> list[str]:
 
 
 def versioned(env_id: str) -> str:
-    """An environment's id with its highest version where it names none, as ``gym.make`` reads it; else itself.
-
-    Examples
-    --------
-    >>> versioned("DiffusionBandit")
-    'DiffusionBandit-v0'
-    """
+    """An environment's id with its highest version where it names none, as ``gym.make`` reads it; else itself."""
     module, colon, name = env_id.rpartition(":")
     if module:
         _import(module)
@@ -310,6 +304,7 @@ def make_agent(
     """
     from dts_gym.problem.problem import BanditProblem, problem_of
     from dts_gym.problem.wrappers import check_shown, wrapper_warning
+    from dts_gym.utils.validation import did_you_mean
 
     cls = agent_class(agent_id)
     known = agent_settings(agent_id)
@@ -326,12 +321,9 @@ def make_agent(
         for name, value in told.items():
             if value is not None:
                 raise ValueError(f"{name} must be left out where the environment has a problem, got {value!r:.200}")
-    for name in settings:
-        if name not in known:
-            from dts_gym.utils.validation import did_you_mean
-
-            near = did_you_mean(name, known)
-            raise ValueError(f"settings of {agent_id} must be among {list(known)}, got {name!r}{near}")
+    for one in settings:
+        if one not in known:
+            raise ValueError(f"settings of {agent_id} must be among {[*known]}, got {one!r}{did_you_mean(one, known)}")
     warning = None
     told_problem = None if is_problem else problem_of(env_or_problem)
     if needs_problem and told_problem is not None:
