@@ -28,7 +28,7 @@ from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, integer
 
 Approximation = Literal["particles", "linearised", "deck", "slice"]
 
@@ -192,8 +192,7 @@ def approximation_of(
     level = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
     _one_of("approximation", approximation, get_args(Approximation))
     _one_of("surrogate", surrogate, ("jacobian", "statistical"))
-    if expansion not in get_args(Mode):
-        raise ValueError(f"expansion must be one of {get_args(Mode)}, got {expansion!r}")
+    choice("expansion", expansion, get_args(Mode))
     given = {"num_particles": num_particles, "num_steps": num_steps, "surrogate": surrogate}
     for name in _LEFT_OUT.get(approximation, ()):
         if given[name] is not None:
@@ -202,6 +201,7 @@ def approximation_of(
     steps = DEFAULT_STEPS if num_steps is None else integer("num_steps", num_steps, 1)
     if approximation == "slice" and level != 0:
         raise ValueError(f"branch must be 0 for approximation 'slice', got {level}")
+    choice("pool", pool, get_args(Pool))
     size, kind = integer("pool_size", pool_size, 1), checked_pool(pool, level, prior.depth)
     shared = integer("num_shared_draws", num_shared_draws, 1)
     precision = disjoint_dtype(problem, dtype)
@@ -217,8 +217,8 @@ def approximation_of(
 
 
 def _one_of(name: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
-        raise ValueError(f"{name} must be one of {choices} or None, got {value!r}")
+    if value is not None and not (isinstance(value, str) and value in choices):
+        raise ValueError(f"{name} must be one of {choices} or None, got {value!r:.200}")
 
 
 def _refuse_float32(dtype: Dtype) -> None:

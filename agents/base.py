@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Self, final
@@ -10,13 +9,13 @@ from typing import Any, Self, final
 import numpy as np
 
 from dts_gym.agents.cautions import Cautious
-from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem, scalar
+from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem
 from dts_gym.agents.saving import STREAMS, Plan, Saved
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import finite_array, integer, integers
+from dts_gym.utils.validation import finite_array, integer, integers, plain
 
 
 class Agent(Saved, Cautious):
@@ -45,8 +44,9 @@ class Agent(Saved, Cautious):
     _intercept = False  # whether contexts get a trailing 1
 
     def __init__(self, problem: BanditProblem, *, seed: int | np.random.SeedSequence | None, **settings: Any) -> None:
+        super().__init__()
         self.problem = checked_problem(problem)
-        self._settings = settings
+        self._settings = {name: plain(value) for name, value in settings.items()}
         self.reward_model = self._believed_rewards()
         self.reset(seed)
 
@@ -62,8 +62,9 @@ class Agent(Saved, Cautious):
         Parameters
         ----------
         context : (d,), or (n, d) for n contexts of one instance; with shared features (K, d) or (n, K, d).
-        mask : (K,) booleans, the actions that may be picked now, or (n, K), a row for each of n contexts; None allows
-            all. A mask conditions nothing: the agent draws as without one, and picks the best allowed action.
+        mask : (K,) booleans, the actions that may be picked now, or (n, K), a row for each of n contexts; zeros and
+            ones of type int8, as Gymnasium's spaces accept them, count as booleans. None allows all. A mask conditions
+            nothing: the agent draws as without one, and picks the best allowed action.
         pending : contexts (m, d), with shared features (m, K, d), and actions (m,) of plays whose rewards have not
             come yet. An agent that uses upper confidence bounds counts each as played with a reward equal to its mean,
             only for this call, so that it does not repeat a pending play. Agents that draw ignore them, because every
@@ -99,9 +100,10 @@ class Agent(Saved, Cautious):
         """
         x = self._check_context(context)
         waiting = checked_pending(pending, self._check_context, self._is_single, self.problem.num_actions)
-        if self._plan.start is None:
-            self._plan = self._plan._replace(start=self.num_updates)
-        chosen = self._play(x, self._rngs["act"], self._check_mask(mask, x), waiting)
+        with self._lock:
+            if self._plan.start is None:
+                self._plan = self._plan._replace(start=self.num_updates)
+            chosen = self._play(x, self._rngs["act"], self._check_mask(mask, x), waiting)
         return int(chosen) if self._is_single(x) else chosen
 
     @final
@@ -120,7 +122,8 @@ class Agent(Saved, Cautious):
         ValueError
             If ``num_rewards`` is not a positive integer.
         """
-        self._plan = Plan(self.num_updates, integer("num_rewards", num_rewards, 1))
+        with self._lock:
+            self._plan = Plan(self.num_updates, integer("num_rewards", num_rewards, 1))
 
     @final
     def action_probabilities(self, context: Any, num_draws: int = 1000, mask: Any = None) -> Array:
@@ -159,11 +162,12 @@ class Agent(Saved, Cautious):
         count, K = integer("num_draws", num_draws, 1), self.problem.num_actions
         single = self._is_single(x)
         shares = np.empty((1 if single else len(x), K))
-        for i, row in enumerate(x[None] if single else x):
-            one = allowed[i] if allowed is not None and allowed.ndim == 2 else allowed
-            repeated = np.broadcast_to(row, (count, *row.shape))
-            draws = self._choose_allowed(self._choose, repeated, self._rngs["predict-draw"], one)
-            shares[i] = np.bincount(draws, minlength=K) / count
+        with self._lock:
+            for i, row in enumerate(x[None] if single else x):
+                one = allowed[i] if allowed is not None and allowed.ndim == 2 else allowed
+                repeated = np.broadcast_to(row, (count, *row.shape))
+                draws = self._choose_allowed(self._choose, repeated, self._rngs["predict-draw"], one)
+                shares[i] = np.bincount(draws, minlength=K) / count
         return shares[0] if single else shares
 
     @final
@@ -194,26 +198,28 @@ class Agent(Saved, Cautious):
         x = self._check_context(context)
         if self._is_single(x):
             a = integer("action", action, 0, self.problem.num_actions - 1)
-            y = self.reward_model.check(scalar("reward", reward))
-            self._learn(x, a, y)
-            self.num_updates += 1
-            if self._first is not None:
-                self._look_at(x[None], np.array([a]), np.array([y]))
+            y = self.reward_model.check(plain(reward))
+            with self._lock:
+                self._learn(x, a, y)
+                self.num_updates += 1
+                if self._first is not None:
+                    self._look_at(x[None], np.array([a]), np.array([y]))
             return
         actions = integers("action", action, len(x), self.problem.num_actions)
         rewards = finite_array("reward", reward, (len(x),))
         checked = np.array([self.reward_model.check(y) for y in rewards.tolist()])
-        before = self._state() if self._may_refuse() else None  # then none of the batch is learned
-        try:
-            self._learn_all(x, actions, checked)
-        except ValueError:
-            if before is not None:
-                self._forget()
-                self._restore(before)
-            raise
-        self.num_updates += len(x)
-        if self._first is not None:
-            self._look_at(x, actions, checked)
+        with self._lock:
+            before = self._state() if self._may_refuse() else None  # then none of the batch is learned
+            try:
+                self._learn_all(x, actions, checked)
+            except ValueError:
+                if before is not None:
+                    self._forget()
+                    self._restore(before)
+                raise
+            self.num_updates += len(x)
+            if self._first is not None:
+                self._look_at(x, actions, checked)
 
     @final
     def predict(
@@ -222,6 +228,7 @@ class Agent(Saved, Cautious):
         state: tuple[Any, ...] | None = None,
         episode_start: Any = None,
         deterministic: bool = False,
+        mask: Any = None,
     ) -> tuple[IntArray, tuple[Any, ...] | None]:
         """Return actions as a stable-baselines3 policy does; never learns, and never advances the stream of `act`.
 
@@ -231,54 +238,32 @@ class Agent(Saved, Cautious):
         state, episode_start : arguments of recurrent policies; ``state`` is returned as it came.
         deterministic : True picks the action of the largest posterior mean, the lowest-numbered of tied ones; False
             picks with the distribution of `act`, from a random stream of its own.
+        mask : the actions that may be picked, as in `act`.
 
         Returns
         -------
         ndarray of ints () or (n,), state
         """
         x = self._check_context(observation)
-        if deterministic:
-            return np.asarray(self._choose_greedily(x, self._rngs["predict-greedy"])), state
-        return np.asarray(self._choose(x, self._rngs["predict-draw"], None)), state
+        allowed = self._check_mask(mask, x)
+        choose, name = (self._choose_greedily, "predict-greedy") if deterministic else (self._choose, "predict-draw")
+        with self._lock:
+            return np.asarray(self._choose_allowed(choose, x, self._rngs[name], allowed)), state
 
     @final
     def reset(self, seed: int | np.random.SeedSequence | None = None) -> None:
         """Forget everything learned and start all random streams from ``seed`` (None: fresh entropy)."""
         # One root for all streams: with None each stream would draw its own entropy, and none could be made again.
         root = seed if seed is not None else np.random.SeedSequence()
-        self._rngs = {name: stream(root, name) for name in STREAMS}
-        self.num_updates = 0
-        self._plan = Plan()
-        self._forget()
-
-    @final
-    def spawn(self, count: int) -> list[Self]:
-        """Return ``count`` fresh agents with this one's settings, one for each instance of a vector environment.
-
-        Their random streams are independent of each other and depend on the position of this agent's stream of `act`,
-        which does not advance: a second call returns the same agents, and fewer agents are the first ones of more.
-
-        Examples
-        --------
-        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
-        >>> agent = make_agent("LinTS", BanditProblem(50, 2, random_linear_prior(2, 1), GaussianReward()), seed=0)
-        >>> [one.act([0.5, 1.0]) for one in agent.spawn(3)] == [one.act([0.5, 1.0]) for one in agent.spawn(3)]
-        True
-        """
-        words = copy.deepcopy(self._rngs["act"]).integers(0, 1 << 32, (integer("count", count, 1), 4))
-        agents = [self._fresh(index) for index in range(count)]
-        for agent, row in zip(agents, words.tolist(), strict=True):
-            agent.reset(np.random.SeedSequence(row))
-            agent._warned = self._warned
-        return agents
+        with self._lock:
+            self._rngs = {name: stream(root, name) for name in STREAMS}
+            self.num_updates = 0
+            self._plan = Plan()
+            self._forget()
 
     @classmethod
     def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
         return cls(problem, seed=0, **settings)
-
-    def _fresh(self, index: int) -> Self:
-        """An agent with this one's problem and settings, for instance ``index`` of those that `spawn` returns."""
-        return self._rebuild(self.problem, self._settings, self._state())
 
     def _believed_rewards(self) -> RewardModel:
         return self.problem.reward_model
@@ -331,8 +316,8 @@ class Agent(Saved, Cautious):
         return self._choose(contexts, rng, mask)
 
     @abstractmethod
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        """Actions of the largest estimated mean, () or (n,), for checked contexts."""
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        """Actions of the largest estimated mean, () or (n,), for checked contexts, among those that ``mask`` allows."""
 
     @abstractmethod
     def _learn(self, context: Array, action: int, reward: float) -> None:

@@ -18,6 +18,7 @@ from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
+from dts_gym.utils.validation import fraction
 
 
 class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
@@ -46,11 +47,9 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
         prior_cov: Array | None = None,
         intercept: bool = False,
     ) -> None:
-        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 <= epsilon <= 1:
-            raise ValueError(f"epsilon must be a number in 0..1, got {epsilon!r}")
-        self.epsilon = float(epsilon)
+        self.epsilon = fraction("epsilon", epsilon, ends=True)
         self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
-        self._intercept = intercept
+        self._intercept = bool(given["intercept"])
         super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
@@ -75,7 +74,7 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
 
 
 class Random(Agent):
-    """Plays uniformly at random; for ``predict(deterministic=True)`` all actions are tied, so it plays action 0."""
+    """Plays uniformly at random; for ``predict(deterministic=True)`` all actions are tied, so it plays the first."""
 
     def __init__(self, problem: BanditProblem, *, seed: Seed = None) -> None:
         super().__init__(problem, seed=seed)
@@ -84,8 +83,9 @@ class Random(Agent):
         rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
         return _uniform(self.problem.num_actions, rows, rng, mask)
 
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return np.zeros(contexts.shape[: contexts.ndim - len(self.problem.context_shape)], dtype=np.int64)
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        first = 0 if mask is None else int(mask.argmax())
+        return np.full(contexts.shape[: contexts.ndim - len(self.problem.context_shape)], first, dtype=np.int64)
 
     def _learn(self, context: Array, action: int, reward: float) -> None:
         return
@@ -159,8 +159,8 @@ class Oracle(Agent):
             return np.asarray(allowed_scores(self.instance.linear_predictors(contexts), mask).argmax())
         return np.array([self._choose(x, rng, mask) for x in contexts], dtype=np.int64)
 
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._choose(contexts, rng, None)
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._choose(contexts, rng, mask)
 
     def _learn(self, context: Array, action: int, reward: float) -> None:
         return

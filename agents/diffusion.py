@@ -117,15 +117,16 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         can be expected to visit. With none shared it is the least of the eight actions with most rewards. A search
         takes some milliseconds; nothing is drawn from the agent's streams and nothing is kept.
         """
-        engine = self._engine
-        if not isinstance(engine, ChainPosterior | BranchedPosterior):
-            return {}
-        gauges = {"effective_sample_size": engine.effective_sample_size}
-        if isinstance(engine, ChainPosterior):
-            gauges["mode_coverage"] = engine.mode_coverage()
-        elif engine.levels.independent:
-            gauges["mode_coverage"] = engine.levels.mode_coverage()
-        return gauges
+        with self._lock:
+            engine = self._engine
+            if not isinstance(engine, ChainPosterior | BranchedPosterior):
+                return {}
+            gauges = {"effective_sample_size": engine.effective_sample_size}
+            if isinstance(engine, ChainPosterior):
+                gauges["mode_coverage"] = engine.mode_coverage()
+            elif engine.levels.independent:
+                gauges["mode_coverage"] = engine.levels.mode_coverage()
+            return gauges
 
     @property
     def _engine(self) -> ActionPosterior | BranchedPosterior:
@@ -141,17 +142,20 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         distribution of `sample_parameters`. The cost is O(L d^3) above the branch and O(K d^3) a level below.
         """
         chain = linear_chain(type(self).__name__, self.problem)
-        K, d, tempering = self._engine.num_actions, self.problem.dim, self.exploration_scale**2
-        table = self._engine.table
-        G, h = np.zeros((K, d, d)), np.zeros((K, d))
-        G_played, h_played = table.evidence()  # of parameters centred by the chain's mean
-        exact = isinstance(self._approximation, ClosedForm)
-        center = chain.two_level(self.branch).mean if exact else np.zeros(d)
-        G[table.actions] = G_played / tempering
-        h[table.actions] = (h_played + G_played @ center) / tempering
-        tempered = LinearDiffusionPrior(chain.weights, [cov * tempering for cov in chain.covariances], chain.offsets)
-        levels = upward(tempered, Evidence(G, h), self.branch)
-        return downward(tempered, levels, K, self.branch, self._rngs["parameters"])
+        with self._lock:
+            K, d, tempering = self._engine.num_actions, self.problem.dim, self.exploration_scale**2
+            table = self._engine.table
+            G, h = np.zeros((K, d, d)), np.zeros((K, d))
+            G_played, h_played = table.evidence()  # of parameters centred by the chain's mean
+            exact = isinstance(self._approximation, ClosedForm)
+            center = chain.two_level(self.branch).mean if exact else np.zeros(d)
+            G[table.actions] = G_played / tempering
+            h[table.actions] = (h_played + G_played @ center) / tempering
+            tempered = LinearDiffusionPrior(
+                chain.weights, [cov * tempering for cov in chain.covariances], chain.offsets
+            )
+            levels = upward(tempered, Evidence(G, h), self.branch)
+            return downward(tempered, levels, K, self.branch, self._rngs["parameters"])
 
     def _make_posterior(self) -> ConfidencePosterior:
         rng = self._rngs["posterior"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.validation import fraction
 
 if TYPE_CHECKING:
     from dts_gym.posteriors.interface import Posterior
@@ -35,6 +37,7 @@ class Estimates(ABC):
     """
 
     problem: BanditProblem
+    _lock: threading.RLock
 
     @property
     @abstractmethod
@@ -124,9 +127,7 @@ class Estimates(ABC):
         The interval is for the mean reward, not for a reward: it does not include the noise. The quantiles of a mixture
         are found by 60 steps of bisection.
         """
-        if isinstance(level, bool) or not isinstance(level, int | float | np.floating) or not 0 < level < 1:
-            raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
-        tail = (1.0 - float(level)) / 2
+        tail = (1.0 - fraction("level", level)) / 2
         lower, upper = self._over_actions(
             context,
             lambda laws: laws.quantile(tail),
@@ -140,11 +141,12 @@ class Estimates(ABC):
         """Each statistic of every action's distribution, (K,) or (n, K)."""
         x = self._check_context(context)
         single = x.ndim == len(self.problem.context_shape)
-        posterior, _, scale = self._beliefs
-        out = [np.empty((1 if single else len(x), self.problem.num_actions)) for _ in statistics]
-        # One context at a time: the components of a mixture take many times the memory of the result.
-        for i, row in enumerate(x[None] if single else x):
-            laws = posterior.laws(row[None], scale)
-            for part, statistic in zip(out, statistics, strict=True):
-                part[i] = laws.of_all(statistic)[0]
+        with self._lock:
+            posterior, _, scale = self._beliefs
+            out = [np.empty((1 if single else len(x), self.problem.num_actions)) for _ in statistics]
+            # One context at a time: the components of a mixture take many times the memory of the result.
+            for i, row in enumerate(x[None] if single else x):
+                laws = posterior.laws(row[None], scale)
+                for part, statistic in zip(out, statistics, strict=True):
+                    part[i] = laws.of_all(statistic)[0]
         return [part[0] for part in out] if single else out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from dts_gym.agents.inputs import independent_prior
 from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.exploration import Setting
@@ -12,6 +14,7 @@ from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
+from dts_gym.utils.validation import choice
 
 
 class GLMAgent(PosteriorAgent[ConfidencePosterior]):
@@ -42,8 +45,8 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         expansion: Mode = "map",
     ) -> None:
         self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
-        self._intercept = intercept
-        self._expansion: Mode = expansion
+        self._intercept = bool(given["intercept"])
+        self._expansion: Mode = choice("expansion", expansion, get_args(Mode))
         super().__init__(
             problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=None, expansion=expansion, **given
         )

@@ -13,7 +13,7 @@ from dts_gym.priors.prior import as_chain_prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import LARGEST, as_float64, covariance, finite_array, integers
+from dts_gym.utils.validation import LARGEST, as_float64, boolean, covariance, finite_array, integers
 
 
 def checked_problem(value: Any) -> BanditProblem:
@@ -65,8 +65,12 @@ def checked_mask(mask: Any, num_actions: int, num_contexts: int | None) -> BoolA
     rows = "" if num_contexts is None else f" or ({num_contexts}, {K})"
     try:
         allowed = np.asarray(mask)
-    except ValueError as error:  # rows of different lengths
+        if np.ma.is_masked(mask):
+            raise TypeError("masked")
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths, a masked value
         raise ValueError(f"mask must be booleans of shape ({K},){rows}, got {mask!r:.200}") from error
+    if allowed.dtype == np.int8 and ((allowed == 0) | (allowed == 1)).all():  # a mask of Gymnasium's spaces
+        allowed = allowed.astype(bool)
     if allowed.dtype != np.bool_ or (allowed.shape != (K,) and (not rows or allowed.shape != (num_contexts, K))):
         raise ValueError(f"mask must be booleans of shape ({K},){rows}, got shape {allowed.shape} of {allowed.dtype}")
     if not allowed.any(axis=-1).all():
@@ -97,21 +101,11 @@ def checked_pending(
     return contexts, integers("pending", pending[1], len(contexts), num_actions)
 
 
-def scalar(name: str, value: Any) -> Any:
-    """Return ``value``, unpacked where it is an array of one number without axes."""
-    if isinstance(value, np.ndarray):
-        if value.ndim:
-            raise ValueError(f"{name} must be a number, got an array of shape {value.shape}")
-        return value[()]
-    return value
-
-
 def independent_prior(
     problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None, intercept: bool
 ) -> tuple[TwoLevelPrior, dict[str, Array | bool | None]]:
     """Return the prior of independent actions, and the arguments in the form that `Agent` saves to files."""
-    if not isinstance(intercept, bool):
-        raise ValueError(f"intercept must be True or False, got {intercept!r}")
+    intercept = boolean("intercept", intercept)
     d = checked_problem(problem).dim + intercept
     mean = None if prior_mean is None else finite_array("prior_mean", prior_mean, (d,))
     cov = None if prior_cov is None else covariance("prior_cov", prior_cov, d)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, integer
 
 
 class FittedPriorAgent(PosteriorAgent[P]):
@@ -57,7 +57,7 @@ class FittedPriorAgent(PosteriorAgent[P]):
         expansion: Mode,
         **settings: Any,
     ) -> None:
-        self._expansion: Mode = expansion
+        self._expansion: Mode = choice("expansion", expansion, get_args(Mode))
         super().__init__(
             problem,
             seed=seed,

@@ -91,7 +91,7 @@ class LinearAgent(PosteriorAgent[ConfidencePosterior]):
         dtype: Dtype = "float64",
     ) -> None:
         self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
-        self._intercept = intercept
+        self._intercept = bool(given["intercept"])
         self._dtype = disjoint_dtype(problem, dtype)
         super().__init__(
             problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, dtype=dtype, **given

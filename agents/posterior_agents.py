@@ -67,8 +67,8 @@ class ModelAgent(Agent, Estimates, Generic[P]):
         else:
             super()._learn_all(contexts, actions, rewards)
 
-    def _choose_greedily(self, contexts: Array, rng: np.random.Generator) -> IntArray:
-        return self._posterior.greedy(contexts)
+    def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        return self._posterior.greedy(contexts, mask)
 
     def _state(self) -> Mapping[str, Array | IntArray]:
         return self._posterior.state()
@@ -158,14 +158,16 @@ class PosteriorAgent(ModelAgent[P]):
         As exact as the agent; the draws have a random stream of their own.
         """
         count = None if size is None else integer("size", size, 1)
-        return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration_scale, count)
+        with self._lock:
+            return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration_scale, count)
 
     def moments(self) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d), action-major; (d,) and (d, d) of a shared parameter.
 
         As exact as the agent; for small K.
         """
-        return self._posterior.moments(self.exploration_scale)
+        with self._lock:
+            return self._posterior.moments(self.exploration_scale)
 
     def _repr_facts(self) -> Mapping[str, Any]:
         first = {"exploration": self.exploration} if "exploration" in self._settings else {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self, final
@@ -36,13 +38,34 @@ class Plan(NamedTuple):
 
 
 class Saved(Shown, ABC):
-    """Saving, loading and printing, for what is made of a problem and settings, has streams and a state of arrays."""
+    """Saving, loading, copying and printing, for what is made of a problem and settings, has streams and a state.
+
+    It also owns the lock that lets several threads share an object. The lock is no part of the state: a copy and a
+    loaded or unpickled object get a lock of their own.
+    """
 
     problem: BanditProblem
     num_updates: int
     _plan: Plan
     _settings: dict[str, Any]
     _rngs: dict[str, np.random.Generator]
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = object.__new__(type(self))
+        memo[id(self)] = twin
+        with self._lock:
+            twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return twin
 
     @final
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -54,16 +77,19 @@ class Saved(Shown, ABC):
         plain = {name: value for name, value in self._settings.items() if not isinstance(value, np.ndarray)}
         arrays: dict[str, Array | IntArray] = {f"problem.{name}": array for name, array in problem_arrays.items()}
         arrays |= {f"setting.{name}": v for name, v in self._settings.items() if isinstance(v, np.ndarray)}
-        arrays |= {f"state.{name}": array for name, array in self._state().items()}
         settings = {
             "format": _FORMAT,
             "agent": type(self).__name__,
             "problem": problem_settings,
             "settings": plain,
-            "streams": {name: state_of(rng) for name, rng in self._rngs.items()},
-            "num_updates": self.num_updates,
-            "plan": list(self._plan),
         }
+        with self._lock:
+            arrays |= {f"state.{name}": array for name, array in self._state().items()}
+            settings |= {
+                "streams": {name: state_of(rng) for name, rng in self._rngs.items()},
+                "num_updates": self.num_updates,
+                "plan": list(self._plan),
+            }
         write_archive(path, arrays, settings)
 
     @classmethod
@@ -107,6 +133,28 @@ class Saved(Shown, ABC):
             raise ValueError(f"path must be a whole file of {name}, got {os.fspath(path)!r}: {error}") from error
         return agent
 
+    @final
+    def spawn(self, count: int) -> list[Self]:
+        """Return ``count`` fresh agents with this one's settings, one for each instance of a vector environment.
+
+        Their random streams are independent of each other and depend on the position of this agent's stream of `act`,
+        which does not advance: a second call returns the same agents, and fewer agents are the first ones of more.
+
+        Examples
+        --------
+        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
+        >>> agent = make_agent("LinTS", BanditProblem(50, 2, random_linear_prior(2, 1), GaussianReward()), seed=0)
+        >>> [one.act([0.5, 1.0]) for one in agent.spawn(3)] == [one.act([0.5, 1.0]) for one in agent.spawn(3)]
+        True
+        """
+        with self._lock:
+            words = copy.deepcopy(self._rngs["act"]).integers(0, 1 << 32, (integer("count", count, 1), 4))
+            agents = [self._fresh(index) for index in range(count)]
+        for agent, row in zip(agents, words.tolist(), strict=True):
+            agent.reset(np.random.SeedSequence(row))
+            agent._warned = self._warned
+        return agents
+
     def _repr_name(self) -> str:
         return agent_id_of(type(self))
 
@@ -125,6 +173,14 @@ class Saved(Shown, ABC):
     @abstractmethod
     def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
         """A fresh agent with the saved settings; ``state`` is read where the settings do not hold everything."""
+
+    def _fresh(self, index: int) -> Self:
+        """An agent with this one's problem and settings, for instance ``index`` of those that `spawn` returns."""
+        return self._rebuild(self.problem, self._settings, self._state())
+
+    @abstractmethod
+    def reset(self, seed: int | np.random.SeedSequence | None = None) -> None:
+        """Forget everything learned and start all random streams from ``seed``."""
 
     @abstractmethod
     def _state(self) -> Mapping[str, Array | IntArray]:

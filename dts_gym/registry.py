@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,8 +77,8 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
     -----
     A class of the same name and module replaces the one registered before, as when a notebook's cell is run again.
     """
-    if ":" in agent_id:
-        raise ValueError(f"agent_id must hold no colon, which parts a module from an id, got {agent_id!r}")
+    if not isinstance(agent_id, str) or not agent_id or ":" in agent_id:
+        raise ValueError(f"agent_id must be a name without a colon, which parts a module from an id, got {agent_id!r}")
     if not isinstance(entry_point, type) and not (isinstance(entry_point, str) and entry_point.count(":") == 1):
         raise ValueError(f"entry_point must be a class or 'module:Class', got {entry_point!r}")
     if isinstance(entry_point, type):
@@ -139,14 +139,28 @@ def agent_ids() -> list[str]:
     return list(_AGENTS)
 
 
+def versioned(env_id: str) -> str:
+    """An environment's id with its highest version where it names none, as ``gym.make`` reads it; else itself."""
+    module, colon, name = env_id.rpartition(":")
+    if module:
+        _import(module)
+    namespace, base, version = parse_env_id(name)
+    if version is None and name not in gym.registry:
+        version = find_highest_version(namespace, base)
+    return f"{module}{colon}{get_env_id(namespace, base, version)}"
+
+
+def _import(module: str) -> None:
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"an id must begin with the name of a module or have no colon, got the module {module!r}")
+    importlib.import_module(module)
+
+
 def env_creator(env_id: str) -> Any:
     """The class or function that an environment's id names; Gymnasium's error for an unknown id."""
     if not isinstance(env_id, str):
         raise ValueError(f"env_id must be the id of an environment, got {env_id!r:.200}")
-    module, _, name = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    entry_point = gym.spec(name).entry_point
+    entry_point = gym.spec(versioned(env_id).rpartition(":")[2]).entry_point
     return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
 
 
@@ -162,9 +176,11 @@ def agent_class(agent_id: str) -> type[Agent]:
     """
     module, colon, name = agent_id.rpartition(":") if isinstance(agent_id, str) else ("", "", agent_id)
     if colon:
-        importlib.import_module(module)
+        _import(module)
     if name not in _AGENTS:
-        raise ValueError(f"agent id must be one of {agent_ids()}, got {agent_id!r}")
+        from dts_gym.utils.validation import did_you_mean
+
+        raise ValueError(f"agent id must be one of {agent_ids()}, got {agent_id!r}{did_you_mean(name, agent_ids())}")
     entry_point = _AGENTS[name]
     if not isinstance(entry_point, str):
         return entry_point
@@ -288,6 +304,7 @@ def make_agent(
     """
     from dts_gym.problem.problem import BanditProblem, problem_of
     from dts_gym.problem.wrappers import check_shown, wrapper_warning
+    from dts_gym.utils.validation import did_you_mean
 
     cls = agent_class(agent_id)
     known = agent_settings(agent_id)
@@ -304,9 +321,9 @@ def make_agent(
         for name, value in told.items():
             if value is not None:
                 raise ValueError(f"{name} must be left out where the environment has a problem, got {value!r:.200}")
-    for name in settings:
-        if name not in known:
-            raise ValueError(f"settings of {agent_id} must be among {list(known)}, got {name!r}")
+    for one in settings:
+        if one not in known:
+            raise ValueError(f"settings of {agent_id} must be among {[*known]}, got {one!r}{did_you_mean(one, known)}")
     warning = None
     told_problem = None if is_problem else problem_of(env_or_problem)
     if needs_problem and told_problem is not None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import boolean, integer
 
 Observation = NDArray[np.float32]
 
@@ -66,7 +66,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         self.problem, self.horizon = problem, problem.horizon
         self.instance: BanditInstance | None = None
         self.instance_seed = None if instance_seed is None else integer("instance_seed", instance_seed, 0)
-        self.regret_info = bool(regret_info)
+        self.regret_info = boolean("regret_info", regret_info)
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode must be None or in {self.metadata['render_modes']}, got {render_mode!r}")
         self.render_mode = render_mode
@@ -97,7 +97,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
             If an option is unknown.
         """
         pinned = self.pinned_by(options or {}, ["instance_seed"])
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else integer("seed", seed, 0))
         self._episode = self.begin_episode(self.np_random, pinned)
         self.instance = self._episode.instance
         self._round = 0
@@ -108,6 +108,8 @@ class BanditEnv(gym.Env[Observation, np.int64]):
 
     def pinned_by(self, options: Mapping[str, Any], known: Sequence[str]) -> int | None:
         """The seed that pins the instance under a reset's options; ValueError if one is not ``known``."""
+        if not isinstance(options, Mapping):
+            raise ValueError(f"options must be a mapping, got {options!r:.200}")
         unknown = set(options) - set(known)
         if unknown:
             raise ValueError(f"options must be among {list(known)}, got {sorted(unknown)}")

@@ -18,7 +18,7 @@ from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import RewardModel, reward_model
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, integer
 
 LinkKind = Literal["linear", "mlp"]
 RewardKind = Literal["gaussian", "bernoulli", "poisson"]
@@ -127,8 +127,7 @@ def chain_of(
     weight_norm: float | None = None,
 ) -> ChainPrior:
     """Return the given prior, or that of a file, whose sizes must be those asked for; without one, draw a prior."""
-    if link not in get_args(LinkKind):
-        raise ValueError(f"link must be one of {get_args(LinkKind)}, got {link!r}")
+    choice("link", link, get_args(LinkKind))
     if prior is None:
         seed = integer("prior_seed", prior_seed, 0)
         sizes = 5 if dim is None else dim, 2 if depth is None else depth

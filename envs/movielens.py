@@ -18,7 +18,7 @@ from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import BernoulliReward, GaussianReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, fraction, integer
 
 Part = Literal["all", "tuning", "report"]
 
@@ -153,11 +153,9 @@ def _split(
     factors: Factors, min_ratings: int, train_fraction: float, split_seed: int, part: Part
 ) -> tuple[Array, Array]:
     """Return the factors of the training movies and of the held-out movies or a half of them, (N, d) each."""
-    if part not in get_args(Part):
-        raise ValueError(f"part must be one of {get_args(Part)}, got {part!r}")
+    choice("part", part, get_args(Part))
     least = integer("min_ratings", min_ratings, 1)
-    if isinstance(train_fraction, bool) or not isinstance(train_fraction, int | float) or not 0 < train_fraction < 1:
-        raise ValueError(f"train_fraction must be a number between 0 and 1, got {train_fraction!r}")
+    train_fraction = fraction("train_fraction", train_fraction)
     seed = integer("split_seed", split_seed, 0)
     movies = factors.movie_factors[factors.counts >= least]
     if len(movies) < 4:

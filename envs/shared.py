@@ -13,6 +13,7 @@ from dts_gym.envs.vector import vector_maker
 from dts_gym.priors.prior import Prior
 from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem
+from dts_gym.utils.validation import boolean
 
 
 class SharedDiffusionBanditEnv(BanditEnv):
@@ -76,7 +77,7 @@ class SharedDiffusionBanditEnv(BanditEnv):
     ) -> None:
         chain = chain_of(dim, depth, link, prior, prior_seed)
         self.feature_law = checked_feature_law(feature_law)
-        self.fixed_features = bool(fixed_features)
+        self.fixed_features = boolean("fixed_features", fixed_features)
         problem = BanditProblem(num_actions, chain.dim, chain, rewards_of(reward, noise_std), "shared", horizon)
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 

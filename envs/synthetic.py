@@ -18,7 +18,7 @@ from dts_gym.priors.reverse_process import Schedule
 from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem, Features
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import boolean, integer
 
 
 class SyntheticBanditEnv(BanditEnv):
@@ -101,7 +101,7 @@ class SyntheticBanditEnv(BanditEnv):
         d = shape_dim(shape, dim)
         self.shape: Shape = shape
         self.feature_law = checked_feature_law(feature_law)
-        self.fixed_features = bool(fixed_features)
+        self.fixed_features = boolean("fixed_features", fixed_features)
         rng = stream(integer("past_seed", past_seed, 0), "past-parameters")
         past = sample_shape(shape, rng, integer("num_past", num_past, 2), d)
         problem = BanditProblem(

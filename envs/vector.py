@@ -29,13 +29,17 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     ``gym.make_vec(id, num_envs=N)`` makes one, with the single environment's arguments. Sub-environment i under
     ``reset(seed=s)`` is the single environment under ``reset(seed=s + i)``, number for number, whatever is played.
 
-    A sub-environment whose episode ends is reset in the same step (``AutoresetMode.SAME_STEP``): the observation is the
-    next episode's first, the last one's is in ``final_obs``, and what the step reported is in ``final_info``.
+    A sub-environment whose episode ends is reset in the same step, unless ``autoreset_mode`` says otherwise: the
+    observation is then the next episode's first, the last one's is in ``final_obs``, and what the step reported is in
+    ``final_info``, as Gymnasium has it; in the other modes ``infos`` holds ``regret`` in every step that plays.
 
     Parameters
     ----------
     law : the single environment that instances, contexts and noise are drawn from; it is not stepped.
     num_envs : N, the number of instances.
+    autoreset_mode : when a sub-environment whose episode ended begins another: in the same step ("SameStep"), in the
+        next step ("NextStep", as Gymnasium's vector wrappers expect), or at a reset with ``reset_mask`` ("Disabled").
+    max_episode_steps : number of rounds after which episodes end, where it is less than the horizon; None: the horizon.
 
     Attributes
     ----------
@@ -65,13 +69,24 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     ((3, 5), (3,), (3,))
     """
 
-    def __init__(self, law: BanditEnv, num_envs: int) -> None:
+    def __init__(
+        self,
+        law: BanditEnv,
+        num_envs: int,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        max_episode_steps: int | None = None,
+    ) -> None:
         self.num_envs = integer("num_envs", num_envs, 1)
         problem = law.problem
         refuse_oversized(problem.num_actions, problem.dim, self.num_envs)
         if law.render_mode is not None:
             raise ValueError(f"render_mode must be None of a vector environment, got {law.render_mode!r}")
-        self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
+        self._mode = _checked_mode(autoreset_mode)
+        self.metadata = {"render_modes": [], "autoreset_mode": self._mode}
+        limited = max_episode_steps not in (None, -1)  # -1 is Gymnasium's word for no limit
+        limit = integer("max_episode_steps", max_episode_steps, 1) if limited else law.horizon
+        self._horizon = min(limit, law.horizon)
+        self._ended = np.zeros(self.num_envs, dtype=bool)  # whose episode has ended, and no other has begun
         self.single_action_space, self.single_observation_space = law.action_space, law.observation_space
         self.action_space = batch_space(law.action_space, self.num_envs)
         self.observation_space = batch_space(law.observation_space, self.num_envs)
@@ -81,15 +96,8 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._seeds: list[int | None] = [None] * self.num_envs
         self._episodes: list[Episode] = []  # empty: a reset is due
         context_bytes = 4 * self.num_envs * int(np.prod(problem.context_shape))
-        self._longest = max(
-            1,
-            min(
-                _LONGEST_BLOCK,
-                law.horizon,
-                _CONTEXT_BYTES // context_bytes,
-                _PREDICTORS // problem.num_actions,
-            ),
-        )
+        rounds = _CONTEXT_BYTES // context_bytes
+        self._longest = max(1, min(_LONGEST_BLOCK, self._horizon, rounds, _PREDICTORS // problem.num_actions))
 
     @property
     def problem(self) -> BanditProblem:
@@ -145,6 +153,8 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         gymnasium.error.ResetNeeded
             If the first reset does not reset all sub-environments.
         """
+        if not isinstance(options or {}, Mapping):
+            raise ValueError(f"options must be a mapping, got {options!r:.200}")
         given = dict(options or {})
         mask = self._checked_mask(given.pop("reset_mask")) if "reset_mask" in given else np.ones(self.num_envs, bool)
         pinned = self._law.pinned_by(given, ["instance_seed", "reset_mask"])
@@ -170,18 +180,25 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         Returns
         -------
         next contexts, rewards (N,), terminations (N,) all False, truncations (N,), infos
-            ``infos`` holds the single environment's values as arrays (N,), each with its mask ``_key``: where an
-            episode ended they are in ``infos["final_info"]`` instead, and the last context in ``infos["final_obs"]``.
+            ``infos`` holds the single environment's values as arrays (N,), each with its mask ``_key``. Where an
+            episode ended and another began in the same step they are in ``infos["final_info"]`` instead, and the last
+            context is in ``infos["final_obs"]``. Where episodes begin in the next step, that step plays nothing: its
+            reward is 0, and its info masked out.
 
         Raises
         ------
         ValueError
             If an action is out of range or there are not N actions; all episodes are then unchanged.
         gymnasium.error.ResetNeeded
-            Before the first reset.
+            Before the first reset, and where an ended episode waits for one (autoreset mode "Disabled").
         """
         if not self._episodes:
             raise gym.error.ResetNeeded("reset must come before step: there is no episode")
+        begun = self._ended
+        if self._mode is AutoresetMode.DISABLED and begun.any():
+            raise gym.error.ResetNeeded(
+                "reset must come before step where episodes ended: options={'reset_mask': mask}"
+            )
         a = integers("actions", actions, self.num_envs, self.problem.num_actions)
         at = self._at
         if self.problem.features == "disjoint":
@@ -191,14 +208,20 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         rewards = self.problem.reward_model.from_noise(self._noise[at], predictors)
         told = self._truth(predictors, at) if self._law.regret_info else {}
         self._rounds += 1
-        truncated = self._rounds >= self._law.horizon
+        truncated = (self._rounds >= self._horizon) & ~begun
         self._at += 1
-        running, ending = ~truncated, bool(truncated.any())
-        infos = self._final_infos(told, truncated) if ending else _masked(told, running)
-        if self._at == self._length:
-            self._new_block(min(2 * self._length, self._longest), running)
-        if ending:
-            self._begin(truncated, self._law.instance_seed)
+        same_step = self._mode is AutoresetMode.SAME_STEP
+        infos = _masked(told, ~begun)
+        if same_step and truncated.any():
+            infos = self._final_infos(told, truncated)
+        if self._at == self._length:  # episodes that begin now draw their own rounds
+            self._new_block(min(2 * self._length, self._longest), ~truncated if same_step else ~begun)
+        new = truncated if same_step else begun
+        if new.any():
+            rewards = rewards if same_step else np.where(new, 0.0, rewards)
+            self._begin(new, self._law.instance_seed)
+        if not same_step:
+            self._ended = truncated.copy()
         return self._contexts[self._at].copy(), rewards, np.zeros(self.num_envs, bool), truncated, infos
 
     def _truth(self, predictors: Array, at: int) -> dict[str, Array | IntArray]:
@@ -226,7 +249,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     def _begin_all(self, pinned: int | None) -> None:
         K, d, N = self.problem.num_actions, self.problem.dim, self.num_envs
         self._parameters = np.empty((N, K, d) if self.problem.features == "disjoint" else (N, d))
-        self._rounds, self._regret = np.zeros(N, dtype=np.int64), np.zeros(N)
+        self._rounds, self._regret, self._ended = np.zeros(N, dtype=np.int64), np.zeros(N), np.zeros(N, dtype=bool)
         self._episodes = []
         for i in range(N):
             self._episodes.append(self._law.begin_episode(self._generator(i), pinned))
@@ -242,6 +265,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
                 self._parameters[i] = self._episodes[i].instance.parameters
             self._draw_ahead(i, self._at)
         self._rounds[mask] = 0
+        self._ended[mask] = False
         self._regret[mask] = 0.0
 
     def _new_block(self, length: int, mask: BoolArray) -> None:
@@ -303,11 +327,22 @@ def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, ND
     return infos
 
 
+def _checked_mode(value: Any) -> AutoresetMode:
+    if value not in (*AutoresetMode, *(mode.value for mode in AutoresetMode)):
+        raise ValueError(f"autoreset_mode must be one of {[mode.value for mode in AutoresetMode]}, got {value!r:.200}")
+    return AutoresetMode(value)
+
+
 def vector_maker(single: Callable[..., BanditEnv]) -> Callable[..., BanditVectorEnv]:
     """Return Gymnasium's ``vector_entry_point`` for a single environment's class."""
 
-    def make_vector(num_envs: int = 1, **settings: Any) -> BanditVectorEnv:
+    def make_vector(
+        num_envs: int = 1,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        max_episode_steps: int | None = None,
+        **settings: Any,
+    ) -> BanditVectorEnv:
         """Make N instances, with the single environment's arguments."""
-        return BanditVectorEnv(single(**settings), num_envs)
+        return BanditVectorEnv(single(**settings), num_envs, autoreset_mode, max_episode_steps)
 
     return make_vector

@@ -45,8 +45,9 @@ class BoltzmannMeans(Agent):
         scores = self._means() / self.temperature + gumbel
         return np.asarray((scores if mask is None else np.where(mask, scores, -np.inf)).argmax(axis=-1))
 
-    def _choose_greedily(self, contexts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.full(self._rows(contexts), self._means().argmax())
+    def _choose_greedily(self, contexts: np.ndarray, rng: np.random.Generator, mask: np.ndarray | None) -> np.ndarray:
+        means = self._means()
+        return np.full(self._rows(contexts), (means if mask is None else np.where(mask, means, -np.inf)).argmax())
 
     def _state(self) -> Mapping[str, np.ndarray]:
         return {"sums": self._sums, "counts": self._counts}

@@ -54,8 +54,10 @@ class First(Agent):
         first = 0 if mask is None else int(mask.argmax())
         return np.full(contexts.shape[:-1], first)
 
-    def _choose_greedily(self, contexts: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-        return self._choose(contexts, rng, None)
+    def _choose_greedily(
+        self, contexts: NDArray[np.float64], rng: np.random.Generator, mask: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64]:
+        return self._choose(contexts, rng, mask)
 
     def _learn(self, context: NDArray[np.float64], action: int, reward: float) -> None:
         return

@@ -274,9 +274,13 @@ def _check_masks(make: AgentMaker, env: Any) -> None:
     actions = agent.act(contexts, some)
     assert some[np.arange(n), actions].all(), "act must pick actions that the row's mask allows"
     assert some[0, agent.act(contexts, some[0])].all(), "act must pick actions that the one mask of a batch allows"
+    for deterministic in (True, False):
+        guesses = agent.predict(contexts, deterministic=deterministic, mask=some)[0]
+        assert some[np.arange(n), guesses].all(), "predict must pick actions that the row's mask allows"
     for a in range(K):
         only = np.arange(K) == a
         assert agent.act(contexts[0], only) == a, "act must pick the only action that a mask allows"
+        assert agent.act(contexts[0], only.astype(np.int8)) == a, "act must accept a mask of Gymnasium's type int8"
     for mask in (~every[0], every[0, 1:], every[:1], np.ones(K), "all", [True, [False]]):
         _refused(f"act with the mask {mask!r:.60}", agent.act, contexts[0], mask)
     holed = every.copy()

@@ -124,7 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def function_of(name: str) -> Callable[..., str]:
     """Import and return the function of a command; ValueError if there is no such command."""
     if name not in COMMANDS:
-        raise ValueError(f"the command must be one of {', '.join(COMMANDS)}, got {name!r}{_near(name)}")
+        from dts_gym.utils.validation import did_you_mean
+
+        raise ValueError(
+            f"the command must be one of {', '.join(COMMANDS)}, got {name!r}{did_you_mean(name, COMMANDS)}"
+        )
     module, _, function = COMMANDS[name].function.partition(":")
     found: Callable[..., str] = getattr(importlib.import_module(module), function)
     return found
@@ -139,6 +143,7 @@ def _answer(arguments: list[str]) -> str:
     name, *words = arguments
     function = function_of(name)
     if COMMANDS[name].takes_env:
+        words = words or ["--help"]  # nobody means forty runs of 5000 rounds by a bare command
         from dts_gym.cli.env_options import split_env_arguments
 
         words, env_words = split_env_arguments(words)
@@ -165,13 +170,6 @@ def _help() -> str:
         start = f"  {name}".ljust(column)
         lines.append(textwrap.fill(command.summary, width, initial_indent=start, subsequent_indent=" " * column))
     return "\n".join([*lines, "", "dts-gym COMMAND --help shows the options of a command."])
-
-
-def _near(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name.lower(), COMMANDS, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -14,6 +14,7 @@ import tyro
 
 from dts_gym.cli.setting_texts import option_texts
 from dts_gym.registry import env_creator
+from dts_gym.utils.validation import did_you_mean
 
 
 def split_env_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -69,16 +70,32 @@ def parse_env_settings(env_id: str, arguments: Sequence[str]) -> dict[str, Any]:
     for name in given:
         if name not in options:
             valid = ", ".join(flag_of(option) for option in options) or "none whose type defines how to read a word"
-            raise ValueError(f"{env_id} has no option {flag_of(name)}; it has {valid}")
+            near = did_you_mean(flag_of(name), map(flag_of, options))
+            raise ValueError(f"{env_id} has no option {flag_of(name)}; it has {valid}{near}")
         if given.count(name) > 1:
             raise ValueError(f"{flag_of(name)} must be given once, got {given.count(name)}")
     fields = [_field(name, kind, default) for name, (kind, default) in options.items()]
     inner = dataclasses.make_dataclass("Settings", fields, kw_only=True)
     outer = dataclasses.make_dataclass("Options", [("env", inner)])
     values = (tyro.conf.FlagConversionOff,)  # every option is followed by a value
-    parsed: Any = tyro.cli(outer, prog=f"dts-gym run --env {env_id}", args=list(arguments), config=values)
+    parsed: Any = tyro.cli(outer, prog=f"dts-gym run --env {env_id}", args=_spelled(arguments, options), config=values)
     # Only the given options: the constructor keeps its defaults for the others.
     return {name: getattr(parsed.env, name) for name in given}
+
+
+def _spelled(arguments: Sequence[str], options: dict[str, tuple[Any, Any]]) -> list[str]:
+    """The arguments, with True and False of boolean options as tyro reads them, whatever their case."""
+    booleans = {flag_of(name) for name, (kind, _) in options.items() if kind is bool or bool in typing.get_args(kind)}
+    spelled, flag = [], ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, equals, word = argument.partition("=")
+        else:
+            equals, word = "", argument
+        if flag in booleans and word.lower() in ("true", "false"):
+            argument = f"{flag}={word.title()}" if equals else word.title()
+        spelled.append(argument)
+    return spelled
 
 
 def options_text(env_id: str, *, described: bool = False) -> str:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, integer
 
 Shape = Literal["swiss-roll", "moons", "rings", "mixture", "cross", "rays", "triangles", "swirl", "H", "corners"]
 
@@ -80,8 +80,7 @@ def sample_shape(name: Shape, rng: np.random.Generator, size: int, dim: int | No
 
 def shape_dim(name: Shape, dim: int | None = None) -> int:
     """Return ``dim``, which must be at least 2; None: the shape's own."""
-    if name not in get_args(Shape):
-        raise ValueError(f"shape must be one of {get_args(Shape)}, got {name!r}")
+    choice("shape", name, get_args(Shape))
     return (3 if name == "swiss-roll" else 2) if dim is None else integer("dim", dim, 2)
 
 

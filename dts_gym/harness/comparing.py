@@ -11,6 +11,7 @@ from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment
 from dts_gym.harness.jobs import Task, make_experiment
 from dts_gym.harness.tuning import GRID, Tuning, checked_tuning, run_tasks
+from dts_gym.utils.validation import boolean
 from dts_gym.utils.workers import Backend
 
 
@@ -83,6 +84,8 @@ def compare(
     """
     folder = None if out is None else Path(out)
     conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)
+    tune, bracket = boolean("tune", tune), boolean("bracket", bracket)
+    redraw_prior = boolean("redraw_prior", redraw_prior)
     experiment = make_experiment(env_id, agents, seeds, num_rounds, env_settings, "report", redraw_prior)
     if tuning_settings and not tune:
         raise ValueError(f"tuning_settings must be left out without tune, got {tuning_settings!r}")

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dts_gym.utils.validation import boolean
 from dts_gym.utils.workers import Backend, Pool, checked_pool, open_pool
 
 
@@ -46,6 +47,8 @@ class Conduct:
     progress: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("resume", "progress"):
+            object.__setattr__(self, name, boolean(name, getattr(self, name)))
         checked_pool(self.backend, self.num_workers, self.ray_address)
         if self.out is None and self.resume:
             raise ValueError("out must be the folder of the records to resume, got None")

@@ -23,6 +23,7 @@ from dts_gym.utils.tables import (
     plus_minus,
     standard_error,
 )
+from dts_gym.utils.validation import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,9 @@ class AgentSpec:
     label: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", dict(self.settings))
+        if taken := {"agent_id", "env_or_problem", "seed"} & set(self.settings):
+            raise ValueError(f"settings must be the agent's own, got {sorted(taken)}, which an experiment sets")
+        object.__setattr__(self, "settings", {name: plain(value) for name, value in dict(self.settings).items()})
         object.__setattr__(self, "label", self.label or label_of(self.id, self.settings))
 
 

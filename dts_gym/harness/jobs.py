@@ -17,10 +17,10 @@ from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
 from dts_gym.harness.runner import check_run, horizon_of, run
-from dts_gym.registry import Entries, env_creator, make_agent, take_entries, user_entries
+from dts_gym.registry import Entries, env_creator, make_agent, take_entries, user_entries, versioned
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import seed_sequence
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import integer, plain
 from dts_gym.utils.workers import Pool
 
 # Fixed for ever, as the keys of `dts_gym.utils.seeding`.
@@ -86,8 +86,11 @@ def make_experiment(
     labels = [spec.label for spec in specs]
     if not specs or len(set(labels)) < len(labels):
         raise ValueError(f"agents must be at least one, with different labels, got {labels}")
-    settings = dict(env_settings or {})
+    if not isinstance(env_settings or {}, Mapping):
+        raise ValueError(f"env_settings must be a mapping of names to settings, got {env_settings!r:.200}")
+    settings = {name: plain(value) for name, value in dict(env_settings or {}).items()}
     _check_env_settings(env_id, settings, redraw_prior)
+    env_id = versioned(env_id)
     env = gym.make(env_id, disable_env_checker=True, **settings)
     try:
         rounds = horizon_of(env) if num_rounds is None else num_rounds

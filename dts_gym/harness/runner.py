@@ -12,13 +12,14 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from dts_gym.harness.callbacks import Callback, Round
+from dts_gym.harness.masks import masks_of, play
 from dts_gym.problem.problem import problem_of
 from dts_gym.problem.wrappers import shown_sizes, wrapper_warning
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.tables import data_frame, plus_minus, standard_error
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import boolean, integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,9 +121,10 @@ def run(
     Parameters
     ----------
     env : an environment of this package or any other; it is reset first. Regret is read from ``regret`` in the info of
-        its steps. An environment without a problem (``dts_gym.problem.problem_of``) is reset again wherever an episode
-        ends, and the agent goes on learning: many bandits are written with episodes of one context. A vector
-        environment's episodes must last the run.
+        its steps. Where the info of a reset or a step has ``action_mask``, (K,) booleans or Gymnasium's int8, the agent
+        picks its next action among those. An environment without a problem (``dts_gym.problem.problem_of``) is reset
+        again wherever an episode ends, and the agent goes on learning: many bandits are written with episodes of one
+        context. A vector environment's episodes must last the run.
     agent : a fresh agent, unless ``warm_start``. On a vector environment of N instances it is not played itself but
         makes N fresh agents by `Agent.spawn`, one for each instance; a list of N agents is played as it is. Where
         ``instance_seed`` pins all N to one instance, one agent plays the N contexts as a batch and learns all N
@@ -141,7 +143,8 @@ def run(
     ------
     ValueError
         If an agent has already learned (without ``warm_start``) or was made for other sizes, the number of agents is
-        not that of instances, ``num_rounds`` is out of range, or the environment reports regret in some rounds only.
+        not that of instances, ``num_rounds`` is out of range, the environment reports regret in some rounds only, or
+        it reports an action mask to an agent whose `act` accepts none.
 
     Examples
     --------
@@ -156,6 +159,8 @@ def run(
     >>> run(envs, dts_gym.make_agent("dTS", envs, seed=0), num_rounds=50, seed=0).regret.shape
     (4, 50)
     """
+    seed = None if seed is None else integer("seed", seed, 0)
+    progress, warm_start = boolean("progress", progress), boolean("warm_start", warm_start)
     if isinstance(env, VectorEnv):
         if callback is not None:
             raise ValueError(f"callback must be left out on a vector environment, got {callback!r:.200}")
@@ -170,10 +175,10 @@ def run(
     total = 0.0
     regret, rewards, actions = np.empty(num_rounds), np.empty(num_rounds), np.empty(num_rounds, dtype=np.int64)
     act_seconds = update_seconds = 0.0
-    context, _ = env.reset(seed=seed)
+    context, info = env.reset(seed=seed)
     for t in progress_bar(range(num_rounds), progress, num_rounds, "rounds"):
         start = perf_counter()
-        action = agent.act(context)
+        action = play(agent, context, info.get("action_mask"))
         act_seconds += perf_counter() - start
         following, reward, terminated, truncated, info = env.step(action)
         start = perf_counter()
@@ -186,7 +191,7 @@ def run(
         if (terminated or truncated) and t + 1 < num_rounds:
             if is_one_instance:
                 raise ValueError(f"num_rounds must be at most the env's episode of {t + 1} rounds, got {num_rounds}")
-            following, _ = env.reset()
+            following, info = env.reset()
         context = following
     return RunResult(_all_or_none(regret), rewards, actions, act_seconds, update_seconds)
 
@@ -224,10 +229,10 @@ def _run_vector(
     shape = env.num_envs, num_rounds
     regret, rewards, actions = np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64)
     act_seconds = update_seconds = 0.0
-    contexts, _ = env.reset(seed=seed)
+    contexts, info = env.reset(seed=seed)
     for t in progress_bar(range(num_rounds), progress, num_rounds, "rounds"):
         start = perf_counter()
-        chosen = learner.act(contexts)
+        chosen = play(learner, contexts, masks_of(info, env.num_envs))
         act_seconds += perf_counter() - start
         following, paid, terminated, truncated, info = env.step(chosen)
         regret[:, t] = _regrets(info, env.num_envs)
@@ -259,8 +264,9 @@ class _Team:
     def num_updates(self) -> int:
         return sum(agent.num_updates for agent in self._agents)
 
-    def act(self, contexts: Any) -> IntArray:
-        return np.array([agent.act(x) for agent, x in zip(self._agents, contexts, strict=True)], dtype=np.int64)
+    def act(self, contexts: Any, mask: Any = None) -> IntArray:
+        masks = [None] * len(self._agents) if mask is None else mask
+        return np.array([play(*one) for one in zip(self._agents, contexts, masks, strict=True)], dtype=np.int64)
 
     def update(self, contexts: Any, actions: Any, rewards: Any) -> None:
         for agent, x, a, y in zip(self._agents, contexts, actions, rewards, strict=True):
@@ -292,12 +298,18 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool
             "warm_start=True goes on with it"
         )
     check_sizes(env, agent)
+    count, horizon = integer("num_rounds", num_rounds, 1), horizon_of(env)
+    if horizon is not None and count > horizon:
+        raise ValueError(
+            f"num_rounds must be an integer in 1..{horizon}, the env's horizon, got {count}: make the env with "
+            f"horizon={count} (--env.horizon {count} on the command line)"
+        )
     told = problem_of(env)
     if told is not None and getattr(agent, "problem", None) is told and hasattr(agent, "warn"):
         warning = wrapper_warning(env)
         if warning is not None:
             agent.warn(warning, stacklevel=3)
-    return integer("num_rounds", num_rounds, 1, horizon_of(env))
+    return count
 
 
 def begin_run(agent: Any, num_rewards: int) -> None:

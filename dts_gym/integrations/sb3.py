@@ -39,6 +39,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 
+from dts_gym.harness.masks import masks_of_each, play
 from dts_gym.harness.runner import check_sizes
 from dts_gym.problem.problem import problem_of
 from dts_gym.registry import register_agent
@@ -230,6 +231,7 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
             raise ValueError(f"env must hold one instance, pinned by instance_seed, got {self.n_envs} environments")
         self.agent = agent
         self._forgets = problem_of(self.env) is not None and not is_pinned if forget is None else bool(forget)
+        self._masks: Any = None  # of the next choice
         self._is_past = False  # whether the agent has learned an instance that has ended
         self._agent_seeds = stream(seed, "agent")
         if seed is not None:
@@ -253,16 +255,20 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        if reset_num_timesteps or self._masks is None:
+            self._masks = masks_of_each(self.env.reset_infos)
         callback.on_training_start(locals(), globals())
         callback.on_rollout_start()
         while self.num_timesteps < total_timesteps:
             if self._is_past:
                 self.agent.reset(int(self._agent_seeds.integers(1 << 62)))
-            actions = self.agent.act(self._last_obs)
+            actions = play(self.agent, self._last_obs, self._masks)
             new_obs, rewards, dones, infos = self.env.step(actions)
             self.agent.update(self._last_obs, actions, rewards)
             self.num_timesteps += self.n_envs
             self._last_obs = new_obs
+            begun = self.env.reset_infos  # where an episode ended, the mask is that of the next one's beginning
+            self._masks = masks_of_each([begun[i] if done else infos[i] for i, done in enumerate(dones)])
             self._is_past = self._forgets and bool(dones.any())
             callback.update_locals(locals())
             if not callback.on_step():

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from dts_gym.pretraining.trainer import TrainingSettings
 from dts_gym.priors.reverse_process import Schedule, noise_schedule
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, integer, positive
 
 Variance = Literal["matched", "posterior"]
 
@@ -63,12 +63,11 @@ def fit_settings(
     steps, rounds = integer("max_steps", max_steps, 0), integer("noise_rounds", noise_rounds, 0)
     share = _number("held_out", held_out, 0.5)
     own_branch = None if branch == "auto" else L if branch is None else integer("branch", branch, 0, L)
-    if variance not in get_args(Variance):
-        raise ValueError(f"variance must be one of {get_args(Variance)}, got {variance!r}")
+    choice("variance", variance, get_args(Variance))
     return FitSettings(training, steps, rounds, share, variance, own_branch)
 
 
 def _number(name: str, value: Any, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value <= high:
+    if positive(name, value) > high:
         raise ValueError(f"{name} must be a number above 0 and at most {high}, got {value!r}")
-    return float(value)
+    return positive(name, value)

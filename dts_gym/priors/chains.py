@@ -14,7 +14,7 @@ from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.priors.prior_files import read_prior_file
 from dts_gym.priors.two_level import TwoLevelPrior, collapse
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.validation import covariance, finite_array, integer
+from dts_gym.utils.validation import covariance, finite_array, integer, listed
 
 
 class LinearDiffusionPrior(ChainPrior):
@@ -48,6 +48,7 @@ class LinearDiffusionPrior(ChainPrior):
         offsets: Sequence[Array] | None = None,
         branch: int = 0,
     ) -> None:
+        weights, covariances = listed("weights", weights), listed("covariances", covariances)
         if len(covariances) != len(weights) + 1:
             raise ValueError(
                 f"covariances must hold one more array than weights: {len(weights) + 1}, got {len(covariances)}"
@@ -117,6 +118,7 @@ class DiffusionPrior(ChainPrior):
     """
 
     def __init__(self, links: Sequence[Link], covariances: Sequence[Any], branch: int = 0) -> None:
+        links, covariances = listed("links", links), listed("covariances", covariances)
         if len(covariances) != len(links) + 1:
             raise ValueError(
                 f"covariances must hold one more array than links: {len(links) + 1}, got {len(covariances)}"

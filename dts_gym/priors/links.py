@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import finite_array
+from dts_gym.utils.validation import choice, finite_array
 
 Activation = Literal["relu", "tanh", "silu"]
 
@@ -129,8 +129,7 @@ class MLPLink(Link):
             raise ValueError("weights must hold one array a layer, got none")
         if biases is not None and len(biases) != len(weights):
             raise ValueError(f"biases must hold one array a layer: {len(weights)}, got {len(biases)}")
-        if activation not in get_args(Activation):
-            raise ValueError(f"activation must be one of {get_args(Activation)}, got {activation!r}")
+        choice("activation", activation, get_args(Activation))
         layers: list[Array] = []
         for i, weight in enumerate(weights):
             size = layers[-1].shape[0] if layers else None

@@ -19,7 +19,7 @@ import numpy as np
 
 from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.validation import finite_array, integer
+from dts_gym.utils.validation import choice, finite_array, integer
 
 Schedule = Literal["cosine", "constant"]
 
@@ -57,8 +57,7 @@ def noise_schedule(depth: int, schedule: Schedule = "cosine") -> Array:
     (array([0.54  , 0.0064]), array([0.97  , 0.9409]))
     """
     L = integer("depth", depth, 1)
-    if schedule not in get_args(Schedule):
-        raise ValueError(f"schedule must be one of {get_args(Schedule)}, got {schedule!r}")
+    choice("schedule", schedule, get_args(Schedule))
     levels = np.arange(1, L + 1) / L
     if schedule == "constant":
         return np.asarray(_CONSTANT**levels)

@@ -7,13 +7,14 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from dts_gym.utils.validation import choice
+
 FeatureLaw = Literal["cube", "ball", "sphere"]
 
 
 def checked_feature_law(value: FeatureLaw) -> FeatureLaw:
     """Return ``value`` if it is the name of a distribution of features; else raise ValueError."""
-    if value not in get_args(FeatureLaw):
-        raise ValueError(f"feature_law must be one of {get_args(FeatureLaw)}, got {value!r}")
+    choice("feature_law", value, get_args(FeatureLaw))
     return value
 
 

@@ -15,7 +15,7 @@ from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import LARGEST, finite_array, integer
+from dts_gym.utils.validation import LARGEST, choice, finite_array, integer
 
 Features = Literal["disjoint", "shared"]
 
@@ -60,10 +60,11 @@ class BanditProblem(Shown):
             raise ValueError(f"prior must have dim {self.dim}, got a prior of dim {self.prior.dim}")
         if not isinstance(self.reward_model, RewardModel):
             raise ValueError(f"reward_model must be a dts_gym RewardModel, got {self.reward_model!r:.200}")
-        if self.features not in get_args(Features):
-            raise ValueError(f"features must be one of {get_args(Features)}, got {self.features!r}")
+        choice("features", self.features, get_args(Features))
         if self.past_parameters is not None:
             past = finite_array("past_parameters", self.past_parameters, (None, self.dim), LARGEST)
+            if not len(past):
+                raise ValueError(f"past_parameters must have a row or more, got shape {past.shape}")
             object.__setattr__(self, "past_parameters", past)
 
     @property

@@ -13,7 +13,7 @@ from scipy.special import expit, gammaln, log_expit, ndtr
 from dts_gym.problem.poisson_quantile import poisson_quantile
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import LARGEST, positive
+from dts_gym.utils.validation import LARGEST, number, positive
 
 _LEAST_NOISE, _MOST_NOISE = 1e-50, 1e50
 # Every count up to this is a float64; of larger ones only some are.
@@ -147,10 +147,10 @@ class GaussianReward(RewardModel):
 
     def check(self, reward: Any) -> float:
         """Return ``reward`` as a float; any number of at most 1e50 in size is accepted."""
-        number = _number(reward, "a finite number")
-        if abs(number) > LARGEST:
-            raise ValueError(f"reward must be at most {LARGEST:g} in size, got {number}")
-        return number
+        value = _number(reward, "a finite number")
+        if abs(value) > LARGEST:
+            raise ValueError(f"reward must be at most {LARGEST:g} in size, got {value}")
+        return value
 
     def settings(self) -> dict[str, Any]:
         """The constructor argument ``noise_std``."""
@@ -221,10 +221,10 @@ class BernoulliReward(RewardModel):
 
     def check(self, reward: Any) -> float:
         """Return ``reward`` as a float; it must be 0 or 1."""
-        number = _number(reward, "0 or 1")
-        if number not in (0.0, 1.0):
-            raise ValueError(f"reward must be 0 or 1, got {number}")
-        return number
+        value = _number(reward, "0 or 1")
+        if value not in (0.0, 1.0):
+            raise ValueError(f"reward must be 0 or 1, got {value}")
+        return value
 
     def settings(self) -> dict[str, Any]:
         """Empty: there are no constructor arguments."""
@@ -289,12 +289,12 @@ class PoissonReward(RewardModel):
 
     def check(self, reward: Any) -> float:
         """Return ``reward`` as a float; it must be a non-negative integer of at most 2^53, given as int or float."""
-        number = _number(reward, "a non-negative integer")
-        if number < 0 or not number.is_integer():
-            raise ValueError(f"reward must be a non-negative integer, got {number}")
-        if number > _LARGEST_COUNT:
-            raise ValueError(f"reward must be a count of at most 2^53, got {number}")
-        return number
+        value = _number(reward, "a non-negative integer")
+        if value < 0 or not value.is_integer():
+            raise ValueError(f"reward must be a non-negative integer, got {value}")
+        if value > _LARGEST_COUNT:
+            raise ValueError(f"reward must be a count of at most 2^53, got {value}")
+        return value
 
     def settings(self) -> dict[str, Any]:
         """Empty: there are no constructor arguments."""
@@ -308,14 +308,10 @@ def _average(values: Callable[[float], Array], nodes: Array, weights: Array) -> 
 
 
 def _number(reward: Any, expected: str) -> float:
-    """Return ``reward`` as a finite float; else raise ValueError."""
     try:
-        number = float(reward)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"reward must be {expected}, got {reward!r}") from error
-    if not math.isfinite(number):
-        raise ValueError(f"reward must be {expected}, got {number}")
-    return number
+        return number("reward", reward)
+    except ValueError:
+        raise ValueError(f"reward must be {expected}, got {reward!r:.200}") from None
 
 
 _FAMILIES: dict[str, type[RewardModel]] = {

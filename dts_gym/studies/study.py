@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from dts_gym.harness.conduct import Conduct
 from dts_gym.utils.shown import Display, ShownTable
 from dts_gym.utils.tables import MARK, Style, layout, marked
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, integer
 
 FORMAT = 1  # of study.json
 Profile = Literal["quick", "paper"]
@@ -119,8 +119,7 @@ class Ask:
     only: str = ""
 
     def __post_init__(self) -> None:
-        if self.profile not in get_args(Profile):
-            raise ValueError(f"profile must be one of {get_args(Profile)}, got {self.profile!r}")
+        choice("profile", self.profile, get_args(Profile))
         if self.seeds is not None:
             integer("seeds", self.seeds, 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,91 @@ LARGEST = 1e50
 def as_float64(name: str, value: Any) -> Array:
     """Return ``value`` as a float64 array, itself where it is one; ValueError unless it holds real numbers.
 
+    Every public function reads its numbers here, in `number`, `integer` or `integers`. Python and NumPy numbers, lists,
+    arrays, pandas columns and CPU tensors are accepted alike; masked values, complex numbers, text and booleans are
+    refused.
+
     Examples
     --------
     >>> as_float64("mean", [1, 2])
     array([1., 2.])
     """
+    if type(value) is np.ndarray and value.dtype.kind in "fiu":
+        return value.astype(np.float64, copy=False)
     try:
+        _refuse_others(value)
         array = np.asarray(value)
-        if array.dtype.kind not in "fiubO":  # complex numbers and text would be converted, or cut
+        if array.dtype.kind == "O":
+            _refuse_others(array.ravel().tolist())
+        elif array.dtype.kind not in "fiu":
             raise TypeError(f"of type {array.dtype}")
         return array.astype(np.float64, copy=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name} must be an array of numbers, got {value!r:.200}") from error
+
+
+def _refuse_others(value: Any) -> None:
+    """Raise TypeError for what NumPy would convert to numbers in silence, also within lists."""
+    if isinstance(value, list | tuple):
+        for one in value:
+            if type(one) is not float and type(one) is not int:
+                _refuse_others(one)
+    elif isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise TypeError("masked")
+    elif isinstance(value, bool | np.bool_ | str | bytes | complex | np.complexfloating):
+        raise TypeError(f"of type {type(value).__name__}")
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as a Python number or boolean where it is one of NumPy, or an array or tensor without axes.
+
+    Examples
+    --------
+    >>> plain(np.int64(3)), plain(np.array(0.5)), plain("map")
+    (3, 0.5, 'map')
+    """
+    if isinstance(value, np.generic) or (getattr(value, "shape", None) == () and hasattr(value, "item")):
+        return value if value is np.ma.masked or getattr(value, "requires_grad", False) else value.item()
+    return value
+
+
+def number(name: str, value: Any) -> float:
+    """Return ``value`` as a finite float; else raise ValueError.
+
+    Examples
+    --------
+    >>> number("reward", np.float32(0.5))
+    0.5
+    """
+    known = value if type(value) is float else plain(value)
+    if isinstance(known, numbers.Real) and not isinstance(known, bool):
+        try:
+            found = float(known)
+        except OverflowError:  # an integer beyond the largest float
+            found = math.inf
+        if math.isfinite(found):
+            return found
+    raise ValueError(f"{name} must be a finite number, got {value!r:.200}")
+
+
+def fraction(name: str, value: Any, *, ends: bool = False) -> float:
+    """Return ``value`` as a float between 0 and 1, which are included if ``ends``; else raise ValueError."""
+    try:
+        found = number(name, value)
+    except ValueError:
+        found = math.nan
+    if 0 < found < 1 or (ends and found in (0, 1)):
+        return found
+    raise ValueError(f"{name} must be a number {'in 0..1' if ends else 'between 0 and 1'}, got {value!r:.200}")
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return ``value``, True or False, of Python or NumPy; else raise ValueError."""
+    known = plain(value)
+    if isinstance(known, bool):
+        return known
+    raise ValueError(f"{name} must be True or False, got {value!r:.200}")
 
 
 def finite_array(name: str, value: Any, shape: tuple[int | None, ...], largest: float = math.inf) -> Array:
@@ -70,11 +144,13 @@ def covariance(name: str, value: Any, dim: int) -> Array:
 
 def positive(name: str, value: Any) -> float:
     """Return ``value`` as a positive finite float; else raise ValueError."""
-    if isinstance(value, numbers.Real | np.generic) and not isinstance(value, bool | np.bool_):
-        number = float(value)
-        if math.isfinite(number) and number > 0:
-            return number
-    raise ValueError(f"{name} must be a positive finite number, got {value!r}")
+    try:
+        found = number(name, value)
+    except ValueError:
+        found = math.nan
+    if found > 0:
+        return found
+    raise ValueError(f"{name} must be a positive finite number, got {value!r:.200}")
 
 
 def nonnegative(name: str, value: Any, count: int | None) -> Array:
@@ -83,6 +159,35 @@ def nonnegative(name: str, value: Any, count: int | None) -> Array:
     if (array < 0).any():
         raise ValueError(f"{name} must not be negative, got {array[array < 0][0]} among its values")
     return array
+
+
+def choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """Return ``value`` if it is one of the words ``choices``; else raise ValueError."""
+    if isinstance(value, str) and value in choices:
+        return value
+    raise ValueError(f"{name} must be one of {choices}, got {value!r:.200}")
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the nearest choice, whatever its case; empty if none is near.
+
+    Examples
+    --------
+    >>> did_you_mean("dts", ["dTS", "LinTS"])
+    '; did you mean dTS?'
+    """
+    import difflib
+
+    lowered = {one.lower(): one for one in choices}
+    close = difflib.get_close_matches(str(word).lower(), lowered, n=1)
+    return f"; did you mean {lowered[close[0]]}?" if close else ""
+
+
+def listed(name: str, value: Any) -> list[Any]:
+    """Return the items of ``value``, a list, a tuple or an array with axes; else raise ValueError."""
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
+        return list(value)
+    raise ValueError(f"{name} must be a list of arrays, got {value!r:.200}")
 
 
 def integers(name: str, value: Any, count: int, high: int) -> IntArray:
@@ -94,8 +199,9 @@ def integers(name: str, value: Any, count: int, high: int) -> IntArray:
     array([2, 0])
     """
     try:
+        _refuse_others(value)
         array = np.asarray(value)
-    except ValueError as error:  # rows of different lengths
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name} must be {count} integers, got {value!r:.200}") from error
     if array.shape != (count,) or array.dtype.kind not in "iu":
         raise ValueError(f"{name} must be {count} integers, got shape {array.shape} of {array.dtype}")
@@ -108,14 +214,12 @@ def integers(name: str, value: Any, count: int, high: int) -> IntArray:
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """Return ``value`` as an int in ``low..high`` (no upper end if None); else raise ValueError.
 
-    Accepts Python and NumPy integers and 0-d integer arrays, never bools or floats.
+    Accepts Python and NumPy integers, and arrays and CPU tensors of integers without axes, never booleans or floats.
     """
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
+    known = plain(value)
     expected = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise ValueError(f"{name} must be {expected}, got {value!r}")
-    number = int(value)
-    if number < low or (high is not None and number > high):
-        raise ValueError(f"{name} must be {expected}, got {number}")
-    return number
+    if isinstance(known, bool) or not isinstance(known, int):
+        raise ValueError(f"{name} must be {expected}, got {value!r:.200}")
+    if known < low or (high is not None and known > high):
+        raise ValueError(f"{name} must be {expected}, got {known!s:.200}")
+    return known

@@ -63,10 +63,11 @@ class Faulty(Agent):
             return np.asarray(rng.integers(self.problem.num_actions, size=contexts.shape[:-1]))
         return np.asarray(rng.choice(np.flatnonzero(mask), size=contexts.shape[:-1]))
 
-    def _choose_greedily(self, contexts, rng):
+    def _choose_greedily(self, contexts, rng, mask):
         if self.fault == "predict":
             self.num_updates += 1
-        return np.zeros(contexts.shape[:-1], dtype=np.int64)
+        first = 0 if mask is None or self.fault == "greedy mask" else mask.argmax()
+        return np.full(contexts.shape[:-1], first, dtype=np.int64)
 
     def _learn(self, context, action, reward):
         if self.fault == "batch":
@@ -88,7 +89,7 @@ class Faulty(Agent):
         return cls(problem, seed=1)
 
 
-@pytest.mark.parametrize("fault", ["law", "seed", "predict", "batch", "mask"])
+@pytest.mark.parametrize("fault", ["law", "seed", "predict", "batch", "mask", "greedy mask"])
 def test_the_suite_finds_faults(fault):
     cls = type("Faulty", (Faulty,), {"fault": fault})
     with pytest.raises(AssertionError):
