@@ -265,7 +265,7 @@ def test_a_user_s_agent_can_be_registered_once(monkeypatch):
     dts_gym.register_agent("Mine", Faulty)  # as its module does when it is imported again
     with pytest.raises(ValueError, match="agent_id must be new, got 'Mine'"):
         dts_gym.register_agent("Mine", LinTS)
-    with pytest.raises(ValueError, match="agent_id must hold no colon"):
+    with pytest.raises(ValueError, match="agent_id must be a name without a colon"):
         dts_gym.register_agent("mine:Mine", Faulty)
     for wrong in ("nowhere", 3, problem):
         with pytest.raises(ValueError, match="entry_point must be a class or 'module:Class'"):

@@ -181,7 +181,10 @@ def test_list_of_an_id_says_what_it_takes(capsys, options_env, tmp_path, monkeyp
         (["--data", "x"], "--data is for environments with such an option, DiffusionBandit-v0 has none"),
         (["--agents", "dTX"], "got 'dTX'"),
         (["--agents", "dTS:exploration"], "ID:name=value,name=value, got 'dTS:exploration'"),
-        (["--rounds", "6000"], "num_rounds must be an integer in 1..5000, got 6000"),
+        (
+            ["--rounds", "6000"],
+            "num_rounds must be an integer in 1..5000, the env's horizon, got 6000",
+        ),
         (["--resume"], "--resume needs --out"),
         (["--out", "/dev/null/x"], "/dev/null"),
     ],

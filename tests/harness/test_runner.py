@@ -84,7 +84,7 @@ def test_what_cannot_be_run_is_refused():
         with pytest.raises(ValueError, match="agent must be one agent"):
             run(env, wrong, 5)
     for rounds in (61, 0, -1, 2.0, True):
-        with pytest.raises(ValueError, match=r"num_rounds must be an integer in 1\.\.60"):
+        with pytest.raises(ValueError, match=r"num_rounds must be an integer (in 1\.\.60|>= 1)"):
             run(env, fresh, rounds)
     with pytest.raises(ValueError, match="seed must be"):
         run(env, fresh, 5, seed=-1)

@@ -101,7 +101,7 @@ def test_the_table_and_the_summary_hold_every_agent_of_every_cell(tmp_path):
         assert (row["rounds"], row["seeds"]) == ("20", "2")
     lines = str(result).splitlines()
     assert len(lines) == 7
-    assert lines[0].split() == ["environment", "agent", "final", "regret", "us", "a", "round", "seeds"]
+    assert lines[0].split() == ["environment", "agent", "final", "regret", "µs", "a", "round", "seeds"]
     assert [line.split("   ")[0] for line in lines[1::2]] == list(result.cells)
 
 

@@ -97,7 +97,7 @@ BAD = [
         "catalogues must be a label a vector",
     ),
     (lambda: fit(normal(50), held_out=0.9), "held_out must be a number above 0 and at most 0.5"),
-    (lambda: fit(normal(50), learning_rate=-1.0), "learning_rate must be a number above 0"),
+    (lambda: fit(normal(50), learning_rate=-1.0), "learning_rate must be a positive finite number"),
     (lambda: fit(normal(50), variance="wide"), "variance must be one of"),
     (lambda: fit(normal(50), seed=-1), "seed must be an integer >= 0"),
     (lambda: fit(normal(50), noise_cov=-np.eye(2)), "noise_cov must be positive semi-definite"),

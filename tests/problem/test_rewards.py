@@ -168,7 +168,9 @@ def test_families_are_found_by_name_and_come_back_from_their_settings():
     for family in FAMILIES:
         again = reward_model(family.name, **family.settings())
         assert repr(again) == repr(family)
-    assert BernoulliReward().check(True) == 1.0
+    assert BernoulliReward().check(np.float32(1)) == 1.0
+    with pytest.raises(ValueError, match="reward must be 0 or 1, got True"):
+        BernoulliReward().check(True)
     assert PoissonReward().check(np.int64(3)) == 3.0
     with pytest.raises(ValueError, match=r"reward must be one of \['bernoulli', 'gaussian', 'poisson'\], got 'cauchy'"):
         reward_model("cauchy")

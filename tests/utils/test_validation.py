@@ -119,7 +119,7 @@ CALLS = {
     "spawn": {"count": 2},
     "update": {"context": X, "action": 1, "reward": 0.5},
 }
-NO_NUMBERS = {"moments", "sample_chain", "save", "load", "from_env"}
+NO_NUMBERS = {"moments", "sample_chain", "save", "load", "from_env", "warn"}
 NOT_NUMBERS = {"mask", "pending", "state", "episode_start", "deterministic"}
 
 
