@@ -49,6 +49,7 @@ class Saved(Shown, ABC):
     _plan: Plan
     _settings: dict[str, Any]
     _rngs: dict[str, np.random.Generator]
+    _warned: frozenset[str]
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

@@ -92,7 +92,7 @@ def distances(chain: Chain, message: Evidence, modes: Tangents, paths: Tangents)
         squares += np.vecdot(eps, eps)
         A = modes.surrogates[ell - 1].weight
         expected = off[ell - 1] @ np.swapaxes(A, -1, -2)
-    return np.sqrt(squares + np.vecdot(expected @ message.G, expected).clip(0.0))
+    return np.asarray(np.sqrt(squares + np.vecdot(expected @ message.G, expected).clip(0.0)))
 
 
 def visited_mass(

@@ -341,7 +341,7 @@ def _stratified(log_shares: Array, P: int, num_defensive: int, rng: np.random.Ge
 def _taken(steps: Array, chosen: IntArray) -> Array:
     """Of steps (M, ..., P, d) the one that each particle takes, (..., P, d)."""
     if len(steps) <= 2:
-        return np.where(chosen[..., None] > 0, steps[-1], steps[0])
+        return np.asarray(np.where(chosen[..., None] > 0, steps[-1], steps[0]))
     return np.asarray(np.take_along_axis(steps, chosen[None, ..., None], axis=0)[0])
 
 
