@@ -291,7 +291,7 @@ def make_agent(
     -----
     UserWarning
         If a wrapper changes observations, rewards or actions, for the agent is made for the problem of the environment
-        inside; see `dts_gym.problem.wrappers`.
+        inside; see ``dts_gym.problem.wrappers``.
 
     Examples
     --------
