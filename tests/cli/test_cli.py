@@ -183,7 +183,7 @@ def test_list_of_an_id_says_what_it_takes(capsys, options_env, tmp_path, monkeyp
         (["--agents", "dTS:exploration"], "ID:name=value,name=value, got 'dTS:exploration'"),
         (
             ["--rounds", "6000"],
-            "num_rounds must be an integer in 1..5000, the env's horizon, got 6000",
+            "num_rounds must be an integer in 1..5000, the env's horizon, got 6000: make the env with",
         ),
         (["--resume"], "--resume needs --out"),
         (["--out", "/dev/null/x"], "/dev/null"),
