@@ -10,7 +10,8 @@ from dts_gym import make_agent
 from dts_gym.posteriors.chain.surrogates import default_surrogate, statistical_surrogates
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, prior_from_state
-from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork, denoiser_from_state
+from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork, denoiser_from_state, in_single_precision
+from dts_gym.priors.links import AffineLink
 from dts_gym.priors.random_priors import random_mlp_prior
 from dts_gym.priors.reverse_process import noise_schedule, reverse_chain
 from dts_gym.problem.problem import BanditProblem
@@ -259,3 +260,21 @@ def test_a_bias_alone_is_affine_and_a_last_layer_is_not():
     assert biased.affine
     z = np.random.default_rng(0).standard_normal((5, 2))
     np.testing.assert_allclose(biased(z), z @ biased.jacobian(np.zeros(2)).T + biased(np.zeros(2)), atol=1e-12)
+
+
+def test_filters_evaluate_networks_in_single_precision_and_far_points_in_double():
+    link = DenoiserLink(random_network(3, B=2, seed=1), 2, 0.6, 0.9)
+    other = AffineLink(np.eye(3))
+    single, twin, same = in_single_precision([link, DenoiserLink(link.network, 1, 0.9, 1.0), other])
+    assert same is other
+    assert single._evaluated is twin._evaluated  # one copy of the network for all its links
+    psi = np.random.default_rng(0).standard_normal((200, 3))
+    for of in (lambda each: each(psi), lambda each: each.jacobian(psi)):
+        off = np.abs(of(single) - of(link))
+        assert of(single).dtype == np.float64
+        assert 1e-10 < off.max() < 2e-5
+    far = np.array([[1e40, -1e40, 1.0], [-1e150, 1e150, 0.0]])
+    assert (single(far) == link(far)).all()
+    assert (single.jacobian(far) == link.jacobian(far)).all()
+    assert single.state()[0] == link.state()[0]
+    assert single.state()[1]["network.first"].dtype == np.float64

@@ -4,5 +4,5 @@ Read `chain` (links and factorised noise), `messages` (evidence on every level),
 `surrogates`, `tangents`, `modes` (where tangents are taken) and `tangent_tracker` (which keeps them up to date). On the
 way down `guided_steps`, `resampling` and `particles` are the filter, `parameter_draws` and `leave_one_out` its uses.
 `chain_posterior` puts it together where all levels are shared; `branched_levels` and `branched_posterior` where some
-are each action's own.
+are each action's own, with `fixed_draws` for their moments.
 """

@@ -14,6 +14,7 @@ from dts_gym.posteriors import choices
 from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.chain.branched_levels import FIXED_SEED, BranchedLevels, Pool
 from dts_gym.posteriors.chain.chain_posterior import Surrogate
+from dts_gym.posteriors.chain.fixed_draws import MOMENT_PARTICLES, OWN_PARTICLES, SHARED_DRAWS, FixedDraws
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.information import RewardDraws, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
@@ -21,10 +22,6 @@ from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-
-# Draws of an action's filter for its moments, at least a factor times its other filters', and for an unplayed action's.
-_MOMENT_PARTICLES, _MOMENT_FACTOR, _PRIOR_DRAWS = 512, 16, 8192
-_SHARED_DRAWS, _OWN_PARTICLES = 128, 16  # of the shared part for moments, and of each action below each of them
 
 
 class BranchedPosterior:
@@ -83,8 +80,7 @@ class BranchedPosterior:
             num_shared_draws=num_shared_draws,
         )
         self.unplayed = UnplayedActions(num_actions)
-        self._known: dict[float, tuple[Array, Array, Array, Array]] = {}
-        self._sample: tuple[float, Array, Array, Array] | None = None  # scale, and the result of `_fixed_draws`
+        self._fixed = FixedDraws(self.levels)
 
     @property
     def table(self) -> ActionTable:
@@ -102,7 +98,7 @@ class BranchedPosterior:
         self.levels.update(context, action, reward)
         if new:
             self.unplayed.remove(action)
-        self._known, self._sample = {}, None
+        self._fixed.forget(self.table.slots[action])
 
     def thompson(
         self,
@@ -158,7 +154,7 @@ class BranchedPosterior:
         """Allowed action of the largest mean plus ``scale`` posterior standard deviations; ties at random."""
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
-        values, covs, value0, cov0 = self._value_moments(1.0)
+        values, covs, value0, cov0 = self._fixed.moments(1.0)
         mean, variance = self._score_moments(contexts, values)
         response = self._responses(contexts) @ self.table.inverse  # (P, d), on the parameters' f_1
         spread = np.einsum("pd,pde,pe->p", response, covs, response)
@@ -168,13 +164,13 @@ class BranchedPosterior:
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its posterior mean; tangents do not move."""
-        values, _, value0, _ = self._value_moments(1.0)
+        values, _, value0, _ = self._fixed.moments(1.0)
         slot = self.table.slots.get(action)
         mean = float(context @ value0 if slot is None else self._score_moments(context, values)[0][slot])
         if slot is None:
             self.unplayed.remove(action)
         self.levels.expect(context, action, mean)
-        self._known, self._sample = {}, None
+        self._fixed.forget(self.table.slots[action])
 
     def greedy(
         self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
@@ -182,51 +178,9 @@ class BranchedPosterior:
         """Allowed action of the largest posterior mean; of tied ones the lowest-numbered, or any with ``rng``."""
         if contexts.ndim == 2:
             return np.array([self.greedy(x, mask, rng) for x in contexts], dtype=np.int64)
-        values, _, value0, _ = self._value_moments(1.0)
+        values, _, value0, _ = self._fixed.moments(1.0)
         among = choices.candidates(self.table, self.unplayed, mask)
         return choices.greedy(among, self._score_moments(contexts, values)[0], np.asarray(contexts @ value0), rng)
-
-    def _value_moments(self, scale: float) -> tuple[Array, Array, Array, Array]:
-        """Means (P, d) and covariances (P, d, d) of the played actions' ``f_1``, and those of an unplayed one's.
-
-        These are Monte Carlo averages by a fixed rule, so that they depend on the data alone.
-        """
-        if scale not in self._known:
-            values, weights, value0 = self._fixed_draws(scale)
-            mean = np.einsum("npk,npkd->pd", weights, values)
-            off = values - mean[:, None]
-            cov = np.einsum("npk,npkd,npke->pde", weights, off, off, optimize=True)
-            self._known[scale] = mean, cov, value0.mean(axis=0), np.atleast_2d(np.cov(value0.T, bias=True))
-        return self._known[scale]
-
-    def _fixed_draws(self, scale: float) -> tuple[Array, Array, Array]:
-        """Draws of the played actions' ``f_1``, (n, P, k, d), their weights (n, P, k), and an unplayed one's, (., d).
-
-        The draws follow a fixed rule.
-        """
-        rng, d = np.random.default_rng(FIXED_SEED), self.table.dim
-        played = range(len(self.table))
-        values, weights = np.empty((1, 0, 1, d)), np.empty((1, 0, 1))  # of draws, actions, particles
-        if self.levels.independent:
-            value0 = self.levels.prior_values(_PRIOR_DRAWS, None, rng, scale)
-            if played:
-                P = max(_MOMENT_PARTICLES, _MOMENT_FACTOR * self.levels.num_particles)
-                own = self.levels.own_filters(played, None, rng, scale, num_particles=P)
-                values, weights = own.value, np.exp(own.log_weights)
-        else:
-            parents = self.levels.shared_draws(_SHARED_DRAWS, rng, scale)
-            each = _PRIOR_DRAWS // _SHARED_DRAWS
-            value0 = np.concatenate([self.levels.prior_values(each, parent, rng, scale) for parent in parents])
-            if played:
-                own = self.levels.own_filters(played, parents, rng, scale, num_particles=_OWN_PARTICLES)
-                values, weights = own.value, np.exp(own.log_weights) / len(parents)
-        return values, weights, value0
-
-    def _kept_draws(self, scale: float) -> tuple[Array, Array, Array]:
-        """The result of `_fixed_draws`, kept until the next reward."""
-        if self._sample is None or self._sample[0] != scale:
-            self._sample = scale, *self._fixed_draws(scale)
-        return self._sample[1:]
 
     def reward_draws(
         self,
@@ -243,9 +197,9 @@ class BranchedPosterior:
         normal: they are drawn too; where there are more than 8192 at branch L or 64 between, that many draws represent
         all, each several of one mean. O(512 P d) for a new reward, O(M (P + U)) for each context.
         """
-        values, weights, value0 = self._kept_draws(scale)
+        values, weights, value0 = self._fixed.draws(scale)
         among, M, P = choices.candidates(self.table, self.unplayed, mask), num_draws, len(self.table)
-        pools = (value0 @ context).reshape(1 if self.levels.independent else _SHARED_DRAWS, -1)
+        pools = (value0 @ context).reshape(1 if self.levels.independent else SHARED_DRAWS, -1)
         shared = rng.integers(len(pools), size=M)  # the draw of the shared part, one of the sample's
         base, variance = self._score_moments(context, np.zeros((P, len(context))))
         if P:
@@ -277,7 +231,7 @@ class BranchedPosterior:
 
         The draws are kept until the next reward, 512 or more for a played action. O(512 P d) for each context.
         """
-        values, weights, value0 = self._kept_draws(scale)
+        values, weights, value0 = self._fixed.draws(scale)
         n, P, k, d = values.shape
         means, variances = np.empty((n * k, len(contexts), P)), np.empty((1, len(contexts), P))
         for i, x in enumerate(contexts):
@@ -313,7 +267,7 @@ class BranchedPosterior:
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K, by Monte Carlo."""
         table, K, d = self.table, self.num_actions, self.table.dim
-        values, covs, value0, cov0 = self._value_moments(scale)
+        values, covs, value0, cov0 = self._fixed.moments(scale)
         f, spread = np.tile(value0, (K, 1)), np.tile(cov0, (K, 1, 1))
         f[table.actions], spread[table.actions] = values, covs
         gamma, beta = np.zeros((K, d, d)), np.zeros((K, d))
@@ -327,8 +281,8 @@ class BranchedPosterior:
         if not self.levels.independent:
             # Actions covary through the shared part: the covariance of their means given its draws.
             rng = np.random.default_rng(FIXED_SEED)
-            parents = self.levels.shared_draws(_MOMENT_PARTICLES, rng, scale)
-            given = np.stack([self.levels.prior_values(_OWN_PARTICLES, p, rng, scale).mean(axis=0) for p in parents])
+            parents = self.levels.shared_draws(MOMENT_PARTICLES, rng, scale)
+            given = np.stack([self.levels.prior_values(OWN_PARTICLES, p, rng, scale).mean(axis=0) for p in parents])
             given = np.repeat(given[:, None], K, axis=1)  # (n, K, d)
             if len(table):
                 own_levels = self.levels.own_filters(range(len(table)), parents, rng, scale)
@@ -347,4 +301,4 @@ class BranchedPosterior:
         """Restore what `state` returned."""
         self.levels.restore(state)
         self.unplayed = UnplayedActions(self.num_actions, self.table.actions.tolist())
-        self._known, self._sample = {}, None
+        self._fixed.forget()
