@@ -45,6 +45,7 @@ class ActionPosterior(ABC):
     action_cov : (d, d) PSD, ``S``.
     num_actions : K, the number of actions; only played ones are stored, so a large K costs nothing.
     dtype : precision of the matrices that choices read, see `ActionTable`; moments and updates are always in float64.
+    shared_cov : (d, d) PSD prior covariance of ``m`` where rewards are observed one by one, see `ActionTable`.
 
     Notes
     -----
@@ -58,10 +59,17 @@ class ActionPosterior(ABC):
     or more is known along the context than along the axes.
     """
 
-    def __init__(self, center: Array, action_cov: Array, num_actions: int, dtype: Dtype = "float64") -> None:
+    def __init__(
+        self,
+        center: Array,
+        action_cov: Array,
+        num_actions: int,
+        dtype: Dtype = "float64",
+        shared_cov: Array | None = None,
+    ) -> None:
         self._center = center
         self.num_actions = num_actions
-        self.table = ActionTable(action_cov, dtype)
+        self.table = ActionTable(action_cov, dtype, center, shared_cov)
         self.unplayed = UnplayedActions(num_actions)
 
     @abstractmethod
@@ -235,8 +243,8 @@ class ActionPosterior(ABC):
             if root.size:
                 mean += float((x - u + self.table.unpack(self.table.cov[slot]) @ u) @ shared_mean)
         self._mark_played(action)
-        variance = self._noise_variance(mean + float(context @ self._center))
-        self._absorb(self.table.observe(action, context, mean, variance))
+        mean += float(context @ self._center)
+        self._absorb(self.table.observe(action, context, mean, self._noise_variance(mean)))
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
         """Posterior distributions of ``x' theta_a``, contexts (n, d).
@@ -355,7 +363,14 @@ class ActionPosterior(ABC):
         noise = scale * np.sqrt(values.clip(0.0)) * rng.standard_normal((*lead, *values.shape))  # (..., P, d)
         pull = (self.table.beta - (gamma @ center[..., None])[..., 0]) * reached
         theta[..., self.table.actions, :] = center + pull + (vectors @ noise[..., None])[..., 0]
-        return np.asarray(theta @ self.table.basis.T + self._center)
+        theta = theta @ self.table.basis.T + self._center
+        if self.table.precise.rows:
+            slots = self.table.precise.slots
+            mean, root, follow = self.table.precise.moments(slots)
+            noise = scale * rng.standard_normal((*lead, len(slots), d))
+            off = follow @ (center @ self.table.basis.T)[..., None] + root @ noise[..., None]
+            theta[..., self.table.actions[slots], :] = mean + off[..., 0]
+        return np.asarray(theta)
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K."""
@@ -365,14 +380,21 @@ class ActionPosterior(ABC):
         beta[self.table.actions] = self.table.beta
         response = np.eye(d) - reached[:, None] * gamma  # (K, d, d): how theta_a follows m
         shared_mean, root = self._shared_moments(scale)
-        mean = beta * reached + response @ shared_mean
-        spread = (basis @ response @ root).reshape(K * d, -1)  # (K d, r)
-        cov = spread @ spread.T
+        mean = self._center + (beta * reached + response @ shared_mean) @ basis.T
+        spread = basis @ response @ root  # (K, d, r)
         own = basis @ (np.diag(reached) - gamma * np.outer(reached, reached)) @ basis.T  # (K, d, d)
+        if self.table.precise.rows:
+            slots = self.table.precise.slots
+            at = self.table.actions[slots]
+            mean[at], own_root, follow = self.table.precise.moments(slots)
+            mean[at] += follow @ (basis @ shared_mean)
+            spread[at], own[at] = follow @ (basis @ root), own_root @ own_root.swapaxes(1, 2)
+        spread = spread.reshape(K * d, -1)
+        cov = spread @ spread.T
         for a in range(K):
             block = slice(a * d, (a + 1) * d)
             cov[block, block] += scale**2 * (own[a] + own[a].T) / 2
-        return self._center + mean @ basis.T, cov
+        return mean, cov
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""

@@ -15,6 +15,10 @@ where ``S`` reaches a part only, minus the rest of ``Gamma``): the variance of a
 digits cancel, however much of ``S`` is known. In a float32 table scores read ``T`` rounded to single precision, and a
 second array holds in double precision what rounding took; updates read both, and are those of a float64 table. (In
 single precision that array would cost up to a hundredth of a posterior deviation where rewards are precise.)
+
+Float64 itself rounds too much where an action's rewards outweigh its prior by more than some 1e8, in the trace of
+precisions. Such an action has a row in `PreciseActions` too: what its rewards add is computed there, and posteriors
+with such rows (`precise` is not empty) read its scores there.
 """
 
 from __future__ import annotations
@@ -26,13 +30,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.posteriors.evidence import Evidence
+from dts_gym.posteriors.precise_actions import PreciseActions
+from dts_gym.posteriors.precise_rows import LIMIT, Observation
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.columns import Columns
+from dts_gym.utils.twofold import Twofold
 
 Dtype = Literal["float64", "float32"]
 
 # An action's deviation along a context counts as known where less than this of its prior variance is left (times d).
 _KNOWN = 4.0 * float(np.finfo(np.float64).eps)
+# Rounding of a float64 row past the limit, relative to its prior.
+_LOST = 64.0 * float(np.finfo(np.float64).eps)
 # Numbers of a block that stays in a core's cache from one use to the next: 1 MB.
 _CACHED = 1 << 17
 # A layer of fewer observations than this is processed one by one.
@@ -49,12 +58,14 @@ def checked_dtype(value: Any) -> Dtype:
 class Increment(NamedTuple):
     """The contribution of one observation to an action's message: ``v v' / variance`` and ``v residual / variance``.
 
-    As evidence on the shared part, it is one observation ``residual ~ N(v' m, variance)``.
+    As evidence on the shared part, it is one observation ``residual ~ N(v' m, variance)``; where the action's row is a
+    precise one, ``precise`` is the same observation in twofold precision, in the parameters' coordinates, (1, d) and (1,).
     """
 
     v: Array  # (d,)
     variance: float
     residual: float
+    precise: Observation | None = None
 
     def evidence(self) -> Evidence:
         """The increment as evidence, (d, d) and (d,)."""
@@ -67,6 +78,7 @@ class Increments(NamedTuple):
     v: Array  # (n, d)
     variance: Array  # (n,)
     residual: Array  # (n,)
+    precise: dict[int, Observation]  # by the observation's number, where a row is a precise one
 
 
 class ActionTable:
@@ -76,6 +88,9 @@ class ActionTable:
     ----------
     action_cov : (d, d) PSD, ``S``, the noise of an action around the shared part; may be singular.
     dtype : precision of ``cov``, which scores read: "float64" or "float32".
+    center : (d,) prior mean of the parameters, None for zeros: rewards are centred by it.
+    shared_cov : (d, d) PSD prior covariance of the shared part; None where evidence is replaced and not observed: then
+        no row is a precise one.
 
     Notes
     -----
@@ -88,9 +103,16 @@ class ActionTable:
     basis : (d, d), from the table's coordinates to the parameters': ``theta = basis @ theta_in_table``.
     inverse : (d, d), its inverse.
     reached : (d,) ones and zeros, ``S`` in the table's coordinates.
+    precise : the rows that are kept in twofold precision too.
     """
 
-    def __init__(self, action_cov: Array, dtype: Dtype = "float64") -> None:
+    def __init__(
+        self,
+        action_cov: Array,
+        dtype: Dtype = "float64",
+        center: Array | None = None,
+        shared_cov: Array | None = None,
+    ) -> None:
         d = action_cov.shape[0]
         self.dim, self.dtype = d, dtype
         R = factor(action_cov)  # (d, r)
@@ -113,6 +135,13 @@ class ActionTable:
         self._block = max(64, 8 * _CACHED // (self.packed_dim * np.dtype(dtype).itemsize))
         # Of the block past what S reaches, which no score reads, a float32 table keeps nothing: it may be too large.
         self._kept = self.reached if dtype == "float32" else np.ones(d)
+        self._center = center
+        center = np.zeros(d) if center is None else center
+        self._limit = np.inf if shared_cov is None else LIMIT
+        shared_cov = np.zeros((d, d)) if shared_cov is None else shared_cov
+        self.precise = PreciseActions(center, action_cov, shared_cov, self.basis, self.inverse, self.reached)
+        # A packed ``G`` times these weights is the trace of ``G (S + C)``: by how much rewards outweigh the prior.
+        self._outweighs = (action_cov + shared_cov)[self.rows, self.cols] * self._quad_weights
         self.slots: dict[int, int] = {}
         packed = (self.packed_dim,)
         self._columns = Columns(
@@ -173,8 +202,8 @@ class ActionTable:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions, about the parameters themselves."""
         return self.unpack(self._columns.used("G")), self._columns.used("h").copy()
 
-    def observe(self, action: int, context: Array, target: float, variance: float) -> Increment:
-        """Add one Gaussian observation ``target ~ N(context' theta, variance)``.
+    def observe(self, action: int, context: Array, reward: float, variance: float) -> Increment:
+        """Add one Gaussian observation ``reward ~ N(context' theta, variance)``.
 
         Returns
         -------
@@ -182,27 +211,51 @@ class ActionTable:
             What the observation adds to the action's message, in the table's coordinates.
         """
         slot = self._slot_of(action)
-        x = context @ self.basis
-        u = x * self.reached
-        v = x - u + (self._columns["cov"][slot] + self._columns["cov_carry"][slot]).take(self._unpack) @ u  # (d,)
-        spread = float(u @ v)
-        if spread <= _KNOWN * self.dim * float(u @ u):
-            # Nothing but rounding is left of the action's own part: only what S does not reach can be learned.
-            v, spread = v - v * self.reached, 0.0
-        total = variance + spread
-        residual = target - float(self._columns["beta"][slot] @ u)
+        scaled = context / variance
+        evidence = context.take(self.rows) * scaled.take(self.cols)
+        G = self._columns["G"][slot]
+        G += evidence
+        target = reward if self._center is None else reward - float(context @ self._center)
+        self._columns["h"][slot] += scaled * target
+        seen = None
+        if G @ self._outweighs > self._limit:
+            at = np.array([slot])
+            each, seen = self._observe_precisely(at, context[None], np.array([reward]), variance, evidence[None])
+            v, total, residual = each.v[0], float(each.variance[0]), float(each.residual[0])
+        else:
+            x = context @ self.basis
+            u = x * self.reached
+            v = x - u + (self._columns["cov"][slot] + self._columns["cov_carry"][slot]).take(self._unpack) @ u  # (d,)
+            spread = float(u @ v)
+            if spread <= _KNOWN * self.dim * float(u @ u):
+                # Nothing but rounding is left of the action's own part: only what S does not reach can be learned.
+                v, spread = v - v * self.reached, 0.0
+            total = variance + spread
+            residual = target - float(self._columns["beta"][slot] @ u)
         _add(
             self._columns["cov"][slot],
             self._columns["cov_carry"][slot],
             (v * self._kept).take(self.rows) * (v / -total).take(self.cols),
         )
         _add(self._columns["beta"][slot], self._columns["beta_carry"][slot], v * (residual / total))
-        scaled = context / variance
-        self._columns["G"][slot] += context.take(self.rows) * scaled.take(self.cols)
-        self._columns["h"][slot] += scaled * target
-        return Increment(v, total, residual)
+        return Increment(v, total, residual, seen)
 
-    def observe_all(self, actions: IntArray, contexts: Array, targets: Array, variance: float) -> Increments:
+    def _observe_precisely(
+        self, slots: IntArray, contexts: Array, rewards: Array, variance: float, evidence: Array
+    ) -> tuple[Increments, Observation]:
+        """Add observations to different rows that are precise ones from now on; ``evidence`` is in ``G`` already."""
+        for slot, own in zip(slots.tolist(), evidence, strict=True):
+            if slot not in self.precise.rows:
+                self._make_precise(slot, is_new=(self._columns["G"][slot] == own).all())
+        seen = self.precise.observe(slots, contexts, rewards, variance)
+        return Increments(seen.x.high @ self.basis, seen.variance.high, seen.value.high, {}), seen
+
+    def _make_precise(self, slot: int, is_new: bool, lost: float = 0.0) -> None:
+        T = Twofold(self._columns["cov"][slot]) + self._columns["cov_carry"][slot]
+        full = Twofold(self.unpack(T.high), self.unpack(T.low))
+        self.precise.adopt(slot, None if is_new else full, self._columns["beta"][slot], lost)
+
+    def observe_all(self, actions: IntArray, contexts: Array, rewards: Array, variance: float) -> Increments:
         """`observe` n times, (n,), (n, d) and (n,), in array operations; the same to rounding.
 
         Notes
@@ -212,7 +265,7 @@ class ActionTable:
         what n observations add are n independent scalar observations of it.
         """
         n, d = contexts.shape
-        out = Increments(np.empty((n, d)), np.empty(n), np.empty(n))
+        out = Increments(np.empty((n, d)), np.empty(n), np.empty(n), {})
         slots = self._slots_of(actions)
         order = np.argsort(slots, kind="stable")
         starts = np.flatnonzero(np.diff(slots[order], prepend=-1))
@@ -223,17 +276,26 @@ class ActionTable:
         for layer in np.split(by_turn, np.cumsum(np.bincount(turn))[:-1]):
             if len(layer) < _FEW:
                 for i in layer.tolist():
-                    increment = self.observe(int(actions[i]), contexts[i], float(targets[i]), variance)
-                    out.v[i], out.variance[i], out.residual[i] = increment
+                    one = self.observe(int(actions[i]), contexts[i], float(rewards[i]), variance)
+                    out.v[i], out.variance[i], out.residual[i] = one[:3]
+                    if one.precise is not None:
+                        out.precise[i] = one.precise
                 continue
             for start in range(0, len(layer), part):
                 rows = layer[start : start + part]
-                increments = self._observe_distinct(slots[rows], contexts[rows], targets[rows], variance)
-                out.v[rows], out.variance[rows], out.residual[rows] = increments
+                part_of = self._observe_distinct(slots[rows], contexts[rows], rewards[rows], variance)
+                out.v[rows], out.variance[rows], out.residual[rows] = part_of[:3]
+                out.precise.update((int(rows[i]), seen) for i, seen in part_of.precise.items())
         return out
 
-    def _observe_distinct(self, slots: IntArray, contexts: Array, targets: Array, variance: float) -> Increments:
+    def _observe_distinct(self, slots: IntArray, contexts: Array, rewards: Array, variance: float) -> Increments:
         """`observe`, line by line, of rows that are all different: (k,), (k, d) and (k,)."""
+        scaled = contexts / variance
+        evidence = contexts[:, self.rows] * scaled[:, self.cols]
+        G = self._columns["G"][slots] + evidence
+        targets = rewards if self._center is None else rewards - contexts @ self._center
+        self._columns["G"][slots] = G
+        self._columns["h"][slots] += scaled * targets[:, None]
         x = contexts @ self.basis
         u = x * self.reached
         cov, cov_carry = self._columns["cov"][slots], self._columns["cov_carry"][slots]
@@ -246,14 +308,19 @@ class ActionTable:
             spread[known] = 0.0
         total = variance + spread
         residual = targets - np.einsum("ij,ij->i", beta, u)
+        precise = np.flatnonzero(G @ self._outweighs > self._limit)
+        seen_at: dict[int, Observation] = {}
+        if precise.size:
+            each, seen = self._observe_precisely(
+                slots[precise], contexts[precise], rewards[precise], variance, evidence[precise]
+            )
+            v[precise], total[precise], residual[precise] = each[:3]
+            seen_at = {int(i): Observation(*(part[[at]] for part in seen)) for at, i in enumerate(precise)}
         _add(cov, cov_carry, (v * self._kept)[:, self.rows] * (v / -total[:, None])[:, self.cols])
         _add(beta, beta_carry, v * (residual / total)[:, None])
         self._columns["cov"][slots], self._columns["cov_carry"][slots] = cov, cov_carry
         self._columns["beta"][slots], self._columns["beta_carry"][slots] = beta, beta_carry
-        scaled = contexts / variance
-        self._columns["G"][slots] += contexts[:, self.rows] * scaled[:, self.cols]
-        self._columns["h"][slots] += scaled * targets[:, None]
-        return Increments(v, total, residual)
+        return Increments(v, total, residual, seen_at)
 
     def replace(self, action: int, G: Array, h: Array) -> Evidence:
         """Replace an action's evidence about its parameters, as a refitted one does: O(d^3); not in float32.
@@ -333,12 +400,18 @@ class ActionTable:
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
-        return self._columns.state()
+        precise = {f"precise.{name}": array for name, array in self.precise.state().items()}
+        return self._columns.state() | precise
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned."""
         self._columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(self.actions)}
+        prefix = "precise."
+        self.precise.restore({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
+        for slot in np.flatnonzero(self._columns.used("G") @ self._outweighs > self._limit).tolist():
+            if slot not in self.precise.rows:  # of a file from before there were such rows: what was lost is lost
+                self._make_precise(slot, is_new=False, lost=_LOST)
 
     def _slot_of(self, action: int) -> int:
         slot = self.slots.get(action)

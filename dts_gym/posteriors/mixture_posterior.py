@@ -47,7 +47,10 @@ class MixturePosterior:
         self.num_actions = num_actions
         # Each component's table holds the evidence on the actions' parameters around its mean, as if it were their
         # component.
-        self.tables = [ActionTable(cov) for cov in prior.covs]
+        nothing = np.zeros_like(prior.covs[0]) if isinstance(model, GaussianReward) else None
+        self.tables = [
+            ActionTable(cov, center=mean, shared_cov=nothing) for mean, cov in zip(prior.means, prior.covs, strict=True)
+        ]
         self.unplayed = UnplayedActions(num_actions)
         self._log_weights = np.empty((0, len(prior.weights)))  # (P, C) of the played actions, not normalised
         self._variance = model.noise_std**2 if isinstance(model, GaussianReward) else np.nan  # else unused
@@ -76,7 +79,7 @@ class MixturePosterior:
         """Add a Gaussian reward to all tables; returns its log density under each component, given the past, (C,)."""
         log_density = np.empty(len(self.tables))
         for c, (table, mean) in enumerate(zip(self.tables, self.prior.means, strict=True)):
-            _, variance, residual = table.observe(action, context, reward - float(context @ mean), noise_variance)
+            _, variance, residual, _ = table.observe(action, context, reward, noise_variance)
             z = min(abs(residual) / math.sqrt(variance), _FARTHEST)
             log_density[c] = -0.5 * (math.log(variance) + z * z)
         return log_density

@@ -11,14 +11,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype, Increment
+from dts_gym.posteriors.careful_posterior import CarefulPosterior
 from dts_gym.posteriors.evidence import learn, learn_all
+from dts_gym.posteriors.precise_rows import LIMIT, Observation, PreciseRows
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array, IntArray, factor
+from dts_gym.utils.twofold import Twofold, product
+
+_FIRST = np.zeros(1, dtype=np.int64)
+# Rounding of a float64 root past the limit, relative to its prior.
+_LOST = 64.0 * float(np.finfo(np.float64).eps)
 
 
-class TwoLevelPosterior(ActionPosterior):
+class TwoLevelPosterior(CarefulPosterior):
     """Posterior of ``theta_a = m + delta_a`` under Gaussian rewards, and the actions that it picks.
 
     Parameters
@@ -37,25 +43,57 @@ class TwoLevelPosterior(ActionPosterior):
     """
 
     def __init__(self, prior: TwoLevelPrior, num_actions: int, noise_std: float, *, dtype: Dtype = "float64") -> None:
-        super().__init__(prior.mean, prior.action_cov, num_actions, dtype)
+        super().__init__(prior.mean, prior.action_cov, num_actions, dtype, prior.shared_cov)
         self.noise_std = noise_std
         # m = mean + root eps, eps ~ N(0, I_r); r = 0 where nothing is shared.
         self._mean = np.zeros(prior.mean.size)  # (d,)
         self._root = self.table.inverse @ factor(prior.shared_cov)  # (d, r)
+        self._prior_root, self._shared_cov = self._root.copy(), prior.shared_cov
+        self._weight = 0.0  # trace of the precision that rewards have added to that of eps
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
         self._mark_played(action)
-        target = reward - float(context @ self._center)
-        self._absorb(self.table.observe(action, context, target, self.noise_std**2))
+        self._absorb(self.table.observe(action, context, reward, self.noise_std**2))
 
     def _noise_variance(self, predictor: float) -> float:
         return self.noise_std**2
 
     def _absorb(self, increment: Increment) -> None:
-        if self._root.size:
-            v, variance, residual = increment
+        if not self._root.size:
+            return
+        v, variance, residual, precise = increment
+        reach = v @ self._prior_root
+        if self._is_narrow_after(float(reach @ reach) / variance):
+            self._narrow_by(precise or self._observed(v, variance, residual))
+        else:
             learn(self._mean, self._root, v @ self._root, residual - float(v @ self._mean), variance)
+
+    def _is_narrow_after(self, weight: float) -> bool:
+        """Add to the weight of the rewards; whether the shared part is one that needs twofold precision then."""
+        self._weight += weight
+        if self._weight > LIMIT and self._narrow is None:
+            self._make_narrow(is_new=self._weight == weight)
+        return self._narrow is not None
+
+    def _make_narrow(self, is_new: bool, lost: float = 0.0) -> None:
+        d = len(self._mean)
+        root = self.table.basis @ self._root
+        exact = is_new and root.shape[1] == d
+        cov = Twofold(self._shared_cov) if exact else product(root, root.T)
+        mean = (Twofold(self.table.basis) * self._mean).sum(-1)
+        self._narrow = PreciseRows(d)
+        self._narrow.append(mean, cov, Twofold(np.eye(d)), lost**2 * np.diagonal(self._shared_cov))
+
+    def _observed(self, v: Array, variance: float, residual: float) -> Observation:
+        """An increment in the parameters' coordinates."""
+        return Observation(Twofold((v @ self.table.inverse)[None]), Twofold([residual]), Twofold([variance]))
+
+    def _narrow_by(self, seen: Observation) -> None:
+        assert self._narrow is not None
+        self._narrow.observe(_FIRST, seen)
+        mean, root, _ = self._narrow.moments(_FIRST)
+        self._mean, self._root = self.table.inverse @ mean[0], self.table.inverse @ root[0]
 
     def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
         """Condition on n rewards, (n, d), (n,) and (n,), in one pass: `update` one by one, to rounding.
@@ -64,10 +102,15 @@ class TwoLevelPosterior(ActionPosterior):
         """
         for action in dict.fromkeys(actions.tolist()):
             self._mark_played(action)
-        targets = rewards - contexts @ self._center
-        v, variance, residual = self.table.observe_all(actions, contexts, targets, self.noise_std**2)
-        if self._root.size:
+        v, variance, residual, precise = self.table.observe_all(actions, contexts, rewards, self.noise_std**2)
+        if not self._root.size:
+            return
+        reach = v @ self._prior_root
+        if not self._is_narrow_after(float((reach * reach / variance[:, None]).sum())):
             learn_all(self._mean, self._root, v @ self._root, residual - v @ self._mean, variance)
+            return
+        for i in range(len(actions)):
+            self._narrow_by(precise.get(i) or self._observed(v[i], float(variance[i]), float(residual[i])))
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         if not self._root.size:
@@ -79,8 +122,21 @@ class TwoLevelPosterior(ActionPosterior):
         return self._mean, self._root if scale == 1.0 else scale * self._root
 
     def _shared_state(self) -> Mapping[str, Array | IntArray]:
-        return {"mean": self._mean.copy(), "root": self._root.copy()}
+        narrow = {} if self._narrow is None else {f"narrow.{name}": v for name, v in self._narrow.state().items()}
+        return {"mean": self._mean.copy(), "root": self._root.copy(), "weight": np.array([self._weight]), **narrow}
 
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
         self._mean = np.array(state["mean"], dtype=np.float64)
         self._root = np.array(state["root"], dtype=np.float64, order="C")
+        narrow = {name.removeprefix("narrow."): v for name, v in state.items() if name.startswith("narrow.")}
+        self._narrow = None
+        if narrow:
+            self._narrow = PreciseRows(len(self._mean))
+            self._narrow.restore(narrow)
+        if "weight" in state:
+            self._weight = float(state["weight"][0])
+        elif self._root.size:  # of a file from before: rounding past the limit is lost
+            shrunk = np.linalg.svd(np.linalg.lstsq(self._prior_root, self._root)[0], compute_uv=False)
+            self._weight = float((1.0 / np.maximum(shrunk, _LOST) ** 2 - 1.0).sum())
+            if self._weight > LIMIT:
+                self._make_narrow(is_new=False, lost=_LOST)

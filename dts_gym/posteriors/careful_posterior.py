@@ -1,0 +1,208 @@
+"""Choices where some posteriors are narrower than float64 resolves: score by score, from the rows that hold them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dts_gym.posteriors import choices
+from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.information import RewardDraws, best_of_normals, draws_of
+from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.precise_rows import PreciseRows, Readings, refuse
+from dts_gym.posteriors.pruning import responses
+from dts_gym.problem.rewards import RewardModel
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.twofold import Twofold
+
+
+class Scores(NamedTuple):
+    """Posterior of the scores ``x' theta_a`` for one context: ``mean + root z + std noise``, ``z`` common to all.
+
+    Attributes
+    ----------
+    mean, std : (P + 1,) of the played actions; the last is every unplayed one's.
+    root : (P + 1, r) how scores follow the shared part, in its deviations.
+    """
+
+    mean: Array
+    std: Array
+    root: Array
+
+    def spread(self) -> Array:
+        """Standard deviations of the scores, (P + 1,)."""
+        return np.sqrt(self.std**2 + (self.root * self.root).sum(axis=1))
+
+    def of_choice(self, mean: Array, std: Array) -> choices.ScoreMoments:
+        """Moments as choices read them: the unplayed actions' apart."""
+        return choices.ScoreMoments(mean[:-1], std[:-1] ** 2, mean[-1], std[-1] ** 2)
+
+
+class CarefulPosterior(ActionPosterior):
+    """A posterior whose rewards are observed one by one, and whose narrow parts are kept in twofold precision.
+
+    Where no part is narrow, nothing here is used. Else scores are read one context at a time: those of the actions in
+    ``table.precise`` from there, and what the shared part adds to them and to the unplayed actions from ``_narrow``,
+    where that is not None.
+
+    Parameters
+    ----------
+    center, action_cov, num_actions, dtype, shared_cov : as in `ActionPosterior`.
+
+    Notes
+    -----
+    Exact to a millionth of a deviation; a context for which rounding might cost more raises ValueError, before
+    anything is drawn or learned.
+    """
+
+    _narrow: PreciseRows | None = None  # one row: the shared part, in the parameters' coordinates
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether some part of the posterior is in twofold precision."""
+        return bool(self.table.precise.rows) or self._narrow is not None
+
+    def _scores(self, context: Array) -> Scores:
+        """Scores of the played actions and of any other, uncentred, for one context."""
+        table, own = self.table, float(context @ self._center)
+        shared_mean, shared_root = self._shared_moments(1.0)
+        u = (context @ table.basis) * table.reached
+        mean = np.append(table.beta @ u, 0.0) + own
+        std = np.sqrt(np.append(table.forms(u, None)[1], u @ u).clip(0.0).astype(np.float64))
+        root = np.zeros((len(mean), shared_root.shape[1]))
+        if shared_root.size:
+            followed = responses(table, context)
+            mean += followed @ shared_mean
+            root = followed @ shared_root
+        if table.precise.rows:
+            slots = table.precise.slots
+            readings, follow = table.precise.read(slots, context)
+            at = slots
+            mean[at], std[at], root[at] = self._read(readings, follow)
+        if self._narrow is not None:
+            nothing = np.zeros(1)
+            center = Readings(
+                (Twofold(context) * self._center).sum(-1)[None], np.sqrt(u @ u)[None, None], nothing, nothing
+            )
+            mean[-1:], std[-1:], root[-1:] = self._read(center, Twofold(context[None]))
+        return Scores(mean, std, root)
+
+    def _read(self, readings: Readings, follow: Twofold) -> tuple[Array, Array, Array]:
+        """Means, own deviations and roots in the shared part of k scores, given those under a shared part of 0."""
+        mean, own, mean_error, std_error = readings
+        std = np.sqrt((own * own).sum(axis=1))
+        shared_mean, shared_root = self._shared_moments(1.0)
+        root = np.zeros((len(std), shared_root.shape[1]))
+        if self._narrow is not None:
+            shared = self._narrow.read(np.zeros(len(std), dtype=np.int64), follow)
+            root = shared.root
+            mean, mean_error, std_error = (
+                mean + shared.mean,
+                mean_error + shared.mean_error,
+                std_error + shared.std_error,
+            )
+        elif shared_root.size:
+            followed = follow.high @ self.table.basis
+            root = followed @ shared_root
+            mean = mean + followed @ shared_mean
+        refuse(mean.high, np.sqrt(std * std + (root * root).sum(axis=1)), mean_error, std_error)
+        return mean.high, std, root
+
+    def _each(self, contexts: Array) -> list[Scores]:
+        """Scores of every context; those of a repeated one are read once."""
+        rows: list[Scores] = []
+        for i, x in enumerate(contexts):
+            rows.append(rows[-1] if i and (x == contexts[i - 1]).all() else self._scores(x))
+        return rows
+
+    def thompson(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        if not self.is_careful:
+            return super().thompson(contexts, rng, scale, mask)
+        among = choices.candidates(self.table, self.unplayed, mask)
+        rows = self._each(np.atleast_2d(contexts))
+        noise = rng.standard_normal((len(rows), rows[0].root.shape[1]))
+        chosen = np.array(
+            [
+                choices.thompson(among, row.of_choice(row.mean + scale * (row.root @ z), row.std), rng, scale)
+                for row, z in zip(rows, noise, strict=True)
+            ],
+            dtype=np.int64,
+        )
+        return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
+
+    def upper_confidence(
+        self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
+    ) -> IntArray:
+        if not self.is_careful:
+            return super().upper_confidence(contexts, rng, scale, mask)
+        among = choices.candidates(self.table, self.unplayed, mask)
+        rows = self._each(np.atleast_2d(contexts))
+        chosen = np.array(
+            [choices.upper_confidence(among, row.of_choice(row.mean, row.spread()), rng, scale) for row in rows],
+            dtype=np.int64,
+        )
+        return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
+
+    def greedy(
+        self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
+    ) -> IntArray:
+        if not self.is_careful:
+            return super().greedy(contexts, mask, rng)
+        mean = np.stack([row.mean for row in self._each(np.atleast_2d(contexts))], axis=1)  # (P + 1, n)
+        chosen = choices.greedy(choices.candidates(self.table, self.unplayed, mask), mean[:-1], mean[-1], rng)
+        return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
+
+    def expect(self, context: Array, action: int) -> None:
+        if not self.is_careful:
+            super().expect(context, action)
+            return
+        mean = float(self._scores(context).mean[self.table.slots.get(action, -1)])
+        self._mark_played(action)
+        self._absorb(self.table.observe(action, context, mean, self._noise_variance(mean)))
+
+    def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
+        if not self.is_careful:
+            return super().laws(contexts, scale)
+        rows = self._each(contexts)
+        mean, variance = np.stack([row.mean for row in rows]), np.stack([(scale * row.spread()) ** 2 for row in rows])
+        one = np.ones((1, 1, 1))
+        return ActionLaws(
+            self.num_actions,
+            self.table.actions,
+            NormalLaws(one, mean[None, :, :-1], variance[None, :, :-1]),
+            NormalLaws(one[..., 0], mean[None, :, -1], variance[None, :, -1]),
+        )
+
+    def reward_draws(
+        self,
+        context: Array,
+        rng: np.random.Generator,
+        scale: float,
+        num_draws: int,
+        model: RewardModel,
+        mask: BoolArray | None = None,
+    ) -> RewardDraws:
+        if not self.is_careful:
+            return super().reward_draws(context, rng, scale, num_draws, model, mask)
+        among = choices.candidates(self.table, self.unplayed, mask)
+        row = self._scores(context)
+        means = row.mean + scale * (rng.standard_normal((num_draws, row.root.shape[1])) @ row.root.T)
+        scores = means[:, :-1] + scale * row.std[:-1] * rng.standard_normal((num_draws, len(row.mean) - 1))
+        if not len(among.unplayed):
+            return draws_of(among, scores, None, None, model)
+        top, below = best_of_normals(means[:, -1], scale * float(row.std[-1]), len(among.unplayed), rng, model)
+        return draws_of(among, scores, top, below, model)
+
+    def score_draws(self, contexts: Array, rng: np.random.Generator, scale: float, size: int) -> Array:
+        """Draws of one played action's scores under k contexts (k, d), of a posterior of one action: (size, k)."""
+        slots = np.zeros(len(contexts), dtype=np.int64)
+        if self.table.precise.rows:
+            readings, follow = self.table.precise.read(slots, contexts)
+        else:
+            raise NotImplementedError
+        mean, _, root = self._read(readings, follow)
+        root = np.hstack([readings.root, root])
+        return np.asarray(mean + scale * (rng.standard_normal((size, root.shape[1])) @ root.T))

@@ -1,0 +1,92 @@
+"""The actions whose rewards outweigh their prior by more than float64 holds: their rows beside the table's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dts_gym.posteriors.precise_rows import Observation, PreciseRows, Readings
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.twofold import Twofold, product
+
+
+class PreciseActions:
+    """Rows in twofold precision for some of a table's actions.
+
+    Such a row holds an action's parameters under a shared part of 0, and how their mean follows the shared part, in the
+    parameters' own coordinates, where contexts are exact: an action's row moves here, for good, before the first
+    observation that the table would round too much.
+
+    Parameters
+    ----------
+    center : (d,), the mean of the parameters.
+    action_cov : (d, d) PSD, ``S``.
+    shared_cov : (d, d) PSD covariance of the shared part.
+    basis, inverse, reached : the table's coordinates, see `ActionTable`.
+    """
+
+    def __init__(
+        self, center: Array, action_cov: Array, shared_cov: Array, basis: Array, inverse: Array, reached: Array
+    ) -> None:
+        self.center = center
+        self.rows: dict[int, int] = {}  # by the table's row
+        self._action_cov, self._basis, self._inverse, self._reached = action_cov, basis, inverse, reached
+        self._store = PreciseRows(len(center), np.sqrt(np.diagonal(shared_cov)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def slots(self) -> IntArray:
+        """(S,) the table's rows that are kept here."""
+        return np.fromiter(self.rows, dtype=np.int64, count=len(self.rows))
+
+    def adopt(self, slot: int, T: Twofold | None, beta: Array, lost: float = 0.0) -> None:
+        """Move a row here: ``T`` (d, d) and ``beta`` (d,) are the table's, None those of an action without data.
+
+        ``lost`` is how far off ``T`` is already, in units of the prior's deviations.
+        """
+        d = len(self.center)
+        mean, follow = Twofold(self.center.copy()), Twofold(np.eye(d))
+        if T is None:
+            full = self._reached.all()
+            cov = Twofold(self._action_cov) if full else product(self._basis, (self._basis * self._reached).T)
+        else:
+            own = self._basis * self._reached
+            cov = product(product(own, T), own.T)
+            mean = mean + (Twofold(own) * beta).sum(-1)
+            response = T * self._reached[:, None] + np.diag(1.0 - self._reached)
+            follow = product(product(self._basis, response), self._inverse)
+        self.rows[slot] = self._store.append(mean, cov, follow, lost**2 * np.diagonal(self._action_cov))
+
+    def observe(self, slots: IntArray, contexts: Array, rewards: Array, variance: float) -> Observation:
+        """Add an observation to each of some different rows that are here; returns what they tell the shared part."""
+        noise = Twofold(np.full(len(slots), variance))
+        return self._store.observe(self._at(slots), Observation(Twofold(contexts), Twofold(rewards), noise))
+
+    def read(self, slots: IntArray, context: Array) -> tuple[Readings, Twofold]:
+        """Scores ``x' theta_a`` under a shared part of 0, and how they follow it, (k, d), for one context."""
+        at, contexts = self._at(slots), np.broadcast_to(context, (len(slots), len(context)))
+        return self._store.read(at, Twofold(contexts)), self._store.follow(at, contexts)
+
+    def moments(self, slots: IntArray) -> tuple[Array, Array, Array]:
+        """Parameters' means (k, d), roots of their covariances and how they follow the shared part, (k, d, d) both."""
+        return self._store.moments(self._at(slots))
+
+    def _at(self, slots: IntArray) -> IntArray:
+        return np.array([self.rows[slot] for slot in slots.tolist()], dtype=np.int64)
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit; empty where no row is here."""
+        if not self.rows:
+            return {}
+        return {"slots": self.slots} | self._store.state()
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Restore what `state` returned."""
+        self._store = PreciseRows(len(self.center), self._store.shift_std)
+        self.rows = {}
+        if state:
+            self._store.restore(state)
+            self.rows = {int(slot): row for row, slot in enumerate(state["slots"].tolist())}
