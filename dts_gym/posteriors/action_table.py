@@ -59,7 +59,7 @@ class Increment(NamedTuple):
     """The contribution of one observation to an action's message: ``v v' / variance`` and ``v residual / variance``.
 
     As evidence on the shared part, it is one observation ``residual ~ N(v' m, variance)``; where the action's row is a
-    precise one, ``precise`` is the same observation in twofold precision, in the parameters' coordinates, (1, d) and (1,).
+    precise one, ``precise`` is the same observation in twofold precision, in the parameters' coordinates.
     """
 
     v: Array  # (d,)

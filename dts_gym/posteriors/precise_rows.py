@@ -17,8 +17,8 @@ from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.columns import Columns
 from dts_gym.utils.twofold import EPS, Twofold
 
-# Evidence up to this many times the prior's leaves some eight of float64's digits; beyond, rows are kept here.
-LIMIT = 1e8
+# Evidence up to this many times the prior's costs a float64 row some 1e-7 of a deviation; beyond, rows are kept here.
+LIMIT = 2e9
 _ENOUGH = 1e-6  # the largest relative error of a deviation, and error of a mean in deviations, that is returned
 _UNIT = float(np.finfo(np.float64).eps)
 # Operations of an update through which a number passes, and their largest rounding.
@@ -26,17 +26,21 @@ _ROUNDING = 8 * EPS
 
 
 class Observation(NamedTuple):
-    """One reading ``value ~ N(x' theta, variance)`` of a vector, in twofold precision.
+    """Readings ``value ~ N(x' theta, variance)`` of k vectors, in twofold precision.
 
     Attributes
     ----------
-    x : (d,) or (n, d).
-    value, variance : () or (n,).
+    x : (k, d), float64 where it is exact.
+    value, variance : (k,).
+    x_error : () or (k,), the most that rounding may have changed ``x``, as a prior deviation of what it changes.
+    value_error : () or (k,), the most that it may have changed ``value``.
     """
 
-    x: Twofold
+    x: Twofold | Array
     value: Twofold
     variance: Twofold
+    x_error: Array | float = 0.0
+    value_error: Array | float = 0.0
 
 
 class Readings(NamedTuple):
@@ -75,10 +79,9 @@ class PreciseRows:
         self.dim = dim
         self.shift_std = np.zeros(dim) if shift_std is None else shift_std
         self._square = dim * _ROUNDING**2
-        matrix, vector = (dim, dim), (dim,)
-        # Of ``errors``, the first is of the covariance's root and the second of the mean: sums of squares of what
-        # rounding may have changed, which observations contract.
-        kinds = {"mean": vector, "factor": matrix, "scales": vector, "follow": matrix, "errors": (2, dim, dim)}
+        # What an observation contracts, side by side: the mean, how it follows shifts, and sums of squares of what
+        # rounding may have changed, those of the covariance's root (d, d) and of the mean (d, d).
+        kinds = {"factor": (dim, dim), "scales": (dim,), "contracted": (dim, 1 + 3 * dim)}
         both = {f"{name}_{part}": (shape, np.float64) for name, shape in kinds.items() for part in ("high", "low")}
         self._columns = Columns(
             {
@@ -107,12 +110,11 @@ class PreciseRows:
         self._columns.append()
         at = np.array([row])
         factor, scales = _factored(cov)
-        self._set("mean", at, mean)
         self._set("factor", at, factor)
         self._set("scales", at, scales)
-        self._set("follow", at, follow)
-        variances = np.diagonal(cov.high) + lost / self._square
-        self._set("errors", at, Twofold(self._rounded(variances, mean.high * mean.high)[None]))
+        errors = np.hstack(self._rounded(np.diagonal(cov.high) + lost / self._square, mean.high * mean.high))
+        high = np.hstack([mean.high[:, None], follow.high, errors])
+        self._set("contracted", at, Twofold(high, np.hstack([mean.low[:, None], follow.low, np.zeros(errors.shape)])))
         self._columns["count"][row] = 1
         return row
 
@@ -124,58 +126,63 @@ class PreciseRows:
         Observation
             What each observation says of the shift of its row's prior mean: ``value ~ N(x' shift, variance)``.
         """
-        x, value, noise = seen
-        columns = self._columns
-        mean, V, scales = (self._twofold(name, rows) for name in ("mean", "factor", "scales"))
-        follow = self._twofold("follow", rows)
-        column = x[:, :, None]
-        f = (V * column).sum(-2)  # (k, d)
+        x, value, noise, x_error, value_error = seen
+        d, columns, size = self.dim, self._columns, np.abs(Twofold.of(x).high)
+        V, scales, contracted = (self._twofold(name, rows) for name in ("factor", "scales", "contracted"))
+        f = (V * x[:, :, None]).sum(-2)  # (k, d)
         g = scales * f
         grown = (f * g).cumsum() + noise[:, None]  # the observation's variance by the first 1, 2, ... entries
         before = _shifted(grown, noise)
         gains = (V * g[:, None, :]).cumsum()  # (k, d, d), column j: the gain by the first j + 1 entries
-        gains_before = _shifted(gains, Twofold(np.zeros(x.high.shape)))
-        turn = -f / before
-        moved = V + turn[:, None, :] * gains_before
+        turn = f / before
+        V_after = V - turn[:, None, :] * _shifted(gains, Twofold(np.zeros(f.high.shape)))
+        scales_after = scales * (before / grown)
         total = grown[:, -1]
         gain = gains[..., -1] / total[:, None]
-        residual = value - (x * mean).sum(-1)
-        v = (follow * column).sum(-2)
-        mean = mean + gain * residual[:, None]
-        scales_after = scales * before / grown
+        # Rounding of f = V'x is as if V had been another: like all that was lost before, it passes through the
+        # observation as the row itself does. That of V and of the mean after the observation is added.
+        mean, follow = contracted.high[..., 0], contracted.high[..., 1 : 1 + d]
+        shifts = (np.abs(follow) @ self.shift_std) ** 2
+        lost = self._rounded(_weighed(V.high, scales.high) + shifts, np.zeros(mean.shape))
+        contracted[..., 1 + d :] = contracted[..., 1 + d :] + np.concatenate([lost[:, 0], lost[:, 1]], axis=-1)
+        along = (contracted * x[:, :, None]).sum(-2)  # (k, 1 + 3 d)
+        residual, v = value - along[:, 0], along[:, 1 : 1 + d]
+        off = self._off(rows, (_parted(along[:, 1 + d :]) * x[:, None, :]).sum(-1))
+        along[:, 0] = -residual
+        contracted = contracted - gain[:, :, None] * along[:, None, :]
+        errors = _parted(contracted[..., 1 + d :])  # (k, d, 2, d)
+        errors = errors - (errors * x[:, None, None, :]).sum(-1)[..., None] * gain[:, None, None, :]
+        turned = np.abs(V_after.high) + np.abs(turn.high)[:, None, :] * _before(np.abs(V.high * g.high[:, None, :]))
+        mean = contracted.high[..., 0]
+        size = np.abs(value.high) + (size * np.abs(mean)).sum(-1)
+        told = np.stack(np.broadcast_arrays(x_error, value_error, size)[:2], axis=-1) ** 2  # (k, 2)
+        told[:, 1] += self._square * size * size
+        lost = self._rounded(_weighed(turned, scales_after.high) + shifts, mean * mean)
+        lost += told[..., None, None] * (gain.high[:, None, :, None] * gain.high[:, None, None, :])
+        errors = errors + lost.swapaxes(1, 2)
+        contracted[..., 1 + d :] = Twofold(*(part.reshape(*part.shape[:2], -1) for part in (errors.high, errors.low)))
         columns["moved"][rows] += residual.high * (residual.high / total.high)
         columns["count"][rows] += 1
-        # What rounding changed before passes through the observation as the row itself does. To it is added that of
-        # f = V'x, as if V had been another, and that of V and the mean after the observation.
-        turned = np.abs(moved.high) + np.abs(turn.high)[:, None, :] * _before(np.abs(V.high * g.high[:, None, :]))
-        size = np.abs(value.high) + np.einsum("ki,ki->k", np.abs(x.high), np.abs(mean.high))
-        shifts = (np.abs(follow.high) @ self.shift_std) ** 2
-        errors = self._twofold("errors", rows) + self._rounded(
-            _weighed(V.high, scales.high) + shifts, np.zeros(mean.high.shape)
-        )
-        for _ in range(2):
-            errors = errors - gain[:, None, :, None] * (errors * x[:, None, :, None]).sum(-2)[:, :, None, :]
-            errors = Twofold(errors.high.swapaxes(-1, -2), errors.low.swapaxes(-1, -2))
-        errors = errors + self._rounded(
-            _weighed(turned, scales_after.high) + shifts, mean.high * mean.high + (gain.high * size[:, None]) ** 2
-        )
-        self._set("errors", rows, errors)
-        self._set("mean", rows, mean)
-        self._set("factor", rows, moved)
+        self._set("factor", rows, V_after)
         self._set("scales", rows, scales_after)
-        self._set("follow", rows, follow - gain[:, :, None] * v[:, None, :])
-        return Observation(v, residual, total)
+        self._set("contracted", rows, contracted)
+        return Observation(v, residual, total, *off)
 
     def read(self, rows: IntArray, queries: Twofold) -> Readings:
         """Distributions of ``q' theta`` by one query a row: (k,) and (k, d)."""
-        mean, V, scales = (self._twofold(name, rows) for name in ("mean", "factor", "scales"))
+        V, scales, contracted = (self._twofold(name, rows) for name in ("factor", "scales", "contracted"))
+        mean, errors = contracted[..., 0], _parted(contracted[..., 1 + self.dim :])  # (k, d, 2, d)
         root = (V * queries[:, :, None]).sum(-2).high * np.sqrt(scales.high)
-        count, moved = self._columns["count"][rows], self._columns["moved"][rows]
         own = self._rounded(_weighed(V.high, scales.high), mean.high * mean.high)  # rounding of this reading
-        errors = self._twofold("errors", rows) * count[:, None, None, None].astype(np.float64) + own
-        across = (errors * queries[:, None, :, None]).sum(-2) * queries[:, None, :]
-        off, mean_off = np.sqrt(across.sum(-1).high.clip(0.0)).T
-        return Readings((mean * queries).sum(-1), root, mean_off + off * np.sqrt(moved), off)
+        across = ((errors + own.swapaxes(1, 2)) * queries[:, None, None, :]).sum(-1) * queries[:, :, None]
+        std_error, mean_error = self._off(rows, across.sum(-2))
+        return Readings((mean * queries).sum(-1), root, mean_error, std_error)
+
+    def _off(self, rows: IntArray, squares: Twofold) -> tuple[Array, Array]:
+        """The most that rounding may have changed deviations and means, from the sums of squares along them, (k, 2)."""
+        count, moved = self._columns["count"][rows], self._columns["moved"][rows]
+        std_error, mean_error = np.sqrt(squares.high.clip(0.0) * count[:, None]).T
+        return std_error, mean_error + std_error * np.sqrt(moved)
 
     def _rounded(self, variances: Array, squares: Array) -> Array:
         """Squares of the rounding of roots of variances and of means, (..., d) each to (..., 2, d, d)."""
@@ -183,13 +190,13 @@ class PreciseRows:
 
     def follow(self, rows: IntArray, contexts: Array) -> Twofold:
         """``F'x``: how ``x' theta`` follows a shift of the prior's mean, one context a row, (k, d)."""
-        return (self._twofold("follow", rows) * contexts[:, :, None]).sum(-2)
+        return (self._twofold("contracted", rows)[..., 1 : 1 + self.dim] * contexts[:, :, None]).sum(-2)
 
     def moments(self, rows: IntArray) -> tuple[Array, Array, Array]:
         """Means (k, d), roots (k, d, d) of the covariances, and how means follow (k, d, d): each entry rounded once."""
-        columns = self._columns
-        roots = columns["factor_high"][rows] * np.sqrt(columns["scales_high"][rows])[:, None, :]
-        return columns["mean_high"][rows].copy(), roots, columns["follow_high"][rows].copy()
+        contracted = self._columns["contracted_high"][rows]
+        roots = self._columns["factor_high"][rows] * np.sqrt(self._columns["scales_high"][rows])[:, None, :]
+        return contracted[..., 0], roots, contracted[..., 1 : 1 + self.dim]
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
@@ -219,6 +226,11 @@ def _shifted(cumulative: Twofold, first: Twofold) -> Twofold:
     high = np.concatenate([first.high[..., None], cumulative.high[..., :-1]], axis=-1)
     low = np.concatenate([first.low[..., None], cumulative.low[..., :-1]], axis=-1)
     return Twofold(high, low)
+
+
+def _parted(errors: Twofold) -> Twofold:
+    """Two matrices that stand side by side, (..., 2 d) to (..., 2, d)."""
+    return Twofold(*(part.reshape(*part.shape[:-1], 2, -1) for part in (errors.high, errors.low)))
 
 
 def _before(sizes: Array) -> Array:

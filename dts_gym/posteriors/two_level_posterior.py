@@ -21,7 +21,8 @@ from dts_gym.utils.twofold import Twofold, product
 
 _FIRST = np.zeros(1, dtype=np.int64)
 # Rounding of a float64 root past the limit, relative to its prior.
-_LOST = 64.0 * float(np.finfo(np.float64).eps)
+_UNIT = float(np.finfo(np.float64).eps)
+_LOST = 64.0 * _UNIT
 
 
 class TwoLevelPosterior(CarefulPosterior):
@@ -49,6 +50,7 @@ class TwoLevelPosterior(CarefulPosterior):
         self._mean = np.zeros(prior.mean.size)  # (d,)
         self._root = self.table.inverse @ factor(prior.shared_cov)  # (d, r)
         self._prior_root, self._shared_cov = self._root.copy(), prior.shared_cov
+        self._shared_std = np.sqrt(np.diagonal(prior.shared_cov))
         self._weight = 0.0  # trace of the precision that rewards have added to that of eps
 
     def update(self, context: Array, action: int, reward: float) -> None:
@@ -64,15 +66,18 @@ class TwoLevelPosterior(CarefulPosterior):
             return
         v, variance, residual, precise = increment
         reach = v @ self._prior_root
-        if self._is_narrow_after(float(reach @ reach) / variance):
+        if self._is_narrow_after(float(reach @ reach) / variance, precise is not None):
             self._narrow_by(precise or self._observed(v, variance, residual))
         else:
             learn(self._mean, self._root, v @ self._root, residual - float(v @ self._mean), variance)
 
-    def _is_narrow_after(self, weight: float) -> bool:
-        """Add to the weight of the rewards; whether the shared part is one that needs twofold precision then."""
+    def _is_narrow_after(self, weight: float, is_precise: bool) -> bool:
+        """Add to the weight of the rewards; whether the shared part needs twofold precision then.
+
+        It does where it is narrow itself, and where an action that tells of it has a precise row.
+        """
         self._weight += weight
-        if self._weight > LIMIT and self._narrow is None:
+        if self._narrow is None and (is_precise or self._weight > LIMIT):
             self._make_narrow(is_new=self._weight == weight)
         return self._narrow is not None
 
@@ -86,14 +91,18 @@ class TwoLevelPosterior(CarefulPosterior):
         self._narrow.append(mean, cov, Twofold(np.eye(d)), lost**2 * np.diagonal(self._shared_cov))
 
     def _observed(self, v: Array, variance: float, residual: float) -> Observation:
-        """An increment in the parameters' coordinates."""
-        return Observation(Twofold((v @ self.table.inverse)[None]), Twofold([residual]), Twofold([variance]))
+        """An increment in the parameters' coordinates, with its rounding."""
+        x = v @ self.table.inverse
+        error = len(v) * _UNIT * float(np.abs(v) @ np.abs(self.table.inverse) @ self._shared_std)
+        return Observation(Twofold(x[None]), Twofold([residual]), Twofold([variance]), error, _UNIT * abs(residual))
 
     def _narrow_by(self, seen: Observation) -> None:
         assert self._narrow is not None
-        self._narrow.observe(_FIRST, seen)
-        mean, root, _ = self._narrow.moments(_FIRST)
-        self._mean, self._root = self.table.inverse @ mean[0], self.table.inverse @ root[0]
+        mean = self._narrow.moments(_FIRST)[0][0]
+        longest = float((np.abs(mean) / np.where(self._shared_std > 0, self._shared_std, np.inf)).max())
+        self._narrow.observe(_FIRST, seen._replace(value_error=seen.value_error + seen.x_error * longest))
+        mean, root, _ = (part[0] for part in self._narrow.moments(_FIRST))
+        self._mean, self._root = self.table.inverse @ mean, self.table.inverse @ root
 
     def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
         """Condition on n rewards, (n, d), (n,) and (n,), in one pass: `update` one by one, to rounding.
@@ -106,7 +115,7 @@ class TwoLevelPosterior(CarefulPosterior):
         if not self._root.size:
             return
         reach = v @ self._prior_root
-        if not self._is_narrow_after(float((reach * reach / variance[:, None]).sum())):
+        if not self._is_narrow_after(float((reach * reach / variance[:, None]).sum()), bool(precise)):
             learn_all(self._mean, self._root, v @ self._root, residual - v @ self._mean, variance)
             return
         for i in range(len(actions)):
