@@ -78,8 +78,7 @@ class CarefulPosterior(ActionPosterior):
         if table.precise.rows:
             slots = table.precise.slots
             readings, follow = table.precise.read(slots, context)
-            at = slots
-            mean[at], std[at], root[at] = self._read(readings, follow)
+            mean[slots], std[slots], root[slots] = self._read(readings, follow)
         if self._narrow is not None:
             nothing = np.zeros(1)
             center = Readings(
@@ -197,12 +196,12 @@ class CarefulPosterior(ActionPosterior):
         return draws_of(among, scores, top, below, model)
 
     def score_draws(self, contexts: Array, rng: np.random.Generator, scale: float, size: int) -> Array:
-        """Draws of one played action's scores under k contexts (k, d), of a posterior of one action: (size, k)."""
-        slots = np.zeros(len(contexts), dtype=np.int64)
-        if self.table.precise.rows:
-            readings, follow = self.table.precise.read(slots, contexts)
-        else:
-            raise NotImplementedError
-        mean, _, root = self._read(readings, follow)
-        root = np.hstack([readings.root, root])
-        return np.asarray(mean + scale * (rng.standard_normal((size, root.shape[1])) @ root.T))
+        """Draws of an action's scores under k contexts (k, d), of a posterior of one action: (size, k)."""
+        first = np.zeros(1, dtype=np.int64)
+        means, roots = np.empty(len(contexts)), []
+        for i, x in enumerate(contexts):
+            readings, follow = self.table.precise.read(first, x)
+            mean, _, root = self._read(readings, follow)
+            means[i] = mean[0]
+            roots.append(np.concatenate([readings.root[0], root[0]]))
+        return np.asarray(means + scale * (rng.standard_normal((size, len(roots[0]))) @ np.stack(roots).T))

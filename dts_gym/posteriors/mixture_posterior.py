@@ -11,6 +11,7 @@ from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.choices import best, candidates, greedy, largest_bound, largest_of_normals
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.precise_rows import refuse
 from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.priors.mixtures import Mixture
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -18,6 +19,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 # Residuals are cut at this many standard deviations, so that a weight's logarithm stays finite.
 _FARTHEST = 1e150
+_NEGLIGIBLE = 1e-12  # weight of a component that changes no choice
 
 
 class MixturePosterior:
@@ -78,7 +80,7 @@ class MixturePosterior:
     def _observe(self, action: int, context: Array, reward: float, noise_variance: float) -> Array:
         """Add a Gaussian reward to all tables; returns its log density under each component, given the past, (C,)."""
         log_density = np.empty(len(self.tables))
-        for c, (table, mean) in enumerate(zip(self.tables, self.prior.means, strict=True)):
+        for c, table in enumerate(self.tables):
             _, variance, residual, _ = table.observe(action, context, reward, noise_variance)
             z = min(abs(residual) / math.sqrt(variance), _FARTHEST)
             log_density[c] = -0.5 * (math.log(variance) + z * z)
@@ -120,7 +122,36 @@ class MixturePosterior:
             variance0[c] = u @ u
             mean[c] = mean0[c] + table.beta @ u
             variance[c] = table.forms(u, None)[1]
+            if table.precise.rows:
+                slots = table.precise.slots
+                mean[c, slots], root = self._read(c, slots, context)
+                variance[c, slots] = (root * root).sum(axis=1)
         return mean, variance.clip(0.0), mean0, variance0
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether some actions' posteriors are in twofold precision."""
+        return bool(self.tables[0].precise.rows)
+
+    def _read(self, c: int, slots: IntArray, context: Array) -> tuple[Array, Array]:
+        """Means (k,) and roots (k, d) of scores that component ``c`` holds in twofold precision, for one context."""
+        readings, _ = self.tables[c].precise.read(slots, context)
+        mean, root = readings.mean.high, readings.root
+        counts = self._weights()[slots, c] > _NEGLIGIBLE
+        std = np.sqrt((root * root).sum(axis=1))
+        refuse(mean[counts], std[counts], readings.mean_error[counts], readings.std_error[counts])
+        return mean, root
+
+    def score_draws(self, contexts: Array, rng: np.random.Generator, scale: float, size: int) -> Array:
+        """Draws of an action's scores under k contexts (k, d), of a posterior of one action: (size, k)."""
+        first = np.zeros(1, dtype=np.int64)
+        read = [[self._read(c, first, x) for x in contexts] for c in range(len(self.tables))]
+        components = np.concatenate([self._components(rng) for _ in range(size)])
+        noise = rng.standard_normal((size, contexts.shape[1]))
+        draws = [
+            [mean[0] + scale * (z @ root[0]) for mean, root in read[c]] for c, z in zip(components, noise, strict=True)
+        ]
+        return np.array(draws)
 
     def thompson(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
@@ -200,7 +231,11 @@ class MixturePosterior:
         gamma, reached = table.gamma(slots), table.reached
         values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
         root = table.basis @ (vectors * np.sqrt(values.clip(0.0))[:, None, :])
-        return self.prior.means[c] + (table.beta[slots] * reached) @ table.basis.T, root
+        mean = self.prior.means[c] + (table.beta[slots] * reached) @ table.basis.T
+        narrow = [i for i, slot in enumerate(slots.tolist()) if slot in table.precise.rows]
+        if narrow:
+            mean[narrow], root[narrow], _ = table.precise.moments(slots[narrow])
+        return mean, root
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d): for small K."""

@@ -147,7 +147,8 @@ class PreciseRows:
         contracted[..., 1 + d :] = contracted[..., 1 + d :] + np.concatenate([lost[:, 0], lost[:, 1]], axis=-1)
         along = (contracted * x[:, :, None]).sum(-2)  # (k, 1 + 3 d)
         residual, v = value - along[:, 0], along[:, 1 : 1 + d]
-        off = self._off(rows, (_parted(along[:, 1 + d :]) * x[:, None, :]).sum(-1))
+        squares = (_parted(along[:, 1 + d :]) * x[:, None, :]).sum(-1)
+        off = self._off(rows, squares.high + _cancelled(contracted.high[..., 1 + d :], size))
         along[:, 0] = -residual
         contracted = contracted - gain[:, :, None] * along[:, None, :]
         errors = _parted(contracted[..., 1 + d :])  # (k, d, 2, d)
@@ -175,13 +176,14 @@ class PreciseRows:
         root = (V * queries[:, :, None]).sum(-2).high * np.sqrt(scales.high)
         own = self._rounded(_weighed(V.high, scales.high), mean.high * mean.high)  # rounding of this reading
         across = ((errors + own.swapaxes(1, 2)) * queries[:, None, None, :]).sum(-1) * queries[:, :, None]
-        std_error, mean_error = self._off(rows, across.sum(-2))
+        lost = _cancelled(contracted.high[..., 1 + self.dim :], np.abs(queries.high))
+        std_error, mean_error = self._off(rows, across.sum(-2).high + lost)
         return Readings((mean * queries).sum(-1), root, mean_error, std_error)
 
-    def _off(self, rows: IntArray, squares: Twofold) -> tuple[Array, Array]:
+    def _off(self, rows: IntArray, squares: Array) -> tuple[Array, Array]:
         """The most that rounding may have changed deviations and means, from the sums of squares along them, (k, 2)."""
         count, moved = self._columns["count"][rows], self._columns["moved"][rows]
-        std_error, mean_error = np.sqrt(squares.high.clip(0.0) * count[:, None]).T
+        std_error, mean_error = np.sqrt(squares.clip(0.0) * count[:, None]).T
         return std_error, mean_error + std_error * np.sqrt(moved)
 
     def _rounded(self, variances: Array, squares: Array) -> Array:
@@ -231,6 +233,12 @@ def _shifted(cumulative: Twofold, first: Twofold) -> Twofold:
 def _parted(errors: Twofold) -> Twofold:
     """Two matrices that stand side by side, (..., 2 d) to (..., 2, d)."""
     return Twofold(*(part.reshape(*part.shape[:-1], 2, -1) for part in (errors.high, errors.low)))
+
+
+def _cancelled(errors: Array, size: Array) -> Array:
+    """What twofold precision itself may lose of the errors' quadratic forms, (k, 2)."""
+    across = (np.abs(errors) * size[:, :, None]).sum(1).reshape(len(size), 2, -1)
+    return np.asarray(8 * EPS * (across * size[:, None, :]).sum(-1))
 
 
 def _before(sizes: Array) -> Array:

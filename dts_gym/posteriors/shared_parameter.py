@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from dts_gym.posteriors.action_posterior import ActionPosterior
+from dts_gym.posteriors.careful_posterior import CarefulPosterior
 from dts_gym.posteriors.choices import any_of_best
 from dts_gym.posteriors.information import RewardDraws
 from dts_gym.posteriors.interface import ConfidencePosterior, Engine
@@ -48,6 +49,8 @@ class SharedParameterPosterior:
         """
         if contexts.ndim == 3:
             return np.array([self.thompson(features, rng, scale, mask) for features in contexts], dtype=np.int64)
+        if self._is_careful:
+            return any_of_best(self._draws(contexts, rng, scale, 1)[0], mask, rng)
         return any_of_best(contexts @ self.sample_parameters(rng, scale), mask, rng)
 
     def upper_confidence(
@@ -62,6 +65,9 @@ class SharedParameterPosterior:
             return np.array(rows, dtype=np.int64)
         if isinstance(self.engine, MixturePosterior):
             return any_of_best(self.laws(contexts[None], 1.0).own.upper_bound(scale)[0], mask, rng)
+        if self._is_careful:
+            own = self.laws(contexts[None], 1.0).own
+            return any_of_best((own.mean() + scale * np.sqrt(own.variance()))[0], mask, rng)
         mean, cov = self.moments(1.0)
         variance = np.einsum("kd,de,ke->k", contexts, cov, contexts)
         return any_of_best(contexts @ mean + scale * np.sqrt(variance.clip(0.0)), mask, rng)
@@ -82,7 +88,7 @@ class SharedParameterPosterior:
     ) -> RewardDraws:
         """Posterior draws of the allowed actions' mean rewards, for one context (K, d): O(num_draws K d)."""
         actions = np.arange(len(context)) if mask is None else np.flatnonzero(mask)
-        scores = self.sample_parameters(rng, scale, num_draws) @ context[actions].T  # (num_draws, allowed)
+        scores = self._draws(context[actions], rng, scale, num_draws)  # (num_draws, allowed)
         nothing = np.zeros(num_draws)
         return RewardDraws(actions, None, scores.argmax(axis=1), model.mean(scores), nothing, nothing)
 
@@ -100,7 +106,22 @@ class SharedParameterPosterior:
         self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
     ) -> IntArray:
         """Allowed action of the largest posterior mean; of tied ones the lowest-numbered, or any with ``rng``."""
+        if self._is_careful:
+            mean = self.laws(contexts if contexts.ndim == 3 else contexts[None], 1.0).own.mean()
+            return any_of_best(mean if contexts.ndim == 3 else mean[0], mask, rng)
         return any_of_best(contexts @ self.moments()[0], mask, rng)
+
+    @property
+    def _is_careful(self) -> bool:
+        """Whether scores are read from the engine, because float64 parameters do not hold them."""
+        return isinstance(self.engine, CarefulPosterior | MixturePosterior) and self.engine.is_careful
+
+    def _draws(self, features: Array, rng: np.random.Generator, scale: float, size: int) -> Array:
+        """Posterior draws of the scores of k rows of features (k, d): (size, k)."""
+        if self._is_careful:
+            assert isinstance(self.engine, CarefulPosterior | MixturePosterior)
+            return self.engine.score_draws(features, rng, scale, size)
+        return np.asarray(self.sample_parameters(rng, scale, size) @ features.T)
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws, one (d,) or ``size`` of them (size, d)."""

@@ -53,6 +53,9 @@ class Twofold:
     def __setitem__(self, key: Any, value: Twofold) -> None:
         self.high[key], self.low[key] = value.high, value.low
 
+    def __len__(self) -> int:
+        return len(self.high)
+
     def __neg__(self) -> Twofold:
         return Twofold(-self.high, -self.low)
 
@@ -118,9 +121,9 @@ class Twofold:
 
 
 def product(first: Any, second: Any) -> Twofold:
-    """The matrix product of (..., n, k) and (..., k, m)."""
-    first, second = Twofold.of(first), Twofold.of(second)
-    return (first[..., :, :, None] * second[..., None, :, :]).sum(-2)
+    """The matrix product of (n, k) and (k, m), row by row of the first."""
+    rows = [(Twofold.of(second) * row[:, None]).sum(0) for row in Twofold.of(first)]
+    return Twofold(np.stack([row.high for row in rows]), np.stack([row.low for row in rows]))
 
 
 def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
