@@ -174,7 +174,7 @@ class ActionPosterior(ABC):
     def _is_pruned(self, contexts: Array) -> bool:
         """Whether pruning pays, where nothing is shared."""
         size = len(self.table) * self.table.packed_dim
-        return size > (_PRUNED_FROM if contexts.ndim == 1 else 0)
+        return size > (_PRUNED_FROM if contexts.ndim == 1 else 0) and not self.table.is_wide
 
     def _thompson_pruned(
         self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None
@@ -241,7 +241,7 @@ class ActionPosterior(ABC):
             u = x * self.table.reached
             mean = float(self.table.beta[slot] @ u)
             if root.size:
-                mean += float((x - u + self.table.unpack(self.table.cov[slot]) @ u) @ shared_mean)
+                mean += float((x - u + self.table.matrices(np.array([slot]))[0] @ u) @ shared_mean)
         self._mark_played(action)
         mean += float(context @ self._center)
         self._absorb(self.table.observe(action, context, mean, self._noise_variance(mean)))

@@ -42,6 +42,9 @@ Dtype = Literal["float64", "float32"]
 _KNOWN = 4.0 * float(np.finfo(np.float64).eps)
 # Rounding of a float64 row past the limit, relative to its prior.
 _LOST = 64.0 * float(np.finfo(np.float64).eps)
+# A float32 row is off by 1e-3 of a deviation at most where the trace of scaled precision and covariance, times d, is
+# below this; else its float64 numbers are read.
+_ROUNDS_OFF = 1 << 14
 # Numbers of a block that stays in a core's cache from one use to the next: 1 MB.
 _CACHED = 1 << 17
 # A layer of fewer observations than this is processed one by one.
@@ -103,6 +106,7 @@ class ActionTable:
     basis : (d, d), from the table's coordinates to the parameters': ``theta = basis @ theta_in_table``.
     inverse : (d, d), its inverse.
     reached : (d,) ones and zeros, ``S`` in the table's coordinates.
+    is_wide : whether a float32 table has rows whose float64 numbers are read.
     precise : the rows that are kept in twofold precision too.
     """
 
@@ -142,6 +146,10 @@ class ActionTable:
         self.precise = PreciseActions(center, action_cov, shared_cov, self.basis, self.inverse, self.reached)
         # A packed ``G`` times these weights is the trace of ``G (S + C)``: by how much rewards outweigh the prior.
         self._outweighs = (action_cov + shared_cov)[self.rows, self.cols] * self._quad_weights
+        # A packed ``G`` times these is the diagonal of ``G`` in the table's coordinates.
+        self._axes = self.quadratic_query(self.basis.T) if dtype == "float32" else np.empty((self.packed_dim, 0))
+        self._diagonal = np.flatnonzero(self.rows == self.cols)
+        self._wide: set[int] = set()  # rows of a float32 table whose float64 numbers are read
         self.slots: dict[int, int] = {}
         packed = (self.packed_dim,)
         self._columns = Columns(
@@ -238,7 +246,36 @@ class ActionTable:
             (v * self._kept).take(self.rows) * (v / -total).take(self.cols),
         )
         _add(self._columns["beta"][slot], self._columns["beta_carry"][slot], v * (residual / total))
+        if self.dtype == "float32":
+            self._widen(np.array([slot]))
         return Increment(v, total, residual, seen)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a float32 table has rows whose float64 numbers are read."""
+        return bool(self._wide)
+
+    def _widen(self, slots: IntArray) -> None:
+        """Find out for which of these rows of a float32 table single precision does not do."""
+        cov = self._columns["cov"][slots][:, self._diagonal] + self._columns["cov_carry"][slots][:, self._diagonal]
+        scaled = (cov * self.reached * (1.0 + self._columns["G"][slots] @ self._axes)).sum(axis=1)
+        wide = scaled * self.dim > _ROUNDS_OFF
+        self._wide.difference_update(slots[~wide].tolist())
+        self._wide.update(slots[wide].tolist())
+
+    def matrices(self, slots: IntArray) -> Array | NDArray[np.float32]:
+        """``T`` of some rows, (k, d, d), as scores read it."""
+        T = self.cov[slots]
+        if self._wide:
+            at = [i for i, slot in enumerate(slots.tolist()) if slot in self._wide]
+            T = T.astype(np.float64)
+            T[at] += self._columns["cov_carry"][slots[at]]
+        return np.asarray(self.unpack(T))
+
+    def _wide_rows(self) -> tuple[IntArray, Array]:
+        """Wide rows' numbers, and their packed ``T`` in float64."""
+        slots = np.array(sorted(self._wide), dtype=np.int64)
+        return slots, self.cov[slots] + self._columns["cov_carry"][slots]
 
     def _observe_precisely(
         self, slots: IntArray, contexts: Array, rewards: Array, variance: float, evidence: Array
@@ -320,6 +357,8 @@ class ActionTable:
         _add(beta, beta_carry, v * (residual / total)[:, None])
         self._columns["cov"][slots], self._columns["cov_carry"][slots] = cov, cov_carry
         self._columns["beta"][slots], self._columns["beta_carry"][slots] = beta, beta_carry
+        if self.dtype == "float32":
+            self._widen(slots)
         return Increments(v, total, residual, seen_at)
 
     def replace(self, action: int, G: Array, h: Array) -> Evidence:
@@ -365,19 +404,26 @@ class ActionTable:
         u : (d,) or (n, d).
         m : as ``u``, or None.
         """
-        quadratic = self.quadratic_query(u).astype(self.dtype, copy=False)
-        if m is None:
-            return None, self.cov @ quadratic
-        bilinear = self._bilinear_query(u, m).astype(self.dtype, copy=False)
-        if u.ndim == 2:
-            return self.cov @ bilinear, self.cov @ quadratic
+        queries = [self.quadratic_query(u)] if m is None else [self._bilinear_query(u, m), self.quadratic_query(u)]
+        forms = self._forms([query.astype(self.dtype, copy=False) for query in queries], u.ndim == 2)
+        if self._wide:
+            slots, T = self._wide_rows()
+            forms = [form.astype(np.float64) for form in forms]
+            for form, query in zip(forms, queries, strict=True):
+                form[slots] = T @ query
+        return (None, forms[0]) if m is None else (forms[0], forms[1])
+
+    def _forms(self, queries: list[Array], are_many: bool) -> list[Array]:
+        """``cov`` times each query."""
+        if are_many or len(queries) == 1:
+            return [self.cov @ query for query in queries]
         # One reading of the matrices serves both forms: a block stays in the cache for the second.
         out = np.empty((2, len(self.slots)), dtype=self.dtype)
         for start in range(0, len(self.slots), self._block):
             rows = slice(start, start + self._block)
-            np.dot(self.cov[rows], bilinear, out=out[0, rows])
-            np.dot(self.cov[rows], quadratic, out=out[1, rows])
-        return out[0], out[1]
+            for query, form in zip(queries, out, strict=True):
+                np.dot(self.cov[rows], query, out=form[rows])
+        return list(out)
 
     def quadratic_query(self, u: Array) -> Array:
         """(d,) or (n, d) to (packed,) or (packed, n): ``T @ query`` is ``u' T u``."""
@@ -396,7 +442,12 @@ class ActionTable:
         every = np.arange(self.packed_dim)
         query[every, self.rows] = u[self.cols]
         query[every, self.cols] = u[self.rows]
-        return np.asarray(self.cov @ query)
+        followed = np.asarray(self.cov @ query)
+        if self._wide:
+            slots, T = self._wide_rows()
+            followed = followed.astype(np.float64)
+            followed[slots] = self.unpack(T) @ u
+        return followed
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
@@ -407,6 +458,9 @@ class ActionTable:
         """Restore what `state` returned."""
         self._columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(self.actions)}
+        self._wide = set()
+        if self.dtype == "float32":
+            self._widen(np.arange(len(self.slots)))
         prefix = "precise."
         self.precise.restore({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
         for slot in np.flatnonzero(self._columns.used("G") @ self._outweighs > self._limit).tolist():

@@ -108,7 +108,7 @@ def with_shared_variance(
         # The bound has a small margin: an exact tie must not be lost to rounding.
         rows = np.flatnonzero(highest >= least - 1e-9 * (abs(least) + scale * float(np.sqrt(variance0))))
         if 4 * len(rows) <= len(mean):
-            reach = (table.unpack(table.cov[rows]) @ x) @ root  # (k, r)
+            reach = (table.matrices(rows) @ x) @ root  # (k, r)
             kept = np.full_like(mean, -np.inf)
             kept[rows] = mean[rows]
             variance[rows] += (reach * reach).sum(axis=1)
