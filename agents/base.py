@@ -79,7 +79,8 @@ class Agent(Saved, Cautious):
         Raises
         ------
         ValueError
-            If the shape does not fit the problem, a value is not finite, or a mask allows no action.
+            If the shape does not fit the problem, a value is not finite, a mask allows no action, or rewards outweigh
+            the prior along the context by more than 32 digits resolve. The agent is then unchanged.
 
         Notes
         -----
@@ -100,10 +101,11 @@ class Agent(Saved, Cautious):
         """
         x = self._check_context(context)
         waiting = checked_pending(pending, self._check_context, self._is_single, self.problem.num_actions)
+        allowed = self._check_mask(mask, x)
         with self._lock:
+            chosen = self._drawn("act", lambda rng: self._play(x, rng, allowed, waiting))
             if self._plan.start is None:
                 self._plan = self._plan._replace(start=self.num_updates)
-            chosen = self._play(x, self._rngs["act"], self._check_mask(mask, x), waiting)
         return int(chosen) if self._is_single(x) else chosen
 
     @final
@@ -166,7 +168,9 @@ class Agent(Saved, Cautious):
             for i, row in enumerate(x[None] if single else x):
                 one = allowed[i] if allowed is not None and allowed.ndim == 2 else allowed
                 repeated = np.broadcast_to(row, (count, *row.shape))
-                draws = self._choose_allowed(self._choose, repeated, self._rngs["predict-draw"], one)
+                draws = self._drawn(
+                    "predict-draw", lambda rng, x=repeated, one=one: self._choose_allowed(self._choose, x, rng, one)
+                )
                 shares[i] = np.bincount(draws, minlength=K) / count
         return shares[0] if single else shares
 
@@ -248,7 +252,7 @@ class Agent(Saved, Cautious):
         allowed = self._check_mask(mask, x)
         choose, name = (self._choose_greedily, "predict-greedy") if deterministic else (self._choose, "predict-draw")
         with self._lock:
-            return np.asarray(self._choose_allowed(choose, x, self._rngs[name], allowed)), state
+            return np.asarray(self._drawn(name, lambda rng: self._choose_allowed(choose, x, rng, allowed))), state
 
     @final
     def reset(self, seed: int | np.random.SeedSequence | None = None) -> None:
@@ -260,6 +264,17 @@ class Agent(Saved, Cautious):
             self.num_updates = 0
             self._plan = Plan()
             self._forget()
+
+    def _drawn(self, name: str, draw: Callable[[np.random.Generator], IntArray]) -> IntArray:
+        """What ``draw`` returns with the stream of this name, which a refusal leaves as it was."""
+        rng = self._rngs[name]
+        before = rng.bit_generator.state if self._may_refuse_contexts() else None
+        try:
+            return draw(rng)
+        except ValueError:
+            if before is not None:
+                rng.bit_generator.state = before
+            raise
 
     @classmethod
     def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
@@ -275,6 +290,10 @@ class Agent(Saved, Cautious):
     def _may_refuse(self) -> bool:
         """Whether `_learn` can raise ValueError: the sum of expanded rewards may be too large."""
         return not isinstance(self.reward_model, GaussianReward)
+
+    def _may_refuse_contexts(self) -> bool:
+        """Whether a choice can raise ValueError: a posterior may be narrower than can be computed."""
+        return False
 
     def _is_single(self, contexts: Array) -> bool:
         """Whether checked contexts are one, not a batch."""

@@ -11,6 +11,7 @@ from dts_gym.agents.inputs import linear_chain
 from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype
+from dts_gym.posteriors.careful_posterior import CarefulPosterior
 from dts_gym.posteriors.chain.branched_levels import Pool
 from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.chain.chain_posterior import ChainPosterior, Surrogate
@@ -145,6 +146,11 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         with self._lock:
             K, d, tempering = self._engine.num_actions, self.problem.dim, self.exploration_scale**2
             table = self._engine.table
+            if isinstance(self._engine, CarefulPosterior) and self._engine.is_careful:
+                raise ValueError(
+                    "agent must have rewards that outweigh the prior by less than 2e9 for sample_chain, got more: draw "
+                    "the actions' parameters, with sample_parameters, instead"
+                )
             G, h = np.zeros((K, d, d)), np.zeros((K, d))
             G_played, h_played = table.evidence()  # of parameters centred by the chain's mean
             exact = isinstance(self._approximation, ClosedForm)

@@ -53,6 +53,15 @@ class BatchPosterior(Protocol):
         """Condition on n rewards: (n, d), (n,) and (n,)."""
 
 
+@runtime_checkable
+class MayBeCareful(Protocol):
+    """A posterior that keeps narrow parts in twofold precision, and raises ValueError for contexts it cannot read."""
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether some part is in twofold precision."""
+
+
 class BoundedPosterior(Posterior, Protocol):
     """A posterior that also has standard deviations."""
 

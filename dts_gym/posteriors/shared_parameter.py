@@ -49,7 +49,7 @@ class SharedParameterPosterior:
         """
         if contexts.ndim == 3:
             return np.array([self.thompson(features, rng, scale, mask) for features in contexts], dtype=np.int64)
-        if self._is_careful:
+        if self.is_careful:
             return any_of_best(self._draws(contexts, rng, scale, 1)[0], mask, rng)
         return any_of_best(contexts @ self.sample_parameters(rng, scale), mask, rng)
 
@@ -65,7 +65,7 @@ class SharedParameterPosterior:
             return np.array(rows, dtype=np.int64)
         if isinstance(self.engine, MixturePosterior):
             return any_of_best(self.laws(contexts[None], 1.0).own.upper_bound(scale)[0], mask, rng)
-        if self._is_careful:
+        if self.is_careful:
             own = self.laws(contexts[None], 1.0).own
             return any_of_best((own.mean() + scale * np.sqrt(own.variance()))[0], mask, rng)
         mean, cov = self.moments(1.0)
@@ -106,19 +106,19 @@ class SharedParameterPosterior:
         self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None
     ) -> IntArray:
         """Allowed action of the largest posterior mean; of tied ones the lowest-numbered, or any with ``rng``."""
-        if self._is_careful:
+        if self.is_careful:
             mean = self.laws(contexts if contexts.ndim == 3 else contexts[None], 1.0).own.mean()
             return any_of_best(mean if contexts.ndim == 3 else mean[0], mask, rng)
         return any_of_best(contexts @ self.moments()[0], mask, rng)
 
     @property
-    def _is_careful(self) -> bool:
+    def is_careful(self) -> bool:
         """Whether scores are read from the engine, because float64 parameters do not hold them."""
         return isinstance(self.engine, CarefulPosterior | MixturePosterior) and self.engine.is_careful
 
     def _draws(self, features: Array, rng: np.random.Generator, scale: float, size: int) -> Array:
         """Posterior draws of the scores of k rows of features (k, d): (size, k)."""
-        if self._is_careful:
+        if self.is_careful:
             assert isinstance(self.engine, CarefulPosterior | MixturePosterior)
             return self.engine.score_draws(features, rng, scale, size)
         return np.asarray(self.sample_parameters(rng, scale, size) @ features.T)
