@@ -13,7 +13,7 @@ from dts_gym.agents.cautions import Belief, FirstRewards
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.posteriors.exploration import Exploration, Setting
-from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, MayBeCareful, Posterior
+from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, Posterior
 from dts_gym.priors.fitting import marginal_moments
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -59,7 +59,7 @@ class ModelAgent(Agent, Estimates, Generic[P]):
                 self.warn(finding, stacklevel=3)
 
     def _may_refuse_contexts(self) -> bool:
-        return isinstance(self._posterior, MayBeCareful) and self._posterior.is_careful
+        return bool(getattr(self._posterior, "is_careful", False))
 
     def _learn(self, context: Array, action: int, reward: float) -> None:
         self._posterior.update(context, action, reward)

@@ -7,7 +7,9 @@ Read in this order:
 2. `action_table` (the played actions' numbers), `unplayed` (all the others, never looked at one by one), `marginals`,
    `pruning` and `choices`: how an action is picked; `exploration` sets the scale, round by round.
 3. `action_posterior`: the template of posteriors with a shared part. `two_level_posterior` is the exact one for
-   linear chains and Gaussian rewards; `glm` has rewards of other families, `chain` links that are not affine, by
+   linear chains and Gaussian rewards. Where rewards outweigh the prior by more than float64 holds, `precise_rows` keep
+   normal distributions in twofold precision, `precise_actions` are a table's rows of that kind, and
+   `careful_posterior` chooses with them; `glm` has rewards of other families, `chain` links that are not affine, by
    particles, and `mcmc` Markov chains, to compare the others with.
 4. `joint_posterior` (dense, for small problems), `shared_parameter` (one parameter for all actions),
    `mixture_posterior` and `laplace_posterior` (rivals). `information` serves information-directed sampling.

@@ -147,7 +147,7 @@ class ActionTable:
         # A packed ``G`` times these weights is the trace of ``G (S + C)``: by how much rewards outweigh the prior.
         self._outweighs = (action_cov + shared_cov)[self.rows, self.cols] * self._quad_weights
         # A packed ``G`` times these is the diagonal of ``G`` in the table's coordinates.
-        self._axes = self.quadratic_query(self.basis.T) if dtype == "float32" else np.empty((self.packed_dim, 0))
+        self._axes = self.quadratic_query(self.basis.T)
         self._diagonal = np.flatnonzero(self.rows == self.cols)
         self._wide: set[int] = set()  # rows of a float32 table whose float64 numbers are read
         self.slots: dict[int, int] = {}
@@ -247,7 +247,7 @@ class ActionTable:
         )
         _add(self._columns["beta"][slot], self._columns["beta_carry"][slot], v * (residual / total))
         if self.dtype == "float32":
-            self._widen(np.array([slot]))
+            self._widen_one(slot)
         return Increment(v, total, residual, seen)
 
     @property
@@ -262,6 +262,15 @@ class ActionTable:
         wide = scaled * self.dim > _ROUNDS_OFF
         self._wide.difference_update(slots[~wide].tolist())
         self._wide.update(slots[wide].tolist())
+
+    def _widen_one(self, slot: int) -> None:
+        """As `_widen`, for one row."""
+        cov = self._columns["cov"][slot].take(self._diagonal) + self._columns["cov_carry"][slot].take(self._diagonal)
+        cov *= self.reached
+        if (float(cov.sum()) + float((self._columns["G"][slot] @ self._axes) @ cov)) * self.dim > _ROUNDS_OFF:
+            self._wide.add(slot)
+        elif self._wide:
+            self._wide.discard(slot)
 
     def matrices(self, slots: IntArray) -> Array | NDArray[np.float32]:
         """``T`` of some rows, (k, d, d), as scores read it."""

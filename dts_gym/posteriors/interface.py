@@ -14,7 +14,11 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
 class Posterior(Protocol):
-    """The methods of a posterior that agents call; contexts are the problem's, ``scale`` is the exploration scale."""
+    """The methods of a posterior that agents call; contexts are the problem's, ``scale`` is the exploration scale.
+
+    A posterior with an attribute ``is_careful`` keeps narrow parts in twofold precision where that is True. Its choices
+    and `laws` then raise ValueError for contexts along which even that does not resolve a deviation.
+    """
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
@@ -51,15 +55,6 @@ class BatchPosterior(Protocol):
 
     def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
         """Condition on n rewards: (n, d), (n,) and (n,)."""
-
-
-@runtime_checkable
-class MayBeCareful(Protocol):
-    """A posterior that keeps narrow parts in twofold precision, and raises ValueError for contexts it cannot read."""
-
-    @property
-    def is_careful(self) -> bool:
-        """Whether some part is in twofold precision."""
 
 
 class BoundedPosterior(Posterior, Protocol):

@@ -157,7 +157,7 @@ class PreciseRows:
         mean = contracted.high[..., 0]
         size = np.abs(value.high) + (size * np.abs(mean)).sum(-1)
         told = np.stack(np.broadcast_arrays(x_error, value_error, size)[:2], axis=-1) ** 2  # (k, 2)
-        told[:, 1] += self._square * size * size
+        told[:, 1] += self._square * size * size + (_UNIT * residual.high) ** 2  # the noise's variance is rounded too
         lost = self._rounded(_weighed(turned, scales_after.high) + shifts, mean * mean)
         lost += told[..., None, None] * (gain.high[:, None, :, None] * gain.high[:, None, None, :])
         errors = errors + lost.swapaxes(1, 2)
