@@ -39,9 +39,8 @@ from dts_gym.utils.twofold import Twofold
 Dtype = Literal["float64", "float32"]
 
 # An action's deviation along a context counts as known where less than this of its prior variance is left (times d).
-_KNOWN = 4.0 * float(np.finfo(np.float64).eps)
-# Rounding of a float64 row past the limit, relative to its prior.
-_LOST = 64.0 * float(np.finfo(np.float64).eps)
+_UNIT = float(np.finfo(np.float64).eps)
+_KNOWN = 4.0 * _UNIT
 # A float32 row is off by 1e-3 of a deviation at most where the trace of scaled precision and covariance, times d, is
 # below this; else its float64 numbers are read.
 _ROUNDS_OFF = 1 << 14
@@ -472,9 +471,10 @@ class ActionTable:
             self._widen(np.arange(len(self.slots)))
         prefix = "precise."
         self.precise.restore({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
-        for slot in np.flatnonzero(self._columns.used("G") @ self._outweighs > self._limit).tolist():
+        weights = self._columns.used("G") @ self._outweighs
+        for slot in np.flatnonzero(weights > self._limit).tolist():
             if slot not in self.precise.rows:  # of a file from before there were such rows: what was lost is lost
-                self._make_precise(slot, is_new=False, lost=_LOST)
+                self._make_precise(slot, is_new=False, lost=_UNIT * float(weights[slot]))
 
     def _slot_of(self, action: int) -> int:
         slot = self.slots.get(action)

@@ -15,8 +15,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray, factor
 from dts_gym.utils.twofold import Twofold, product
 
 _FIRST = np.zeros(1, dtype=np.int64)
-# Rounding of a float64 root past the limit, relative to its prior.
-_LOST = 64.0 * float(np.finfo(np.float64).eps)
+_UNIT = float(np.finfo(np.float64).eps)
 
 
 class JointPosterior:
@@ -44,7 +43,6 @@ class JointPosterior:
         self._prior = prior
         mean, self._root = unrolled(prior, num_actions)
         self._mean = np.tile(mean, num_actions)  # (K d,)
-        self._prior_stds = np.sqrt((self._root * self._root).sum(axis=1))
         self._marginal = self._root[: self.dim] @ self._root[: self.dim].T  # prior covariance of one action
         self._weight = 0.0  # trace of the rewards' precision, in units of the prior
         self._narrow: PreciseRows | None = None  # one row, in twofold precision
@@ -70,7 +68,7 @@ class JointPosterior:
         D = len(self._mean)
         self._narrow = PreciseRows(D)
         cov = product(self._root, self._root.T)
-        self._narrow.append(Twofold(self._mean), cov, Twofold(np.eye(D)), (lost * self._prior_stds) ** 2)
+        self._narrow.append(Twofold(self._mean), cov, Twofold(np.eye(D)), lost)
 
     def _narrow_by(self, block: slice, context: Array, reward: float) -> None:
         assert self._narrow is not None
@@ -164,9 +162,9 @@ class JointPosterior:
         # Of a file from before: the weight from the root, whose rounding past the limit is lost.
         first = unrolled(self._prior, self.num_actions)[1]
         shrunk = np.linalg.svd(np.linalg.lstsq(first, self._root)[0], compute_uv=False)
-        self._weight = float((1.0 / np.maximum(shrunk, _LOST) ** 2 - 1.0).sum())
+        self._weight = float((1.0 / np.maximum(shrunk, _UNIT) ** 2 - 1.0).sum())
         if self._weight > LIMIT:
-            self._make_narrow(_LOST)
+            self._make_narrow(lost=_UNIT * self._weight)
 
 
 def unrolled(prior: LinearDiffusionPrior, num_actions: int) -> tuple[Array, Array]:

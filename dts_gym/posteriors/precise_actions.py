@@ -45,7 +45,7 @@ class PreciseActions:
     def adopt(self, slot: int, T: Twofold | None, beta: Array, lost: float = 0.0) -> None:
         """Move a row here: ``T`` (d, d) and ``beta`` (d,) are the table's, None those of an action without data.
 
-        ``lost`` is how far off ``T`` is already, in units of the prior's deviations.
+        ``lost`` is how far off the row is already, relative to its deviations.
         """
         d = len(self.center)
         mean, follow = Twofold(self.center.copy()), Twofold(np.eye(d))
@@ -58,7 +58,7 @@ class PreciseActions:
             mean = mean + (Twofold(own) * beta).sum(-1)
             response = T * self._reached[:, None] + np.diag(1.0 - self._reached)
             follow = product(product(self._basis, response), self._inverse)
-        self.rows[slot] = self._store.append(mean, cov, follow, lost**2 * np.diagonal(self._action_cov))
+        self.rows[slot] = self._store.append(mean, cov, follow, lost)
 
     def observe(self, slots: IntArray, contexts: Array, rewards: Array, variance: float) -> Observation:
         """Add an observation to each of some different rows that are here; returns what they tell the shared part."""

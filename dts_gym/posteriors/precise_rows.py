@@ -69,8 +69,10 @@ class PreciseRows:
 
     Notes
     -----
-    Exact, to the bounds that are computed with each reading: a worst case, first order in the rounding of each
-    operation, that grows with the number of observations. An observation costs O(d^2), in some 400 array operations.
+    Exact, to the bounds that are computed with each reading. They take what rounding has done so far for a change of
+    the past observations, relative to their size in each coordinate, that grows with their number; and follow it to the
+    reading, first order and second. An observation costs O(d^2) in twofold numbers, some 400 array operations, and
+    O(d^3) in float64.
 
     Source: Bierman, "Factorization Methods for Discrete Sequential Estimation" (1977), chapter V.
     """
@@ -78,15 +80,19 @@ class PreciseRows:
     def __init__(self, dim: int, shift_std: Array | None = None) -> None:
         self.dim = dim
         self.shift_std = np.zeros(dim) if shift_std is None else shift_std
-        self._square = dim * _ROUNDING**2
-        # What an observation contracts, side by side: the mean, how it follows shifts, and sums of squares of what
-        # rounding may have changed, those of the covariance's root (d, d) and of the mean (d, d).
-        kinds = {"factor": (dim, dim), "scales": (dim,), "contracted": (dim, 1 + 3 * dim)}
+        # What an observation contracts, side by side: the mean, and how it follows shifts.
+        kinds = {"factor": (dim, dim), "scales": (dim,), "contracted": (dim, 1 + dim)}
         both = {f"{name}_{part}": (shape, np.float64) for name, shape in kinds.items() for part in ("high", "low")}
         self._columns = Columns(
             {
                 **both,
-                "moved": ((), np.float64),  # sum of squared innovations, in their deviations
+                "weights": ((dim,), np.float64),  # roots of the precision's diagonal, if nothing cancelled in it
+                # Sums of squares, in the observations' deviations: of their values, of innovations, and of what
+                # rounding had changed in contexts and values before they came.
+                "values": ((), np.float64),
+                "moved": ((), np.float64),
+                "contexts_off": ((), np.float64),
+                "values_off": ((), np.float64),
                 "count": ((), np.int64),
             }
         )
@@ -100,11 +106,10 @@ class PreciseRows:
     def _set(self, name: str, rows: IntArray, value: Twofold) -> None:
         self._columns[f"{name}_high"][rows], self._columns[f"{name}_low"][rows] = value.high, value.low
 
-    def append(self, mean: Twofold, cov: Twofold, follow: Twofold, lost: Array | float = 0.0) -> int:
+    def append(self, mean: Twofold, cov: Twofold, follow: Twofold, lost: float = 0.0) -> int:
         """Add a row ``N(mean, cov)``, (d,) and (d, d), whose mean moves by ``follow`` (d, d) times a shift.
 
-        ``lost`` () or (d,) is the square of what rounding has cost the covariance's root already. Returns the row's
-        number.
+        ``lost`` is how far off the covariance's root is already, relative to itself. Returns the row's number.
         """
         row = len(self)
         self._columns.append()
@@ -112,9 +117,12 @@ class PreciseRows:
         factor, scales = _factored(cov)
         self._set("factor", at, factor)
         self._set("scales", at, scales)
-        errors = np.hstack(self._rounded(np.diagonal(cov.high) + lost / self._square, mean.high * mean.high))
-        high = np.hstack([mean.high[:, None], follow.high, errors])
-        self._set("contracted", at, Twofold(high, np.hstack([mean.low[:, None], follow.low, np.zeros(errors.shape)])))
+        high, low = (
+            np.hstack([one[:, None], other]) for one, other in ((mean.high, follow.high), (mean.low, follow.low))
+        )
+        self._set("contracted", at, Twofold(high, low))
+        self._columns["weights"][row] = _weights(factor.high[None], scales.high[None])[0]
+        self._columns["contexts_off"][row] = lost * lost
         self._columns["count"][row] = 1
         return row
 
@@ -127,68 +135,80 @@ class PreciseRows:
             What each observation says of the shift of its row's prior mean: ``value ~ N(x' shift, variance)``.
         """
         x, value, noise, x_error, value_error = seen
-        d, columns, size = self.dim, self._columns, np.abs(Twofold.of(x).high)
+        d, columns = self.dim, self._columns
         V, scales, contracted = (self._twofold(name, rows) for name in ("factor", "scales", "contracted"))
         f = (V * x[:, :, None]).sum(-2)  # (k, d)
         g = scales * f
         grown = (f * g).cumsum() + noise[:, None]  # the observation's variance by the first 1, 2, ... entries
         before = _shifted(grown, noise)
         gains = (V * g[:, None, :]).cumsum()  # (k, d, d), column j: the gain by the first j + 1 entries
-        turn = f / before
-        V_after = V - turn[:, None, :] * _shifted(gains, Twofold(np.zeros(f.high.shape)))
+        V_after = V - (f / before)[:, None, :] * _shifted(gains, Twofold(np.zeros(f.high.shape)))
         scales_after = scales * (before / grown)
         total = grown[:, -1]
-        gain = gains[..., -1] / total[:, None]
-        # Rounding of f = V'x is as if V had been another: like all that was lost before, it passes through the
-        # observation as the row itself does. That of V and of the mean after the observation is added.
-        mean, follow = contracted.high[..., 0], contracted.high[..., 1 : 1 + d]
-        shifts = (np.abs(follow) @ self.shift_std) ** 2
-        lost = self._rounded(_weighed(V.high, scales.high) + shifts, np.zeros(mean.shape))
-        contracted[..., 1 + d :] = contracted[..., 1 + d :] + np.concatenate([lost[:, 0], lost[:, 1]], axis=-1)
-        along = (contracted * x[:, :, None]).sum(-2)  # (k, 1 + 3 d)
+        along = (contracted * x[:, :, None]).sum(-2)  # (k, 1 + d)
         residual, v = value - along[:, 0], along[:, 1 : 1 + d]
-        squares = (_parted(along[:, 1 + d :]) * x[:, None, :]).sum(-1)
-        off = self._off(rows, squares.high + _cancelled(contracted.high[..., 1 + d :], size))
+        std_error, mean_error = self._off(
+            rows, np.abs(Twofold.of(x).high), V.high, f.high, scales.high, contracted.high
+        )
+        told = Observation(
+            v,
+            residual,
+            total,
+            self._rounding(rows) * (np.abs(Twofold.of(x).high) @ self.shift_std),
+            mean_error,
+        )
         along[:, 0] = -residual
-        contracted = contracted - gain[:, :, None] * along[:, None, :]
-        errors = _parted(contracted[..., 1 + d :])  # (k, d, 2, d)
-        errors = errors - (errors * x[:, None, None, :]).sum(-1)[..., None] * gain[:, None, None, :]
-        turned = np.abs(V_after.high) + np.abs(turn.high)[:, None, :] * _before(np.abs(V.high * g.high[:, None, :]))
-        mean = contracted.high[..., 0]
-        size = np.abs(value.high) + (size * np.abs(mean)).sum(-1)
-        told = np.stack(np.broadcast_arrays(x_error, value_error, size)[:2], axis=-1) ** 2  # (k, 2)
-        told[:, 1] += self._square * size * size + (_UNIT * residual.high) ** 2  # the noise's variance is rounded too
-        lost = self._rounded(_weighed(turned, scales_after.high) + shifts, mean * mean)
-        lost += told[..., None, None] * (gain.high[:, None, :, None] * gain.high[:, None, None, :])
-        errors = errors + lost.swapaxes(1, 2)
-        contracted[..., 1 + d :] = Twofold(*(part.reshape(*part.shape[:2], -1) for part in (errors.high, errors.low)))
-        columns["moved"][rows] += residual.high * (residual.high / total.high)
-        columns["count"][rows] += 1
+        gain = gains[..., -1] / total[:, None]
         self._set("factor", rows, V_after)
         self._set("scales", rows, scales_after)
-        self._set("contracted", rows, contracted)
-        return Observation(v, residual, total, *off)
+        self._set("contracted", rows, contracted - gain[:, :, None] * along[:, None, :])
+        columns["weights"][rows] = _weights(V_after.high, scales_after.high)
+        columns["values"][rows] += value.high * (value.high / noise.high)
+        columns["moved"][rows] += residual.high * (residual.high / total.high)
+        columns["contexts_off"][rows] += np.square(x_error) / total.high
+        # The noise's variance is rounded too.
+        off = _UNIT * residual.high * (noise.high / total.high)
+        columns["values_off"][rows] += (np.square(value_error) + off * off) / noise.high
+        columns["count"][rows] += 1
+        return told
 
     def read(self, rows: IntArray, queries: Twofold) -> Readings:
         """Distributions of ``q' theta`` by one query a row: (k,) and (k, d)."""
         V, scales, contracted = (self._twofold(name, rows) for name in ("factor", "scales", "contracted"))
-        mean, errors = contracted[..., 0], _parted(contracted[..., 1 + self.dim :])  # (k, d, 2, d)
-        root = (V * queries[:, :, None]).sum(-2).high * np.sqrt(scales.high)
-        own = self._rounded(_weighed(V.high, scales.high), mean.high * mean.high)  # rounding of this reading
-        across = ((errors + own.swapaxes(1, 2)) * queries[:, None, None, :]).sum(-1) * queries[:, :, None]
-        lost = _cancelled(contracted.high[..., 1 + self.dim :], np.abs(queries.high))
-        std_error, mean_error = self._off(rows, across.sum(-2).high + lost)
-        return Readings((mean * queries).sum(-1), root, mean_error, std_error)
+        seen = (V * queries[:, :, None]).sum(-2).high
+        std_error, mean_error = self._off(rows, np.abs(queries.high), V.high, seen, scales.high, contracted.high)
+        return Readings((contracted[..., 0] * queries).sum(-1), seen * np.sqrt(scales.high), mean_error, std_error)
 
-    def _off(self, rows: IntArray, squares: Array) -> tuple[Array, Array]:
-        """The most that rounding may have changed deviations and means, from the sums of squares along them, (k, 2)."""
-        count, moved = self._columns["count"][rows], self._columns["moved"][rows]
-        std_error, mean_error = np.sqrt(squares.clip(0.0) * count[:, None]).T
-        return std_error, mean_error + std_error * np.sqrt(moved)
+    def _rounding(self, rows: IntArray) -> Array:
+        """How much rounding may have changed past observations, relative to themselves: (k,)."""
+        return np.asarray(self._columns["count"][rows] * (self.dim * _ROUNDING))
 
-    def _rounded(self, variances: Array, squares: Array) -> Array:
-        """Squares of the rounding of roots of variances and of means, (..., d) each to (..., 2, d, d)."""
-        return np.asarray((self._square * np.stack([variances, squares], axis=-2))[..., None] * np.eye(self.dim))
+    def _off(
+        self, rows: IntArray, size: Array, V: Array, seen: Array, scales: Array, contracted: Array
+    ) -> tuple[Array, Array]:
+        """The most that rounding may have changed the deviations and means of readings, (k,) each.
+
+        ``size`` (k, d) are the queries' sizes and ``seen`` (k, d) is ``V'q``; the others are the rows' own.
+        """
+        columns, mean = self._columns, np.abs(contracted[..., 0])
+        std = np.sqrt((scales * seen * seen).sum(-1))
+        weights, rounding = columns["weights"][rows], self._rounding(rows)
+        lost = np.sqrt(columns["contexts_off"][rows])
+        reached = np.abs((V * (scales * seen)[:, None, :]).sum(-1))  # |Sigma q|
+        first = rounding * np.divide((weights * reached).sum(-1), std, out=np.zeros(len(std)), where=std > 0) + lost
+        stds = np.sqrt(((V * V) * scales[:, None, :]).sum(-1))
+        second = rounding * (weights * stds).sum(-1) + lost
+        relative = first + second * second
+        # Rounding of this reading, where V'q cancels.
+        now = self.dim * _ROUNDING * (np.abs(V) * size[:, :, None]).sum(-2)
+        squares = (scales * now * (2 * np.abs(seen) + now)).sum(-1)
+        std_error = std * relative + np.minimum(
+            np.sqrt(squares), np.divide(squares, std, out=np.full(len(std), np.inf), where=std > 0)
+        )
+        moved, off = np.sqrt(columns["moved"][rows]), np.sqrt(columns["values_off"][rows])
+        values = np.sqrt(columns["values"][rows]) + (weights * mean).sum(-1)
+        mean_error = std * (rounding * values + off) + std_error * moved + self.dim * _ROUNDING * (size * mean).sum(-1)
+        return std_error, mean_error
 
     def follow(self, rows: IntArray, contexts: Array) -> Twofold:
         """``F'x``: how ``x' theta`` follows a shift of the prior's mean, one context a row, (k, d)."""
@@ -230,25 +250,12 @@ def _shifted(cumulative: Twofold, first: Twofold) -> Twofold:
     return Twofold(high, low)
 
 
-def _parted(errors: Twofold) -> Twofold:
-    """Two matrices that stand side by side, (..., 2 d) to (..., 2, d)."""
-    return Twofold(*(part.reshape(*part.shape[:-1], 2, -1) for part in (errors.high, errors.low)))
-
-
-def _cancelled(errors: Array, size: Array) -> Array:
-    """What twofold precision itself may lose of the errors' quadratic forms, (k, 2)."""
-    across = (np.abs(errors) * size[:, :, None]).sum(1).reshape(len(size), 2, -1)
-    return np.asarray(8 * EPS * (across * size[:, None, :]).sum(-1))
-
-
-def _before(sizes: Array) -> Array:
-    """Sums of the numbers before each one, along the last axis."""
-    return np.cumsum(sizes, axis=-1) - sizes
-
-
-def _weighed(factor: Array, scales: Array) -> Array:
-    """Row by row the sum of squares of ``factor`` (k, d, d), weighed by ``scales`` (k, d): variances (k, d)."""
-    return np.asarray(((factor * factor) @ scales[:, :, None])[:, :, 0])
+def _weights(V: Array, scales: Array) -> Array:
+    """Roots of the diagonal of the precision ``V'^-1 diag(scales)^-1 V^-1`` if nothing cancelled in it, (k, d)."""
+    inverse = np.abs(np.linalg.inv(V))
+    through = inverse @ np.abs(V) @ inverse
+    known = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales > 0)
+    return np.asarray(np.sqrt((through * through * known[:, :, None]).sum(-2)))
 
 
 def _factored(cov: Twofold) -> tuple[Twofold, Twofold]:

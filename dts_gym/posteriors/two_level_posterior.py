@@ -20,9 +20,7 @@ from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.twofold import Twofold, product
 
 _FIRST = np.zeros(1, dtype=np.int64)
-# Rounding of a float64 root past the limit, relative to its prior.
 _UNIT = float(np.finfo(np.float64).eps)
-_LOST = 64.0 * _UNIT
 
 
 class TwoLevelPosterior(CarefulPosterior):
@@ -88,7 +86,7 @@ class TwoLevelPosterior(CarefulPosterior):
         cov = Twofold(self._shared_cov) if exact else product(root, root.T)
         mean = (Twofold(self.table.basis) * self._mean).sum(-1)
         self._narrow = PreciseRows(d)
-        self._narrow.append(mean, cov, Twofold(np.eye(d)), lost**2 * np.diagonal(self._shared_cov))
+        self._narrow.append(mean, cov, Twofold(np.eye(d)), lost)
 
     def _observed(self, v: Array, variance: float, residual: float) -> Observation:
         """An increment in the parameters' coordinates, with its rounding."""
@@ -146,6 +144,6 @@ class TwoLevelPosterior(CarefulPosterior):
             self._weight = float(state["weight"][0])
         elif self._root.size:  # of a file from before: rounding past the limit is lost
             shrunk = np.linalg.svd(np.linalg.lstsq(self._prior_root, self._root)[0], compute_uv=False)
-            self._weight = float((1.0 / np.maximum(shrunk, _LOST) ** 2 - 1.0).sum())
+            self._weight = float((1.0 / np.maximum(shrunk, _UNIT) ** 2 - 1.0).sum())
             if self._weight > LIMIT:
-                self._make_narrow(is_new=False, lost=_LOST)
+                self._make_narrow(is_new=False, lost=_UNIT * self._weight)

@@ -218,8 +218,8 @@ def test_far_contexts_and_an_intercept(agent_id):
     agent = dts_gym.make_agent(agent_id, problem(2, 2), seed=0)
     agent.update(FAR[:n], np.zeros(n, dtype=int), REWARDS[:n])
     if agent_id == "JointTS":
-        root = agent._posterior._prior_stds  # the prior hardly counts: any of the same size gives the posterior
-        prior = TwoLevelPrior(np.zeros(2), np.zeros((2, 2)), np.diag(root[:2] ** 2))
+        # The prior hardly counts: any of the same size gives the posterior.
+        prior = TwoLevelPrior(np.zeros(2), np.zeros((2, 2)), np.diag(np.diag(agent._posterior._marginal)))
     elif agent_id == "MixTS":
         mean, cov = agent.mixture.moments()
         prior = TwoLevelPrior(mean, np.zeros((2, 2)), cov)
