@@ -80,7 +80,7 @@ class Agent(Saved, Cautious):
         ------
         ValueError
             If the shape does not fit the problem, a value is not finite, a mask allows no action, or rewards outweigh
-            the prior along the context by more than 32 digits resolve. The agent is then unchanged.
+            the prior by more than 32 digits resolve. The agent is then unchanged.
 
         Notes
         -----
@@ -268,12 +268,11 @@ class Agent(Saved, Cautious):
     def _drawn(self, name: str, draw: Callable[[np.random.Generator], IntArray]) -> IntArray:
         """What ``draw`` returns with the stream of this name, which a refusal leaves as it was."""
         rng = self._rngs[name]
-        before = rng.bit_generator.state if self._may_refuse_contexts() else None
+        before = rng.bit_generator.state if self._is_careful() else None
         try:
             return draw(rng)
         except ValueError:
-            if before is not None:
-                rng.bit_generator.state = before
+            rng.bit_generator.state = before or rng.bit_generator.state
             raise
 
     @classmethod
@@ -291,9 +290,8 @@ class Agent(Saved, Cautious):
         """Whether `_learn` can raise ValueError: the sum of expanded rewards may be too large."""
         return not isinstance(self.reward_model, GaussianReward)
 
-    def _may_refuse_contexts(self) -> bool:
-        """Whether a choice can raise ValueError: a posterior may be narrower than can be computed."""
-        return False
+    def _is_careful(self) -> bool:
+        return False  # whether a choice can raise ValueError, because a posterior is too narrow
 
     def _is_single(self, contexts: Array) -> bool:
         """Whether checked contexts are one, not a batch."""

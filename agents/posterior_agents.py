@@ -58,7 +58,7 @@ class ModelAgent(Agent, Estimates, Generic[P]):
             if finding is not None:
                 self.warn(finding, stacklevel=3)
 
-    def _may_refuse_contexts(self) -> bool:
+    def _is_careful(self) -> bool:
         return bool(getattr(self._posterior, "is_careful", False))
 
     def _learn(self, context: Array, action: int, reward: float) -> None:

@@ -20,6 +20,7 @@ from dts_gym.utils.twofold import EPS, Twofold
 # Evidence up to this many times the prior's costs a float64 row some 1e-7 of a deviation; beyond, rows are kept here.
 LIMIT = 2e9
 _ENOUGH = 1e-6  # the largest relative error of a deviation, and error of a mean in deviations, that is returned
+_MOST = 1e150  # a rounding in deviations that is cut, so that its square is finite
 _UNIT = float(np.finfo(np.float64).eps)
 # Operations of an update through which a number passes, and their largest rounding.
 _ROUNDING = 8 * EPS
@@ -87,6 +88,7 @@ class PreciseRows:
             {
                 **both,
                 "weights": ((dim,), np.float64),  # roots of the precision's diagonal, if nothing cancelled in it
+                "told": ((dim,), np.float64),  # diagonal of the observations' part of it
                 # Sums of squares, in the observations' deviations: of their values, of innovations, and of what
                 # rounding had changed in contexts and values before they came.
                 "values": ((), np.float64),
@@ -147,14 +149,13 @@ class PreciseRows:
         total = grown[:, -1]
         along = (contracted * x[:, :, None]).sum(-2)  # (k, 1 + d)
         residual, v = value - along[:, 0], along[:, 1 : 1 + d]
-        std_error, mean_error = self._off(
-            rows, np.abs(Twofold.of(x).high), V.high, f.high, scales.high, contracted.high
-        )
+        size = np.abs(Twofold.of(x).high)
+        mean_error = self._off(rows, size, V.high, f.high, scales.high, contracted.high)[1]
         told = Observation(
             v,
             residual,
             total,
-            self._rounding(rows) * (np.abs(Twofold.of(x).high) @ self.shift_std),
+            self._rounding(rows) * (size @ self.shift_std),
             mean_error,
         )
         along[:, 0] = -residual
@@ -165,10 +166,11 @@ class PreciseRows:
         columns["weights"][rows] = _weights(V_after.high, scales_after.high)
         columns["values"][rows] += value.high * (value.high / noise.high)
         columns["moved"][rows] += residual.high * (residual.high / total.high)
-        columns["contexts_off"][rows] += np.square(x_error) / total.high
+        columns["told"][rows] += size * (size / noise.high[:, None])
+        columns["contexts_off"][rows] += np.square(np.minimum(x_error / np.sqrt(total.high), _MOST))
         # The noise's variance is rounded too.
         off = _UNIT * residual.high * (noise.high / total.high)
-        columns["values_off"][rows] += (np.square(value_error) + off * off) / noise.high
+        columns["values_off"][rows] += np.square(np.minimum((value_error + np.abs(off)) / np.sqrt(noise.high), _MOST))
         columns["count"][rows] += 1
         return told
 
@@ -207,7 +209,8 @@ class PreciseRows:
         )
         moved, off = np.sqrt(columns["moved"][rows]), np.sqrt(columns["values_off"][rows])
         values = np.sqrt(columns["values"][rows]) + (weights * mean).sum(-1)
-        mean_error = std * (rounding * values + off) + std_error * moved + self.dim * _ROUNDING * (size * mean).sum(-1)
+        told = np.minimum(std, (np.sqrt(columns["told"][rows]) * reached).sum(-1))
+        mean_error = told * (rounding * values + off) + std_error * moved + self.dim * _ROUNDING * (size * mean).sum(-1)
         return std_error, mean_error
 
     def follow(self, rows: IntArray, contexts: Array) -> Twofold:
