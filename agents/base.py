@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Self, final
 
 import numpy as np
@@ -168,9 +169,7 @@ class Agent(Saved, Cautious):
             for i, row in enumerate(x[None] if single else x):
                 one = allowed[i] if allowed is not None and allowed.ndim == 2 else allowed
                 repeated = np.broadcast_to(row, (count, *row.shape))
-                draws = self._drawn(
-                    "predict-draw", lambda rng, x=repeated, one=one: self._choose_allowed(self._choose, x, rng, one)
-                )
+                draws = self._drawn("predict-draw", partial(self._choose_allowed, self._choose, repeated, mask=one))
                 shares[i] = np.bincount(draws, minlength=K) / count
         return shares[0] if single else shares
 

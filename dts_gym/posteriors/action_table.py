@@ -293,7 +293,7 @@ class ActionTable:
             if slot not in self.precise.rows:
                 self._make_precise(slot, is_new=(self._columns["G"][slot] == own).all())
         seen = self.precise.observe(slots, contexts, rewards, variance)
-        return Increments(seen.x.high @ self.basis, seen.variance.high, seen.value.high, {}), seen
+        return Increments(Twofold.of(seen.x).high @ self.basis, seen.variance.high, seen.value.high, {}), seen
 
     def _make_precise(self, slot: int, is_new: bool, lost: float = 0.0) -> None:
         T = Twofold(self._columns["cov"][slot]) + self._columns["cov_carry"][slot]
@@ -360,7 +360,7 @@ class ActionTable:
                 slots[precise], contexts[precise], rewards[precise], variance, evidence[precise]
             )
             v[precise], total[precise], residual[precise] = each[:3]
-            seen_at = {int(i): Observation(*(part[[at]] for part in seen)) for at, i in enumerate(precise)}
+            seen_at = {int(i): seen.one(at) for at, i in enumerate(precise)}
         _add(cov, cov_carry, (v * self._kept)[:, self.rows] * (v / -total[:, None])[:, self.cols])
         _add(beta, beta_carry, v * (residual / total)[:, None])
         self._columns["cov"][slots], self._columns["cov_carry"][slots] = cov, cov_carry

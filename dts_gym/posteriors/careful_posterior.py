@@ -32,7 +32,7 @@ class Scores(NamedTuple):
 
     def spread(self) -> Array:
         """Standard deviations of the scores, (P + 1,)."""
-        return np.sqrt(self.std**2 + (self.root * self.root).sum(axis=1))
+        return np.asarray(np.sqrt(self.std**2 + (self.root * self.root).sum(axis=1)))
 
     def of_choice(self, mean: Array, std: Array) -> choices.ScoreMoments:
         """Moments as choices read them: the unplayed actions' apart."""

@@ -43,6 +43,11 @@ class Observation(NamedTuple):
     x_error: Array | float = 0.0
     value_error: Array | float = 0.0
 
+    def one(self, i: int) -> Observation:
+        """Observation ``i`` alone."""
+        x_error, value_error = np.atleast_1d(self.x_error), np.atleast_1d(self.value_error)
+        return Observation(self.x[[i]], self.value[[i]], self.variance[[i]], x_error[[i]], value_error[[i]])
+
 
 class Readings(NamedTuple):
     """What is known of ``q' theta`` for k queries, one a row.

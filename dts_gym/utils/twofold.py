@@ -72,7 +72,7 @@ class Twofold:
         return self + -Twofold.of(other)
 
     def __rsub__(self, other: Any) -> Twofold:
-        return -self + other
+        return Twofold.of(other) + -self
 
     def __mul__(self, other: Any) -> Twofold:
         if not isinstance(other, Twofold):
@@ -89,7 +89,7 @@ class Twofold:
         rest = self - other * first
         second = rest.high / other.high
         rest = rest - other * second
-        return Twofold(*_quick_sum(first, second)) + rest.high / other.high
+        return Twofold(*_quick_sum(first, second)) + Twofold(rest.high / other.high)
 
     def sum(self, axis: int = -1) -> Twofold:
         """Sums along an axis, pairwise."""
@@ -122,7 +122,8 @@ class Twofold:
 
 def product(first: Any, second: Any) -> Twofold:
     """The matrix product of (n, k) and (k, m), row by row of the first."""
-    rows = [(Twofold.of(second) * row[:, None]).sum(0) for row in Twofold.of(first)]
+    left, right = Twofold.of(first), Twofold.of(second)
+    rows = [(right * left[i][:, None]).sum(0) for i in range(len(left))]
     return Twofold(np.stack([row.high for row in rows]), np.stack([row.low for row in rows]))
 
 

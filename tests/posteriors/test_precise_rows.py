@@ -1,8 +1,8 @@
 """Posteriors of rewards that outweigh the prior by up to 1e54, against rational numbers computed from scratch.
 
 A case must be right to a millionth of a deviation where inputs that are changed by 1e-16 of themselves move it by less
-than 1e-9, and where a reward tells less than 1e25 prior deviations; elsewhere it is right too, or refused. A mean may be
-off by the rounding of its float64 number besides.
+than 1e-9, and a reward tells less than 1e25 prior deviations; elsewhere it is right too, or refused. A mean may be off
+by the rounding of its float64 number besides.
 """
 
 import itertools
