@@ -69,10 +69,12 @@ class CarefulPosterior(ActionPosterior):
         shared_mean, shared_root = self._shared_moments(1.0)
         u = (context @ table.basis) * table.reached
         mean = np.append(table.beta @ u, 0.0) + own
-        std = np.sqrt(np.append(table.forms(u, None)[1], u @ u).clip(0.0).astype(np.float64))
+        length = float(self._lengths(context)[0])  # float32 matrices need contexts in their range
+        unit = u / length
+        std = length * np.sqrt(np.append(table.forms(unit, None)[1], unit @ unit).clip(0.0).astype(np.float64))
         root = np.zeros((len(mean), shared_root.shape[1]))
         if shared_root.size:
-            followed = responses(table, context)
+            followed = length * responses(table, context / length).astype(np.float64)
             mean += followed @ shared_mean
             root = followed @ shared_root
         if table.precise.rows:
