@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.archives import content_digest, write_atomically
 from dts_gym.utils.arrays import Array
 
 FORMAT, VERSION = "dts_gym.prior", 1
@@ -43,7 +42,7 @@ def write_prior_file(path: str | os.PathLike[str], settings: Mapping[str, Any], 
         raise ImportError(_INSTALL.format(error)) from error
     plain = {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}
     text = json.dumps(settings)
-    head = {"version": VERSION, "settings": text, "sha256": _digest(text, plain)}
+    head = {"version": VERSION, "settings": text, "sha256": content_digest(text, plain)}
     content = save(plain, metadata={FORMAT: json.dumps(head)})  # one entry, because the order of several is not fixed
     write_atomically(path, lambda file: file.write(content))
 
@@ -79,17 +78,10 @@ def read_prior_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     if head["version"] != VERSION:
         raise ValueError(f"{expected}: its version is {head['version']!r}, this package reads {VERSION}")
     text = str(head.get("settings"))
-    if head.get("sha256") != _digest(text, arrays):
+    if head.get("sha256") != content_digest(text, arrays):
         raise ValueError(f"{expected}: damaged, its content does not match its digest")
     settings = json.loads(text)
     if not isinstance(settings, dict):
         raise ValueError(f"{expected}: no settings in it")
     return settings, arrays
 
-
-def _digest(text: str, arrays: Mapping[str, Array]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        digest.update(f"\n{name} {arrays[name].dtype} {arrays[name].shape}\n".encode())
-        digest.update(arrays[name].tobytes())
-    return digest.hexdigest()
