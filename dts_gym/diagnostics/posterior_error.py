@@ -23,6 +23,7 @@ from dts_gym.diagnostics.error_records import (
     ErrorSettings,
     PosteriorErrors,
     made_folder,
+    states_of,
     whole_histories,
     write_records,
 )
@@ -122,11 +123,12 @@ def find_errors(settings: ErrorSettings, conduct: Conduct) -> PosteriorErrors:
     found = [] if folder is None else whole_histories(folder, settings)
     done = {(record.problem, record.seed) for record in found}
     total = len(settings.problems) * len(settings.seeds) - len(done)
+    states = () if folder is None else states_of(folder, now=total > 0)
     for records in progress_bar(_results(settings, conduct, done), conduct.progress, total, "histories"):
         found = sorted([*found, *records], key=lambda record: _place(settings, record))
         if folder is not None:
             write_records(folder / "errors.csv", found)
-    return PosteriorErrors(settings, tuple(found))
+    return PosteriorErrors(settings, tuple(found), states)
 
 
 def history_errors(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dts_gym.harness.brackets import ScaleEnd, best_of, end_of, is_scale
+from dts_gym.harness.code_state import UNKNOWN, distinct
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.shown import Display, Shown, ShownTable
 from dts_gym.utils.tables import (
@@ -131,6 +132,8 @@ class RunRecord(Shown):
     regret : (m,) cumulative regret after these rounds.
     total_reward : sum of all rewards.
     act_seconds, update_seconds : seconds spent in the agent's ``act`` and ``update``.
+    code : the state of the code that made the run, see `dts_gym.harness.code_state.code_state`; None where the record
+        is of a time before states were recorded.
     """
 
     seed: int
@@ -141,6 +144,7 @@ class RunRecord(Shown):
     total_reward: float
     act_seconds: float
     update_seconds: float
+    code: Mapping[str, Any] | None = None
 
     @property
     def microseconds_per_round(self) -> float:
@@ -217,6 +221,12 @@ class Comparison(ShownTable):
             if end := end_of(means):
                 found |= dict.fromkeys(best, end._replace(text=f"{base}: {end.text}"))
         return found
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """The different states of the code that made the runs and their tuning; one with None where not recorded."""
+        own = (run.code or UNKNOWN for runs in self.runs.values() for run in runs)
+        return distinct([*own, *(self.tuning.states if self.tuning is not None else [])])
 
     def to_pandas(self, over_rounds: bool = False) -> Any:
         """A pandas DataFrame with a row for each run, or for each run and round.

@@ -14,6 +14,7 @@ import numpy as np
 
 from dts_gym.harness import records
 from dts_gym.harness.agent_texts import parse_agent
+from dts_gym.harness.code_state import code_state, distinct, state_text
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
 from dts_gym.harness.runner import check_run, horizon_of, run
@@ -138,6 +139,10 @@ def run_all(tasks: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Compari
         for index in range(len(experiment.agents))
     ]
     done = {job: record for job in jobs if (record := _finished(*tasks[job[0]], *job[1:])) is not None}
+    for state in distinct(record.code for record in done.values() if record.code is not None):
+        if state != (now := code_state()):
+            text = f"resuming records of {state_text(state)} with {state_text(now)}: runs may differ"
+            warnings.warn(text, stacklevel=2)
     left = [job for job in jobs if job not in done]
     what = "tuning" if tasks and all(task.experiment.role == "tuning" for task in tasks) else "runs"
     entries = [user_entries(e.env_id, [spec.id for spec in e.agents]) for e, _ in tasks]
@@ -180,6 +185,7 @@ def _run_job(job: _Job, experiment: Experiment, entries: Entries) -> tuple[_Job,
         total_reward=float(result.rewards.sum()),
         act_seconds=result.act_seconds,
         update_seconds=result.update_seconds,
+        code=code_state(),  # of this process, which may be on another machine than the one that writes the record
     )
     return job, record
 

@@ -84,4 +84,3 @@ def read_prior_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     if not isinstance(settings, dict):
         raise ValueError(f"{expected}: no settings in it")
     return settings, arrays
-

@@ -93,7 +93,12 @@ class BoundStudy(Study):
         header = ["cell", "x", "agent", "regret", "standard_error", *Bounds._fields]
         notes = "Bounds: first term, delta = 1/n; its second term has a constant that is not specified."
         return Findings(
-            rows, notes, csv_text(header, lines), tuple(verdicts), lambda path: _draw(outcome.cells, lines, path)
+            rows,
+            notes,
+            csv_text(header, lines),
+            tuple(verdicts),
+            lambda path: _draw(outcome.cells, lines, path),
+            outcome.states,
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dts_gym.bench.machine import machine
+from dts_gym.harness.code_state import UNKNOWN, code_state, distinct
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.figures import label_ends, looks
 from dts_gym.harness.records import write_json
@@ -41,12 +42,16 @@ class Size(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The cost of an agent's round (act and update): medians of batches, in microseconds; and bytes of its state."""
+    """The cost of an agent's round (act and update): medians of batches, in microseconds; and bytes of its state.
+
+    ``code`` is the state of the code that was timed.
+    """
 
     size: Size
     agent: str
     microseconds: tuple[float, ...]
     num_bytes: int
+    code: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,19 @@ class CostStudy(Study):
             ["K", "d", "L", "agent", "microseconds", "bytes"],
             [[*c.size, c.agent, float(np.mean(c.microseconds)), c.num_bytes] for c in costs],
         )
-        return Findings(rows, machine(), numbers, tuple(_verdicts(costs)), lambda path: _draw(costs, path))
+        states = distinct(cost.code for cost in costs)
+        return Findings(rows, machine(), numbers, tuple(_verdicts(costs)), lambda path: _draw(costs, path), states)
 
 
 def _kept(folder: Path | None, size: Size, before: int, timed: int) -> list[Cost]:
     """The costs of a size, measured unless the folder holds them."""
     path = None if folder is None else folder / f"{_name(size)}-{before}-{timed}.json"
     if path is not None and path.exists():
-        return [Cost(size, agent, tuple(times), held) for agent, times, held in json.loads(path.read_bytes())]
+        # Rows of an earlier version end before the state of the code.
+        return [
+            Cost(size, agent, tuple(times), held, *(code or [UNKNOWN]))
+            for agent, times, held, *code in json.loads(path.read_bytes())
+        ]
     costs = measure_costs(size, before, timed)
     if path is not None:
         write_json(path, [cost[1:] for cost in costs])
@@ -119,7 +129,7 @@ def measure_costs(size: Size, before: int, timed: int) -> list[Cost]:
             seconds[i, j] = time.process_time() - start
     medians = np.median(seconds.reshape(_BATCHES, -1, len(names)), axis=1) * 1e6  # (batches, agents)
     held = [sum(array.nbytes for array in agent._state().values()) for agent in agents.values()]
-    return [Cost(size, name, tuple(medians[:, j].tolist()), held[j]) for j, name in enumerate(names)]
+    return [Cost(size, name, tuple(medians[:, j].tolist()), held[j], code_state()) for j, name in enumerate(names)]
 
 
 def _verdicts(costs: list[Cost]) -> list[Verdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
@@ -43,7 +44,11 @@ class PosteriorErrorStudy(Study):
         names = [field.name for field in fields(ErrorRecord)]
         numbers = csv_text(names, [astuple(record) for record in errors.records])
         verdicts = [*_nearness(errors), *_orders(errors)]
-        return Findings(error_rows(errors), "", numbers, tuple(verdicts), lambda path: error_figure(errors, path))
+
+        def draw(path: str | os.PathLike[str]) -> None:
+            error_figure(errors, path)
+
+        return Findings(error_rows(errors), "", numbers, tuple(verdicts), draw, errors.states)
 
 
 def _nearness(errors: PosteriorErrors) -> list[Verdict]:
