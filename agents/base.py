@@ -10,11 +10,10 @@ import numpy as np
 
 from dts_gym.agents.cautions import Cautious
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem
-from dts_gym.agents.saving import STREAMS, Plan, Saved
+from dts_gym.agents.saving import Plan, Saved
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import finite_array, integer, integers, plain
 
 
@@ -253,10 +252,8 @@ class Agent(Saved, Cautious):
     @final
     def reset(self, seed: int | np.random.SeedSequence | None = None) -> None:
         """Forget everything learned and start all random streams from ``seed`` (None: fresh entropy)."""
-        # One root for all streams: with None each stream would draw its own entropy, and none could be made again.
-        root = seed if seed is not None else np.random.SeedSequence()
         with self._lock:
-            self._rngs = {name: stream(root, name) for name in STREAMS}
+            self.reseed(seed)
             self.num_updates = 0
             self._plan = Plan()
             self._forget()

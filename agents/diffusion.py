@@ -198,6 +198,10 @@ class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
     1
     """
 
+    def _drop_draws(self) -> None:
+        if isinstance(getattr(self, "_posterior", None), BranchedPosterior):
+            self._posterior.levels.drop_clouds()
+
     def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         if isinstance(self._posterior, BranchedPosterior):
             return self._posterior.thompson(contexts, rng, self.exploration_scale, mask, from_clouds=True)

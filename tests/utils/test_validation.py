@@ -115,6 +115,7 @@ CALLS = {
     "mean_reward": {"context": X},
     "predict": {"observation": X},
     "reset": {"seed": 1},
+    "reseed": {"seed": 1},
     "sample_parameters": {"size": 2},
     "spawn": {"count": 2},
     "update": {"context": X, "action": 1, "reward": 0.5},

@@ -12,6 +12,7 @@ from dts_gym.posteriors.chain.modes import as_row, distinct_modes, modes_of, vis
 from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, joined, raced_tangents, selected
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.validation import finite_array
 
 # Changes of the evidence up to which tangents are sought from many starts each time, the period after that, and the
 # number of starts drawn from the prior; that of a search that checks on them.
@@ -125,14 +126,19 @@ class TangentSearch:
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned."""
-        weights, offsets = np.asarray(state["weight"], float), np.asarray(state["offset"], float)
+        L, d = len(self._chain.links), len(self._chain.roots[0])
+        weights, offsets = (
+            finite_array(name, state[name], (L, d, d)[:n]) for name, n in (("weight", 3), ("offset", 2))
+        )
         self.maps = [AffineMap(A, c) for A, c in zip(weights, offsets, strict=True)]
-        self.path = list(np.asarray(state["path"], float))
+        path = np.asarray(state["path"], float)
+        self.path = list(path if path.shape == (0,) else finite_array("path", path, (L, d)))
         self.modes = None
         if "modes.path" in state:
-            path, weights, offsets = (
-                np.asarray(state[f"modes.{name}"], float) for name in ("path", "weight", "offset")
-            )
+            path = finite_array("modes.path", state["modes.path"], (L, None, d))
+            M = path.shape[1]
+            weights = finite_array("modes.weight", state["modes.weight"], (L, M, d, d))
+            offsets = finite_array("modes.offset", state["modes.offset"], (L, M, d))
             # Affine links have one map for all rows.
             maps = [
                 AffineMap(A[0], c[0]) if link.affine else AffineMap(A, c)
