@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from importlib import import_module
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from dts_gym.priors.chains import as_prior, load_prior
 from dts_gym.priors.fitting import fit_linear_chain
 from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.caching import cached
 from dts_gym.utils.validation import finite_array, integer
 
 _FORMAT = 1  # raised when `fit` changes its results
@@ -76,7 +76,7 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
     -------
     ChainPrior
         The prior in the cache's file if there is one, for which torch is not needed; a damaged file is replaced, with a
-        warning. `DTS_GYM_DATA` names the cache's folder.
+        warning. Of several processes one trains, and the others wait for it. `DTS_GYM_DATA` names the cache's folder.
 
     Raises
     ------
@@ -94,12 +94,10 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
     digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=lambda number: number.item()).encode())
     digest.update(repr(vectors.shape).encode() + np.ascontiguousarray(vectors).tobytes())
     path = cache_folder() / "priors" / f"{digest.hexdigest()[:32]}.safetensors"
-    if path.exists():
-        try:
-            return load_prior(path)
-        except ValueError as error:
-            warnings.warn(f"the cached prior is made anew: {error}", stacklevel=2)
-    prior = fit(vectors, L, **settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prior.save(os.fspath(path))
-    return prior
+
+    def make() -> ChainPrior:
+        prior = fit(vectors, L, **settings)
+        prior.save(os.fspath(path))
+        return prior
+
+    return cached(path, lambda: load_prior(path), make, "the cached prior is made anew")

@@ -53,9 +53,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         raise
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove the parts that killed writers left in a folder."""
-    for rest in folder.glob(".*.part"):
+def remove_parts(folder: Path, name: str = "*") -> None:
+    """Remove the parts that killed writers left in a folder, of all files or of one; no writer may be at work there."""
+    for rest in folder.glob(f".{name}.*.part"):
         rest.unlink()
 
 
