@@ -119,6 +119,11 @@ def find_errors(settings: ErrorSettings, conduct: Conduct) -> PosteriorErrors:
     """Compute the results of `posterior_error`, on workers of any kind."""
     if any(ALL_PROBLEMS[name].shape for name in settings.problems):
         torch_on("cpu")
+    with conduct.lock_folder():
+        return _found(settings, conduct)
+
+
+def _found(settings: ErrorSettings, conduct: Conduct) -> PosteriorErrors:
     folder = made_folder(conduct, settings)
     found = [] if folder is None else whole_histories(folder, settings)
     done = {(record.problem, record.seed) for record in found}

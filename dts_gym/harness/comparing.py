@@ -69,7 +69,8 @@ def compare(
     ValueError
         If an id or setting is unknown or out of range, labels or seeds repeat, or ``out`` does not fit.
     OSError
-        If the folder or a record cannot be written, or a worker dies; finished runs are kept.
+        If the folder or a record cannot be written, another process writes to ``out``, or a worker dies; finished runs
+        are kept.
 
     Examples
     --------
@@ -95,6 +96,6 @@ def compare(
 
 def run_experiment(experiment: Experiment, tuning: Tuning | None, conduct: Conduct) -> Comparison:
     """Run an experiment that was checked, in a pool of its own; with ``tuning``, agents run both untuned and tuned."""
-    with conduct.open_pool() as pool:
+    with conduct.open_pool() as pool, conduct.lock_folder():
         (comparison,) = run_tasks([Task(experiment, conduct.out)], tuning, conduct, pool)
     return comparison

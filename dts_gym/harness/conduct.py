@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dts_gym.utils.locks import LOCK, locked
 from dts_gym.utils.validation import boolean
 from dts_gym.utils.workers import Backend, Pool, checked_pool, open_pool
 
@@ -61,6 +64,33 @@ class Conduct:
     def open_pool(self) -> AbstractContextManager[Pool]:
         """Start the workers, which stop at the end of the ``with`` block."""
         return open_pool(self.backend, self.num_workers, self.ray_address)
+
+    @contextmanager
+    def lock_folder(self) -> Iterator[None]:
+        """Make ``out`` if it is missing, and keep other processes out of it for the ``with`` block.
+
+        Raises
+        ------
+        ValueError
+            If ``out`` is a file.
+        BlockingIOError
+            If another process or thread writes to it.
+        """
+        if self.out is None:
+            yield
+            return
+        if self.out.exists() and not self.out.is_dir():
+            raise ValueError(f"out must be a folder, got the file {os.fspath(self.out)!r}")
+        new = not self.out.exists()
+        self.out.mkdir(parents=True, exist_ok=True)
+        name = f"out must be a folder to which no other run writes, got {os.fspath(self.out)!r}, which"
+        try:
+            with locked(self.out / LOCK, name=name):
+                yield
+        finally:
+            if new:  # a run that could not begin leaves no folder
+                with suppress(OSError):
+                    self.out.rmdir()
 
     def within(self, name: str) -> Conduct:
         """The same settings for a part of the work, whose records go to a folder of that name within ``out``.

@@ -30,6 +30,7 @@ from dts_gym.harness.code_state import UNKNOWN
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
 from dts_gym.harness.provenance import describe, differences, sources, versions
 from dts_gym.utils.archives import read_archive, remove_parts, write_archive, write_atomically
+from dts_gym.utils.locks import LOCK
 from dts_gym.utils.validation import finite_array, integer, number
 
 _FORMAT = 3
@@ -79,7 +80,7 @@ def is_held(out: Path, *, resume: bool) -> bool:
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, got the file {os.fspath(out)!r}")
     out.mkdir(parents=True, exist_ok=True)
-    held = sorted(entry.name for entry in out.iterdir() if not entry.name.endswith(".part"))
+    held = sorted(entry.name for entry in out.iterdir() if entry.name != LOCK and entry.suffix != ".part")
     if held and not resume:
         raise ValueError(
             f"out must be a new or empty folder unless resumed, got {os.fspath(out)!r}, which holds {held[0]!r}"

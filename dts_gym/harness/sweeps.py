@@ -187,17 +187,18 @@ def run_sweep(
     tuning = checked_tuning(*asked, bracket=sweep.bracket) if sweep.tune else None
     tasks = [Task(experiment, folder and folder / file_name(label)) for label, experiment in experiments.items()]
     begin = perf_counter()
-    with conduct.open_pool() as pool:
+    # The folder only after the pool is open: a cluster that does not answer then leaves none.
+    with conduct.open_pool() as pool, conduct.lock_folder():
         started = perf_counter()
-        # Only after the pool is open: a cluster that does not answer then leaves no folder.
         described = None if folder is None else _prepare(folder, tasks, conduct.resume)
         comparisons = run_tasks(tasks, tuning, conduct, pool)
         ended = perf_counter()
+        if folder is not None:
+            # Only here, so that a refused sweep leaves the description unchanged.
+            write_json(folder / _CELLS, described)
+            text = cells_csv(comparisons).encode()
+            write_atomically(folder / SUMMARY, lambda file: file.write(text))
     cells = dict(zip(experiments, comparisons, strict=True))
-    if folder is not None:
-        write_json(folder / _CELLS, described)  # only here, so that a refused sweep leaves the description unchanged
-        text = cells_csv(comparisons).encode()
-        write_atomically(folder / SUMMARY, lambda file: file.write(text))
     return SweepResult(cells, started - begin, ended - started)
 
 

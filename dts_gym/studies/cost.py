@@ -70,12 +70,11 @@ class CostStudy(Study):
 
     def _run(self, ask: Ask, conduct: Conduct) -> Findings:
         settings = self.settings(ask)
-        folder = conduct.within("timings").out
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        inner = conduct.within("timings")
         costs: list[Cost] = []
-        for size in progress_bar(settings["sizes"], conduct.progress, len(settings["sizes"]), "sizes"):
-            costs += _kept(folder, size, settings["rounds_before"], settings["rounds_timed"])
+        with inner.lock_folder():
+            for size in progress_bar(settings["sizes"], conduct.progress, len(settings["sizes"]), "sizes"):
+                costs += _kept(inner.out, size, settings["rounds_before"], settings["rounds_timed"])
         rows = [["K", "d", "L", "agent", "us a round", "bytes"]]
         for cost in costs:
             times = np.array(cost.microseconds)
