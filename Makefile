@@ -7,7 +7,7 @@ RESULTS := results/quickstart
 MIN := .venv-min
 # The oldest Python, for which all of the oldest versions have wheels.
 MIN_PYTHON ?= $(shell command -v python3.11 || command -v $(PYTHON))
-MIN_TESTS := tests/agents/test_ties.py tests/cli tests/datasets tests/envs/test_envs.py tests/harness/test_figures.py \
+MIN_TESTS := tests/cli tests/datasets/test_movielens_data.py tests/envs/test_envs.py tests/harness/test_figures.py \
 	tests/harness/test_record_formats.py tests/harness/test_records.py tests/priors/test_chains.py \
 	tests/priors/test_prior_files.py tests/test_package.py tests/utils
 
