@@ -91,7 +91,7 @@ def write_archive(
     text = json.dumps(settings)
     digest = content_digest(text, members)
     members |= {_SETTINGS: _as_bytes(text), _DIGEST: _as_bytes(digest)}
-    write_atomically(path, lambda file: np.savez(file, **members))
+    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **members))
 
 
 def _as_bytes(text: str) -> NDArray[np.uint8]:
