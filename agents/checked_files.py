@@ -93,14 +93,19 @@ def check_state(agent: Saved, fresh: Mapping[str, Any], saved: Mapping[str, Any]
     Raises
     ------
     ValueError
-        If an array is missing, superfluous, or not the one that the agent now has. For the package's own agents also if
-        an array is not finite or of another shape than a fresh agent's, apart from axes that grow from 0, or if played
-        actions repeat or are none of the problem's.
+        If an array is missing, superfluous, or not the one that the agent now has; if it is not finite, or of another
+        shape than a fresh agent's apart from axes that grow from 0; or if played actions repeat or are none of the
+        problem's.
+
+    Notes
+    -----
+    Only the package's own agents are checked: what a user's class keeps, and how, is not known here.
     """
-    if type(agent).__module__.startswith("dts_gym."):
-        for name, array in saved.items():
-            _check_array(name, array, fresh.get(name))
-        _check_actions(agent.problem, {name: array for name, array in saved.items() if name.endswith("actions")})
+    if not type(agent).__module__.startswith("dts_gym."):
+        return
+    for name, array in saved.items():
+        _check_array(name, array, fresh.get(name))
+    _check_actions(agent.problem, {name: array for name, array in saved.items() if name.endswith("actions")})
     restored = agent._state()
     if names := restored.keys() ^ saved.keys():
         raise ValueError(f"state must have the arrays {sorted(restored)}, got a difference in {sorted(names)}")

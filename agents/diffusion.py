@@ -199,8 +199,9 @@ class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
     """
 
     def _drop_draws(self) -> None:
-        if isinstance(getattr(self, "_posterior", None), BranchedPosterior):
-            self._posterior.levels.drop_clouds()
+        posterior = getattr(self, "_posterior", None)  # none yet while the agent is made
+        if isinstance(posterior, BranchedPosterior):
+            posterior.levels.drop_clouds()
 
     def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         if isinstance(self._posterior, BranchedPosterior):

@@ -6,7 +6,6 @@ An archive has a digest of its content, so that a file with a changed number is 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import secrets
@@ -64,7 +63,7 @@ def content_digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         digest.update(f"\n{name} {arrays[name].dtype} {arrays[name].shape}\n".encode())
-        digest.update(arrays[name].tobytes())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
     return digest.hexdigest()
 
 
@@ -125,7 +124,7 @@ def read_archive(
     try:
         with open(path, "rb") as handle, zipfile.ZipFile(handle) as file:
             members = _checked_members(file, os.fstat(handle.fileno()).st_size, prefixes)
-            arrays = {name: _array(file.read(member)) for name, member in members.items()}
+            arrays = {name: _array(file, member) for name, member in members.items()}
         text, digest = (arrays.pop(name, np.empty(0)).tobytes().decode() for name in (_SETTINGS, _DIGEST))
         settings = json.loads(text)
     except FileNotFoundError:
@@ -159,14 +158,16 @@ def _checked_members(file: zipfile.ZipFile, size: int, prefixes: tuple[str, ...]
     return found
 
 
-def _array(content: bytes) -> NDArray[Any]:
-    """Read the array of a .npy file, whose header is not believed before its length is right."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    if dtype.hasobject or prod(shape) * dtype.itemsize != len(content) - file.tell():
-        raise ValueError(f"an array of shape {shape!s:.100} and type {dtype!s:.100} must have that many bytes")
-    file.seek(0)
-    array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+def _array(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """Read an array, whose header is not believed before its length is right."""
+    with file.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+        if dtype.hasobject or prod(shape) * dtype.itemsize != member.file_size - stream.tell():
+            raise ValueError(f"an array of shape {shape!s:.100} and type {dtype!s:.100} must have that many bytes")
+    with file.open(member) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        if stream.read(1):
+            raise ValueError("its end must be that of its array")
     return array

@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +32,12 @@ def locked(path: Path, *, name: str = "", wait: bool = False) -> Iterator[None]:
     BlockingIOError
         If another process, or another thread of this one, holds the lock; the message says which.
     OSError
-        If the file cannot be written, or its file system has no locks.
+        If the file cannot be written.
+
+    Warns
+    -----
+    UserWarning
+        If the file system has no locks; the block is then executed without one.
 
     Examples
     --------
@@ -104,18 +110,23 @@ else:
             except BlockingIOError:
                 os.close(descriptor)
                 return -1
-            except OSError as error:
-                os.close(descriptor)
-                raise OSError(error.errno, f"{error.strerror}, no lock can be had", os.fspath(path)) from error
+            except OSError as error:  # some network file systems
+                what = f"{os.fspath(path)!r} cannot be locked ({error.strerror}): let no other process write there"
+                warnings.warn(what, stacklevel=4)
             # Between opening and locking its holder may have removed it: then it is not the file of that name.
-            try:
-                if os.path.samestat(os.stat(path), os.fstat(descriptor)):
-                    return descriptor
-            except FileNotFoundError:
-                pass
+            if _is_of(path, descriptor):
+                return descriptor
             os.close(descriptor)
 
     def _release(path: Path, descriptor: int) -> None:
         """Free the lock; its file goes first, while no other process can have it."""
-        path.unlink(missing_ok=True)
+        if _is_of(path, descriptor):  # else somebody removed it, and it may be another holder's
+            path.unlink(missing_ok=True)
         os.close(descriptor)
+
+    def _is_of(path: Path, descriptor: int) -> bool:
+        """Whether a descriptor is of the file that has this name now."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        except FileNotFoundError:
+            return False

@@ -131,7 +131,12 @@ def test_only_formats_of_before_may_lack_a_digest(tmp_path):
 
 def test_members_are_checked_before_one_is_read(tmp_path, monkeypatch):
     path = tmp_path / "x.npz"
-    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("a member was read"))
+    opened = zipfile.ZipFile.open
+
+    def written_only(self, name, mode="r", *arguments, **options):
+        return pytest.fail("a member was read") if mode == "r" else opened(self, name, mode, *arguments, **options)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", written_only)
     zeros = np.zeros(10**7)
     np.savez_compressed(path, a=zeros)
     with pytest.raises(ValueError, match=r"'a\.npy' must not be compressed"):

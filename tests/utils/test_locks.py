@@ -1,5 +1,6 @@
 """Locks keep other processes and threads out, say who holds them, and end with their process."""
 
+import errno
 import json
 import os
 import subprocess
@@ -103,6 +104,27 @@ def test_a_removed_lock_file_is_no_lock_and_two_are_never_in(tmp_path):
     assert len(count) == 240
     assert max(most) == 1
     assert os.listdir(tmp_path) == []
+
+
+def test_where_nothing_can_be_locked_a_warning_says_so(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="this machine has no fcntl")
+
+    def flock(descriptor, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.warns(UserWarning, match=r"it\.lock' cannot be locked \(No locks available\): let no other"):
+        locked(tmp_path / "it.lock").__enter__()
+
+
+def test_who_leaves_removes_its_own_file_only(tmp_path):
+    path = tmp_path / "it.lock"
+    with locked(path):
+        path.unlink()  # by hand
+        process = holder(path, 60)
+    assert json.loads(path.read_bytes())["process"] == process.pid
+    process.kill()
+    process.communicate()
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
