@@ -193,6 +193,7 @@ def test_a_user_waits_while_another_has_the_agent():
         "mean_reward": (x,),
         "moments": (),
         "predict": (x,),
+        "reseed": (0,),
         "reset": (0,),
         "sample_chain": (),
         "sample_parameters": (),
