@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, Self, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import finite_array, integer, integers, plain
+
+if TYPE_CHECKING:
+    from dts_gym.harness.teams import Team
 
 
 class Agent(Saved, Cautious):
@@ -101,8 +104,7 @@ class Agent(Saved, Cautious):
         x = self._check_context(context)
         waiting = checked_pending(pending, self._check_context, self._is_single, self.problem.num_actions)
         with self._lock:
-            if self._plan.start is None:
-                self._plan = self._plan._replace(start=self.num_updates)
+            self._begin_plan()
             chosen = self._play(x, self._rngs["act"], self._check_mask(mask, x), waiting)
         return int(chosen) if self._is_single(x) else chosen
 
@@ -124,6 +126,44 @@ class Agent(Saved, Cautious):
         """
         with self._lock:
             self._plan = Plan(self.num_updates, integer("num_rewards", num_rewards, 1))
+
+    @staticmethod
+    def together(agents: Sequence[Agent]) -> Team:
+        """Agents that play a run each, as one learner for rows of contexts, actions and rewards.
+
+        `dts_gym.run` calls this for the agents of a vector environment. Where all posteriors are in closed form, of the
+        same sizes, and small enough, they are stacked, and a round is a few operations on arrays: choices and what is
+        learned are those of the agents one by one, up to rounding, with the same random draws.
+
+        Parameters
+        ----------
+        agents : R different agents.
+
+        Returns
+        -------
+        Team
+            A context manager with ``act(contexts, mask)`` and ``update(contexts, actions, rewards)``. Within the block
+            the agents belong to the team; they hold what was learned at its end, also after an exception.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
+        >>> problem = BanditProblem(3, 2, random_linear_prior(2, 1), GaussianReward())
+        >>> agents = [make_agent("dTS", problem, seed=i) for i in range(4)]
+        >>> with agents[0].together(agents) as team:
+        ...     team.update(np.ones((4, 2)), team.act(np.ones((4, 2))), np.zeros(4))
+        >>> [agent.num_updates for agent in agents]
+        [1, 1, 1, 1]
+        """
+        from dts_gym.agents.lockstep import team_of_agents
+
+        return team_of_agents(agents)
+
+    def _begin_plan(self) -> None:
+        """The plan of exploration begins at the first choice, if no run has begun one."""
+        if self._plan.start is None:
+            self._plan = self._plan._replace(start=self.num_updates)
 
     @final
     def action_probabilities(self, context: Any, num_draws: int = 1000, mask: Any = None) -> Array:
@@ -207,7 +247,7 @@ class Agent(Saved, Cautious):
             return
         actions = integers("action", action, len(x), self.problem.num_actions)
         rewards = finite_array("reward", reward, (len(x),))
-        checked = np.array([self.reward_model.check(y) for y in rewards.tolist()])
+        checked = self.reward_model.check_all(rewards)
         with self._lock:
             before = self._state() if self._may_refuse() else None  # then none of the batch is learned
             try:

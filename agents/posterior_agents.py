@@ -91,6 +91,7 @@ class PosteriorAgent(ModelAgent[P]):
 
     _expands = False  # whether rewards of any family are accepted, by a quadratic expansion
     _by_bounds = False  # whether the agent uses upper confidence bounds
+    is_by_scores = False  # whether a choice is the best of drawn scores or bounds, and nothing else
     default_exploration: ClassVar[float | None] = 1.0  # None: the agent chooses a rule where none is set
 
     def __init__(
@@ -191,6 +192,8 @@ class PosteriorAgent(ModelAgent[P]):
 class ThompsonSampling(PosteriorAgent[P]):
     """An agent that plays the best action of one posterior draw, with a new draw for each context."""
 
+    is_by_scores = True
+
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
 
@@ -204,6 +207,7 @@ class UpperConfidence(PosteriorAgent[B]):
     """
 
     picks_in_order = True
+    is_by_scores = True
     _by_bounds = True
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ from gymnasium.vector import VectorEnv
 
 from dts_gym.harness.callbacks import Callback, Round
 from dts_gym.harness.masks import masks_of, play
+from dts_gym.harness.teams import Team, team_of
 from dts_gym.problem.problem import problem_of
 from dts_gym.problem.wrappers import shown_sizes, wrapper_warning
 from dts_gym.utils.arrays import Array, IntArray
@@ -212,20 +214,26 @@ def _run_vector(
     warm_start: bool,
 ) -> RunResult:
     """`run` on a vector environment."""
-    learner: Learner
+    learner: Any
     if isinstance(agent, Sequence) and not isinstance(agent, str):
-        learner = _Team(env, agent, num_rounds, seed, warm_start)
+        learner = _checked_team(env, agent, num_rounds, seed, warm_start)
     else:
         check_run(env, agent, num_rounds, seed, warm_start)
         if getattr(env.unwrapped, "instance_seed", None) is not None:
-            learner = agent
+            learner = nullcontext(agent)
             begin_run(agent, num_rounds * env.num_envs)
         elif warm_start:
             raise ValueError(f"warm_start needs a list of {env.num_envs} agents here: those of spawn are fresh")
         elif hasattr(agent, "spawn"):
-            learner = _Team(env, agent.spawn(env.num_envs), num_rounds, seed, warm_start)
+            learner = _checked_team(env, agent.spawn(env.num_envs), num_rounds, seed, warm_start)
         else:
             raise ValueError(f"agent must be a list of {env.num_envs} agents, or have spawn, got {agent!r:.200}")
+    with learner as playing:
+        return _play_vector(env, playing, num_rounds, seed, progress)
+
+
+def _play_vector(env: VectorEnv[Any, Any, Any], learner: Any, num_rounds: int, seed: Any, progress: bool) -> RunResult:
+    """Rounds of all rows of a vector environment; the learner has been checked."""
     shape = env.num_envs, num_rounds
     regret, rewards, actions = np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64)
     act_seconds = update_seconds = 0.0
@@ -246,31 +254,17 @@ def _run_vector(
     return RunResult(_all_or_none(np.cumsum(regret, axis=1)), rewards, actions, act_seconds, update_seconds)
 
 
-class _Team:
-    """Agents that play an instance each, as one learner for all rows."""
-
-    def __init__(
-        self, env: VectorEnv[Any, Any, Any], agents: Sequence[Learner], num_rounds: Any, seed: Any, warm_start: bool
-    ) -> None:
-        if len(agents) != env.num_envs or len({id(agent) for agent in agents}) < env.num_envs:
-            raise ValueError(f"agent must be {env.num_envs} different agents, one an instance, got {len(agents)}")
-        for agent in agents:
-            check_run(env, agent, num_rounds, seed, warm_start)
-        for agent in agents:
-            begin_run(agent, num_rounds)
-        self._agents = agents
-
-    @property
-    def num_updates(self) -> int:
-        return sum(agent.num_updates for agent in self._agents)
-
-    def act(self, contexts: Any, mask: Any = None) -> IntArray:
-        masks = [None] * len(self._agents) if mask is None else mask
-        return np.array([play(*one) for one in zip(self._agents, contexts, masks, strict=True)], dtype=np.int64)
-
-    def update(self, contexts: Any, actions: Any, rewards: Any) -> None:
-        for agent, x, a, y in zip(self._agents, contexts, actions, rewards, strict=True):
-            agent.update(x, a, y)
+def _checked_team(
+    env: VectorEnv[Any, Any, Any], agents: Sequence[Learner], num_rounds: Any, seed: Any, warm_start: bool
+) -> Team:
+    """Agents that play an instance each; every one is checked, then told of the run."""
+    if len(agents) != env.num_envs or len({id(agent) for agent in agents}) < env.num_envs:
+        raise ValueError(f"agent must be {env.num_envs} different agents, one an instance, got {len(agents)}")
+    for agent in agents:
+        check_run(env, agent, num_rounds, seed, warm_start)
+    for agent in agents:
+        begin_run(agent, num_rounds)
+    return team_of(agents)
 
 
 def _regrets(info: dict[str, Any], num_envs: int) -> Array:
