@@ -28,7 +28,7 @@ def team_of_agents(agents: Sequence[Any]) -> Team:
 def _stackable(agents: Sequence[Any]) -> bool:
     first = agents[0]
     own = type(first).__module__.startswith("dts_gym.agents.")  # a subclass of the user's may choose in another way
-    if len(agents) < 2 or not own or not isinstance(first, PosteriorAgent):
+    if not own or not isinstance(first, PosteriorAgent):
         return False
     if any(type(agent) is not type(first) or agent._intercept != first._intercept for agent in agents):
         return False  # of equal types, all believe in Gaussian rewards where one has a posterior in closed form

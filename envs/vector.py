@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from dts_gym.envs.base import BanditEnv, Episode, Observation, refuse_oversized
+from dts_gym.envs.base import BanditEnv, Episode, Observation, alike_but_for_priors, refuse_oversized
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import integer, integers
@@ -35,7 +35,8 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     Parameters
     ----------
-    law : the single environment that instances, contexts and noise are drawn from; it is not stepped.
+    law : the single environment that instances, contexts and noise are drawn from; it is not stepped. Or N of them, of
+        the same sizes, rewards and horizon, one for each instance: their priors may differ.
     num_envs : N, the number of instances.
     autoreset_mode : when a sub-environment whose episode ended begins another: in the same step ("SameStep"), in the
         next step ("NextStep", as Gymnasium's vector wrappers expect), or at a reset with ``reset_mask`` ("Disabled").
@@ -44,14 +45,15 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     Attributes
     ----------
     problem : BanditProblem
-        The problem of every instance; agents read it.
+        The problem of every instance; agents read it. Where there are N laws, that of the first.
     instance_seed : int or None
         The seed that pins all instances to one.
 
     Raises
     ------
     ValueError
-        If the parameters of N instances would not fit in memory, or a render mode is asked for.
+        If the parameters of N instances would not fit in memory, a render mode is asked for, or laws differ in more
+        than their priors.
 
     Notes
     -----
@@ -71,12 +73,14 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     def __init__(
         self,
-        law: BanditEnv,
+        law: BanditEnv | Sequence[BanditEnv],
         num_envs: int,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
     ) -> None:
         self.num_envs = integer("num_envs", num_envs, 1)
+        self._laws = [law] * self.num_envs if isinstance(law, BanditEnv) else alike_but_for_priors(law, self.num_envs)
+        law = self._laws[0]
         problem = law.problem
         refuse_oversized(problem.num_actions, problem.dim, self.num_envs)
         if law.render_mode is not None:
@@ -101,8 +105,13 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     @property
     def problem(self) -> BanditProblem:
-        """The problem of every instance, which agents may know."""
+        """The problem of every instance, which agents may know; of different ones the first."""
         return self._law.problem
+
+    @property
+    def problems(self) -> tuple[BanditProblem, ...]:
+        """The problem of each instance."""
+        return tuple(law.problem for law in self._laws)
 
     @property
     def instance_seed(self) -> int | None:
@@ -241,7 +250,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             if self._at < self._length:
                 last[i] = self._contexts[self._at, i].copy()
             else:
-                last[i] = self._law.next_contexts(self._episodes[i], 1)[0].copy()
+                last[i] = self._laws[i].next_contexts(self._episodes[i], 1)[0].copy()
         infos: dict[str, Any] = {"final_obs": last, "_final_obs": ended.copy()}
         infos |= {"final_info": _masked(told, ended), "_final_info": ended.copy()}
         return infos if ended.all() else infos | _masked(told, ~ended)
@@ -252,7 +261,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._rounds, self._regret, self._ended = np.zeros(N, dtype=np.int64), np.zeros(N), np.zeros(N, dtype=bool)
         self._episodes = []
         for i in range(N):
-            self._episodes.append(self._law.begin_episode(self._generator(i), pinned))
+            self._episodes.append(self._laws[i].begin_episode(self._generator(i), pinned))
             self._parameters[i] = self._episodes[i].instance.parameters
         self._new_block(min(_FIRST_BLOCK, self._longest), np.ones(N, bool))
 
@@ -260,7 +269,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         """Begin episodes where the mask is True; the others continue."""
         for i in np.flatnonzero(mask).tolist():
             before = self._episodes[i].instance
-            self._episodes[i] = self._law.begin_episode(self._generator(i), pinned)
+            self._episodes[i] = self._laws[i].begin_episode(self._generator(i), pinned)
             if self._episodes[i].instance is not before:
                 self._parameters[i] = self._episodes[i].instance.parameters
             self._draw_ahead(i, self._at)
@@ -281,7 +290,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     def _draw_ahead(self, i: int, start: int) -> None:
         """Draw the block's rounds from ``start`` on for sub-environment ``i``, continuing its streams."""
         episode, model, count = self._episodes[i], self.problem.reward_model, self._length - start
-        contexts = self._law.next_contexts(episode, count)
+        contexts = self._laws[i].next_contexts(episode, count)
         self._contexts[start:, i] = contexts
         self._noise[start:, i] = model.draw_noise(episode.noise, (count,))
         if self._law.regret_info:
@@ -340,9 +349,15 @@ def vector_maker(single: Callable[..., BanditEnv]) -> Callable[..., BanditVector
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
+        prior_seeds: Sequence[int] | None = None,
         **settings: Any,
     ) -> BanditVectorEnv:
-        """Make N instances, with the single environment's arguments."""
-        return BanditVectorEnv(single(**settings), num_envs, autoreset_mode, max_episode_steps)
+        """Make N instances, with the single environment's arguments; or a ``prior_seed`` for each."""
+        law: BanditEnv | list[BanditEnv]
+        if prior_seeds is None:
+            law = single(**settings)
+        else:
+            law = [single(**settings, prior_seed=seed) for seed in prior_seeds]
+        return BanditVectorEnv(law, num_envs, autoreset_mode, max_episode_steps)
 
     return make_vector

@@ -64,6 +64,12 @@ class RunResult(Shown):
         """Microseconds of the agent in a round of one instance, choosing and learning."""
         return 1e6 * (self.act_seconds + self.update_seconds) / self.regret.size
 
+    def instance(self, i: int) -> RunResult:
+        """The run of one instance of a vector environment; the time of a round is that of all, evenly divided."""
+        N = len(self.regret)
+        times = self.act_seconds / N, self.update_seconds / N
+        return RunResult(self.regret[i], self.rewards[i], self.actions[i], *times)
+
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for each round: "round", "action", "reward" and "regret" (cumulative).
 
@@ -113,7 +119,7 @@ def run(
     env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any],
     agent: Learner | Sequence[Learner],
     num_rounds: int,
-    seed: int | None = None,
+    seed: int | Sequence[int] | None = None,
     progress: bool = False,
     callback: Callback | None = None,
     warm_start: bool = False,
@@ -134,7 +140,7 @@ def run(
     num_rounds : number of rounds; at most the horizon where the environment has a problem, whose episodes are
         instances.
     seed : seed for the environment's reset, and so for instance, contexts and noise; the agent has its own seed.
-        Instance i of a vector environment has the seed ``seed + i``.
+        Instance i of a vector environment has the seed ``seed + i``, or the i-th of a list.
     progress : whether to show a bar on stderr.
     callback : called with a `dts_gym.harness.callbacks.Round` after every round; `dts_gym.harness.callbacks.Metrics`
         makes one that reports now and then. Not on a vector environment.
@@ -161,7 +167,7 @@ def run(
     >>> run(envs, dts_gym.make_agent("dTS", envs, seed=0), num_rounds=50, seed=0).regret.shape
     (4, 50)
     """
-    seed = None if seed is None else integer("seed", seed, 0)
+    seed = _checked_seed(env, seed)
     progress, warm_start = boolean("progress", progress), boolean("warm_start", warm_start)
     if isinstance(env, VectorEnv):
         if callback is not None:
@@ -198,6 +204,15 @@ def run(
     return RunResult(_all_or_none(regret), rewards, actions, act_seconds, update_seconds)
 
 
+def _checked_seed(env: Any, seed: Any) -> Any:
+    """Return a seed, None, or on a vector environment a list of seeds; else raise ValueError."""
+    if isinstance(env, VectorEnv) and isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str):
+        if len(seed) != env.num_envs:
+            raise ValueError(f"seed must be one for each of the {env.num_envs} instances, got {len(seed)}")
+        return [integer("seed", each, 0) for each in seed]
+    return None if seed is None else integer("seed", seed, 0)
+
+
 def _all_or_none(regret: Array) -> Array:
     """Cumulative regrets (..., n), which must be known in all rounds or in none, where they are NaN."""
     if np.isnan(regret[..., -1]).any() and not np.isnan(regret).all():
@@ -209,7 +224,7 @@ def _run_vector(
     env: VectorEnv[Any, Any, Any],
     agent: Learner | Sequence[Learner],
     num_rounds: int,
-    seed: int | None,
+    seed: Any,
     progress: bool,
     warm_start: bool,
 ) -> RunResult:
@@ -282,8 +297,7 @@ def _regrets(info: dict[str, Any], num_envs: int) -> Array:
 def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool = False) -> int:
     if not isinstance(env, gym.Env | VectorEnv):
         raise ValueError(f"env must be a Gymnasium environment, got {env!r:.200}")
-    if seed is not None:
-        integer("seed", seed, 0)
+    _checked_seed(env, seed)
     if not all(hasattr(agent, name) for name in ("act", "update", "num_updates")):
         raise ValueError(f"agent must be one agent, as make_agent makes it, got {agent!r:.200}")
     if agent.num_updates > 0 and not warm_start:

@@ -50,3 +50,8 @@ def team_of(agents: Sequence[Any]) -> Team:
     team = Team(agents) if together is None else together(agents)
     assert isinstance(team, Team)
     return team
+
+
+def advance_together(agents: Sequence[Any]) -> bool:
+    """Whether a team of such agents is stacked."""
+    return type(team_of(agents)) is not Team
