@@ -161,7 +161,7 @@ class ActionTable:
 
     def unpack(self, packed: Any) -> Array:
         """Packed (..., d (d + 1) / 2) to symmetric (..., d, d)."""
-        return np.asarray(packed[..., self._unpack])
+        return np.asarray(packed.take(self._unpack, axis=-1))
 
     def to_parameters(self, message: Evidence) -> Evidence:
         """A message in the table's coordinates as one in the parameters': (..., d, d) and (..., d)."""
@@ -260,7 +260,7 @@ class ActionTable:
         u = x * reached
         cov, cov_carry = columns["cov"][slots], columns["cov_carry"][slots]
         beta, beta_carry = columns["beta"][slots], columns["beta_carry"][slots]
-        v = x - u + ((cov + cov_carry)[:, self._unpack] @ u[:, :, None])[:, :, 0]  # (k, d)
+        v = x - u + np.matvec(self.unpack(cov + cov_carry), u)  # (k, d)
         spread = np.einsum("ij,ij->i", u, v)
         known = spread <= _KNOWN * self.dim * np.einsum("ij,ij->i", u, u)
         if known.any():
@@ -269,12 +269,12 @@ class ActionTable:
         total = variance + spread
         residual = targets - np.einsum("ij,ij->i", beta, u)
         kept = reached if self.dtype == "float32" else 1.0
-        _add(cov, cov_carry, (v * kept)[:, self.rows] * (v / -total[:, None])[:, self.cols])
+        _add(cov, cov_carry, (v * kept).take(self.rows, axis=1) * (v / -total[:, None]).take(self.cols, axis=1))
         _add(beta, beta_carry, v * (residual / total)[:, None])
         columns["cov"][slots], columns["cov_carry"][slots] = cov, cov_carry
         columns["beta"][slots], columns["beta_carry"][slots] = beta, beta_carry
         scaled = contexts / np.reshape(variance, (-1, 1))
-        columns["G"][slots] += contexts[:, self.rows] * scaled[:, self.cols]
+        columns["G"][slots] += contexts.take(self.rows, axis=1) * scaled.take(self.cols, axis=1)
         columns["h"][slots] += scaled * targets[:, None]
         return Increments(v, total, residual)
 
