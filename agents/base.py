@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, final
+from collections.abc import Callable, Mapping
+from typing import Any, Self, final
 
 import numpy as np
 
 from dts_gym.agents.cautions import Cautious
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem
 from dts_gym.agents.saving import STREAMS, Plan, Saved
+from dts_gym.agents.together import Together
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import finite_array, integer, integers, plain
 
-if TYPE_CHECKING:
-    from dts_gym.harness.teams import Team
 
-
-class Agent(Saved, Cautious):
+class Agent(Saved, Cautious, Together):
     """A bandit agent: it picks actions for contexts and learns from rewards.
 
     Subclasses define how to choose, learn, forget and keep their state; this class checks input, owns the random
@@ -126,39 +124,6 @@ class Agent(Saved, Cautious):
         """
         with self._lock:
             self._plan = Plan(self.num_updates, integer("num_rewards", num_rewards, 1))
-
-    @staticmethod
-    def together(agents: Sequence[Agent]) -> Team:
-        """Agents that play a run each, as one learner for rows of contexts, actions and rewards.
-
-        `dts_gym.run` calls this for the agents of a vector environment. Where all posteriors are in closed form, of the
-        same sizes, and small enough, they are stacked, and a round is a few operations on arrays: choices and what is
-        learned are those of the agents one by one, up to rounding, with the same random draws.
-
-        Parameters
-        ----------
-        agents : R different agents.
-
-        Returns
-        -------
-        Team
-            A context manager with ``act(contexts, mask)`` and ``update(contexts, actions, rewards)``. Within the block
-            the agents belong to the team; they hold what was learned at its end, also after an exception.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
-        >>> problem = BanditProblem(3, 2, random_linear_prior(2, 1), GaussianReward())
-        >>> agents = [make_agent("dTS", problem, seed=i) for i in range(4)]
-        >>> with agents[0].together(agents) as team:
-        ...     team.update(np.ones((4, 2)), team.act(np.ones((4, 2))), np.zeros(4))
-        >>> [agent.num_updates for agent in agents]
-        [1, 1, 1, 1]
-        """
-        from dts_gym.agents.lockstep import team_of_agents
-
-        return team_of_agents(agents)
 
     def _begin_plan(self) -> None:
         """The plan of exploration begins at the first choice, if no run has begun one."""

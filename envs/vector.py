@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from dts_gym.envs.base import BanditEnv, Episode, Observation, alike_but_for_priors, refuse_oversized
+from dts_gym.envs.vector_inputs import checked_mode, checked_reset_mask, checked_seeds
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import integer, integers
@@ -85,7 +86,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         refuse_oversized(problem.num_actions, problem.dim, self.num_envs)
         if law.render_mode is not None:
             raise ValueError(f"render_mode must be None of a vector environment, got {law.render_mode!r}")
-        self._mode = _checked_mode(autoreset_mode)
+        self._mode = checked_mode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self._mode}
         limited = max_episode_steps not in (None, -1)  # -1 is Gymnasium's word for no limit
         limit = integer("max_episode_steps", max_episode_steps, 1) if limited else law.horizon
@@ -165,9 +166,13 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if not isinstance(options or {}, Mapping):
             raise ValueError(f"options must be a mapping, got {options!r:.200}")
         given = dict(options or {})
-        mask = self._checked_mask(given.pop("reset_mask")) if "reset_mask" in given else np.ones(self.num_envs, bool)
+        mask = (
+            checked_reset_mask(given.pop("reset_mask"), self.num_envs)
+            if "reset_mask" in given
+            else np.ones(self.num_envs, bool)
+        )
         pinned = self._law.pinned_by(given, ["instance_seed", "reset_mask"])
-        seeds = self._checked_seeds(seed)
+        seeds = checked_seeds(seed, self.num_envs)
         if not (self._episodes or mask.all()):
             raise gym.error.ResetNeeded("the first reset must be of all sub-environments, got a mask that leaves some")
         for i in np.flatnonzero(mask).tolist():
@@ -309,24 +314,6 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             self._rngs[i] = rng
         return rng
 
-    def _checked_seeds(self, seed: Any) -> list[int | None]:
-        if seed is None:
-            return [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
-            first = integer("seed", seed, 0)
-            return [first + i for i in range(self.num_envs)]
-        if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray) or len(seed) != self.num_envs:
-            raise ValueError(f"seed must be an integer, None or {self.num_envs} of these, got {seed!r:.200}")
-        return [None if one is None else integer("seed", one, 0) for one in seed]
-
-    def _checked_mask(self, value: Any) -> BoolArray:
-        mask = np.asarray(value)
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
-            raise ValueError(
-                f"options['reset_mask'] must be {self.num_envs} booleans, one or more of them True, got {value!r:.200}"
-            )
-        return mask
-
 
 def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, NDArray[Any]]:
     """Infos in the form of Gymnasium's vector environments, as fresh arrays: zeros where masked out, and the masks."""
@@ -334,12 +321,6 @@ def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, ND
     for key, value in values.items():
         infos[key], infos[f"_{key}"] = np.where(mask, value, 0), mask.copy()
     return infos
-
-
-def _checked_mode(value: Any) -> AutoresetMode:
-    if value not in (*AutoresetMode, *(mode.value for mode in AutoresetMode)):
-        raise ValueError(f"autoreset_mode must be one of {[mode.value for mode in AutoresetMode]}, got {value!r:.200}")
-    return AutoresetMode(value)
 
 
 def vector_maker(single: Callable[..., BanditEnv]) -> Callable[..., BanditVectorEnv]:
