@@ -52,7 +52,7 @@ class StackedTeam(Team):
         for agent in self.agents:
             agent._begin_plan()
         self._runs = LinearRuns([agent._posterior for agent in self.agents])
-        self._by_bounds = self.agents[0]._by_bounds
+        self._by_bounds = bool(self.agents[0]._by_bounds)
         self._rngs = [agent._rngs["act"] for agent in self.agents]
         plans = {
             (agent.exploration, agent._known_horizon, agent.num_updates - agent._plan.start) for agent in self.agents
@@ -72,8 +72,8 @@ class StackedTeam(Team):
         allowed = first._check_mask(mask, x)
         if allowed is not None and allowed.ndim == 1:
             allowed = np.broadcast_to(allowed, (len(x), len(allowed)))
-        choose = self._runs.upper_confidence if self._by_bounds else self._runs.thompson
-        return choose(x, self._rngs, self._scales(), allowed)
+        runs = self._runs
+        return (runs.upper_confidence if self._by_bounds else runs.thompson)(x, self._rngs, self._scales(), allowed)
 
     def update(self, contexts: Any, actions: Any, rewards: Any) -> None:
         first = self.agents[0]

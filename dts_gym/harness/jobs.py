@@ -228,7 +228,7 @@ def _run_group(group: Group, experiment: Experiment, entries: Entries) -> list[t
     seeds = [run_seeds(seed, experiment.role) for seed in numbers]
     if not group.together:
         return [(group.jobs[0], _run_single(experiment, spec, numbers[0], seeds[0]))]
-    priors = {"prior_seeds": [each.prior for each in seeds]} if experiment.redraw_prior else {}
+    priors: dict[str, Any] = {"prior_seeds": [each.prior for each in seeds]} if experiment.redraw_prior else {}
     envs = gym.make_vec(experiment.env_id, num_envs=len(seeds), **experiment.env_settings, **priors)
     try:
         problems = envs.unwrapped.problems  # type: ignore[attr-defined]

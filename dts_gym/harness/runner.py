@@ -167,23 +167,23 @@ def run(
     >>> run(envs, dts_gym.make_agent("dTS", envs, seed=0), num_rounds=50, seed=0).regret.shape
     (4, 50)
     """
-    seed = _checked_seed(env, seed)
+    checked: Any = _checked_seed(env, seed)
     progress, warm_start = boolean("progress", progress), boolean("warm_start", warm_start)
     if isinstance(env, VectorEnv):
         if callback is not None:
             raise ValueError(f"callback must be left out on a vector environment, got {callback!r:.200}")
-        return _run_vector(env, agent, num_rounds, seed, progress, warm_start)
+        return _run_vector(env, agent, num_rounds, checked, progress, warm_start)
     if callback is not None and not callable(callback):
         raise ValueError(f"callback must be called with a Round, got {callback!r:.200}")
     if isinstance(agent, Sequence):
         raise ValueError(f"agent must be one agent on a single environment, got {agent!r:.200}")
-    num_rounds = check_run(env, agent, num_rounds, seed, warm_start)
+    num_rounds = check_run(env, agent, num_rounds, checked, warm_start)
     begin_run(agent, num_rounds)
     is_one_instance = problem_of(env) is not None
     total = 0.0
     regret, rewards, actions = np.empty(num_rounds), np.empty(num_rounds), np.empty(num_rounds, dtype=np.int64)
     act_seconds = update_seconds = 0.0
-    context, info = env.reset(seed=seed)
+    context, info = env.reset(seed=checked)
     for t in progress_bar(range(num_rounds), progress, num_rounds, "rounds"):
         start = perf_counter()
         action = play(agent, context, info.get("action_mask"))
