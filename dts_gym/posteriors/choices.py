@@ -167,11 +167,17 @@ def greedy(among: Candidates, mean: Array, mean0: Array, rng: np.random.Generato
 
 
 def largest_of_normals(mean: Array, std: Array | float, counts: IntArray | int, rng: np.random.Generator) -> Array:
-    """A draw of the largest of ``counts`` independent normal numbers, of each mean and standard deviation.
+    """A draw of the largest of ``counts`` independent normal numbers, of each mean and standard deviation. Exact."""
+    return maximum_quantile(mean, std, counts, rng.standard_exponential(mean.shape))
 
-    Exact: the quantile of ``U^(1 / count)``, with U uniform.
+
+def maximum_quantile(mean: Array, std: Array | float, counts: IntArray | int, exponential: Array) -> Array:
+    """The quantile of the largest of ``counts`` normal numbers whose level has the logarithm ``-exponential``.
+
+    That is a draw of the largest where ``exponential`` is one of the exponential distribution, ``-log U``: the quantile
+    of ``U^(1 / count)``, with U uniform.
     """
-    return np.asarray(mean + std * ndtri_exp(rng.standard_exponential(mean.shape) / -np.asarray(counts)))
+    return np.asarray(mean + std * ndtri_exp(exponential / -np.asarray(counts)))
 
 
 def best_unplayed(among: Candidates, mean: Array, std: Array, rng: np.random.Generator) -> Array:

@@ -11,7 +11,7 @@ from dts_gym.posteriors.choices import (
     best,
     candidates,
     largest_bound,
-    largest_of_normals,
+    maximum_quantile,
     score_moments,
     spread_draws,
     upper_bounds,
@@ -82,9 +82,9 @@ class LinearRuns:
         top = np.full(len(left), -np.inf)
         some = np.flatnonzero(left)
         if some.size:
-            own = _OneEach([rngs[i] for i in some.tolist()])
+            exponential = np.array([rngs[i].standard_exponential() for i in some.tolist()])
             std = (scale * np.sqrt(scores.variance0))[some]
-            top[some] = largest_of_normals(scores.mean0[some], std, left[some], own)
+            top[some] = maximum_quantile(scores.mean0[some], std, left[some], exponential)
         return self._best(drawn, top, rngs, mask, best)
 
     def upper_confidence(self, contexts: Array, rngs: Streams, scale: Array, mask: BoolArray | None = None) -> IntArray:
@@ -137,16 +137,6 @@ class LinearRuns:
 
 def _of_largest_bound(among: Candidates, bounds: Array, top: Array, rng: np.random.Generator) -> IntArray:
     return largest_bound(among, bounds, float(top), rng)
-
-
-class _OneEach:
-    """Generators as one: each of them draws one number."""
-
-    def __init__(self, rngs: Streams) -> None:
-        self._rngs = rngs
-
-    def standard_exponential(self, shape: tuple[int, ...]) -> Array:
-        return np.array([rng.standard_exponential() for rng in self._rngs])
 
 
 def fit_together(posteriors: Sequence[object]) -> bool:

@@ -41,11 +41,11 @@ class RunTables:
 
     def turned(self, x: Array) -> Array:
         """Contexts (R, d) in the tables' coordinates."""
-        return np.matvec(self._basis_t, x)
+        return np.asarray(np.matvec(self._basis_t, x))
 
     def weighed(self, u: Array) -> Array:
         """``u' beta`` of every row, (K, R)."""
-        return np.matvec(self._columns["beta"], u).T
+        return np.asarray(np.matvec(self._columns["beta"], u).T)
 
     def forms(self, u: Array, m: Array | None) -> tuple[Array | None, Array]:
         """``u' T m`` (None without ``m``) and ``u' T u`` of every row, (K, R) each."""
