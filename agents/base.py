@@ -42,6 +42,7 @@ class Agent(Saved, Cautious, Together):
 
     reward_model: RewardModel
     picks_in_order = False  # whether the picks of a batch depend on those before them
+    is_by_scores = False  # whether a choice is the action of the largest posterior draw or bound, and nothing else
     _intercept = False  # whether contexts get a trailing 1
 
     def __init__(self, problem: BanditProblem, *, seed: int | np.random.SeedSequence | None, **settings: Any) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from dts_gym.agents.posterior_agents import PosteriorAgent
 from dts_gym.harness.teams import Team
 from dts_gym.posteriors.lockstep.linear_runs import LinearRuns, fit_together
 from dts_gym.utils.arrays import Array, IntArray
@@ -28,11 +27,13 @@ def team_of_agents(agents: Sequence[Any]) -> Team:
 def _stackable(agents: Sequence[Any]) -> bool:
     first = agents[0]
     own = type(first).__module__.startswith("dts_gym.agents.")  # a subclass of the user's may choose in another way
-    if not own or not isinstance(first, PosteriorAgent):
-        return False
-    if any(type(agent) is not type(first) or agent._intercept != first._intercept for agent in agents):
+    if (
+        not own
+        or not first.is_by_scores
+        or any(type(agent) is not type(first) or agent._intercept != first._intercept for agent in agents)
+    ):
         return False  # of equal types, all believe in Gaussian rewards where one has a posterior in closed form
-    if not first.is_by_scores or not fit_together([agent._posterior for agent in agents]):
+    if not fit_together([agent._posterior for agent in agents]):
         return False
     table = first._posterior.table
     return bool(first.problem.num_actions * table.packed_dim <= _PAYS_UP_TO)

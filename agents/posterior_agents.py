@@ -91,7 +91,6 @@ class PosteriorAgent(ModelAgent[P]):
 
     _expands = False  # whether rewards of any family are accepted, by a quadratic expansion
     _by_bounds = False  # whether the agent uses upper confidence bounds
-    is_by_scores = False  # whether a choice is the best of drawn scores or bounds, and nothing else
     default_exploration: ClassVar[float | None] = 1.0  # None: the agent chooses a rule where none is set
 
     def __init__(
