@@ -2,8 +2,9 @@
 
 Read `base` (the template: what is checked, random streams; `inputs`, `cautions`, `saving`, `checked_files` and
 `together` serve it), then `posterior_agents` (agents with a posterior; `estimates` is what they say about actions),
-then any agent: `diffusion` (dTS and dUCB; `approximations` are the ways to keep their posterior), `information` (IDS and Greedy),
-`linear`, `glm`, `learned_priors`, `baselines`. `lockstep` stacks the posteriors of many agents while they play.
+then any agent: `diffusion` (dTS and dUCB; `approximations` are the ways to keep their posterior), `information` (IDS
+and Greedy), `linear`, `glm`, `learned_priors`, `baselines`. `lockstep` stacks the posteriors of many agents while they
+play.
 """
 
 from dts_gym.agents.base import Agent
