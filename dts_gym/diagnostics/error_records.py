@@ -18,6 +18,7 @@ from dts_gym.harness.provenance import differences, versions
 from dts_gym.harness.records import is_held, write_json
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.shown import Shown
+from dts_gym.utils.text_files import parse_json
 
 CONTROL = "truth"
 
@@ -106,7 +107,7 @@ def made_folder(conduct: Conduct, settings: ErrorSettings) -> Path | None:
     }
     if is_held(path, resume=conduct.resume):
         try:
-            saved = json.loads((path / "settings.json").read_bytes())
+            saved = parse_json((path / "settings.json").read_bytes())
         except (OSError, ValueError) as error:
             raise ValueError(f"out must hold settings.json to be resumed, got {os.fspath(path)!r}: {error}") from error
         asked = json.loads(json.dumps(content))

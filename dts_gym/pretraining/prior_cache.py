@@ -18,7 +18,7 @@ from dts_gym.priors.chains import as_prior, load_prior
 from dts_gym.priors.fitting import fit_linear_chain
 from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.validation import finite_array, integer
+from dts_gym.utils.validation import DEEPEST, finite_array, integer
 
 _FORMAT = 1  # raised when `fit` changes its results
 
@@ -48,7 +48,7 @@ def learned_prior(
         named = {} if branch is None else {"branch": branch}
         return cached_fit(theta, 40 if depth is None else depth, **named, **network)
     if prior == "linear":
-        L = 2 if depth is None else integer("depth", depth, 1)
+        L = 2 if depth is None else integer("depth", depth, 1, most=DEEPEST)
         if branch != "auto":
             return fit_linear_chain(theta, L, L - 1 if branch is None else branch)
         (N, d), kept = theta.shape, max(4, round(0.2 * len(theta)))
@@ -83,7 +83,7 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
     ValueError, ImportError
         As in `fit`; ImportError also where safetensors is not installed.
     """
-    vectors, L = finite_array("theta", theta, (None, None)), integer("depth", depth, 1)
+    vectors, L = finite_array("theta", theta, (None, None)), integer("depth", depth, 1, most=DEEPEST)
     import_module("safetensors")  # before the training, not after it
     branch = settings.get("branch")
     if branch is not None and branch != "auto":  # one training serves all explicit branches

@@ -107,6 +107,7 @@ def fit_mixture(
     array([0.8, 0.2])
     """
     theta = finite_array("parameters", parameters, (None, None), LARGEST)
+    start = integer("seed", seed, 0)
     N, d = theta.shape
     if N < 2 or d < 1:
         raise ValueError(f"parameters must be two vectors or more, got shape {theta.shape}")
@@ -116,7 +117,7 @@ def fit_mixture(
     root, white = _whitened(theta)
 
     def fitted(C: int) -> tuple[Mixture, float]:
-        found, log_likelihood = _fitted(theta - center, white, C, np.random.default_rng([seed, C]))
+        found, log_likelihood = _fitted(theta - center, white, C, np.random.default_rng([start, C]))
         covs = root @ found.covs @ root.T
         means, covs = center + found.means @ root.T, (covs + covs.swapaxes(1, 2)) / 2
         return Mixture(found.weights, means, covs), log_likelihood

@@ -13,6 +13,7 @@ import numpy as np
 
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.text_files import parse_json
 
 FORMAT, VERSION = "dts_gym.prior", 1
 _INSTALL = "prior files need safetensors, which is not installed ({}): pip install safetensors"
@@ -70,7 +71,7 @@ def read_prior_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     expected = f"path must be a prior file written by dts_gym, got {name!r}"
     try:
         with safe_open(name, framework="numpy") as file:
-            head = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+            head = parse_json((file.metadata() or {}).get(FORMAT, "{}"))
             arrays = {key: np.array(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"{expected}: {error}") from error
@@ -81,7 +82,7 @@ def read_prior_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     text = str(head.get("settings"))
     if head.get("sha256") != _digest(text, arrays):
         raise ValueError(f"{expected}: damaged, its content does not match its digest")
-    settings = json.loads(text)
+    settings = parse_json(text)
     if not isinstance(settings, dict):
         raise ValueError(f"{expected}: no settings in it")
     return settings, arrays

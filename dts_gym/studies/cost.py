@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.tables import csv_text, mean_interval, plus_minus, standard_error
+from dts_gym.utils.text_files import parse_json
 
 _BATCHES = 10  # number of batches of rounds; the medians of the batches have a confidence interval
 _MOST_JOINT = 2000  # largest K d, whose square JointTS stores
@@ -71,7 +71,7 @@ class CostStudy(Study):
         costs: list[Cost] = []
         for size in progress_bar(settings["sizes"], conduct.progress, len(settings["sizes"]), "sizes"):
             costs += _kept(folder, size, settings["rounds_before"], settings["rounds_timed"])
-        rows = [["K", "d", "L", "agent", "us a round", "bytes"]]
+        rows = [["K", "d", "L", "agent", "µs a round", "bytes"]]
         for cost in costs:
             times = np.array(cost.microseconds)
             text = plus_minus(float(times.mean()), float(standard_error(times)))
@@ -87,7 +87,10 @@ def _kept(folder: Path | None, size: Size, before: int, timed: int) -> list[Cost
     """The costs of a size, measured unless the folder holds them."""
     path = None if folder is None else folder / f"{_name(size)}-{before}-{timed}.json"
     if path is not None and path.exists():
-        return [Cost(size, agent, tuple(times), held) for agent, times, held in json.loads(path.read_bytes())]
+        try:
+            return [Cost(size, agent, tuple(times), held) for agent, times, held in parse_json(path.read_bytes())]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{os.fspath(path)!r} must hold the costs that dts-gym measured: {error}") from error
     costs = measure_costs(size, before, timed)
     if path is not None:
         write_json(path, [cost[1:] for cost in costs])

@@ -13,6 +13,10 @@ from dts_gym.utils.arrays import Array, IntArray
 
 # The largest rewards, contexts and past parameters: their squares over that of the smallest noise are numbers still.
 LARGEST = 1e50
+# The most links of a chain: ten times those of diffusion models.
+DEEPEST = 10_000
+# The most draws, particles or steps that a setting may ask for; what memory cannot hold is refused as that.
+MOST = 1_000_000_000
 
 
 def as_float64(name: str, value: Any) -> Array:
@@ -142,20 +146,22 @@ def covariance(name: str, value: Any, dim: int) -> Array:
     return cov
 
 
-def positive(name: str, value: Any) -> float:
-    """Return ``value`` as a positive finite float; else raise ValueError."""
+def positive(name: str, value: Any, largest: float = math.inf) -> float:
+    """Return ``value`` as a positive finite float, at most ``largest``; else raise ValueError."""
     try:
         found = number(name, value)
     except ValueError:
         found = math.nan
+    if found > largest:
+        raise ValueError(f"{name} must be at most {largest:g}, got {value!r:.200}")
     if found > 0:
         return found
     raise ValueError(f"{name} must be a positive finite number, got {value!r:.200}")
 
 
-def nonnegative(name: str, value: Any, count: int | None) -> Array:
-    """Return ``value`` as ``count`` (None: any number of) finite numbers >= 0, (count,); else raise ValueError."""
-    array = finite_array(name, value, (count,))
+def nonnegative(name: str, value: Any, count: int | None, largest: float = math.inf) -> Array:
+    """Return ``value`` as ``count`` (None: any) finite numbers in 0..``largest``, (count,); else raise ValueError."""
+    array = finite_array(name, value, (count,), largest)
     if (array < 0).any():
         raise ValueError(f"{name} must not be negative, got {array[array < 0][0]} among its values")
     return array
@@ -183,11 +189,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"; did you mean {lowered[close[0]]}?" if close else ""
 
 
-def listed(name: str, value: Any) -> list[Any]:
-    """Return the items of ``value``, a list, a tuple or an array with axes; else raise ValueError."""
-    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
+def listed(name: str, value: Any, expected: str = "a list of arrays") -> list[Any]:
+    """Return the items of ``value``; else raise ValueError.
+
+    Accepts lists, tuples and ranges, and arrays, pandas columns and tensors with axes.
+    """
+    if isinstance(value, list | tuple | range) or getattr(value, "ndim", 0):
         return list(value)
-    raise ValueError(f"{name} must be a list of arrays, got {value!r:.200}")
+    raise ValueError(f"{name} must be {expected}, got {value!r:.200}")
 
 
 def integers(name: str, value: Any, count: int, high: int) -> IntArray:
@@ -211,8 +220,10 @@ def integers(name: str, value: Any, count: int, high: int) -> IntArray:
     return array.astype(np.int64)
 
 
-def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+def integer(name: str, value: Any, low: int, high: int | None = None, *, most: int | None = None) -> int:
     """Return ``value`` as an int in ``low..high`` (no upper end if None); else raise ValueError.
+
+    Where there is no upper end, ``most`` may say what is too large to be meant.
 
     Accepts Python and NumPy integers, and arrays and CPU tensors of integers without axes, never booleans or floats.
     """
@@ -222,4 +233,6 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
         raise ValueError(f"{name} must be {expected}, got {value!r:.200}")
     if known < low or (high is not None and known > high):
         raise ValueError(f"{name} must be {expected}, got {known!s:.200}")
+    if most is not None and known > most:
+        raise ValueError(f"{name} must be at most {most}, got {known!s:.200}")
     return known
