@@ -190,8 +190,8 @@ def approximation_of(
     """Return the approximation that the keywords of `ChainAgent` ask for; ValueError for a wrong keyword."""
     prior = as_chain_prior(checked_problem(problem).prior)
     level = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
-    _one_of("approximation", approximation, get_args(Approximation))
-    _one_of("surrogate", surrogate, ("jacobian", "statistical"))
+    choice("approximation", approximation, get_args(Approximation), or_none=True)
+    choice("surrogate", surrogate, ("jacobian", "statistical"), or_none=True)
     choice("expansion", expansion, get_args(Mode))
     given = {"num_particles": num_particles, "num_steps": num_steps, "surrogate": surrogate}
     for name in _LEFT_OUT.get(approximation, ()):
@@ -214,11 +214,6 @@ def approximation_of(
     stands_in: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
     name = approximation or "particles"
     return Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind, shared)
-
-
-def _one_of(name: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and not (isinstance(value, str) and value in choices):
-        raise ValueError(f"{name} must be one of {choices} or None, got {value!r:.200}")
 
 
 def _refuse_float32(dtype: Dtype) -> None:

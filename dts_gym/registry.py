@@ -174,7 +174,9 @@ def agent_class(agent_id: str) -> type[Agent]:
     ModuleNotFoundError
         If there is no such module.
     """
-    module, colon, name = agent_id.rpartition(":") if isinstance(agent_id, str) else ("", "", agent_id)
+    if not isinstance(agent_id, str):
+        raise ValueError(f"agent id must be one of {agent_ids()}, got {agent_id!r:.200}")
+    module, colon, name = agent_id.rpartition(":")
     if colon:
         _import(module)
     if name not in _AGENTS:
@@ -313,7 +315,9 @@ def make_agent(
     needs_problem = "problem" in inspect.signature(cls).parameters  # a policy trained elsewhere accepts none
     told: dict[str, Any] = {"prior": prior, "reward": reward}
     if problem is None and needs_problem:
-        if reward in (None, "gaussian"):  # noise_std then describes the environment, not the agent
+        if reward is None or (
+            isinstance(reward, str) and reward == "gaussian"
+        ):  # noise_std then describes the environment, not the agent
             told["noise_std"] = settings.get("noise_std")
             settings = {name: value for name, value in settings.items() if name != "noise_std"}
         problem = _problem_from_spaces(env_or_problem, told)

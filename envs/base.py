@@ -14,7 +14,7 @@ from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.memory import refuse_larger
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import boolean, integer
+from dts_gym.utils.validation import boolean, choice, integer
 
 Observation = NDArray[np.float32]
 
@@ -66,9 +66,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         self.instance: BanditInstance | None = None
         self.instance_seed = None if instance_seed is None else integer("instance_seed", instance_seed, 0)
         self.regret_info = boolean("regret_info", regret_info)
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode must be None or in {self.metadata['render_modes']}, got {render_mode!r}")
-        self.render_mode = render_mode
+        self.render_mode = choice("render_mode", render_mode, self.metadata["render_modes"], or_none=True)
         self._watched: Any = None
         self.action_space = gym.spaces.Discrete(problem.num_actions)
         self.observation_space = self._context_space()

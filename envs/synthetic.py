@@ -97,7 +97,7 @@ class SyntheticBanditEnv(BanditEnv):
         regret_info: bool = True,
         render_mode: str | None = None,
     ) -> None:
-        if schedule is not None and prior != "diffusion":
+        if schedule is not None and not (isinstance(prior, str) and prior == "diffusion"):
             raise ValueError(f"schedule must be left out but with the prior 'diffusion', got {schedule!r}")
         d = shape_dim(shape, dim)
         self.shape: Shape = shape

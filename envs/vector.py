@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dts_gym.envs.base import BanditEnv, Episode, Observation, refuse_oversized
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import integer, integers
+from dts_gym.utils.validation import choice, integer, integers
 
 # Numbers of rounds drawn ahead: the first block, from which blocks double, and the longest block.
 _FIRST_BLOCK, _LONGEST_BLOCK = 16, 256
@@ -328,9 +328,9 @@ def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, ND
 
 
 def _checked_mode(value: Any) -> AutoresetMode:
-    if value not in (*AutoresetMode, *(mode.value for mode in AutoresetMode)):
-        raise ValueError(f"autoreset_mode must be one of {[mode.value for mode in AutoresetMode]}, got {value!r:.200}")
-    return AutoresetMode(value)
+    if isinstance(value, AutoresetMode):
+        return value
+    return AutoresetMode(choice("autoreset_mode", value, [mode.value for mode in AutoresetMode]))
 
 
 def vector_maker(single: Callable[..., BanditEnv]) -> Callable[..., BanditVectorEnv]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from dts_gym.utils.tables import (
     plus_minus,
     standard_error,
 )
-from dts_gym.utils.validation import plain
+from dts_gym.utils.validation import choice, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -321,6 +321,7 @@ def table(comparison: Comparison, style: Style = "text") -> str:
     ValueError
         If there is no such style.
     """
+    choice("style", style, get_args(Style))
     rows = summary(comparison)
     if style == "csv":
         names = ("agent", "regret", "standard_error", "microseconds_per_round", "seeds", "scale_end")

@@ -62,7 +62,13 @@ def fit_settings(
     )
     steps, rounds = integer("max_steps", max_steps, 0), integer("noise_rounds", noise_rounds, 0)
     share = _number("held_out", held_out, 0.5)
-    own_branch = None if branch == "auto" else L if branch is None else integer("branch", branch, 0, L)
+    own_branch = (
+        None
+        if isinstance(branch, str) and branch == "auto"
+        else L
+        if branch is None
+        else integer("branch", branch, 0, L)
+    )
     choice("variance", variance, get_args(Variance))
     return FitSettings(training, steps, rounds, share, variance, own_branch)
 

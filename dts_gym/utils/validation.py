@@ -167,11 +167,12 @@ def nonnegative(name: str, value: Any, count: int | None, largest: float = math.
     return array
 
 
-def choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    """Return ``value`` if it is one of the words ``choices``; else raise ValueError."""
-    if isinstance(value, str) and value in choices:
+def choice(name: str, value: Any, choices: Iterable[str], or_none: bool = False) -> Any:
+    """Return ``value`` if it is one of the words ``choices``, or None with ``or_none``; else raise ValueError."""
+    words = tuple(choices)
+    if (isinstance(value, str) and value in words) or (or_none and value is None):
         return value
-    raise ValueError(f"{name} must be one of {choices}, got {value!r:.200}")
+    raise ValueError(f"{name} must be one of {words}{' or None' if or_none else ''}, got {value!r:.200}")
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, integer
 
 Backend = Literal["serial", "processes", "ray"]
 _R = TypeVar("_R")
@@ -39,8 +39,7 @@ def checked_pool(backend: Any, num_workers: Any, ray_address: Any = None) -> Non
     ImportError
         If the backend is not installed.
     """
-    if backend not in get_args(Backend):
-        raise ValueError(f"backend must be one of {list(get_args(Backend))}, got {backend!r}")
+    choice("backend", backend, get_args(Backend))
     if num_workers is not None:
         integer("num_workers", num_workers, 1)
     if backend == "serial" and num_workers not in (None, 1):
