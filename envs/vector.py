@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dts_gym.envs.base import BanditEnv, Episode, Observation, refuse_oversized
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import choice, integer, integers
+from dts_gym.utils.validation import choice, integer, integers, listed, plain
 
 # Numbers of rounds drawn ahead: the first block, from which blocks double, and the longest block.
 _FIRST_BLOCK, _LONGEST_BLOCK = 16, 256
@@ -84,8 +84,9 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             raise ValueError(f"render_mode must be None of a vector environment, got {law.render_mode!r}")
         self._mode = _checked_mode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self._mode}
-        limited = max_episode_steps not in (None, -1)  # -1 is Gymnasium's word for no limit
-        limit = integer("max_episode_steps", max_episode_steps, 1) if limited else law.horizon
+        limit = plain(max_episode_steps)
+        unlimited = limit is None or (isinstance(limit, int) and limit == -1)  # -1 is Gymnasium's word for no limit
+        limit = law.horizon if unlimited else integer("max_episode_steps", limit, 1)
         self._horizon = min(limit, law.horizon)
         self._ended = np.zeros(self.num_envs, dtype=bool)  # whose episode has ended, and no other has begun
         self.single_action_space, self.single_observation_space = law.action_space, law.observation_space
@@ -303,12 +304,13 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     def _checked_seeds(self, seed: Any) -> list[int | None]:
         if seed is None:
             return [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
+        if isinstance(seed := plain(seed), int):
             first = integer("seed", seed, 0)
             return [first + i for i in range(self.num_envs)]
-        if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray) or len(seed) != self.num_envs:
-            raise ValueError(f"seed must be an integer, None or {self.num_envs} of these, got {seed!r:.200}")
-        return [None if one is None else integer("seed", one, 0) for one in seed]
+        expected = f"an integer, None or {self.num_envs} of these"
+        if len(seeds := listed("seed", seed, expected)) != self.num_envs:
+            raise ValueError(f"seed must be {expected}, got {seed!r:.200}")
+        return [None if one is None else integer("seed", one, 0) for one in seeds]
 
     def _checked_mask(self, value: Any) -> BoolArray:
         mask = np.asarray(value)

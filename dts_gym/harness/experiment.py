@@ -23,7 +23,7 @@ from dts_gym.utils.tables import (
     plus_minus,
     standard_error,
 )
-from dts_gym.utils.validation import choice, plain
+from dts_gym.utils.validation import choice, integer, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -275,8 +275,9 @@ class Comparison(ShownTable):
 
 def kept_rounds(num_rounds: int) -> IntArray:
     """Rounds at which a record keeps the curve: all of them up to 5000, else 5000 even steps with the last."""
-    steps = min(num_rounds, _MAX_POINTS)
-    return np.arange(1, steps + 1, dtype=np.int64) * num_rounds // steps
+    n = integer("num_rounds", num_rounds, 1)
+    steps = min(n, _MAX_POINTS)
+    return np.arange(1, steps + 1, dtype=np.int64) * n // steps
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from typing import Any
 from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, summary
-from dts_gym.harness.jobs import Task, make_experiment
+from dts_gym.harness.explorations import checked_grid
+from dts_gym.harness.jobs import Task, checked_seeds, make_experiment
 from dts_gym.harness.provenance import describe, differences
 from dts_gym.harness.records import file_name, is_held, write_json
 from dts_gym.harness.tuning import GRID, checked_tuning, run_tasks
@@ -29,6 +30,7 @@ from dts_gym.utils.archives import remove_parts, write_atomically
 from dts_gym.utils.shown import Display, ShownTable
 from dts_gym.utils.tables import csv_text, data_frame, footnotes, layout, marked, plus_minus
 from dts_gym.utils.text_files import parse_json, read_yaml
+from dts_gym.utils.validation import integer
 from dts_gym.utils.workers import Backend
 
 _FORMAT = 1
@@ -79,8 +81,9 @@ class Sweep:
         """
         agents = [spec for agent in _list("agents", self.agents) for spec in _agent_specs(agent)]
         cells = [cell for settings in _list("environments", self.environments) for cell in _environments(settings)]
+        rounds = None if self.rounds is None else integer("rounds", self.rounds, 1)
         return {
-            label: make_experiment(env_id, agents, self.seeds, self.rounds, settings, "report", self.redraw_prior)
+            label: make_experiment(env_id, agents, self.seeds, rounds, settings, "report", self.redraw_prior)
             for label, (env_id, settings) in zip(_labels(cells), cells, strict=True)
         }
 
@@ -187,7 +190,7 @@ def run_sweep(
     folder = None if out is None else Path(out)
     conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)
     experiments = sweep.experiments()
-    asked = list(experiments.values()), sweep.grid, sweep.tuning_seeds
+    asked = list(experiments.values()), checked_grid(sweep.grid), checked_seeds("tuning_seeds", sweep.tuning_seeds)
     tuning = checked_tuning(*asked, bracket=sweep.bracket) if sweep.tune else None
     tasks = [Task(experiment, folder and folder / file_name(label)) for label, experiment in experiments.items()]
     begin = perf_counter()

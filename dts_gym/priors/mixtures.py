@@ -107,7 +107,7 @@ def fit_mixture(
     array([0.8, 0.2])
     """
     theta = finite_array("parameters", parameters, (None, None), LARGEST)
-    start = integer("seed", seed, 0)
+    start, most = integer("seed", seed, 0), integer("max_components", max_components, 1)
     N, d = theta.shape
     if N < 2 or d < 1:
         raise ValueError(f"parameters must be two vectors or more, got shape {theta.shape}")
@@ -125,7 +125,7 @@ def fit_mixture(
     if num_components is not None:
         return fitted(integer("num_components", num_components, 1, N))[0]
     best, least, worse = None, math.inf, 0
-    for C in range(1, min(integer("max_components", max_components, 1), N) + 1):
+    for C in range(1, min(most, N) + 1):
         mixture, log_likelihood = fitted(C)
         numbers = len(mixture.weights) * (1 + d + d * (d + 1) / 2) - 1
         criterion = numbers * math.log(N) - 2 * N * log_likelihood

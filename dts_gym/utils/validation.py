@@ -109,8 +109,10 @@ def boolean(name: str, value: Any) -> bool:
     raise ValueError(f"{name} must be True or False, got {value!r:.200}")
 
 
-def finite_array(name: str, value: Any, shape: tuple[int | None, ...], largest: float = math.inf) -> Array:
-    """Return ``value`` as a fresh float64 array of ``shape`` (None: any length); else raise ValueError.
+def finite_array(
+    name: str, value: Any, shape: tuple[int | None, ...], largest: float = math.inf, *, copy: bool = True
+) -> Array:
+    """Return ``value`` as a float64 array of ``shape`` (None: any length), a fresh one if ``copy``; else ValueError.
 
     Numbers above ``largest`` in size are refused too.
 
@@ -119,13 +121,14 @@ def finite_array(name: str, value: Any, shape: tuple[int | None, ...], largest: 
     >>> finite_array("mean", [1, 2], (2,))
     array([1., 2.])
     """
-    array = as_float64(name, value).copy()
+    array = as_float64(name, value)
+    array = array.copy() if copy else array
     expected = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
         raise ValueError(f"{name} must have shape {expected}, got shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]} among its values")
-    if np.abs(array).max(initial=0.0) > largest:
+    if largest < math.inf and np.abs(array).max(initial=0.0) > largest:
         raise ValueError(f"{name} must be at most {largest:g} in size, got {np.abs(array).max():g} among its values")
     return array
 
