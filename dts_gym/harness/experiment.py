@@ -11,6 +11,7 @@ import numpy as np
 
 from dts_gym.harness.brackets import ScaleEnd, best_of, end_of, is_scale
 from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.extras import OPTIONAL_AGENTS
 from dts_gym.utils.shown import Display, Shown, ShownTable
 from dts_gym.utils.tables import (
     Style,
@@ -55,8 +56,10 @@ class AgentSpec:
     def __post_init__(self) -> None:
         if taken := {"agent_id", "env_or_problem", "seed"} & set(self.settings):
             raise ValueError(f"settings must be the agent's own, got {sorted(taken)}, which an experiment sets")
-        object.__setattr__(self, "settings", {name: plain(value) for name, value in dict(self.settings).items()})
-        object.__setattr__(self, "label", self.label or label_of(self.id, self.settings))
+        given = {name: plain(value) for name, value in dict(self.settings).items()}
+        object.__setattr__(self, "label", self.label or label_of(self.id, given))
+        usual = OPTIONAL_AGENTS[self.id][1] if self.id in OPTIONAL_AGENTS else {}
+        object.__setattr__(self, "settings", {**usual, **given})  # records name what differs from the other package
 
 
 def label_of(agent_id: str, settings: Mapping[str, Any]) -> str:

@@ -13,10 +13,10 @@ import numpy as np
 
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.extras import missing_extra
 from dts_gym.utils.text_files import parse_json
 
 FORMAT, VERSION = "dts_gym.prior", 1
-_INSTALL = "prior files need safetensors, which is not installed ({}): pip install safetensors"
 
 
 def write_prior_file(path: str | os.PathLike[str], settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -41,7 +41,7 @@ def write_prior_file(path: str | os.PathLike[str], settings: Mapping[str, Any], 
     try:
         from safetensors.numpy import save
     except ImportError as error:
-        raise ImportError(_INSTALL.format(error)) from error
+        raise missing_extra("a prior file", "safetensors", "torch", error) from error
     plain = {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}
     text = json.dumps(settings)
     head = {"version": VERSION, "settings": text, "sha256": _digest(text, plain)}
@@ -61,13 +61,13 @@ def read_prior_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     ImportError
         If safetensors is not installed.
     """
+    name = os.fspath(path)
+    if not Path(path).exists():  # said first: without the file, the package would not help
+        raise FileNotFoundError(f"prior must be a file that Prior.save wrote, there is none at {name!r}")
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
-        raise ImportError(_INSTALL.format(error)) from error
-    name = os.fspath(path)
-    if not Path(path).exists():
-        raise FileNotFoundError(f"prior must be a file that Prior.save wrote, there is none at {name!r}")
+        raise missing_extra("a prior file", "safetensors", "torch", error) from error
     expected = f"path must be a prior file written by dts_gym, got {name!r}"
     try:
         with safe_open(name, framework="numpy") as file:

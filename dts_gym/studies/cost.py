@@ -19,6 +19,7 @@ from dts_gym.priors.random_priors import even_chain
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.registry import make_agent
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.study import Ask, Findings, Study, Verdict, chosen, judge
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
@@ -139,7 +140,7 @@ def _verdicts(costs: list[Cost]) -> list[Verdict]:
         if joint:
             more = times[joint[-1], "JointTS"] - times[joint[-1], "dTS"]
             claim = "The joint posterior costs more time than dTS, which has the same law."
-            found.append(judge(claim, _name(joint[-1]), "us of JointTS less those of dTS", mean_interval(more)))
+            found.append(judge(claim, _name(joint[-1]), "µs of JointTS less those of dTS", mean_interval(more)))
         claim, contrast = (
             "Beyond the deck: the time of a round does not grow with {}.",
             f"{_FLAT:g} less the ratio of times",
@@ -212,10 +213,7 @@ def _name(size: Size) -> str:
 
 STUDY = CostStudy(
     id="cost",
-    claim=(
-        "dTS costs O((L + K) d^3) time and O((L + K) d^2) space, like LinTS; a joint posterior costs O(K^3 d^3) "
-        "time and O(K^2 d^2) space."
-    ),
+    claim=CLAIMS["cost"],
     description=(
         "CPU time of a round (act and update), medians of ten batches of rounds, after 2000 rounds that play min(K, "
         "2000) of the actions; bytes of an agent's state. Linear chains, Gaussian rewards; JointTS up to K d = 2000. "

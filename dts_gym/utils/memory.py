@@ -20,7 +20,7 @@ def refuse_larger(name: str, what: str, needed: int, advice: str = "") -> None:
     if memory is not None and needed > memory:
         asked, there = min(needed, 10**300) / 1e9, memory / 1e9
         raise ValueError(
-            f"{name} must fit memory: {what} take {asked:,.1f} GB to draw, this machine has {there:,.1f} GB" + advice
+            f"{name} must fit memory: {what} take {asked:.1f} GB to draw, this machine has {there:.1f} GB" + advice
         )
 
 

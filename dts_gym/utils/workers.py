@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
+from dts_gym.utils.extras import missing_extra
 from dts_gym.utils.validation import choice, integer
 
 Backend = Literal["serial", "processes", "ray"]
@@ -50,7 +51,7 @@ def checked_pool(backend: Any, num_workers: Any, ray_address: Any = None) -> Non
         try:
             import ray  # noqa: F401
         except ImportError as error:
-            raise ImportError(f"the backend 'ray' needs the extra ray: pip install 'dts-gym[ray]' ({error})") from error
+            raise missing_extra("the backend 'ray'", "Ray", "ray", error) from error
 
 
 @contextlib.contextmanager

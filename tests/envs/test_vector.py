@@ -351,7 +351,7 @@ def test_the_first_call_is_a_reset_of_all():
         (
             {"num_envs": 1000, "num_actions": 10**9},
             ValueError,
-            r"num_envs \* num_actions \* dim must fit memory: 1000 x 1000000000 x 5 parameters take 80,000\.0 GB",
+            r"num_envs \* num_actions \* dim must fit memory: 1000 x 1000000000 x 5 parameters take 80000\.0 GB",
         ),
         ({"wrappers": [gym.wrappers.TimeLimit]}, gym.error.Error, "vector_entry_point"),
     ],
