@@ -282,7 +282,8 @@ def _grid(name: str, entry: Any) -> list[dict[str, Any]]:
 
 def _labels(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """A label for each cell, of the settings in which the cells of one environment differ."""
-    firsts, varying = dict(reversed(cells)), {}
+    firsts = dict(reversed(cells))
+    varying: dict[str, set[str]] = {}
     for env_id, settings in cells:
         first = firsts[env_id]
         differing = {

@@ -136,6 +136,10 @@ class OnlineModel(Shown):
     """
 
     algorithm = ""
+    observation_space: Any
+    action_space: Any
+    _stop: Any
+    _thread: threading.Thread | None
 
     def __init_subclass__(cls) -> None:
         usual = OPTIONAL_AGENTS[cls.algorithm][1]

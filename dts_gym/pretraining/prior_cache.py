@@ -46,13 +46,14 @@ def learned_prior(
         If ``depth`` or "auto" is set together with a given prior, or the vectors are too few for "auto".
     """
     word, is_auto = prior if isinstance(prior, str) else "", _is_auto(branch)
+    own: Any = branch
     if word == "diffusion":
         named = {} if branch is None else {"branch": branch}
         return cached_fit(theta, 40 if depth is None else depth, **named, **network)
     if word == "linear":
         L = 2 if depth is None else integer("depth", depth, 1, most=DEEPEST)
         if not is_auto:
-            return fit_linear_chain(theta, L, L - 1 if branch is None else branch)
+            return fit_linear_chain(theta, L, L - 1 if own is None else own)
         (N, d), kept = theta.shape, max(4, round(0.2 * len(theta)))
         if N - kept < d + 2:
             raise ValueError(
@@ -63,7 +64,7 @@ def learned_prior(
     if depth is not None or is_auto:
         raise ValueError(f"depth and branch 'auto' go with a prior to learn, got {depth!r}, {branch!r} and a prior")
     given = as_prior(prior)
-    return given if branch is None else as_chain_prior(given).with_branch(branch)
+    return given if branch is None else as_chain_prior(given).with_branch(own)
 
 
 def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:

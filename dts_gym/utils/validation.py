@@ -198,7 +198,7 @@ def listed(name: str, value: Any, expected: str = "a list of arrays") -> list[An
 
     Accepts lists, tuples and ranges, and arrays, pandas columns and tensors with axes.
     """
-    if isinstance(value, list | tuple | range) or getattr(value, "ndim", 0):
+    if isinstance(value, list | tuple | range) or bool(getattr(value, "ndim", 0)):
         return list(value)
     raise ValueError(f"{name} must be {expected}, got {value!r:.200}")
 
