@@ -191,6 +191,8 @@ class PosteriorAgent(ModelAgent[P]):
 class ThompsonSampling(PosteriorAgent[P]):
     """An agent that plays the best action of one posterior draw, with a new draw for each context."""
 
+    is_by_scores = True
+
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
 
@@ -204,6 +206,7 @@ class UpperConfidence(PosteriorAgent[B]):
     """
 
     picks_in_order = True
+    is_by_scores = True
     _by_bounds = True
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:

@@ -255,3 +255,28 @@ def refuse_oversized(num_actions: int, dim: int, num_envs: int = 1) -> None:
     needed = 2 * 8 * num_envs * num_actions * dim
     what = f"{sizes}{num_actions} x {dim} parameters"
     refuse_larger(f"{names}num_actions * dim", what, needed, " (agents alone do not need the parameters)")
+
+
+def alike_but_for_priors(laws: Any, count: int) -> list[BanditEnv]:
+    """Return ``count`` environments that may differ in their priors alone; else raise ValueError."""
+    if not isinstance(laws, Sequence) or len(laws) != count or not all(isinstance(law, BanditEnv) for law in laws):
+        raise ValueError(f"law must be an environment of this package, or {count} of them, got {laws!r:.200}")
+    first = _kind(laws[0])
+    for law in laws[1:]:
+        for name, value in _kind(law).items():
+            if value != first[name]:
+                raise ValueError(f"law must be environments of the same {name}, got {first[name]} and {value}")
+    return list(laws)
+
+
+def _kind(law: BanditEnv) -> dict[str, Any]:
+    problem = law.problem
+    return {
+        "class": type(law),
+        "num_actions": problem.num_actions,
+        "features": (problem.features, problem.context_shape),
+        "rewards": (type(problem.reward_model), problem.reward_model.settings()),
+        "horizon": law.horizon,
+        "regret_info": law.regret_info,
+        "instance_seed": law.instance_seed,
+    }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dts_gym.utils.validation import boolean
-from dts_gym.utils.workers import Backend, Pool, checked_pool, open_pool
+from dts_gym.utils.workers import Backend, Pool, checked_pool, cores, open_pool
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class Conduct:
     def in_this_process(self) -> bool:
         """Whether all runs are executed in this process."""
         return self.backend == "serial" or (self.backend == "processes" and self.num_workers == 1)
+
+    @property
+    def workers(self) -> int:
+        """Number of runs, or groups of runs, at a time."""
+        return 1 if self.in_this_process else self.num_workers or cores()
 
     def open_pool(self) -> AbstractContextManager[Pool]:
         """Start the workers, which stop at the end of the ``with`` block."""

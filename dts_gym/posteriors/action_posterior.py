@@ -19,12 +19,13 @@ from dts_gym.posteriors.choices import (
     candidates,
     greedy,
     one_of_contenders,
+    score_moments,
     thompson,
     upper_confidence,
 )
 from dts_gym.posteriors.information import RewardDraws, best_of_normals, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
-from dts_gym.posteriors.pruning import contenders, responses, with_shared_variance
+from dts_gym.posteriors.pruning import contenders, responses, variance_along, with_shared_variance
 from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -59,7 +60,7 @@ class ActionPosterior(ABC):
     """
 
     def __init__(self, center: Array, action_cov: Array, num_actions: int, dtype: Dtype = "float64") -> None:
-        self._center = center
+        self.center = center  # m0
         self.num_actions = num_actions
         self.table = ActionTable(action_cov, dtype)
         self.unplayed = UnplayedActions(num_actions)
@@ -119,23 +120,8 @@ class ActionPosterior(ABC):
         return np.where(norms > 0, norms, 1.0)
 
     def _score_moments(self, x: Array, m: Array | None) -> ScoreMoments:
-        """Mean and variance of ``x' theta_a`` given ``m``; ``x`` and ``m`` are (d,) or (n, d).
-
-        The means leave out ``x' m0``, which all actions share.
-        """
-        table = self.table
-        x = x @ table.basis
-        u = x * table.reached
-        variance0 = np.asarray((u * u).sum(axis=-1))
-        mean = table.beta @ u.T
-        mean0 = np.zeros_like(variance0)
-        along, variance = table.forms(u, m)
-        if m is not None and along is not None:
-            mean += along
-            mean += ((x - u) * m).sum(axis=-1)
-            mean0 = np.asarray((x * m).sum(axis=-1))
-        np.maximum(variance, 0.0, out=variance)
-        return ScoreMoments(mean, variance, mean0, variance0)
+        """Mean and variance of ``x' theta_a`` given ``m``, less ``x' m0``; ``x`` and ``m`` are (d,) or (n, d)."""
+        return score_moments(self.table, x, m)
 
     def thompson(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
@@ -235,7 +221,7 @@ class ActionPosterior(ABC):
             if root.size:
                 mean += float((x - u + self.table.unpack(self.table.cov[slot]) @ u) @ shared_mean)
         self._mark_played(action)
-        variance = self._noise_variance(mean + float(context @ self._center))
+        variance = self._noise_variance(mean + float(context @ self.center))
         self._absorb(self.table.observe(action, context, mean, variance))
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
@@ -251,14 +237,14 @@ class ActionPosterior(ABC):
         mean, variance, mean0, variance0 = self._score_moments(
             contexts, np.broadcast_to(center, contexts.shape) if root.size else None
         )
-        own = contexts @ self._center
+        own = contexts @ self.center
         means = np.column_stack([mean.T, mean0]) + own[:, None]  # (n, P + 1)
         variances = scale**2 * np.column_stack([variance.T, variance0])
         weights, shifts = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
         if root.size:
             followed = np.stack([responses(self.table, x) for x in contexts])  # (n, P + 1, d)
             if sample is None:
-                variances = variances + ((followed @ root) ** 2).sum(axis=-1)
+                variances = variances + variance_along(followed, root)
             else:
                 weights, off = sample[0][:, None, None], sample[1] - center
                 shifts = (followed @ off.T).transpose(2, 0, 1)  # (C, n, P + 1)
@@ -287,7 +273,7 @@ class ActionPosterior(ABC):
         """
         among = candidates(self.table, self.unplayed, mask)
         length = float(self._lengths(context)[0])
-        own = float(context @ self._center)
+        own = float(context @ self.center)
         context = context / length
         u = (context @ self.table.basis) * self.table.reached
         followed = responses(self.table, context)  # (P + 1, d)
@@ -355,7 +341,7 @@ class ActionPosterior(ABC):
         noise = scale * np.sqrt(values.clip(0.0)) * rng.standard_normal((*lead, *values.shape))  # (..., P, d)
         pull = (self.table.beta - (gamma @ center[..., None])[..., 0]) * reached
         theta[..., self.table.actions, :] = center + pull + (vectors @ noise[..., None])[..., 0]
-        return np.asarray(theta @ self.table.basis.T + self._center)
+        return np.asarray(theta @ self.table.basis.T + self.center)
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K."""
@@ -372,7 +358,7 @@ class ActionPosterior(ABC):
         for a in range(K):
             block = slice(a * d, (a + 1) * d)
             cov[block, block] += scale**2 * (own[a] + own[a].T) / 2
-        return self._center + mean @ basis.T, cov
+        return self.center + mean @ basis.T, cov
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""

@@ -88,6 +88,8 @@ class ActionTable:
     basis : (d, d), from the table's coordinates to the parameters': ``theta = basis @ theta_in_table``.
     inverse : (d, d), its inverse.
     reached : (d,) ones and zeros, ``S`` in the table's coordinates.
+    origin : (d (d + 1) / 2) packed ``T`` before any data.
+    columns : the rows' arrays.
     """
 
     def __init__(self, action_cov: Array, dtype: Dtype = "float64") -> None:
@@ -106,7 +108,7 @@ class ActionTable:
         unpack = np.empty((d, d), dtype=np.intp)
         unpack[self.rows, self.cols] = unpack[self.cols, self.rows] = np.arange(self.packed_dim)
         self._unpack = unpack
-        self._origin = np.diag(self.reached)[self.rows, self.cols]  # of T, before any data
+        self.origin = np.diag(self.reached)[self.rows, self.cols]  # of T, before any data
         # A packed matrix times these weights is the full quadratic form: off-diagonals count twice.
         self._quad_weights = np.where(self.rows == self.cols, 1.0, 2.0)
         self._cross_weights = np.where(self.rows == self.cols, 0.5, 1.0)
@@ -115,7 +117,7 @@ class ActionTable:
         self._kept = self.reached if dtype == "float32" else np.ones(d)
         self.slots: dict[int, int] = {}
         packed = (self.packed_dim,)
-        self._columns = Columns(
+        self.columns = Columns(
             {
                 "actions": ((), np.int64),
                 "cov": (packed, dtype),
@@ -133,17 +135,17 @@ class ActionTable:
     @property
     def actions(self) -> IntArray:
         """(P,) the played actions, in the order of their first play."""
-        return self._columns.used("actions")
+        return self.columns.used("actions")
 
     @property
     def cov(self) -> Array | NDArray[np.float32]:
         """(P, d (d + 1) / 2) packed ``T = diag(reached) - Gamma``, in the table's coordinates."""
-        return self._columns.used("cov")
+        return self.columns.used("cov")
 
     @property
     def beta(self) -> Array:
         """(P, d) messages' natural means, in the table's coordinates."""
-        return self._columns.used("beta")
+        return self.columns.used("beta")
 
     def gamma(self, slots: IntArray | list[int] | int | None = None) -> Array:
         """Copy ``Gamma`` of rows (None: all), (k, d, d), or of one row, (d, d), in the table's coordinates.
@@ -155,11 +157,11 @@ class ActionTable:
 
     def _packed_gamma(self, rows: Any) -> Array:
         # The first difference is exact where little has been learned; the carry then has the digits of what has.
-        return np.asarray((self._origin - self._columns["cov"][rows]) - self._columns["cov_carry"][rows])
+        return np.asarray((self.origin - self.columns["cov"][rows]) - self.columns["cov_carry"][rows])
 
     def unpack(self, packed: Any) -> Array:
         """Packed (..., d (d + 1) / 2) to symmetric (..., d, d)."""
-        return np.asarray(packed[..., self._unpack])
+        return np.asarray(packed.take(self._unpack, axis=-1))
 
     def to_parameters(self, message: Evidence) -> Evidence:
         """A message in the table's coordinates as one in the parameters': (..., d, d) and (..., d)."""
@@ -171,7 +173,7 @@ class ActionTable:
 
     def evidence(self) -> tuple[Array, Array]:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions, about the parameters themselves."""
-        return self.unpack(self._columns.used("G")), self._columns.used("h").copy()
+        return self.unpack(self.columns.used("G")), self.columns.used("h").copy()
 
     def observe(self, action: int, context: Array, target: float, variance: float) -> Increment:
         """Add one Gaussian observation ``target ~ N(context' theta, variance)``.
@@ -181,25 +183,25 @@ class ActionTable:
         Increment
             What the observation adds to the action's message, in the table's coordinates.
         """
-        slot = self._slot_of(action)
+        slot = self.slot_of(action)
         x = context @ self.basis
         u = x * self.reached
-        v = x - u + (self._columns["cov"][slot] + self._columns["cov_carry"][slot]).take(self._unpack) @ u  # (d,)
+        v = x - u + (self.columns["cov"][slot] + self.columns["cov_carry"][slot]).take(self._unpack) @ u  # (d,)
         spread = float(u @ v)
         if spread <= _KNOWN * self.dim * float(u @ u):
             # Nothing but rounding is left of the action's own part: only what S does not reach can be learned.
             v, spread = v - v * self.reached, 0.0
         total = variance + spread
-        residual = target - float(self._columns["beta"][slot] @ u)
+        residual = target - float(self.columns["beta"][slot] @ u)
         _add(
-            self._columns["cov"][slot],
-            self._columns["cov_carry"][slot],
+            self.columns["cov"][slot],
+            self.columns["cov_carry"][slot],
             (v * self._kept).take(self.rows) * (v / -total).take(self.cols),
         )
-        _add(self._columns["beta"][slot], self._columns["beta_carry"][slot], v * (residual / total))
+        _add(self.columns["beta"][slot], self.columns["beta_carry"][slot], v * (residual / total))
         scaled = context / variance
-        self._columns["G"][slot] += context.take(self.rows) * scaled.take(self.cols)
-        self._columns["h"][slot] += scaled * target
+        self.columns["G"][slot] += context.take(self.rows) * scaled.take(self.cols)
+        self.columns["h"][slot] += scaled * target
         return Increment(v, total, residual)
 
     def observe_all(self, actions: IntArray, contexts: Array, targets: Array, variance: float) -> Increments:
@@ -228,31 +230,52 @@ class ActionTable:
                 continue
             for start in range(0, len(layer), part):
                 rows = layer[start : start + part]
-                increments = self._observe_distinct(slots[rows], contexts[rows], targets[rows], variance)
+                increments = self.observe_rows(
+                    self.columns.arrays, slots[rows], contexts[rows], contexts[rows] @ self.basis, self.reached,
+                    targets[rows], variance,
+                )  # fmt: skip
                 out.v[rows], out.variance[rows], out.residual[rows] = increments
         return out
 
-    def _observe_distinct(self, slots: IntArray, contexts: Array, targets: Array, variance: float) -> Increments:
-        """`observe`, line by line, of rows that are all different: (k,), (k, d) and (k,)."""
-        x = contexts @ self.basis
-        u = x * self.reached
-        cov, cov_carry = self._columns["cov"][slots], self._columns["cov_carry"][slots]
-        beta, beta_carry = self._columns["beta"][slots], self._columns["beta_carry"][slots]
-        v = x - u + ((cov + cov_carry)[:, self._unpack] @ u[:, :, None])[:, :, 0]  # (k, d)
+    def observe_rows(
+        self,
+        columns: Mapping[str, NDArray[Any]],
+        slots: IntArray,
+        contexts: Array,
+        x: Array,
+        reached: Array,
+        targets: Array,
+        variance: Array | float,
+    ) -> Increments:
+        """`observe`, line by line, of k rows that are all different.
+
+        Parameters
+        ----------
+        columns : the arrays of this table, or those of several whose rows stand in one.
+        slots : (k,) rows of the columns.
+        contexts, x : (k, d) contexts, and the same in the coordinates of each row's table.
+        reached : (d,), or (k, d) that of each row's table.
+        targets, variance : (k,), and (k,) or one for all.
+        """
+        u = x * reached
+        cov, cov_carry = columns["cov"][slots], columns["cov_carry"][slots]
+        beta, beta_carry = columns["beta"][slots], columns["beta_carry"][slots]
+        v = x - u + np.matvec(self.unpack(cov + cov_carry), u)  # (k, d)
         spread = np.einsum("ij,ij->i", u, v)
         known = spread <= _KNOWN * self.dim * np.einsum("ij,ij->i", u, u)
         if known.any():
-            v[known] -= v[known] * self.reached
+            v = np.where(known[:, None], v - v * reached, v)
             spread[known] = 0.0
         total = variance + spread
         residual = targets - np.einsum("ij,ij->i", beta, u)
-        _add(cov, cov_carry, (v * self._kept)[:, self.rows] * (v / -total[:, None])[:, self.cols])
+        kept = reached if self.dtype == "float32" else 1.0
+        _add(cov, cov_carry, (v * kept).take(self.rows, axis=1) * (v / -total[:, None]).take(self.cols, axis=1))
         _add(beta, beta_carry, v * (residual / total)[:, None])
-        self._columns["cov"][slots], self._columns["cov_carry"][slots] = cov, cov_carry
-        self._columns["beta"][slots], self._columns["beta_carry"][slots] = beta, beta_carry
-        scaled = contexts / variance
-        self._columns["G"][slots] += contexts[:, self.rows] * scaled[:, self.cols]
-        self._columns["h"][slots] += scaled * targets[:, None]
+        columns["cov"][slots], columns["cov_carry"][slots] = cov, cov_carry
+        columns["beta"][slots], columns["beta_carry"][slots] = beta, beta_carry
+        scaled = contexts / np.reshape(variance, (-1, 1))
+        columns["G"][slots] += contexts.take(self.rows, axis=1) * scaled.take(self.cols, axis=1)
+        columns["h"][slots] += scaled * targets[:, None]
         return Increments(v, total, residual)
 
     def replace(self, action: int, G: Array, h: Array) -> Evidence:
@@ -264,13 +287,13 @@ class ActionTable:
             By how much its message changes, (d, d) and (d,), in the table's coordinates.
         """
         assert self.dtype == "float64"
-        slot = self._slot_of(action)
+        slot = self.slot_of(action)
         gamma, beta = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
-        change = Evidence(gamma - self.gamma(slot), beta - self._columns["beta"][slot])
-        self._columns["cov"][slot], self._columns["cov_carry"][slot] = self._origin, 0.0
-        _add(self._columns["cov"][slot], self._columns["cov_carry"][slot], -gamma[self.rows, self.cols])
-        self._columns["beta"][slot], self._columns["beta_carry"][slot] = beta, 0.0
-        self._columns["G"][slot], self._columns["h"][slot] = G[self.rows, self.cols], h
+        change = Evidence(gamma - self.gamma(slot), beta - self.columns["beta"][slot])
+        self.columns["cov"][slot], self.columns["cov_carry"][slot] = self.origin, 0.0
+        _add(self.columns["cov"][slot], self.columns["cov_carry"][slot], -gamma[self.rows, self.cols])
+        self.columns["beta"][slot], self.columns["beta_carry"][slot] = beta, 0.0
+        self.columns["G"][slot], self.columns["h"][slot] = G[self.rows, self.cols], h
         return change
 
     def _through_own_noise(self, G: Array, h: Array) -> Evidence:
@@ -301,7 +324,7 @@ class ActionTable:
         quadratic = self.quadratic_query(u).astype(self.dtype, copy=False)
         if m is None:
             return None, self.cov @ quadratic
-        bilinear = self._bilinear_query(u, m).astype(self.dtype, copy=False)
+        bilinear = self.bilinear_query(u, m).astype(self.dtype, copy=False)
         if u.ndim == 2:
             return self.cov @ bilinear, self.cov @ quadratic
         # One reading of the matrices serves both forms: a block stays in the cache for the second.
@@ -316,7 +339,7 @@ class ActionTable:
         """(d,) or (n, d) to (packed,) or (packed, n): ``T @ query`` is ``u' T u``."""
         return (u.take(self.rows, axis=-1) * u.take(self.cols, axis=-1) * self._quad_weights).T
 
-    def _bilinear_query(self, u: Array, m: Array) -> Array:
+    def bilinear_query(self, u: Array, m: Array) -> Array:
         """As `quadratic_query`, for ``u' T m``."""
         first = u.take(self.rows, axis=-1) * m.take(self.cols, axis=-1)
         first += u.take(self.cols, axis=-1) * m.take(self.rows, axis=-1)
@@ -325,22 +348,34 @@ class ActionTable:
 
     def products(self, u: Array) -> Array | NDArray[np.float32]:
         """``T u`` of every played action: (d,) to (P, d)."""
-        query: Any = np.zeros((self.packed_dim, self.dim), dtype=self.dtype)
+        return np.asarray(self.cov @ self.product_query(u))
+
+    def product_query(self, u: Array) -> Array:
+        """(..., d) to (..., packed, d): ``T @ query`` is ``T u``."""
+        query: Any = np.zeros((*u.shape[:-1], self.packed_dim, self.dim), dtype=self.dtype)
         every = np.arange(self.packed_dim)
-        query[every, self.rows] = u[self.cols]
-        query[every, self.cols] = u[self.rows]
-        return np.asarray(self.cov @ query)
+        query[..., every, self.rows] = u[..., self.cols]
+        query[..., every, self.cols] = u[..., self.rows]
+        return np.asarray(query)
+
+    def turned(self, x: Array) -> Array:
+        """Contexts (d,) or (n, d) in the table's coordinates."""
+        return np.asarray(x @ self.basis)
+
+    def weighed(self, u: Array) -> Array:
+        """``u' beta`` of every played action: (P,) or (P, n)."""
+        return np.asarray(self.beta @ u.T)
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
-        return self._columns.state()
+        return self.columns.state()
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned."""
-        self._columns.restore(state)
+        self.columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(self.actions)}
 
-    def _slot_of(self, action: int) -> int:
+    def slot_of(self, action: int) -> int:
         slot = self.slots.get(action)
         if slot is None:
             self._append([action])
@@ -356,8 +391,8 @@ class ActionTable:
     def _append(self, actions: list[int]) -> None:
         """Add empty rows for actions that have none."""
         begin = len(self.slots)
-        self._columns.append(len(actions))
-        self.actions[begin:], self.cov[begin:] = actions, self._origin
+        self.columns.append(len(actions))
+        self.actions[begin:], self.cov[begin:] = actions, self.origin
         self.slots.update(zip(actions, range(begin, begin + len(actions)), strict=True))
 
 

@@ -43,10 +43,19 @@ class TwoLevelPosterior(ActionPosterior):
         self._mean = np.zeros(prior.mean.size)  # (d,)
         self._root = self.table.inverse @ factor(prior.shared_cov)  # (d, r)
 
+    @property
+    def shared(self) -> tuple[Array, Array]:
+        """The shared part in the table's coordinates, mean (d,) and root (d, r); r = 0 where nothing is shared."""
+        return self._mean, self._root
+
+    @shared.setter
+    def shared(self, arrays: tuple[Array, Array]) -> None:
+        self._mean, self._root = arrays
+
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
         self._mark_played(action)
-        target = reward - float(context @ self._center)
+        target = reward - float(context @ self.center)
         self._absorb(self.table.observe(action, context, target, self.noise_std**2))
 
     def _noise_variance(self, predictor: float) -> float:
@@ -64,7 +73,7 @@ class TwoLevelPosterior(ActionPosterior):
         """
         for action in dict.fromkeys(actions.tolist()):
             self._mark_played(action)
-        targets = rewards - contexts @ self._center
+        targets = rewards - contexts @ self.center
         v, variance, residual = self.table.observe_all(actions, contexts, targets, self.noise_std**2)
         if self._root.size:
             learn_all(self._mean, self._root, v @ self._root, residual - v @ self._mean, variance)

@@ -91,6 +91,10 @@ class RewardModel(Shown, ABC):
     def check(self, reward: Any) -> float:
         """Return ``reward`` as a float in the family's support; else raise ValueError."""
 
+    def check_all(self, rewards: Array) -> Array:
+        """Return n finite rewards, (n,), if all are in the family's support; else raise ValueError as `check`."""
+        return np.array([self.check(reward) for reward in rewards.tolist()])
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Constructor arguments, as JSON data."""
@@ -151,6 +155,10 @@ class GaussianReward(RewardModel):
         if abs(value) > LARGEST:
             raise ValueError(f"reward must be at most {LARGEST:g} in size, got {value}")
         return value
+
+    def check_all(self, rewards: Array) -> Array:
+        """As `RewardModel.check_all`, in one comparison."""
+        return rewards if np.abs(rewards).max(initial=0.0) <= LARGEST else super().check_all(rewards)
 
     def settings(self) -> dict[str, Any]:
         """The constructor argument ``noise_std``."""

@@ -87,7 +87,7 @@ def open_pool(
     if backend == "ray":
         with _ray(num_workers, ray_address) as pool:
             yield pool
-    elif backend == "serial" or (workers := num_workers or _cores()) == 1:
+    elif backend == "serial" or (workers := num_workers or cores()) == 1:
         yield _serial
     else:
         yield _Processes(workers)
@@ -153,7 +153,7 @@ def _ray(num_workers: int | None, address: str | None) -> Iterator[Pool]:
 
     ours = not ray.is_initialized()
     if ours:
-        here = {} if address else {"num_cpus": num_workers or _cores(), "include_dashboard": False}
+        here = {} if address else {"num_cpus": num_workers or cores(), "include_dashboard": False}
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
     try:
         job = ray.remote(max_retries=_RETRIES)(one_thread)
@@ -179,7 +179,8 @@ def _ray(num_workers: int | None, address: str | None) -> Iterator[Pool]:
             ray.shutdown()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Number of usable cores of this machine."""
     import joblib
 
     return int(joblib.cpu_count())

@@ -277,8 +277,8 @@ def test_a_stopped_sweep_is_taken_up(tmp_path, monkeypatch, stopped_after, numbe
     held = finished(tmp_path / "out")
     assert len(held) == number
     done = []
-    run = jobs._run_job
-    monkeypatch.setattr(jobs, "_run_job", lambda *given: done.append(given[0]) or run(*given))
+    run = jobs._run_group
+    monkeypatch.setattr(jobs, "_run_group", lambda *given: done.extend(given[0].jobs) or run(*given))
     run_sweep(SMALL, out=tmp_path / "out", resume=True)
     assert len(done) == 8 - number
     assert held.items() <= finished(tmp_path / "out").items()

@@ -184,9 +184,9 @@ NO_NUMBERS = {
 # Functions, and parameters of one, without a door, and why.
 WITHOUT = {
     "formulas of arrays that run in every round":
-        r"(RewardModel|GaussianReward|BernoulliReward|PoissonReward|Link|AffineLink|MLPLink)\.(?!check)\w+",
+        r"(RewardModel|GaussianReward|BernoulliReward|PoissonReward|Link|AffineLink|MLPLink)\.(?!check$)\w+",
     "results and parts of episodes, which the package makes":
-        r"BranchChoice|RunResult|Factors|Ratings|RunRecord|Round|SweepResult|Experiment"
+        r"BranchChoice|RunResult|RunResult\.instance|Factors|Ratings|RunRecord|Round|SweepResult|Experiment"
         r"|BanditEnv\.(begin_episode|next_contexts|pinned_by)",
     "abstract: its classes have rows": "BanditEnv",
     "the same door as factorise, behind files": "cached_factors",

@@ -156,15 +156,15 @@ class ChainPosterior(ActionPosterior):
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         size = math.prod(lead)
-        drawn = pick(self._filtered(size, rng, scale), rng) if size else np.empty((0, len(self._center)))
-        return np.asarray((drawn @ self.table.inverse.T).reshape(*lead, len(self._center)))
+        drawn = pick(self._filtered(size, rng, scale), rng) if size else np.empty((0, len(self.center)))
+        return np.asarray((drawn @ self.table.inverse.T).reshape(*lead, len(self.center)))
 
     def _shared_sample(self, scale: float) -> tuple[Array, Array]:
         if scale not in self._known:
             size = max(_MOMENT_FILTERS, _MOMENT_DRAWS // self.num_particles)
             particles = self._filtered(size, np.random.default_rng(_FIXED_SEED), scale)
             weights = np.exp(particles.log_weights).ravel() / size
-            self._known[scale] = weights, particles.value.reshape(-1, len(self._center)) @ self.table.inverse.T
+            self._known[scale] = weights, particles.value.reshape(-1, len(self.center)) @ self.table.inverse.T
         return self._known[scale]
 
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:

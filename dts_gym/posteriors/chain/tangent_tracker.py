@@ -70,8 +70,12 @@ class TangentSearch:
                 modes = distinct_modes(self._chain, message, joined([as_row(self._chain, found), followed]))
         elif self.modes is None:
             found, modes = climbed_tangents(self._chain, message, Tangents(self.maps, self.path, np.zeros(()))), None
-        else:
-            modes = distinct_modes(self._chain, message, climbed_tangents(self._chain, message, self.modes))
+        else:  # the modes are followed; which of them matter is looked at again when many starts are tried
+            modes = climbed_tangents(self._chain, message, self.modes)
+            densest = int(modes.log_density.argmax())
+            if densest:
+                rest = [row for row in range(len(modes.log_density)) if row != densest]
+                modes = selected(modes, [densest, *rest])
             found = selected(modes, 0)
         self.maps, self.path = found.surrogates, found.path
         self.modes = modes if modes is not None and len(modes.log_density) > 1 else None
