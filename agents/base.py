@@ -15,7 +15,7 @@ from dts_gym.agents.together import Together
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import finite_array, integer, integers, plain
+from dts_gym.utils.validation import MOST, finite_array, integer, integers, plain
 
 
 class Agent(Saved, Cautious, Together):
@@ -164,7 +164,7 @@ class Agent(Saved, Cautious, Together):
         """
         x = self._check_context(context)
         allowed = self._check_mask(mask, x)
-        count, K = integer("num_draws", num_draws, 1), self.problem.num_actions
+        count, K = integer("num_draws", num_draws, 1, most=MOST), self.problem.num_actions
         single = self._is_single(x)
         shares = np.empty((1 if single else len(x), K))
         with self._lock:

@@ -19,7 +19,7 @@ from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import integer, positive
+from dts_gym.utils.validation import MOST, integer, positive
 
 P = TypeVar("P", bound=Posterior)
 B = TypeVar("B", bound=BoundedPosterior)
@@ -157,7 +157,7 @@ class PosteriorAgent(ModelAgent[P]):
         -----
         As exact as the agent; the draws have a random stream of their own.
         """
-        count = None if size is None else integer("size", size, 1)
+        count = None if size is None else integer("size", size, 1, most=MOST)
         with self._lock:
             return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration_scale, count)
 

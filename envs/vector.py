@@ -16,7 +16,7 @@ from dts_gym.envs.base import BanditEnv, Episode, Observation, alike_but_for_pri
 from dts_gym.envs.vector_inputs import checked_mode, checked_reset_mask, checked_seeds
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import integer, integers
+from dts_gym.utils.validation import integer, integers, plain
 
 # Numbers of rounds drawn ahead: the first block, from which blocks double, and the longest block.
 _FIRST_BLOCK, _LONGEST_BLOCK = 16, 256
@@ -31,8 +31,9 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     ``reset(seed=s)`` is the single environment under ``reset(seed=s + i)``, number for number, whatever is played.
 
     A sub-environment whose episode ends is reset in the same step, unless ``autoreset_mode`` says otherwise: the
-    observation is then the next episode's first, the last one's is in ``final_obs``, and what the step reported is in
-    ``final_info``, as Gymnasium has it; in the other modes ``infos`` holds ``regret`` in every step that plays.
+    observation is then the next episode's first, and the last one's is in ``final_obs``. In every mode ``infos`` holds
+    ``regret`` of every step that plays; where an episode ended and another began at once, ``final_info`` holds it too,
+    as Gymnasium has it.
 
     Parameters
     ----------
@@ -88,8 +89,9 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             raise ValueError(f"render_mode must be None of a vector environment, got {law.render_mode!r}")
         self._mode = checked_mode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self._mode}
-        limited = max_episode_steps not in (None, -1)  # -1 is Gymnasium's word for no limit
-        limit = integer("max_episode_steps", max_episode_steps, 1) if limited else law.horizon
+        limit = plain(max_episode_steps)
+        unlimited = limit is None or (isinstance(limit, int) and limit == -1)  # -1 is Gymnasium's word for no limit
+        limit = law.horizon if unlimited else integer("max_episode_steps", limit, 1)
         self._horizon = min(limit, law.horizon)
         self._ended = np.zeros(self.num_envs, dtype=bool)  # whose episode has ended, and no other has begun
         self.single_action_space, self.single_observation_space = law.action_space, law.observation_space
@@ -195,7 +197,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         -------
         next contexts, rewards (N,), terminations (N,) all False, truncations (N,), infos
             ``infos`` holds the single environment's values as arrays (N,), each with its mask ``_key``. Where an
-            episode ended and another began in the same step they are in ``infos["final_info"]`` instead, and the last
+            episode ended and another began in the same step they are in ``infos["final_info"]`` as well, and the last
             context is in ``infos["final_obs"]``. Where episodes begin in the next step, that step plays nothing: its
             reward is 0, and its info masked out.
 
@@ -225,9 +227,9 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         truncated = (self._rounds >= self._horizon) & ~begun
         self._at += 1
         same_step = self._mode is AutoresetMode.SAME_STEP
-        infos = _masked(told, ~begun)
+        infos: dict[str, Any] = _masked(told, ~begun)
         if same_step and truncated.any():
-            infos = self._final_infos(told, truncated)
+            infos |= self._final_infos(told, truncated)
         if self._at == self._length:  # episodes that begin now draw their own rounds
             self._new_block(min(2 * self._length, self._longest), ~truncated if same_step else ~begun)
         new = truncated if same_step else begun
@@ -257,8 +259,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             else:
                 last[i] = self._laws[i].next_contexts(self._episodes[i], 1)[0].copy()
         infos: dict[str, Any] = {"final_obs": last, "_final_obs": ended.copy()}
-        infos |= {"final_info": _masked(told, ended), "_final_info": ended.copy()}
-        return infos if ended.all() else infos | _masked(told, ~ended)
+        return infos | {"final_info": _masked(told, ended), "_final_info": ended.copy()}
 
     def _begin_all(self, pinned: int | None) -> None:
         K, d, N = self.problem.num_actions, self.problem.dim, self.num_envs

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from dts_gym.utils.arrays import BoolArray
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, integer, listed, plain
 
 
 def checked_mode(value: Any) -> AutoresetMode:
     """Return Gymnasium's autoreset mode of that name or value; else raise ValueError."""
-    if value not in (*AutoresetMode, *(mode.value for mode in AutoresetMode)):
-        raise ValueError(f"autoreset_mode must be one of {[mode.value for mode in AutoresetMode]}, got {value!r:.200}")
-    return AutoresetMode(value)
+    if isinstance(value, AutoresetMode):
+        return value
+    return AutoresetMode(choice("autoreset_mode", value, [mode.value for mode in AutoresetMode]))
 
 
 def checked_seeds(seed: Any, num_envs: int) -> list[int | None]:
     """Return a seed or None for each of N instances, for a seed s: s, s + 1, ...; else raise ValueError."""
     if seed is None:
         return [None] * num_envs
-    if isinstance(seed, int | np.integer):
+    if isinstance(seed := plain(seed), int):
         first = integer("seed", seed, 0)
         return [first + i for i in range(num_envs)]
-    if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray) or len(seed) != num_envs:
-        raise ValueError(f"seed must be an integer, None or {num_envs} of these, got {seed!r:.200}")
-    return [None if one is None else integer("seed", one, 0) for one in seed]
+    expected = f"an integer, None or {num_envs} of these"
+    if len(seeds := listed("seed", seed, expected)) != num_envs:
+        raise ValueError(f"seed must be {expected}, got {seed!r:.200}")
+    return [None if one is None else integer("seed", one, 0) for one in seeds]
 
 
 def checked_reset_mask(value: Any, num_envs: int) -> BoolArray:

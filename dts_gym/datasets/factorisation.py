@@ -93,6 +93,10 @@ def factorise(
     from scipy.sparse import csr_array
 
     U, M = ratings.num_users, ratings.num_movies
+    if U < 2 or M < 2:
+        raise ValueError(f"ratings must be of two users and two movies at least, got {U} and {M}")
+    if np.ptp(ratings.values) == 0:
+        raise ValueError(f"ratings must differ, got {len(ratings)} times {ratings.values[0]:g} stars")
     r = integer("rank", rank, 1, min(U, M))
     weight = positive("regularisation", regularisation)
     passes = integer("num_iterations", num_iterations, 1)
@@ -155,14 +159,18 @@ def cached_factors(
     path = cache_folder() / "factors" / f"{key}.npz"
 
     def make() -> Factors:
-        factors = factorise(
-            load_ratings(data),
-            rank,
-            regularisation=regularisation,
-            num_iterations=num_iterations,
-            seed=seed,
-            progress=progress,
-        )
+        ratings = load_ratings(data)
+        try:
+            factors = factorise(
+                ratings,
+                rank,
+                regularisation=regularisation,
+                num_iterations=num_iterations,
+                seed=seed,
+                progress=progress,
+            )
+        except ValueError as error:
+            raise ValueError(f"{error} (in {source.place!r})") from error
         arrays = {
             "user_factors": factors.user_factors,
             "movie_factors": factors.movie_factors,

@@ -19,6 +19,7 @@ from dts_gym.harness.provenance import differences, versions
 from dts_gym.harness.records import is_held, write_json
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.shown import Shown
+from dts_gym.utils.text_files import parse_json
 
 CONTROL = "truth"
 
@@ -113,7 +114,7 @@ def made_folder(conduct: Conduct, settings: ErrorSettings) -> Path | None:
     }
     if is_held(path, resume=conduct.resume):
         try:
-            saved = json.loads((path / "settings.json").read_bytes())
+            saved = parse_json((path / "settings.json").read_bytes())
         except (OSError, ValueError) as error:
             raise ValueError(f"out must hold settings.json to be resumed, got {os.fspath(path)!r}: {error}") from error
         if isinstance(saved, dict):  # folders of before name no state

@@ -9,7 +9,8 @@ from typing import Any
 
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment
-from dts_gym.harness.jobs import Task, make_experiment
+from dts_gym.harness.explorations import checked_grid
+from dts_gym.harness.jobs import Task, checked_seeds, make_experiment
 from dts_gym.harness.tuning import GRID, Tuning, checked_tuning, run_tasks
 from dts_gym.utils.validation import boolean
 from dts_gym.utils.workers import Backend
@@ -90,6 +91,7 @@ def compare(
     experiment = make_experiment(env_id, agents, seeds, num_rounds, env_settings, "report", redraw_prior)
     if tuning_settings and not tune:
         raise ValueError(f"tuning_settings must be left out without tune, got {tuning_settings!r}")
+    checked_grid(grid), checked_seeds("tuning_seeds", tuning_seeds)  # also where they are not used
     tuning = checked_tuning([experiment], grid, tuning_seeds, tuning_settings, bracket) if tune else None
     return run_experiment(experiment, tuning, conduct)
 

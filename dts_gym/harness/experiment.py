@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from dts_gym.harness.brackets import ScaleEnd, best_of, end_of, is_scale
 from dts_gym.harness.code_state import UNKNOWN, distinct
 from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.extras import OPTIONAL_AGENTS
 from dts_gym.utils.shown import Display, Shown, ShownTable
 from dts_gym.utils.tables import (
     Style,
@@ -24,7 +25,7 @@ from dts_gym.utils.tables import (
     plus_minus,
     standard_error,
 )
-from dts_gym.utils.validation import plain
+from dts_gym.utils.validation import choice, integer, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,8 +57,10 @@ class AgentSpec:
     def __post_init__(self) -> None:
         if taken := {"agent_id", "env_or_problem", "seed"} & set(self.settings):
             raise ValueError(f"settings must be the agent's own, got {sorted(taken)}, which an experiment sets")
-        object.__setattr__(self, "settings", {name: plain(value) for name, value in dict(self.settings).items()})
-        object.__setattr__(self, "label", self.label or label_of(self.id, self.settings))
+        given = {name: plain(value) for name, value in dict(self.settings).items()}
+        object.__setattr__(self, "label", self.label or label_of(self.id, given))
+        usual = OPTIONAL_AGENTS[self.id][1] if self.id in OPTIONAL_AGENTS else {}
+        object.__setattr__(self, "settings", {**usual, **given})  # records name what differs from the other package
 
 
 def label_of(agent_id: str, settings: Mapping[str, Any]) -> str:
@@ -285,8 +288,9 @@ class Comparison(ShownTable):
 
 def kept_rounds(num_rounds: int) -> IntArray:
     """Rounds at which a record keeps the curve: all of them up to 5000, else 5000 even steps with the last."""
-    steps = min(num_rounds, _MAX_POINTS)
-    return np.arange(1, steps + 1, dtype=np.int64) * num_rounds // steps
+    n = integer("num_rounds", num_rounds, 1)
+    steps = min(n, _MAX_POINTS)
+    return np.arange(1, steps + 1, dtype=np.int64) * n // steps
 
 
 @dataclass(frozen=True)
@@ -331,6 +335,7 @@ def table(comparison: Comparison, style: Style = "text") -> str:
     ValueError
         If there is no such style.
     """
+    choice("style", style, get_args(Style))
     rows = summary(comparison)
     if style == "csv":
         names = ("agent", "regret", "standard_error", "microseconds_per_round", "seeds", "scale_end")

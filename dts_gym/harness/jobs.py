@@ -22,11 +22,12 @@ from dts_gym.harness.teams import advance_together
 from dts_gym.registry import Entries, env_creator, is_built_in, make_agent, take_entries, user_entries, versioned
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import seed_sequence
-from dts_gym.utils.validation import integer, plain
+from dts_gym.utils.validation import integer, listed, plain
 from dts_gym.utils.workers import Pool
 
 # Fixed for ever, as the keys of `dts_gym.utils.seeding`.
 _ROLE_KEYS: dict[Role, int] = {"report": 51, "tuning": 52}
+_MOST_SEEDS = 1_000_000
 _Job = tuple[int, int, int]  # index of the task, seed, index of the agent
 # Runs that advance together: at most so many, fewer where more rounds would be lost with them, but no fewer than the
 # last; and from so many seeds on.
@@ -301,9 +302,10 @@ def _check_env_settings(env_id: str, settings: Mapping[str, Any], redraw_prior: 
 
 def checked_seeds(name: str, seeds: Any) -> tuple[int, ...]:
     """Return ``seeds`` as different integers >= 0, 0..n-1 for a number n; else raise ValueError."""
-    if isinstance(seeds, int | np.integer):
-        return tuple(range(integer(name, seeds, 1)))
-    listed = tuple(integer(name, seed, 0) for seed in seeds)
-    if not listed or len(set(listed)) < len(listed):
-        raise ValueError(f"{name} must be a number or different integers >= 0, got {seeds!r:.200}")
-    return listed
+    expected = "a number or different integers >= 0"
+    if isinstance(known := plain(seeds), int):
+        return tuple(range(integer(name, known, 1, most=_MOST_SEEDS)))
+    chosen = tuple(integer(name, seed, 0) for seed in listed(name, seeds, expected))
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"{name} must be {expected}, got {seeds!r:.200}")
+    return chosen

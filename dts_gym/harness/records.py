@@ -31,6 +31,7 @@ from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, 
 from dts_gym.harness.provenance import describe, differences, sources, versions
 from dts_gym.utils.archives import read_archive, remove_parts, write_archive, write_atomically
 from dts_gym.utils.locks import LOCK
+from dts_gym.utils.text_files import parse_json
 from dts_gym.utils.validation import finite_array, integer, number
 
 _FORMAT = 3
@@ -173,7 +174,7 @@ def _read_times(out: Path, spec: AgentSpec, seed: int) -> dict[str, Any]:
     """A run's times; NaN where results were copied without their log."""
     path = _times_path(out, spec, seed)
     try:
-        times = json.loads(path.read_bytes())
+        times = parse_json(path.read_bytes())
         return {name: float(times[name]) for name in _TIMES}
     except FileNotFoundError:
         return dict.fromkeys(_TIMES, math.nan)
@@ -283,7 +284,7 @@ def _take_up(out: Path, experiment: Experiment) -> None:
 def _read_experiment(out: Path) -> dict[str, Any]:
     path = out / _EXPERIMENT
     try:
-        saved = json.loads(path.read_bytes())
+        saved = parse_json(path.read_bytes())
         if saved["format"] not in (_FORMAT, *_UNSEALED) or not isinstance(saved["settings"], dict):
             raise ValueError(f"format {saved['format']!r}")
     except FileNotFoundError as error:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from dts_gym.pretraining.learning import fit
 from dts_gym.priors.chains import as_prior, load_prior
 from dts_gym.priors.fitting import fit_linear_chain
 from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
+from dts_gym.priors.reverse_process import Schedule
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.caching import cached
-from dts_gym.utils.validation import finite_array, integer
+from dts_gym.utils.validation import DEEPEST, choice, finite_array, integer
 
 _FORMAT = 1  # raised when `fit` changes its results
 
@@ -44,13 +45,15 @@ def learned_prior(
     ValueError
         If ``depth`` or "auto" is set together with a given prior, or the vectors are too few for "auto".
     """
-    if prior == "diffusion":
+    word, is_auto = prior if isinstance(prior, str) else "", _is_auto(branch)
+    own: Any = branch
+    if word == "diffusion":
         named = {} if branch is None else {"branch": branch}
         return cached_fit(theta, 40 if depth is None else depth, **named, **network)
-    if prior == "linear":
-        L = 2 if depth is None else integer("depth", depth, 1)
-        if branch != "auto":
-            return fit_linear_chain(theta, L, L - 1 if branch is None else branch)
+    if word == "linear":
+        L = 2 if depth is None else integer("depth", depth, 1, most=DEEPEST)
+        if not is_auto:
+            return fit_linear_chain(theta, L, L - 1 if own is None else own)
         (N, d), kept = theta.shape, max(4, round(0.2 * len(theta)))
         if N - kept < d + 2:
             raise ValueError(
@@ -58,10 +61,10 @@ def learned_prior(
             )
         fitted = fit_linear_chain(theta[kept:], L, L)
         return fit_linear_chain(theta, L, choose_branch(fitted, random_subsets(theta[:kept])).branch)
-    if depth is not None or branch == "auto":
+    if depth is not None or is_auto:
         raise ValueError(f"depth and branch 'auto' go with a prior to learn, got {depth!r}, {branch!r} and a prior")
     given = as_prior(prior)
-    return given if branch is None else as_chain_prior(given).with_branch(branch)
+    return given if branch is None else as_chain_prior(given).with_branch(own)
 
 
 def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
@@ -83,10 +86,11 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
     ValueError, ImportError
         As in `fit`; ImportError also where safetensors is not installed.
     """
-    vectors, L = finite_array("theta", theta, (None, None)), integer("depth", depth, 1)
+    vectors, L = finite_array("theta", theta, (None, None)), integer("depth", depth, 1, most=DEEPEST)
     import_module("safetensors")  # before the training, not after it
     branch = settings.get("branch")
-    if branch is not None and branch != "auto":  # one training serves all explicit branches
+    choice("schedule", settings.get("schedule", "cosine"), get_args(Schedule))  # it names the file
+    if branch is not None and not _is_auto(branch):  # one training serves all explicit branches
         branch = integer("branch", branch, 0, L)
         return cached_fit(vectors, L, **{**settings, "branch": None}).with_branch(branch)
     quiet = {"progress", "device"}  # these do not change the result
@@ -101,3 +105,7 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
         return prior
 
     return cached(path, lambda: load_prior(path), make, "the cached prior is made anew")
+
+
+def _is_auto(branch: Any) -> bool:
+    return isinstance(branch, str) and branch == "auto"

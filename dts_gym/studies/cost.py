@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -21,12 +20,14 @@ from dts_gym.priors.random_priors import even_chain
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.registry import make_agent
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.study import Ask, Findings, Study, Verdict, chosen, judge
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.tables import csv_text, mean_interval, plus_minus, standard_error
+from dts_gym.utils.text_files import parse_json
 
 _BATCHES = 10  # number of batches of rounds; the medians of the batches have a confidence interval
 _MOST_JOINT = 2000  # largest K d, whose square JointTS stores
@@ -75,7 +76,7 @@ class CostStudy(Study):
         with inner.lock_folder():
             for size in progress_bar(settings["sizes"], conduct.progress, len(settings["sizes"]), "sizes"):
                 costs += _kept(inner.out, size, settings["rounds_before"], settings["rounds_timed"])
-        rows = [["K", "d", "L", "agent", "us a round", "bytes"]]
+        rows = [["K", "d", "L", "agent", "µs a round", "bytes"]]
         for cost in costs:
             times = np.array(cost.microseconds)
             text = plus_minus(float(times.mean()), float(standard_error(times)))
@@ -92,11 +93,14 @@ def _kept(folder: Path | None, size: Size, before: int, timed: int) -> list[Cost
     """The costs of a size, measured unless the folder holds them."""
     path = None if folder is None else folder / f"{_name(size)}-{before}-{timed}.json"
     if path is not None and path.exists():
-        # Rows of an earlier version end before the state of the code.
-        return [
-            Cost(size, agent, tuple(times), held, *(code or [UNKNOWN]))
-            for agent, times, held, *code in json.loads(path.read_bytes())
-        ]
+        try:
+            # Rows of an earlier version end before the state of the code.
+            return [
+                Cost(size, agent, tuple(times), held, *(code or [UNKNOWN]))
+                for agent, times, held, *code in parse_json(path.read_bytes())
+            ]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{os.fspath(path)!r} must hold the costs that dts-gym measured: {error}") from error
     costs = measure_costs(size, before, timed)
     if path is not None:
         write_json(path, [cost[1:] for cost in costs])
@@ -145,7 +149,7 @@ def _verdicts(costs: list[Cost]) -> list[Verdict]:
         if joint:
             more = times[joint[-1], "JointTS"] - times[joint[-1], "dTS"]
             claim = "The joint posterior costs more time than dTS, which has the same law."
-            found.append(judge(claim, _name(joint[-1]), "us of JointTS less those of dTS", mean_interval(more)))
+            found.append(judge(claim, _name(joint[-1]), "µs of JointTS less those of dTS", mean_interval(more)))
         claim, contrast = (
             "Beyond the deck: the time of a round does not grow with {}.",
             f"{_FLAT:g} less the ratio of times",
@@ -218,10 +222,7 @@ def _name(size: Size) -> str:
 
 STUDY = CostStudy(
     id="cost",
-    claim=(
-        "dTS costs O((L + K) d^3) time and O((L + K) d^2) space, like LinTS; a joint posterior costs O(K^3 d^3) "
-        "time and O(K^2 d^2) space."
-    ),
+    claim=CLAIMS["cost"],
     description=(
         "CPU time of a round (act and update), medians of ten batches of rounds, after 2000 rounds that play min(K, "
         "2000) of the actions; bytes of an agent's state. Linear chains, Gaussian rewards; JointTS up to K d = 2000. "

@@ -16,6 +16,7 @@ from dts_gym.studies import study_ids
 from dts_gym.studies.findings import settings_text
 from dts_gym.studies.study import FORMAT, Verdict, as_judged, verdict_notes, verdict_rows
 from dts_gym.utils.tables import html_table
+from dts_gym.utils.text_files import parse_json
 
 # Answer -> class of its mark, and how some of them are counted.
 _MARKS = {"holds": "yes", "does not hold": "no", "undecided": "open", "not judged": "open"}
@@ -87,7 +88,7 @@ def read_sections(folder: Path) -> list[Section]:
 def _read(path: Path) -> Section:
     part = path.stem.removeprefix("study")
     try:
-        described = json.loads(path.read_bytes())
+        described = parse_json(path.read_bytes())
         if described["format"] != FORMAT:
             raise ValueError(f"format {described['format']!r}")
         for name, kind in _FIELDS.items():

@@ -23,7 +23,7 @@ from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
 from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, IntArray
-from dts_gym.utils.validation import finite_array, integer, integers
+from dts_gym.utils.validation import choice, finite_array, integer, integers
 
 Pool = Literal["fresh", "kept"]
 
@@ -33,7 +33,7 @@ FIXED_SEED = 20231116  # seed for draws by a fixed rule
 
 def checked_pool(pool: Pool, branch: int, depth: int) -> Pool:
     """Return ``pool`` if it is a kind of pool that the branch allows; else raise ValueError."""
-    if pool not in get_args(Pool) or (pool == "kept" and branch < depth):
+    if choice("pool", pool, get_args(Pool)) == "kept" and branch < depth:
         raise ValueError(f"pool must be one of {get_args(Pool)}, and 'fresh' below branch {depth}, got {pool!r}")
     return pool
 

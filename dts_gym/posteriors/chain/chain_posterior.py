@@ -23,7 +23,7 @@ from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
 from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, IntArray
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, integer
 
 Surrogate = Literal["jacobian", "statistical", "deck"]
 
@@ -67,8 +67,7 @@ class ChainPosterior(ActionPosterior):
         seed: int = _FIXED_SEED,
     ) -> None:
         d = prior.dim
-        if surrogate not in get_args(Surrogate):
-            raise ValueError(f"surrogate must be one of {get_args(Surrogate)}, got {surrogate!r}")
+        choice("surrogate", surrogate, get_args(Surrogate))
         super().__init__(np.zeros(d), prior.covariances[0], num_actions)
         self.num_particles = integer("num_particles", num_particles, 1)
         self._chain = as_chain(prior)

@@ -14,7 +14,7 @@ from dts_gym.posteriors.glm.sites import Rewards, Sites
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray, conditioned_root, factor_and_inverse
 from dts_gym.utils.columns import Columns
-from dts_gym.utils.validation import covariance, finite_array, integer, integers, positive
+from dts_gym.utils.validation import choice, covariance, finite_array, integer, integers, positive
 
 Mode = Literal["map", "mle", "online"]
 _WIDEST = 1e7  # there MAPs are off by up to 1e-4 prior standard deviations, at 1e8 by 1e-2
@@ -71,8 +71,7 @@ class GLMTable:
     def __init__(self, model: RewardModel, dim: int, mode: Mode = "map", ridge: float = 0.01) -> None:
         if not isinstance(model, RewardModel):
             raise ValueError(f"model must be a dts_gym RewardModel, got {model!r:.200}")
-        if mode not in get_args(Mode):
-            raise ValueError(f"mode must be one of {get_args(Mode)}, got {mode!r}")
+        choice("mode", mode, get_args(Mode))
         self.model = model
         self.dim = integer("dim", dim, 1)
         self.mode: Mode = mode
