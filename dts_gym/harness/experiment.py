@@ -59,8 +59,8 @@ class AgentSpec:
             raise ValueError(f"settings must be the agent's own, got {sorted(taken)}, which an experiment sets")
         given = {name: plain(value) for name, value in dict(self.settings).items()}
         object.__setattr__(self, "label", self.label or label_of(self.id, given))
-        usual = OPTIONAL_AGENTS[self.id][1] if self.id in OPTIONAL_AGENTS else {}
-        object.__setattr__(self, "settings", {**usual, **given})  # records name what differs from the other package
+        usual = OPTIONAL_AGENTS.get(self.id, ("", {}))[1]  # which records name: it differs from the other package
+        object.__setattr__(self, "settings", {**usual, **given})
 
 
 def label_of(agent_id: str, settings: Mapping[str, Any]) -> str:
@@ -288,8 +288,7 @@ class Comparison(ShownTable):
 
 def kept_rounds(num_rounds: int) -> IntArray:
     """Rounds at which a record keeps the curve: all of them up to 5000, else 5000 even steps with the last."""
-    n = integer("num_rounds", num_rounds, 1)
-    steps = min(n, _MAX_POINTS)
+    steps = min(n := integer("num_rounds", num_rounds, 1), _MAX_POINTS)
     return np.arange(1, steps + 1, dtype=np.int64) * n // steps
 
 
@@ -297,8 +296,7 @@ def kept_rounds(num_rounds: int) -> IntArray:
 class Row:
     """One agent's line of the table; regret is the mean over seeds, with its standard error.
 
-    ``scale_end`` names the end of the scales tried at which a tuned exploration lies; it is empty where that lies
-    inside.
+    ``scale_end`` names the end of the scales tried at which a tuned exploration lies; empty where it lies inside.
     """
 
     agent: str
@@ -314,9 +312,8 @@ def summary(comparison: Comparison) -> list[Row]:
     rows, ends = [], comparison.ends
     for label in comparison.labels:
         regret, times = comparison.final_regret(label), comparison.microseconds_per_round(label)
-        end = ends[label].side if label in ends else ""
         error, time = float(standard_error(regret)), float(times.mean())
-        rows.append(Row(label, float(regret.mean()), error, time, len(regret), end))
+        rows.append(Row(label, float(regret.mean()), error, time, len(regret), getattr(ends.get(label), "side", "")))
     return rows
 
 
