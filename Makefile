@@ -4,7 +4,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 RESULTS := results/quickstart
 
-.PHONY: run test test-all test-slow lint docs clean
+MIN := .venv-min
+# The oldest Python, for which all of the oldest versions have wheels.
+MIN_PYTHON ?= $(shell command -v python3.11 || command -v $(PYTHON))
+MIN_TESTS := tests/cli tests/datasets/test_movielens_data.py tests/envs/test_envs.py tests/harness/test_figures.py \
+	tests/harness/test_record_formats.py tests/harness/test_records.py tests/priors/test_chains.py \
+	tests/priors/test_prior_files.py tests/test_package.py tests/utils
+
+.PHONY: run test test-all test-min test-slow lint docs clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +44,16 @@ test: $(VENV)/.dev
 test-all: $(VENV)/.all
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile --no-missing
 
+# The package and the extra dev with the oldest versions that pyproject.toml allows, in an environment of its own: a
+# subset of the tests that calls all of them, in a few minutes.
+$(MIN)/.dev: pyproject.toml minima.txt
+	$(MIN_PYTHON) -m venv $(MIN)
+	$(MIN)/bin/pip install -q --disable-pip-version-check -c minima.txt -e '.[dev]'
+	touch $@
+
+test-min: $(MIN)/.dev
+	OPENBLAS_NUM_THREADS=1 $(MIN)/bin/python -m pytest -m 'not slow' -n auto --dist loadfile $(MIN_TESTS)
+
 test-slow: $(VENV)/.all
 	$(BIN)/python -m pytest -m slow --no-missing
 
@@ -51,4 +68,4 @@ docs: $(VENV)/.docs
 	@echo docs/_build/html/index.html
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info docs/_build docs/agents docs/api docs/environments docs/experiments
+	rm -rf $(VENV) $(MIN) build dist *.egg-info docs/_build docs/agents docs/api docs/environments docs/experiments

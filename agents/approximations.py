@@ -28,7 +28,7 @@ from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.utils.validation import choice, integer
+from dts_gym.utils.validation import MOST, choice, integer
 
 Approximation = Literal["particles", "linearised", "deck", "slice"]
 
@@ -190,20 +190,20 @@ def approximation_of(
     """Return the approximation that the keywords of `ChainAgent` ask for; ValueError for a wrong keyword."""
     prior = as_chain_prior(checked_problem(problem).prior)
     level = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
-    _one_of("approximation", approximation, get_args(Approximation))
-    _one_of("surrogate", surrogate, ("jacobian", "statistical"))
+    choice("approximation", approximation, get_args(Approximation), or_none=True)
+    choice("surrogate", surrogate, ("jacobian", "statistical"), or_none=True)
     choice("expansion", expansion, get_args(Mode))
     given = {"num_particles": num_particles, "num_steps": num_steps, "surrogate": surrogate}
     for name in _LEFT_OUT.get(approximation, ()):
         if given[name] is not None:
             raise ValueError(f"{name} must be left out with approximation {approximation!r}, got {given[name]!r}")
-    P = DEFAULT_PARTICLES if num_particles is None else integer("num_particles", num_particles, 1)
-    steps = DEFAULT_STEPS if num_steps is None else integer("num_steps", num_steps, 1)
+    P = DEFAULT_PARTICLES if num_particles is None else integer("num_particles", num_particles, 1, most=MOST)
+    steps = DEFAULT_STEPS if num_steps is None else integer("num_steps", num_steps, 1, most=MOST)
     if approximation == "slice" and level != 0:
         raise ValueError(f"branch must be 0 for approximation 'slice', got {level}")
     choice("pool", pool, get_args(Pool))
-    size, kind = integer("pool_size", pool_size, 1), checked_pool(pool, level, prior.depth)
-    shared = integer("num_shared_draws", num_shared_draws, 1)
+    size, kind = integer("pool_size", pool_size, 1, most=MOST), checked_pool(pool, level, prior.depth)
+    shared = integer("num_shared_draws", num_shared_draws, 1, most=MOST)
     precision = disjoint_dtype(problem, dtype)
     chain = as_linear(prior) if approximation is None else None
     if chain is not None:
@@ -214,11 +214,6 @@ def approximation_of(
     stands_in: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
     name = approximation or "particles"
     return Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind, shared)
-
-
-def _one_of(name: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and not (isinstance(value, str) and value in choices):
-        raise ValueError(f"{name} must be one of {choices} or None, got {value!r:.200}")
 
 
 def _refuse_float32(dtype: Dtype) -> None:

@@ -11,15 +11,15 @@ import numpy as np
 
 from dts_gym.agents.cautions import Cautious
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem
-from dts_gym.agents.saving import STREAMS, Plan, Saved
+from dts_gym.agents.saving import Plan, Saved
+from dts_gym.agents.together import Together
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import finite_array, integer, integers, plain
+from dts_gym.utils.validation import MOST, finite_array, integer, integers, plain
 
 
-class Agent(Saved, Cautious):
+class Agent(Saved, Cautious, Together):
     """A bandit agent: it picks actions for contexts and learns from rewards.
 
     Subclasses define how to choose, learn, forget and keep their state; this class checks input, owns the random
@@ -42,6 +42,7 @@ class Agent(Saved, Cautious):
 
     reward_model: RewardModel
     picks_in_order = False  # whether the picks of a batch depend on those before them
+    is_by_scores = False  # whether a choice is the action of the largest posterior draw or bound, and nothing else
     _intercept = False  # whether contexts get a trailing 1
 
     def __init__(self, problem: BanditProblem, *, seed: int | np.random.SeedSequence | None, **settings: Any) -> None:
@@ -105,8 +106,7 @@ class Agent(Saved, Cautious):
         allowed = self._check_mask(mask, x)
         with self._lock:
             chosen = self._drawn("act", lambda rng: self._play(x, rng, allowed, waiting))
-            if self._plan.start is None:
-                self._plan = self._plan._replace(start=self.num_updates)
+            self._begin_plan()
         return int(chosen) if self._is_single(x) else chosen
 
     @final
@@ -127,6 +127,11 @@ class Agent(Saved, Cautious):
         """
         with self._lock:
             self._plan = Plan(self.num_updates, integer("num_rewards", num_rewards, 1))
+
+    def _begin_plan(self) -> None:
+        """The plan of exploration begins at the first choice, if no run has begun one."""
+        if self._plan.start is None:
+            self._plan = self._plan._replace(start=self.num_updates)
 
     @final
     def action_probabilities(self, context: Any, num_draws: int = 1000, mask: Any = None) -> Array:
@@ -162,7 +167,7 @@ class Agent(Saved, Cautious):
         """
         x = self._check_context(context)
         allowed = self._check_mask(mask, x)
-        count, K = integer("num_draws", num_draws, 1), self.problem.num_actions
+        count, K = integer("num_draws", num_draws, 1, most=MOST), self.problem.num_actions
         single = self._is_single(x)
         shares = np.empty((1 if single else len(x), K))
         with self._lock:
@@ -210,7 +215,7 @@ class Agent(Saved, Cautious):
             return
         actions = integers("action", action, len(x), self.problem.num_actions)
         rewards = finite_array("reward", reward, (len(x),))
-        checked = np.array([self.reward_model.check(y) for y in rewards.tolist()])
+        checked = self.reward_model.check_all(rewards)
         with self._lock:
             before = self._state() if self._may_refuse() else None  # then none of the batch is learned
             try:
@@ -256,10 +261,8 @@ class Agent(Saved, Cautious):
     @final
     def reset(self, seed: int | np.random.SeedSequence | None = None) -> None:
         """Forget everything learned and start all random streams from ``seed`` (None: fresh entropy)."""
-        # One root for all streams: with None each stream would draw its own entropy, and none could be made again.
-        root = seed if seed is not None else np.random.SeedSequence()
         with self._lock:
-            self._rngs = {name: stream(root, name) for name in STREAMS}
+            self.reseed(seed)
             self.num_updates = 0
             self._plan = Plan()
             self._forget()

@@ -18,7 +18,7 @@ from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
-from dts_gym.utils.validation import fraction
+from dts_gym.utils.validation import finite_array, fraction
 
 
 class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
@@ -129,7 +129,9 @@ class Oracle(Agent):
 
     @classmethod
     def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
-        return cls(problem, env=BanditInstance(state["parameters"], problem.reward_model), **settings)
+        shape = (problem.num_actions, problem.dim)[0 if problem.features == "disjoint" else 1 :]
+        parameters = finite_array("parameters", state["parameters"], shape)
+        return cls(problem, env=BanditInstance(parameters, problem.reward_model), **settings)
 
     def _fresh(self, index: int) -> Self:
         oracle = type(self)(self.problem, env=self._env)

@@ -204,6 +204,11 @@ class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
     1
     """
 
+    def _drop_draws(self) -> None:
+        posterior = getattr(self, "_posterior", None)  # none yet while the agent is made
+        if isinstance(posterior, BranchedPosterior):
+            posterior.levels.drop_clouds()
+
     def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         if isinstance(self._posterior, BranchedPosterior):
             return self._posterior.thompson(contexts, rng, self.exploration_scale, mask, from_clouds=True)

@@ -15,7 +15,7 @@ from dts_gym.posteriors.information import information_directed
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import MOST, integer
 
 
 class DiffusionIDS(ChainAgent):
@@ -70,7 +70,7 @@ class DiffusionIDS(ChainAgent):
         pool: Pool = "fresh",
         dtype: Dtype = "float64",
     ) -> None:
-        self.num_draws = integer("num_draws", num_draws, 2)
+        self.num_draws = integer("num_draws", num_draws, 2, most=MOST)
         super().__init__(
             problem,
             seed=seed,

@@ -26,7 +26,7 @@ from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
-from dts_gym.utils.validation import choice, integer
+from dts_gym.utils.validation import MOST, choice, integer
 
 
 class FittedPriorAgent(PosteriorAgent[P]):
@@ -242,7 +242,7 @@ class LaplaceDPS(ThompsonSampling[Posterior], FittedPriorAgent[Posterior]):
             alpha_bars_of(self._chain)
         except ValueError as error:
             raise ValueError(f"problem must have a denoising diffusion prior for LaplaceDPS: {error}") from error
-        self._pool_size = integer("pool_size", pool_size, 1)
+        self._pool_size = integer("pool_size", pool_size, 1, most=MOST)
         super().__init__(
             problem,
             seed=seed,
@@ -268,7 +268,8 @@ def past_parameters(problem: BanditProblem) -> Array:
 
 def _fitted(parameters: Array, num_components: int | None) -> Mixture:
     N, d = parameters.shape
-    return _fitted_once(parameters.tobytes(), (N, d), num_components)
+    count = None if num_components is None else integer("num_components", num_components, 1)  # hashable, for the cache
+    return _fitted_once(parameters.tobytes(), (N, d), count)
 
 
 @lru_cache(maxsize=8)

@@ -19,7 +19,7 @@ from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import integer, positive
+from dts_gym.utils.validation import MOST, integer, positive
 
 P = TypeVar("P", bound=Posterior)
 B = TypeVar("B", bound=BoundedPosterior)
@@ -160,7 +160,7 @@ class PosteriorAgent(ModelAgent[P]):
         -----
         As exact as the agent; the draws have a random stream of their own.
         """
-        count = None if size is None else integer("size", size, 1)
+        count = None if size is None else integer("size", size, 1, most=MOST)
         with self._lock:
             return self._posterior.sample_parameters(self._rngs["parameters"], self.exploration_scale, count)
 
@@ -194,6 +194,8 @@ class PosteriorAgent(ModelAgent[P]):
 class ThompsonSampling(PosteriorAgent[P]):
     """An agent that plays the best action of one posterior draw, with a new draw for each context."""
 
+    is_by_scores = True
+
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
 
@@ -207,6 +209,7 @@ class UpperConfidence(PosteriorAgent[B]):
     """
 
     picks_in_order = True
+    is_by_scores = True
     _by_bounds = True
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:

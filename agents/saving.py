@@ -12,16 +12,17 @@ from typing import Any, NamedTuple, Self, final
 
 import numpy as np
 
+from dts_gym.agents.checked_files import FORMAT, UNSEALED, check_state, class_of, signature_of
 from dts_gym.problem.problem import BanditProblem, problem_from_state
-from dts_gym.registry import agent_class, agent_id_of, agent_ids
+from dts_gym.registry import agent_id_of
 from dts_gym.utils.archives import read_archive, write_archive
 from dts_gym.utils.arrays import Array, IntArray
-from dts_gym.utils.seeding import restore, state_of
+from dts_gym.utils.seeding import restore, state_of, stream
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import integer
 
 STREAMS = ("act", "predict-greedy", "predict-draw", "parameters", "posterior")  # an agent's random streams
-_FORMAT = 1
+_PARTS = ("problem", "setting", "state")  # of what an array of a file is, before the first dot of its name
 
 
 class Plan(NamedTuple):
@@ -70,7 +71,10 @@ class Saved(Shown, ABC):
 
     @final
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the agent, its problem and its random streams to one .npz without pickle, under exactly ``path``."""
+        """Write the agent, its problem and its random streams to one .npz without pickle, under exactly ``path``.
+
+        The file has a digest of its content.
+        """
         for name, value in self._settings.items():
             if callable(value):
                 raise ValueError(f"{name} must be no function of an agent that is saved, got {value!r:.200}")
@@ -79,8 +83,8 @@ class Saved(Shown, ABC):
         arrays: dict[str, Array | IntArray] = {f"problem.{name}": array for name, array in problem_arrays.items()}
         arrays |= {f"setting.{name}": v for name, v in self._settings.items() if isinstance(v, np.ndarray)}
         settings = {
-            "format": _FORMAT,
-            "agent": type(self).__name__,
+            "format": FORMAT,
+            **signature_of(type(self)),
             "problem": problem_settings,
             "settings": plain,
         }
@@ -94,45 +98,73 @@ class Saved(Shown, ABC):
         write_archive(path, arrays, settings)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, seed: int | np.random.SeedSequence | None = None) -> Self:
         """Return the agent that `save` wrote; it continues bit for bit.
 
         ``dts_gym.agents.Agent.load`` accepts a file of any registered agent.
+
+        Parameters
+        ----------
+        path : path of the file.
+        seed : None goes on with the saved random streams, so that two agents loaded from one file draw alike; a seed
+            starts new ones, as `reseed` does.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is damaged, or holds another kind of agent.
+            If the file is damaged or was edited, or holds another kind of agent.
         """
-        arrays, saved = read_archive(path)
-        kind = cls
-        if inspect.isabstract(cls):
-            for found in map(agent_class, agent_ids()):
-                if found.__name__ == saved.get("agent") and issubclass(found, cls):
-                    kind = found
-        if saved.get("agent") != kind.__name__ or saved.get("format") != _FORMAT:
-            raise ValueError(
-                f"path must be a file of {kind.__name__} in format {_FORMAT}, got {os.fspath(path)!r} of "
-                f"{saved.get('agent')!r} in format {saved.get('format')!r}"
-            )
-        parts: dict[str, dict[str, Any]] = {"problem": {}, "setting": {}, "state": {}}
+        arrays, saved = read_archive(path, tuple(f"{part}." for part in _PARTS), UNSEALED)
+        try:
+            kind = class_of(cls, saved)
+        except ValueError as error:
+            raise ValueError(f"path must be a file of {error} (in {os.fspath(path)!r})") from error
+        parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
         try:
             for name, array in arrays.items():
                 part, _, rest = name.partition(".")
                 parts[part][rest] = array
             problem = problem_from_state(saved["problem"], parts["problem"])
-            agent = kind._rebuild(problem, {**saved["settings"], **parts["setting"]}, parts["state"])
+            agent: Self = kind._rebuild(problem, {**saved["settings"], **parts["setting"]}, parts["state"])
+            fresh = agent._state()
             agent._restore(parts["state"])
+            check_state(agent, fresh, parts["state"])
             for name in STREAMS:
                 restore(agent._rngs[name], saved["streams"][name])
             agent.num_updates = integer("num_updates", saved["num_updates"], 0)
             agent._plan = _checked_plan(saved.get("plan", [None, None]), agent.num_updates)  # older files have none
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            name = kind.__name__
-            raise ValueError(f"path must be a whole file of {name}, got {os.fspath(path)!r}: {error}") from error
+        except Exception as error:  # what no agent wrote may fail anywhere
+            reason = error if isinstance(error, ValueError) else repr(error)
+            where = f"{kind.__name__}, got {os.fspath(path)!r}"
+            raise ValueError(f"path must be a whole file of {where}: {' '.join(str(reason).split())}") from error
+        if seed is not None:
+            agent.reseed(seed)
         return agent
+
+    @final
+    def reseed(self, seed: int | np.random.SeedSequence | None = None) -> None:
+        """Start all random streams from ``seed`` (None: fresh entropy), and keep what was learned.
+
+        Processes that serve from copies of one agent each call this with a seed of their own: they then know the same,
+        and draw differently.
+
+        Examples
+        --------
+        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
+        >>> agent = make_agent("LinTS", BanditProblem(50, 2, random_linear_prior(2, 1), GaussianReward()), seed=0)
+        >>> agent.update([0.5, 1.0], 3, 2.0)
+        >>> agent.reseed(1)
+        >>> agent.num_updates
+        1
+        """
+        # One root for all streams: with None each stream would draw its own entropy, and none could be made again.
+        root = seed if seed is not None else np.random.SeedSequence()
+        rngs = {name: stream(root, name) for name in STREAMS}
+        with self._lock:
+            self._rngs = rngs
+            self._drop_draws()
 
     @final
     def spawn(self, count: int) -> list[Self]:
@@ -182,6 +214,9 @@ class Saved(Shown, ABC):
     @abstractmethod
     def reset(self, seed: int | np.random.SeedSequence | None = None) -> None:
         """Forget everything learned and start all random streams from ``seed``."""
+
+    def _drop_draws(self) -> None:
+        """Drop posterior draws that are kept for the next choices: they came from the streams of before."""
 
     @abstractmethod
     def _state(self) -> Mapping[str, Array | IntArray]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 
+from dts_gym.utils.extras import OPTIONAL_AGENTS
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -92,9 +94,7 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
 
 
 def _place(entry_point: str | type) -> str:
-    if isinstance(entry_point, str):
-        return entry_point
-    return f"{entry_point.__module__}:{entry_point.__qualname__}"
+    return entry_point if isinstance(entry_point, str) else f"{entry_point.__module__}:{entry_point.__qualname__}"
 
 
 class Entries(NamedTuple):
@@ -119,7 +119,7 @@ def user_entries(env_id: str, agent_ids: Iterable[str]) -> Entries:
 
 def is_built_in(name: str) -> bool:
     """Whether an id belongs to the package's own environments or agents."""
-    return name in _ENVS or name in _BUILT_IN
+    return name in _ENVS or name in _BUILT_IN or name in OPTIONAL_AGENTS
 
 
 def take_entries(entries: Entries) -> None:
@@ -135,7 +135,7 @@ def env_ids() -> list[str]:
 
 
 def agent_ids() -> list[str]:
-    """Ids of the registered agents."""
+    """Ids of the registered agents; PPO, DQN and A2C, which an extra brings, are not among them."""
     return list(_AGENTS)
 
 
@@ -174,14 +174,14 @@ def agent_class(agent_id: str) -> type[Agent]:
     ModuleNotFoundError
         If there is no such module.
     """
-    module, colon, name = agent_id.rpartition(":") if isinstance(agent_id, str) else ("", "", agent_id)
+    module, colon, name = agent_id.rpartition(":") if isinstance(agent_id, str) else ("", "", repr(agent_id))
     if colon:
         _import(module)
-    if name not in _AGENTS:
+    entry_point = _AGENTS.get(name) or OPTIONAL_AGENTS.get(name, ("",))[0]
+    if not entry_point:
         from dts_gym.utils.validation import did_you_mean
 
         raise ValueError(f"agent id must be one of {agent_ids()}, got {agent_id!r}{did_you_mean(name, agent_ids())}")
-    entry_point = _AGENTS[name]
     if not isinstance(entry_point, str):
         return entry_point
     module, _, name = entry_point.partition(":")
@@ -313,7 +313,7 @@ def make_agent(
     needs_problem = "problem" in inspect.signature(cls).parameters  # a policy trained elsewhere accepts none
     told: dict[str, Any] = {"prior": prior, "reward": reward}
     if problem is None and needs_problem:
-        if reward in (None, "gaussian"):  # noise_std then describes the environment, not the agent
+        if reward is None or str(reward) == "gaussian":  # noise_std then describes the environment, not the agent
             told["noise_std"] = settings.get("noise_std")
             settings = {name: value for name, value in settings.items() if name != "noise_std"}
         problem = _problem_from_spaces(env_or_problem, told)
@@ -324,8 +324,7 @@ def make_agent(
     for one in settings:
         if one not in known:
             raise ValueError(f"settings of {agent_id} must be among {[*known]}, got {one!r}{did_you_mean(one, known)}")
-    warning = None
-    told_problem = None if is_problem else problem_of(env_or_problem)
+    warning, told_problem = None, None if is_problem else problem_of(env_or_problem)
     if needs_problem and told_problem is not None:
         check_shown(env_or_problem, told_problem)
         warning = wrapper_warning(env_or_problem)

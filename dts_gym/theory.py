@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.validation import integer, nonnegative, positive
+from dts_gym.utils.validation import integer, listed, nonnegative, positive
 
 
 class BoundTerms(NamedTuple):
@@ -116,10 +116,11 @@ def bound_terms(
     depth = len(sigmas) - 1
     if active is None:
         columns = [d] * depth
-    elif len(active) != depth:
-        raise ValueError(f"active must hold one number a link: {depth}, got {len(active)}")
     else:
-        columns = [integer(f"active[{i}]", columns_of_link, 0, d) for i, columns_of_link in enumerate(active)]
+        given = listed("active", active, "a list of integers")
+        if len(given) != depth:
+            raise ValueError(f"active must hold one number a link: {depth}, got {len(given)}")
+        columns = [integer(f"active[{i}]", columns_of_link, 0, d) for i, columns_of_link in enumerate(given)]
     ratios = [_square(std / noise.noise_std) for std in sigmas]
     if not math.isfinite(max(ratios)):
         raise ValueError(f"stds must have squares in floating point in units of noise_std, got {max(sigmas)}")

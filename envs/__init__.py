@@ -1,7 +1,8 @@
 """Environments: one file each; made by id, ``gym.make("DiffusionBandit-v0")``.
 
 Read `base` (what an episode is, and what a step reports), then an environment: `diffusion`, `shared`, `synthetic`,
-`movielens`. `vector` plays many instances as arrays, `rendering` draws frames.
+`movielens`. `vector` plays many instances as arrays (`vector_inputs` checks what it
+receives), `rendering` draws frames.
 """
 
 from dts_gym.envs.base import BanditEnv

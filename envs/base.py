@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -14,8 +12,9 @@ from numpy.typing import NDArray
 
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.memory import refuse_larger
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import boolean, integer
+from dts_gym.utils.validation import boolean, choice, integer
 
 Observation = NDArray[np.float32]
 
@@ -67,9 +66,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         self.instance: BanditInstance | None = None
         self.instance_seed = None if instance_seed is None else integer("instance_seed", instance_seed, 0)
         self.regret_info = boolean("regret_info", regret_info)
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode must be None or in {self.metadata['render_modes']}, got {render_mode!r}")
-        self.render_mode = render_mode
+        self.render_mode = choice("render_mode", render_mode, self.metadata["render_modes"], or_none=True)
         self._watched: Any = None
         self.action_space = gym.spaces.Discrete(problem.num_actions)
         self.observation_space = self._context_space()
@@ -253,27 +250,33 @@ class BanditEnv(gym.Env[Observation, np.int64]):
 
 def refuse_oversized(num_actions: int, dim: int, num_envs: int = 1) -> None:
     """Raise ValueError if the drawn parameters of all actions of all instances would not fit the machine's memory."""
-    needed = (
-        2 * 8 * num_envs * num_actions * dim
-    )  # the draw and its noise; for many instances, the draws and their stack
-    memory = _memory_bytes()
-    if memory is not None and needed > memory:
-        names, sizes = ("", "") if num_envs == 1 else ("num_envs * ", f"{num_envs} x ")
-        raise ValueError(
-            f"{names}num_actions * dim must fit memory: {sizes}{num_actions} x {dim} parameters take "
-            f"{needed / 1e9:.1f} GB to draw, this machine has {memory / 1e9:.1f} GB (agents alone do not need the "
-            "parameters)"
-        )
+    names, sizes = ("", "") if num_envs == 1 else ("num_envs * ", f"{num_envs} x ")
+    # The draw and its noise; for many instances, the draws and their stack.
+    needed = 2 * 8 * num_envs * num_actions * dim
+    what = f"{sizes}{num_actions} x {dim} parameters"
+    refuse_larger(f"{names}num_actions * dim", what, needed, " (agents alone do not need the parameters)")
 
 
-def _memory_bytes() -> int | None:
-    """Bytes that this process may use, by the machine or its control group; None where neither is known."""
-    limits = []
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limits.append(int(Path(name).read_text()))
-        except (OSError, ValueError):  # no such group, or "max": no limit
-            continue
-    return min(limits, default=None)
+def alike_but_for_priors(laws: Any, count: int) -> list[BanditEnv]:
+    """Return ``count`` environments that may differ in their priors alone; else raise ValueError."""
+    if not isinstance(laws, Sequence) or len(laws) != count or not all(isinstance(law, BanditEnv) for law in laws):
+        raise ValueError(f"law must be an environment of this package, or {count} of them, got {laws!r:.200}")
+    first = _kind(laws[0])
+    for law in laws[1:]:
+        for name, value in _kind(law).items():
+            if value != first[name]:
+                raise ValueError(f"law must be environments of the same {name}, got {first[name]} and {value}")
+    return list(laws)
+
+
+def _kind(law: BanditEnv) -> dict[str, Any]:
+    problem = law.problem
+    return {
+        "class": type(law),
+        "num_actions": problem.num_actions,
+        "features": (problem.features, problem.context_shape),
+        "rewards": (type(problem.reward_model), problem.reward_model.settings()),
+        "horizon": law.horizon,
+        "regret_info": law.regret_info,
+        "instance_seed": law.instance_seed,
+    }

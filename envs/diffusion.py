@@ -149,4 +149,5 @@ def chain_of(
 
 def rewards_of(reward: str, noise_std: float) -> RewardModel:
     """Return the reward family of that name; Gaussian rewards read ``noise_std``."""
-    return reward_model(reward, noise_std=noise_std) if reward == "gaussian" else reward_model(reward)
+    is_gaussian = isinstance(reward, str) and reward == "gaussian"
+    return reward_model(reward, noise_std=noise_std) if is_gaussian else reward_model(reward)

@@ -115,13 +115,11 @@ class MovieLensBanditEnv(BanditEnv):
             )
         self._users = factors.user_factors.astype(np.float32)
         ratings = GaussianReward(factors.noise_std if noise_std is None else noise_std)
-        if reward not in ("gaussian", "bernoulli"):
-            raise ValueError(f"reward must be 'gaussian' or 'bernoulli', got {reward!r}")
-        if reward == "bernoulli":
+        if choice("reward", reward, ("gaussian", "bernoulli")) == "bernoulli":
             # The logistic distribution of standard deviation 1 has scale sqrt(3) / pi.
             scale = math.pi / (math.sqrt(3.0) * ratings.noise_std)
             train, self._held_out = scale * train, scale * self._held_out
-        if branch is None and prior == "diffusion":
+        if branch is None and isinstance(prior, str) and prior == "diffusion":
             branch = "auto"
         problem = BanditProblem(
             num_actions=K,

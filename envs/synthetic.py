@@ -17,6 +17,7 @@ from dts_gym.priors.prior import Prior
 from dts_gym.priors.reverse_process import Schedule
 from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem, Features
+from dts_gym.utils.memory import refuse_larger
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import boolean, integer
 
@@ -96,14 +97,16 @@ class SyntheticBanditEnv(BanditEnv):
         regret_info: bool = True,
         render_mode: str | None = None,
     ) -> None:
-        if schedule is not None and prior != "diffusion":
+        if schedule is not None and not (isinstance(prior, str) and prior == "diffusion"):
             raise ValueError(f"schedule must be left out but with the prior 'diffusion', got {schedule!r}")
         d = shape_dim(shape, dim)
         self.shape: Shape = shape
         self.feature_law = checked_feature_law(feature_law)
         self.fixed_features = boolean("fixed_features", fixed_features)
         rng = stream(integer("past_seed", past_seed, 0), "past-parameters")
-        past = sample_shape(shape, rng, integer("num_past", num_past, 2), d)
+        size = integer("num_past", num_past, 2)
+        refuse_larger("num_past * dim", f"{size} x {d} past parameters", 32 * size * d)
+        past = sample_shape(shape, rng, size, d)
         problem = BanditProblem(
             num_actions=num_actions,
             dim=d,

@@ -12,10 +12,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from dts_gym.envs.base import BanditEnv, Episode, Observation, refuse_oversized
+from dts_gym.envs.base import BanditEnv, Episode, Observation, alike_but_for_priors, refuse_oversized
+from dts_gym.envs.vector_inputs import checked_mode, checked_reset_mask, checked_seeds
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import integer, integers
+from dts_gym.utils.validation import integer, integers, plain
 
 # Numbers of rounds drawn ahead: the first block, from which blocks double, and the longest block.
 _FIRST_BLOCK, _LONGEST_BLOCK = 16, 256
@@ -30,12 +31,14 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     ``reset(seed=s)`` is the single environment under ``reset(seed=s + i)``, number for number, whatever is played.
 
     A sub-environment whose episode ends is reset in the same step, unless ``autoreset_mode`` says otherwise: the
-    observation is then the next episode's first, the last one's is in ``final_obs``, and what the step reported is in
-    ``final_info``, as Gymnasium has it; in the other modes ``infos`` holds ``regret`` in every step that plays.
+    observation is then the next episode's first, and the last one's is in ``final_obs``. In every mode ``infos`` holds
+    ``regret`` of every step that plays; where an episode ended and another began at once, ``final_info`` holds it too,
+    as Gymnasium has it.
 
     Parameters
     ----------
-    law : the single environment that instances, contexts and noise are drawn from; it is not stepped.
+    law : the single environment that instances, contexts and noise are drawn from; it is not stepped. Or N of them, of
+        the same sizes, rewards and horizon, one for each instance: their priors may differ.
     num_envs : N, the number of instances.
     autoreset_mode : when a sub-environment whose episode ended begins another: in the same step ("SameStep"), in the
         next step ("NextStep", as Gymnasium's vector wrappers expect), or at a reset with ``reset_mask`` ("Disabled").
@@ -44,14 +47,15 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     Attributes
     ----------
     problem : BanditProblem
-        The problem of every instance; agents read it.
+        The problem of every instance; agents read it. Where there are N laws, that of the first.
     instance_seed : int or None
         The seed that pins all instances to one.
 
     Raises
     ------
     ValueError
-        If the parameters of N instances would not fit in memory, or a render mode is asked for.
+        If the parameters of N instances would not fit in memory, a render mode is asked for, or laws differ in more
+        than their priors.
 
     Notes
     -----
@@ -71,20 +75,23 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     def __init__(
         self,
-        law: BanditEnv,
+        law: BanditEnv | Sequence[BanditEnv],
         num_envs: int,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
     ) -> None:
         self.num_envs = integer("num_envs", num_envs, 1)
+        self._laws = [law] * self.num_envs if isinstance(law, BanditEnv) else alike_but_for_priors(law, self.num_envs)
+        law = self._laws[0]
         problem = law.problem
         refuse_oversized(problem.num_actions, problem.dim, self.num_envs)
         if law.render_mode is not None:
             raise ValueError(f"render_mode must be None of a vector environment, got {law.render_mode!r}")
-        self._mode = _checked_mode(autoreset_mode)
+        self._mode = checked_mode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self._mode}
-        limited = max_episode_steps not in (None, -1)  # -1 is Gymnasium's word for no limit
-        limit = integer("max_episode_steps", max_episode_steps, 1) if limited else law.horizon
+        limit = plain(max_episode_steps)
+        unlimited = limit is None or (isinstance(limit, int) and limit == -1)  # -1 is Gymnasium's word for no limit
+        limit = law.horizon if unlimited else integer("max_episode_steps", limit, 1)
         self._horizon = min(limit, law.horizon)
         self._ended = np.zeros(self.num_envs, dtype=bool)  # whose episode has ended, and no other has begun
         self.single_action_space, self.single_observation_space = law.action_space, law.observation_space
@@ -101,8 +108,13 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     @property
     def problem(self) -> BanditProblem:
-        """The problem of every instance, which agents may know."""
+        """The problem of every instance, which agents may know; of different ones the first."""
         return self._law.problem
+
+    @property
+    def problems(self) -> tuple[BanditProblem, ...]:
+        """The problem of each instance."""
+        return tuple(law.problem for law in self._laws)
 
     @property
     def instance_seed(self) -> int | None:
@@ -156,9 +168,13 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if not isinstance(options or {}, Mapping):
             raise ValueError(f"options must be a mapping, got {options!r:.200}")
         given = dict(options or {})
-        mask = self._checked_mask(given.pop("reset_mask")) if "reset_mask" in given else np.ones(self.num_envs, bool)
+        mask = (
+            checked_reset_mask(given.pop("reset_mask"), self.num_envs)
+            if "reset_mask" in given
+            else np.ones(self.num_envs, bool)
+        )
         pinned = self._law.pinned_by(given, ["instance_seed", "reset_mask"])
-        seeds = self._checked_seeds(seed)
+        seeds = checked_seeds(seed, self.num_envs)
         if not (self._episodes or mask.all()):
             raise gym.error.ResetNeeded("the first reset must be of all sub-environments, got a mask that leaves some")
         for i in np.flatnonzero(mask).tolist():
@@ -181,7 +197,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         -------
         next contexts, rewards (N,), terminations (N,) all False, truncations (N,), infos
             ``infos`` holds the single environment's values as arrays (N,), each with its mask ``_key``. Where an
-            episode ended and another began in the same step they are in ``infos["final_info"]`` instead, and the last
+            episode ended and another began in the same step they are in ``infos["final_info"]`` as well, and the last
             context is in ``infos["final_obs"]``. Where episodes begin in the next step, that step plays nothing: its
             reward is 0, and its info masked out.
 
@@ -211,9 +227,9 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         truncated = (self._rounds >= self._horizon) & ~begun
         self._at += 1
         same_step = self._mode is AutoresetMode.SAME_STEP
-        infos = _masked(told, ~begun)
+        infos: dict[str, Any] = _masked(told, ~begun)
         if same_step and truncated.any():
-            infos = self._final_infos(told, truncated)
+            infos |= self._final_infos(told, truncated)
         if self._at == self._length:  # episodes that begin now draw their own rounds
             self._new_block(min(2 * self._length, self._longest), ~truncated if same_step else ~begun)
         new = truncated if same_step else begun
@@ -241,10 +257,9 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             if self._at < self._length:
                 last[i] = self._contexts[self._at, i].copy()
             else:
-                last[i] = self._law.next_contexts(self._episodes[i], 1)[0].copy()
+                last[i] = self._laws[i].next_contexts(self._episodes[i], 1)[0].copy()
         infos: dict[str, Any] = {"final_obs": last, "_final_obs": ended.copy()}
-        infos |= {"final_info": _masked(told, ended), "_final_info": ended.copy()}
-        return infos if ended.all() else infos | _masked(told, ~ended)
+        return infos | {"final_info": _masked(told, ended), "_final_info": ended.copy()}
 
     def _begin_all(self, pinned: int | None) -> None:
         K, d, N = self.problem.num_actions, self.problem.dim, self.num_envs
@@ -252,7 +267,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._rounds, self._regret, self._ended = np.zeros(N, dtype=np.int64), np.zeros(N), np.zeros(N, dtype=bool)
         self._episodes = []
         for i in range(N):
-            self._episodes.append(self._law.begin_episode(self._generator(i), pinned))
+            self._episodes.append(self._laws[i].begin_episode(self._generator(i), pinned))
             self._parameters[i] = self._episodes[i].instance.parameters
         self._new_block(min(_FIRST_BLOCK, self._longest), np.ones(N, bool))
 
@@ -260,7 +275,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         """Begin episodes where the mask is True; the others continue."""
         for i in np.flatnonzero(mask).tolist():
             before = self._episodes[i].instance
-            self._episodes[i] = self._law.begin_episode(self._generator(i), pinned)
+            self._episodes[i] = self._laws[i].begin_episode(self._generator(i), pinned)
             if self._episodes[i].instance is not before:
                 self._parameters[i] = self._episodes[i].instance.parameters
             self._draw_ahead(i, self._at)
@@ -281,7 +296,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     def _draw_ahead(self, i: int, start: int) -> None:
         """Draw the block's rounds from ``start`` on for sub-environment ``i``, continuing its streams."""
         episode, model, count = self._episodes[i], self.problem.reward_model, self._length - start
-        contexts = self._law.next_contexts(episode, count)
+        contexts = self._laws[i].next_contexts(episode, count)
         self._contexts[start:, i] = contexts
         self._noise[start:, i] = model.draw_noise(episode.noise, (count,))
         if self._law.regret_info:
@@ -300,24 +315,6 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             self._rngs[i] = rng
         return rng
 
-    def _checked_seeds(self, seed: Any) -> list[int | None]:
-        if seed is None:
-            return [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
-            first = integer("seed", seed, 0)
-            return [first + i for i in range(self.num_envs)]
-        if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray) or len(seed) != self.num_envs:
-            raise ValueError(f"seed must be an integer, None or {self.num_envs} of these, got {seed!r:.200}")
-        return [None if one is None else integer("seed", one, 0) for one in seed]
-
-    def _checked_mask(self, value: Any) -> BoolArray:
-        mask = np.asarray(value)
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
-            raise ValueError(
-                f"options['reset_mask'] must be {self.num_envs} booleans, one or more of them True, got {value!r:.200}"
-            )
-        return mask
-
 
 def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, NDArray[Any]]:
     """Infos in the form of Gymnasium's vector environments, as fresh arrays: zeros where masked out, and the masks."""
@@ -327,12 +324,6 @@ def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, ND
     return infos
 
 
-def _checked_mode(value: Any) -> AutoresetMode:
-    if value not in (*AutoresetMode, *(mode.value for mode in AutoresetMode)):
-        raise ValueError(f"autoreset_mode must be one of {[mode.value for mode in AutoresetMode]}, got {value!r:.200}")
-    return AutoresetMode(value)
-
-
 def vector_maker(single: Callable[..., BanditEnv]) -> Callable[..., BanditVectorEnv]:
     """Return Gymnasium's ``vector_entry_point`` for a single environment's class."""
 
@@ -340,9 +331,15 @@ def vector_maker(single: Callable[..., BanditEnv]) -> Callable[..., BanditVector
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
+        prior_seeds: Sequence[int] | None = None,
         **settings: Any,
     ) -> BanditVectorEnv:
-        """Make N instances, with the single environment's arguments."""
-        return BanditVectorEnv(single(**settings), num_envs, autoreset_mode, max_episode_steps)
+        """Make N instances, with the single environment's arguments; or a ``prior_seed`` for each."""
+        law: BanditEnv | list[BanditEnv]
+        if prior_seeds is None:
+            law = single(**settings)
+        else:
+            law = [single(**settings, prior_seed=seed) for seed in prior_seeds]
+        return BanditVectorEnv(law, num_envs, autoreset_mode, max_episode_steps)
 
     return make_vector

@@ -4,6 +4,10 @@ python examples/large_k.py [ROUNDS] [NUM_ACTIONS] [AGENT ...]
 
 No environment holds the parameters: an action's are drawn when it is first played, so a billion actions cost nothing.
 Each agent runs in a process of its own, and each block of rounds reports the CPU time a round of the agent alone.
+
+Two yardsticks stand beside the mean reward of a block, both for the same contexts: "Random" is what playing at random
+would earn on average, and "of best" says how far the agent is on the way from there to the best of all actions, whose
+expected mean reward is that of the largest of as many normal draws: 0 is no better than Random, 1 is the best there is.
 """
 
 import multiprocessing
@@ -12,6 +16,7 @@ import sys
 import time
 
 import numpy as np
+from scipy.special import ndtri
 
 import dts_gym
 
@@ -35,9 +40,11 @@ def play(agent_id: str, num_actions: int, rounds: int) -> None:
     center = rng.multivariate_normal(mean, shared, method="eigh")
     root = np.linalg.cholesky(own)
     theta: dict[int, np.ndarray] = {}
-    print(f"{agent_id}, K={num_actions}, d={DIM}\n{'rounds':>8} {'µs a round':>11} {'played':>7} {'mean reward':>12}")
+    largest = ndtri((num_actions - 0.375) / (num_actions + 0.25))  # Blom: the largest of as many standard normal draws
+    names = ("rounds", "µs a round", "played", "mean reward", "Random", "of best")
+    print(f"{agent_id}, K={num_actions}, d={DIM}\n" + "".join(f"{name:>12}" for name in names))
     for block in np.array_split(np.arange(rounds), min(BLOCKS, rounds)):
-        seconds, total = 0.0, 0.0
+        seconds, total, at_random, to_best = 0.0, 0.0, 0.0, 0.0
         for _ in block:
             context, noise = rng.uniform(-1, 1, DIM), rng.standard_normal()
             start = time.process_time()
@@ -50,8 +57,14 @@ def play(agent_id: str, num_actions: int, rounds: int) -> None:
             agent.update(context, action, reward)
             seconds += time.process_time() - start
             total += reward
-        done = int(block[-1]) + 1
-        print(f"{done:>8} {seconds / len(block) * 1e6:>11.1f} {len(theta):>7} {total / len(block):>12.3f}", flush=True)
+            at_random += float(context @ center)
+            to_best += float(largest * np.linalg.norm(root.T @ context))
+        n, share = len(block), (total - at_random) / to_best
+        print(
+            f"{int(block[-1]) + 1:>12}{seconds / n * 1e6:>12.1f}{len(theta):>12}"
+            f"{total / n:>12.3f}{at_random / n:>12.3f}{share:>12.2f}",
+            flush=True,
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory of the process: {peak:.0f} MB", flush=True)
 

@@ -103,6 +103,8 @@ def test_very_many_actions_are_played_by_both_agents_in_blocks(tmp_path):
     printed = run_example("large_k", tmp_path)
     assert printed.count("K=1000000000") == printed.count("peak memory") == 2
     assert printed.count("\n") == 2 * (2 + 10 + 1)
+    assert printed.count("mean reward      Random     of best") == 2  # the yardsticks
+    assert "nan" not in printed
 
 
 def test_the_animation_is_a_gif_of_different_frames(tmp_path):

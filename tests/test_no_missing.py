@@ -1,6 +1,7 @@
 """``pytest --no-missing``: no test is skipped for a missing package. And what is installed for it: every extra."""
 
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -91,6 +92,28 @@ def test_every_extra_is_installed_but_what_cannot_be_compiled(compiler):
     assert set(done.stdout.splitlines()) <= needed
     assert left_out == ({compiled} if "left out" in done.stderr else set())
     assert "left out" in done.stderr or compiler == sys.executable
+
+
+def test_the_minima_are_the_declared_ones():
+    """`make test-min` installs them: a bound that is raised or lowered must be tested as such."""
+    declared = {}
+    for each in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
+        name, _, lowest = each.partition(">=")
+        if lowest:
+            declared[name] = lowest
+    lines = [line for line in (ROOT / "minima.txt").read_text().splitlines() if not line.startswith("#")]
+    tested = dict(line.split("==") for line in lines)
+    short = {name: re.sub(r"(\.0)+$", "", version) for name, version in tested.items()}
+    assert short == {name: re.sub(r"(\.0)+$", "", version) for name, version in declared.items()}
+    elsewhere = {
+        name: lowest
+        for extra in PROJECT["optional-dependencies"].values()
+        for name, _, lowest in (each.partition(">=") for each in extra)
+        if name in declared
+    }
+    assert elsewhere == {name: declared[name] for name in elsewhere}  # one bound in all extras
+    ran = (ROOT / ".ci" / "run").read_text().split("\n")
+    assert ran.index("make test-min") > ran.index("make test-all")
 
 
 def test_the_release_is_tested_on_every_version_that_the_package_names():

@@ -39,6 +39,18 @@ def test_neither_the_import_nor_an_agent_loads_heavy_modules(code):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["list"], ["list", "dTS"], ["list", "regret-LL"]])
+def test_what_only_lists_loads_neither_statistics_nor_experiments(words):
+    code = (
+        "import contextlib, io, sys\nfrom dts_gym.cli.entry import main\n"
+        f"with contextlib.redirect_stdout(io.StringIO()): assert main({words}) == 0\n"
+        "heavy = ('scipy.stats', 'scipy.optimize', 'matplotlib', 'dts_gym.studies.cells', 'dts_gym.diagnostics')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_every_public_name_is_there():
     for name in dts_gym.__all__:
         assert getattr(dts_gym, name) is not None

@@ -171,7 +171,7 @@ def _timed(jobs: Mapping[Any, Callable[[Array, int, float], Any]], history: _His
 
 def chain_table(timings: list[ChainTiming], rounds: int) -> str:
     """The timings on perceptron chains as text."""
-    lines = [f"{'L':>3} {'P':>3} {'round us':>9} {'mean us':>9} {'links us':>9} {'round / links':>14}"]
+    lines = [f"{'L':>3} {'P':>3} {'round µs':>9} {'mean µs':>9} {'links µs':>9} {'round / links':>14}"]
     for depth, P, median, mean, links in timings:
         lines.append(f"{depth:>3} {P:>3} {median:>9.1f} {mean:>9.1f} {links:>9.1f} {median / links:>14.2f}")
     lines.append(
@@ -185,7 +185,7 @@ def chain_table(timings: list[ChainTiming], rounds: int) -> str:
 def glm_table(timings: list[GLMTiming], rounds: int) -> str:
     """The timings of GLM rounds as text."""
     few = rounds // _LONGER
-    lines = [f"{'agent':<6} {'expansion':<9} {f'us at {few}':>13} {f'us at {rounds}':>13} {'ratio':>6}"]
+    lines = [f"{'agent':<6} {'expansion':<9} {f'µs at {few}':>13} {f'µs at {rounds}':>13} {'ratio':>6}"]
     for agent, expansion, before, after in timings:
         lines.append(f"{agent:<6} {expansion:<9} {before:>13.1f} {after:>13.1f} {after / before:>6.2f}")
     lines.append(

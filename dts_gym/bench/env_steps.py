@@ -109,7 +109,7 @@ def env_table(timings: list[EnvTiming], num_envs: int) -> str:
         " ".join([timing.env_id, *(f"{name}={value}" for name, value in timing.settings.items())]) for timing in timings
     ]
     width = max(map(len, names))
-    lines = [f"{'':<{width}} {'singles us':>11} {'vector us':>10} {'ratio':>6} {'steps/s':>10}"]
+    lines = [f"{'':<{width}} {'singles µs':>11} {'vector µs':>10} {'ratio':>6} {'steps/s':>10}"]
     for name, timing in zip(names, timings, strict=True):
         lines.append(
             f"{name:<{width}} {timing.singles:>11.0f} {timing.vector:>10.0f} {timing.singles / timing.vector:>6.1f} "

@@ -141,6 +141,11 @@ def peer_versions() -> str:
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in installed_peers())
 
 
+def num_rows(sizes: tuple[tuple[int, int, int], ...] = SIZES) -> int:
+    """The number of rows that `time_peers` measures."""
+    return len(sizes) * len(METHODS) * len(_ROUNDS)
+
+
 def time_peers(budget: float, seed: int, sizes: tuple[tuple[int, int, int], ...] = SIZES) -> Iterator[PeerTiming]:
     """Time every method at every size, with one context in a round and with `BATCH` contexts in a call.
 

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dts_gym.bench.machine import machine
-from dts_gym.bench.peers import peer_figure, peer_table, peer_versions, time_peers
+from dts_gym.bench.peers import num_rows, peer_figure, peer_table, peer_versions, time_peers
 from dts_gym.priors.random_priors import even_chain
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.registry import make_agent
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import integer, positive
+from dts_gym.utils.validation import boolean, integer, positive
 
 _AGENTS = ("dTS", "LinTS", "LinUCB")
 _MOST_PLAYED = 4000
@@ -62,6 +63,7 @@ def run_bench(
     peers: bool = False,
     budget: float = 3.0,
     figure: Path | None = None,
+    progress: bool = True,
 ) -> str:
     """Time a round (act + update) of dTS, LinTS and LinUCB against one BLAS pass over the played covariances.
 
@@ -79,6 +81,8 @@ def run_bench(
         With ``peers``, CPU seconds that a library may spend on the rounds of one row; at least one is played.
     figure :
         With ``peers``, the PNG to write.
+    progress :
+        With ``peers``, show a progress bar on stderr.
 
     Returns
     -------
@@ -89,7 +93,8 @@ def run_bench(
     count, times = integer("rounds", rounds, 1), integer("repeats", repeats, 1)
     root = integer("seed", seed, 0)
     if peers:
-        found = list(time_peers(positive("budget", budget), root))
+        rows = time_peers(positive("budget", budget), root)
+        found = list(progress_bar(rows, boolean("progress", progress), num_rows(), "rows"))
         if figure is not None:
             peer_figure(found, figure)
         return f"{peer_table(found)}\n{peer_versions()}\n{machine()}"
@@ -99,12 +104,12 @@ def run_bench(
     setting = Setting(10_000, 20)
     loop, batch = measure_batch(setting, max(3, times // 20), root)
     line = f"update of {_BATCH} rewards at K=10^4, d=20, all played: one batch over one by one {batch / loop:.3f}"
-    lines = [bench_table(timings), f"{line} ({batch:.0f} us)"]
+    lines = [bench_table(timings), f"{line} ({batch:.0f} µs)"]
     for played in (_MOST_PLAYED, setting.num_actions):
         ratios = []
         for n in (1, _BATCH):
             wide, narrow = measure_dtypes(setting, played, n, max(1, times // (15 * n)), root)
-            ratios.append(f"{wide / narrow:.2f} ({narrow:.0f} us) with {n} context{'s' if n > 1 else ''}")
+            ratios.append(f"{wide / narrow:.2f} ({narrow:.0f} µs) with {n} context{'s' if n > 1 else ''}")
         lines.append(f"dTS at K=10^4, d=20, {played} played: float64 over float32 {', '.join(ratios)}")
     return "\n".join([*lines, machine()])
 
@@ -216,8 +221,8 @@ class _EinsumLinTS:
 
 def bench_table(timings: list[Timing]) -> str:
     """The timings as text, with the important ratios below."""
-    head = f"{'K':>9} {'d':>3} {'L':>3} {'played':>7} {'pass us':>8}" + "".join(
-        f" {name + ' us':>10} {'/ pass':>7}" for name in _AGENTS
+    head = f"{'K':>9} {'d':>3} {'L':>3} {'played':>7} {'pass µs':>8}" + "".join(
+        f" {name + ' µs':>10} {'/ pass':>7}" for name in _AGENTS
     )
     lines = [head + f" {'dTS bytes / played':>19}"]
     for timing in timings:
@@ -231,7 +236,7 @@ def bench_table(timings: list[Timing]) -> str:
     small = by_setting.get(Setting(100, 5))
     if small is not None and small.einsum is not None:
         ratio = small.agents["dTS"] / small.einsum
-        lines.append(f"dTS over a LinTS round in einsum at K=100, d=5: {ratio:.2f} ({small.einsum:.1f} us)")
+        lines.append(f"dTS over a LinTS round in einsum at K=100, d=5: {ratio:.2f} ({small.einsum:.1f} µs)")
     base = by_setting.get(Setting(10_000, 20))
     for other, text in ((Setting(1_000_000, 20), "K=10^6 over K=10^4"), (Setting(10_000, 20, 40), "L=40 over L=2")):
         if base is not None and other in by_setting:

@@ -114,10 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # `dts-gym list | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        except (ValueError, OSError, ImportError, MemoryError, gym.error.Error) as error:
+        except (ValueError, OSError, ImportError, MemoryError, OverflowError, gym.error.Error) as error:
             if os.environ.get("DTS_GYM_DEBUG") == "1":
                 raise
-            print(f"dts-gym: error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"dts-gym: error: {' '.join(_said(error).split())}", file=sys.stderr)
             return 2
 
 
@@ -153,6 +153,13 @@ def _answer(arguments: list[str]) -> str:
     import tyro
 
     return str(tyro.cli(function, prog=f"dts-gym {name}", args=words))
+
+
+def _said(error: BaseException) -> str:
+    """An error's message; without a number where the system names a file, and never empty."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {str(error.filename)!r}"
+    return str(error) or ("there is not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 
 def _help() -> str:

@@ -16,7 +16,7 @@ import dts_gym
 from dts_gym.cli.env_options import options_text, wrapped
 from dts_gym.cli.setting_texts import setting_texts
 from dts_gym.registry import agent_class, agent_settings, env_creator
-from dts_gym.studies import load_study, study_ids
+from dts_gym.studies.claims import CLAIMS
 
 _Listed = Literal["everything", "environments", "agents", "experiments"]  # or an id
 
@@ -57,15 +57,15 @@ def run_list(what: tyro.conf.Positional[str] = "everything") -> str:
                 lines.append("      " + (", ".join(settings) or "no settings"))
     if what in ("everything", "experiments"):
         lines.append("Experiments, for dts-gym reproduce")
-        lines += [f"  {study_id}: {load_study(study_id).claim}" for study_id in study_ids()]
+        lines += [f"  {study_id}: {claim}" for study_id, claim in CLAIMS.items()]
     lines.append("dts-gym list NAME explains each setting.")
     return "\n".join(lines)
 
 
 def _one_listed(name: str) -> str:
     """Describe one environment or agent with its options, or one experiment with its claim."""
-    if name in study_ids():
-        return f"{name}: {load_study(name).claim}"
+    if name in CLAIMS:
+        return f"{name}: {CLAIMS[name]}"
     try:
         if ":" in name:  # the module registers the id
             importlib.import_module(name.rpartition(":")[0])
@@ -84,7 +84,7 @@ def _one_listed(name: str) -> str:
 
 
 def _near(name: str) -> str:
-    ids = {each.lower(): each for each in (*dts_gym.env_ids(), *dts_gym.agent_ids(), *study_ids())}
+    ids = {each.lower(): each for each in (*dts_gym.env_ids(), *dts_gym.agent_ids(), *CLAIMS)}
     close = [ids[each] for each in difflib.get_close_matches(name.lower(), ids, n=1, cutoff=0.7)]
     return f"; did you mean {close[0]}?" if close else ""
 

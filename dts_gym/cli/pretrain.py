@@ -158,14 +158,17 @@ def _npy(name: str, path: Path) -> Array:
 
 
 def _is_ratings(path: Path) -> bool:
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         return file.readline().lower().startswith("userid,movieid,")
 
 
 def _csv(path: Path) -> Array:
     """Read rows of numbers, with or without a line of names above them."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"data must be a .csv file of numbers, got {str(path)!r}: {error}") from error
     if rows and not all(_is_number(cell) for cell in rows[0]):
         rows = rows[1:]
     if not rows:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import zipfile
 from pathlib import Path
+from typing import Any
+
+from dts_gym.utils.validation import choice
 
 # MD5 of the zips, as GroupLens publishes them; ml-latest-small changes over time and has none.
 RELEASES: dict[str, str | None] = {
@@ -46,12 +50,14 @@ def fetch_release(name: str, base_url: str = BASE_URL) -> Path:
     Returns
     -------
     Path
-        The zip in `cache_folder`; its MD5 has been checked where the release has one.
+        The zip in `cache_folder`; its MD5 has been checked where the release has one, else that it is a whole zip with
+        ratings in it.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or the downloaded file is not the one published (it is not kept).
+        If the name is unknown, or the downloaded file is not the one published (it is not kept), or the file that is
+        there is not whole (the message says which to delete).
     ConnectionError
         If the file is missing and cannot be downloaded; the message says where to get it and where to put it.
 
@@ -59,8 +65,7 @@ def fetch_release(name: str, base_url: str = BASE_URL) -> Path:
     -----
     A log message names the licence when a release is downloaded.
     """
-    if name not in RELEASES:
-        raise ValueError(f"data must be a release among {list(RELEASES)}, got {name!r}")
+    choice("data", name, RELEASES)
     import pooch
     import requests
 
@@ -68,12 +73,23 @@ def fetch_release(name: str, base_url: str = BASE_URL) -> Path:
     url = base_url + file
     if not (folder / file).exists():
         logging.getLogger("dts_gym").warning(_LICENCE, name)
+    elif md5 is None and (fault := _fault(folder / file)) is not None:
+        raise ValueError(
+            f"{os.fspath(folder / file)!r} must be {name} as published, but {fault}: delete it, and it is "
+            "downloaded again"
+        )
+
+    def download(url: str, output: str, of: Any) -> None:
+        pooch.HTTPDownloader()(url, output, of)
+        if md5 is None and (fault := _fault(Path(output))) is not None:  # pooch keeps what raises no error
+            raise ValueError(f"{url} must be {name} as published, but {fault}: it is not kept, try again later")
+
     logger = pooch.get_logger()
     level = logger.level
     logger.setLevel("WARNING")
     try:
         known = None if md5 is None else f"md5:{md5}"
-        return Path(pooch.retrieve(url, known_hash=known, fname=file, path=folder))
+        return Path(pooch.retrieve(url, known_hash=known, fname=file, path=folder, downloader=download))
     except requests.RequestException as error:
         raise ConnectionError(
             f"{name} could not be downloaded from {url} ({type(error).__name__}). Get {file} there by other means, "
@@ -82,3 +98,17 @@ def fetch_release(name: str, base_url: str = BASE_URL) -> Path:
         ) from error
     finally:
         logger.setLevel(level)
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a zip of ratings; None where it is whole."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            torn = archive.testzip()
+            if torn is not None:
+                return f"{torn!r} in it is damaged"
+            if not any(name.rpartition("/")[2] == "ratings.csv" for name in archive.namelist()):
+                return "there is no ratings.csv in it"
+    except Exception as error:  # a damaged zip raises half a dozen types
+        return f"it is no whole zip ({error})"
+    return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,15 @@ from dts_gym.datasets.download import cache_folder
 from dts_gym.datasets.movielens import Ratings, Source, find_ratings, load_ratings
 from dts_gym.utils.archives import read_archive, write_archive
 from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.caching import cached
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import integer, positive
+from dts_gym.utils.validation import finite_array, integer, integers, number, positive
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_FORMAT = 1
+_FORMAT = 2  # files of format 1 had no digest, and have other names
 _BLOCK = 1 << 24  # floats of normal equations in memory at a time: 128 MB
 REGULARISATION = 0.1
 NUM_ITERATIONS = 20
@@ -93,6 +93,10 @@ def factorise(
     from scipy.sparse import csr_array
 
     U, M = ratings.num_users, ratings.num_movies
+    if U < 2 or M < 2:
+        raise ValueError(f"ratings must be of two users and two movies at least, got {U} and {M}")
+    if np.ptp(ratings.values) == 0:
+        raise ValueError(f"ratings must differ, got {len(ratings)} times {ratings.values[0]:g} stars")
     r = integer("rank", rank, 1, min(U, M))
     weight = positive("regularisation", regularisation)
     passes = integer("num_iterations", num_iterations, 1)
@@ -139,7 +143,8 @@ def cached_factors(
     Returns
     -------
     Factors
-        The factors; a damaged file in the cache is computed anew, with a warning.
+        The factors; a file in the cache that is damaged or was edited is computed anew, with a warning. Of several
+        processes one computes, and the others wait for it.
     """
     source = find_ratings(data)
     settings = {
@@ -152,27 +157,29 @@ def cached_factors(
     }
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
     path = cache_folder() / "factors" / f"{key}.npz"
-    if path.exists():
+
+    def make() -> Factors:
+        ratings = load_ratings(data)
         try:
-            return _read(path, settings)
+            factors = factorise(
+                ratings,
+                rank,
+                regularisation=regularisation,
+                num_iterations=num_iterations,
+                seed=seed,
+                progress=progress,
+            )
         except ValueError as error:
-            warnings.warn(f"the cached factors are computed anew: {error}", stacklevel=2)
-    factors = factorise(
-        load_ratings(data),
-        rank,
-        regularisation=regularisation,
-        num_iterations=num_iterations,
-        seed=seed,
-        progress=progress,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {
-        "user_factors": factors.user_factors,
-        "movie_factors": factors.movie_factors,
-        "counts": factors.counts,
-    }
-    write_archive(path, arrays, {**settings, "mean": factors.mean, "noise_std": factors.noise_std})
-    return factors
+            raise ValueError(f"{error} (in {source.place!r})") from error
+        arrays = {
+            "user_factors": factors.user_factors,
+            "movie_factors": factors.movie_factors,
+            "counts": factors.counts,
+        }
+        write_archive(path, arrays, {**settings, "mean": factors.mean, "noise_std": factors.noise_std})
+        return factors
+
+    return cached(path, lambda: _read(path, settings), make, "the cached factors are computed anew")
 
 
 def _ridge(values: csr_array[Any], seen: csr_array[Any], others: Array, weight: float) -> tuple[Array, float]:
@@ -232,15 +239,17 @@ def _digest(source: Source) -> str:
 
 
 def _read(path: Path, settings: dict[str, Any]) -> Factors:
-    arrays, saved = read_archive(path)
-    if {name: saved.get(name) for name in settings} != settings or not {"mean", "noise_std"} <= set(saved):
+    arrays, saved = read_archive(path, ("user_factors", "movie_factors", "counts"))
+    if {name: saved.get(name) for name in settings} != settings:
         raise ValueError(f"path must be the file of these settings, got {os.fspath(path)!r} with {saved!r:.300}")
     try:
-        return Factors(
-            arrays["user_factors"], arrays["movie_factors"], saved["mean"], saved["noise_std"], arrays["counts"]
+        users, movies = (
+            finite_array(f"{n}_factors", arrays[f"{n}_factors"], (None, settings["rank"])) for n in ("user", "movie")
         )
-    except KeyError as error:
-        raise ValueError(f"path must be a whole file of factors, got {os.fspath(path)!r}: no {error}") from error
+        counts = integers("counts", arrays["counts"], len(movies), 1 << 62)
+        return Factors(users, movies, number("mean", saved["mean"]), positive("noise_std", saved["noise_std"]), counts)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"path must be a whole file of factors, got {os.fspath(path)!r}: {error}") from error
 
 
 def _bar(passes: Iterable[int], progress: bool) -> Iterable[int]:

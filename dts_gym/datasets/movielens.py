@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ from dts_gym.datasets.download import RELEASES, fetch_release
 from dts_gym.utils.arrays import IntArray
 from dts_gym.utils.shown import Shown
 
-_BLOCK = 1 << 20  # number of lines read at a time
+_BLOCK = 1 << 24  # characters read at a time
+_LONGEST, _MOST_EMPTY = 1000, 1000  # characters of a line, and empty lines of a block
+_EXACT = 1 << 53  # integers below it are exact in float64, which the lines are read as
 _HEADER = "userId,movieId,rating,timestamp"
 
 
@@ -76,6 +80,11 @@ class Source(NamedTuple):
     member: str | None
     layout: str  # a key of ``_FORMATS``
 
+    @property
+    def place(self) -> str:
+        """The path, with the member after an exclamation mark."""
+        return os.fspath(self.path) + (f"!{self.member}" if self.member else "")
+
 
 def load_ratings(data: str | os.PathLike[str] = "ml-1m") -> Ratings:
     """Read MovieLens ratings.
@@ -108,17 +117,15 @@ def load_ratings(data: str | os.PathLike[str] = "ml-1m") -> Ratings:
     source = find_ratings(data)
     layout = _FORMATS[source.layout]
     blocks: list[NDArray[np.float64]] = []
-    with _opened(source) as lines:
-        if layout.header is not None and (first := lines.readline().strip()) != layout.header:
+    with _opened(source) as file:
+        first = None if layout.header is None else file.readline(_LONGEST).strip()
+        if first != layout.header:
             raise _refusal(source, f"the header {layout.header!r}, got {first!r:.100}")
-        while True:
-            # The blocks that loadtxt reads are float64: exact for ids below 2^53.
+        for lines in _blocks(source, file):
             try:
-                block = _read_block(lines, layout)
-            except (ValueError, UnicodeDecodeError) as error:
+                block = np.loadtxt(lines, delimiter=layout.delimiter, usecols=layout.columns, comments=None, ndmin=2)
+            except ValueError as error:
                 raise _refusal(source, f"lines of user, movie, rating, timestamp: {error}") from error
-            if not len(block):
-                break
             blocks.append(block)
     if not blocks:
         raise _refusal(source, "ratings, got none")
@@ -127,6 +134,8 @@ def load_ratings(data: str | os.PathLike[str] = "ml-1m") -> Ratings:
 
 def find_ratings(data: str | os.PathLike[str]) -> Source:
     """Find the ratings that ``data`` names; a release is downloaded if it is missing."""
+    if not isinstance(data, str | os.PathLike):
+        raise ValueError(f"data must be a path, or a release among {list(RELEASES)}, got {data!r:.200}")
     path = Path(data).expanduser()
     if not path.exists():
         if os.fspath(data) not in RELEASES:
@@ -141,37 +150,65 @@ def find_ratings(data: str | os.PathLike[str]) -> Source:
                 return Source(path / name, None, name)
         raise ValueError(f"data must be a folder with one of {list(_FORMATS)}, got {os.fspath(path)!r}")
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            members = [PurePosixPath(name) for name in archive.namelist()]
-        for name in _FORMATS:
-            found = sorted((m for m in members if m.name == name), key=lambda member: len(member.parts))
-            if found:
-                return Source(path, str(found[0]), name)
-        raise ValueError(f"data must be a zip with one of {list(_FORMATS)}, got {os.fspath(path)!r}")
+        return _within_zip(path)
     if path.name not in _FORMATS:
         raise ValueError(f"data must be a zip or a file named one of {list(_FORMATS)}, got {os.fspath(path)!r}")
     return Source(path, None, path.name)
 
 
+def _within_zip(path: Path) -> Source:
+    """The member of a zip that holds ratings: of several of one format, the one nearest to the top."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except _DAMAGED as error:
+        raise ValueError(f"data must be a zip that is whole, got {os.fspath(path)!r}: {error}") from error
+    depths = {name: len(PurePosixPath(name).parts) for name in names if not name.startswith("__MACOSX/")}
+    for layout in _FORMATS:
+        found = [name for name in depths if PurePosixPath(name).name == layout and not name.endswith("/")]
+        nearest = [name for name in found if depths[name] == min(depths[one] for one in found)]
+        if len(nearest) > 1:
+            raise ValueError(
+                f"data must be a zip with one {layout} at its top, got {os.fspath(path)!r} with {nearest}: "
+                "give the path of the unpacked file"
+            )
+        if nearest:
+            return Source(path, nearest[0], layout)
+    raise ValueError(f"data must be a zip with one of {list(_FORMATS)}, got {os.fspath(path)!r}")
+
+
 @contextmanager
 def _opened(source: Source) -> Iterator[IO[str]]:
-    if source.member is None:
-        with open(source.path, encoding="ascii") as file:
-            yield file
-        return
-    with zipfile.ZipFile(source.path) as archive, archive.open(source.member) as raw:
-        yield io.TextIOWrapper(raw, encoding="ascii")
+    """The file of the ratings; within the context, an error says which file is damaged or no plain text."""
+    try:
+        if source.member is None:
+            with open(source.path, encoding="utf-8-sig") as file:
+                yield file
+            return
+        with zipfile.ZipFile(source.path) as archive, archive.open(source.member) as raw:
+            yield io.TextIOWrapper(raw, encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _refusal(source, f"plain text (ASCII or UTF-8): {error}") from error
+    except _DAMAGED as error:
+        raise _refusal(source, f"a member that can be unpacked without a password: {error}") from error
 
 
-def _read_block(lines: IO[str], layout: _Format) -> NDArray[np.float64]:
-    """Read users, movies, ratings of the next lines, (n, 3); n = 0 at the end."""
-    import warnings
+# What zipfile raises for a damaged member, an unknown way of packing, a password and a missing member.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, KeyError)
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-        return np.loadtxt(
-            lines, delimiter=layout.delimiter, usecols=layout.columns, comments=None, max_rows=_BLOCK, ndmin=2
-        )
+
+def _blocks(source: Source, file: IO[str]) -> Iterator[list[str]]:
+    """The lines of a file that are not empty, some at a time; lines of absurd length or number are refused."""
+    while text := file.read(_BLOCK):
+        text += file.readline(_LONGEST)
+        lines = text.split("\n")
+        filled = [line for line in lines if line]
+        if max(map(len, lines)) >= _LONGEST:
+            raise _refusal(source, f"a rating in every line, got one of {_LONGEST} characters or more")
+        if len(lines) - len(filled) > _MOST_EMPTY:
+            raise _refusal(source, f"a rating in every line, got more than {_MOST_EMPTY} empty lines")
+        if filled:
+            yield filled
 
 
 def _ratings(source: Source, blocks: list[NDArray[np.float64]]) -> Ratings:
@@ -179,10 +216,9 @@ def _ratings(source: Source, blocks: list[NDArray[np.float64]]) -> Ratings:
     indices: list[NDArray[np.int32]] = []
     for column, name in enumerate(("user", "movie")):
         numbers = np.concatenate([block[:, column] for block in blocks])
-        whole = numbers.astype(np.int64, copy=False) if np.isfinite(numbers).all() else None
-        if whole is None or (whole != numbers).any() or whole.min() < 0:
-            raise _refusal(source, f"{name} ids that are integers >= 0")
-        unique, inverse = np.unique(whole, return_inverse=True)
+        if not ((numbers >= 0) & (numbers < _EXACT) & (numbers == np.floor(numbers))).all():
+            raise _refusal(source, f"{name} ids that are integers in 0..2^53 - 1")
+        unique, inverse = np.unique(numbers.astype(np.int64), return_inverse=True)
         ids.append(unique)
         indices.append(inverse.astype(np.int32))
     values = np.concatenate([block[:, 2].astype(np.float32) for block in blocks])
@@ -192,5 +228,4 @@ def _ratings(source: Source, blocks: list[NDArray[np.float64]]) -> Ratings:
 
 
 def _refusal(source: Source, expected: str) -> ValueError:
-    where = os.fspath(source.path) + (f"!{source.member}" if source.member else "")
-    return ValueError(f"data must hold {expected} (in {where!r})")
+    return ValueError(f"data must hold {expected} (in {source.place!r})")

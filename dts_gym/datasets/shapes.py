@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.memory import refuse_larger
 from dts_gym.utils.validation import choice, integer
 
 Shape = Literal["swiss-roll", "moons", "rings", "mixture", "cross", "rays", "triangles", "swirl", "H", "corners"]
@@ -69,6 +70,7 @@ def sample_shape(name: Shape, rng: np.random.Generator, size: int, dim: int | No
     (4, 3)
     """
     d, N = shape_dim(name, dim), integer("size", size, 0)
+    refuse_larger("size * dim", f"{N} x {d} numbers", 32 * N * d)
     plane, (center, std) = _PLANES[name], _scaling(name)
     drawn = np.empty((N, d))
     drawn[:, :2] = plane.point(*rng.random((2, N))) + plane.jitter * rng.standard_normal((N, 2))

@@ -26,7 +26,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from dts_gym.diagnostics.calibration_problems import PROBLEM_NAMES, PROBLEMS, CalibrationProblem
 from dts_gym.diagnostics.rank_tests import Z_LIMIT, RankTest, rank_counts, rank_test
@@ -163,7 +163,7 @@ def calibration_table(results: Sequence[Calibration]) -> str:
                 (name, claim, quantity, f"{test.p_value:.2g}", f"{test.z_score:+.1f}", shift, spread, test.verdict)
             )
     sizes = sorted({f"{len(r.ranks)} simulations of {r.draws} draws, {r.bins} bins" for r in results})
-    rate = 3 * 2 * float(norm.sf(Z_LIMIT))
+    rate = 3 * 2 * float(ndtr(-Z_LIMIT))
     return (
         layout(rows, "text")
         + f"{'; '.join(sizes)}. Uniform: all three |z| < {Z_LIMIT}. By chance alone a row is not with probability\n"

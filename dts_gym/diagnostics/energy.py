@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from scipy.special import gammaln
-from scipy.stats import gamma, norm
+from scipy.special import gammaincc, gammaln, ndtri
 
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import finite_array, integer
@@ -166,10 +165,11 @@ def _normal_score(value: float, null: Array) -> float:
     shape = 4.0 / skewness**2
     position = shape + np.sqrt(shape) * standard  # standard gamma with this shape
     if position <= 0.0:
-        return float(norm.ppf(0.5 / len(null)))
-    log_tail = float(gamma.logsf(position, shape))
+        return float(ndtri(0.5 / len(null)))
+    with np.errstate(divide="ignore"):
+        log_tail = float(np.log(gammaincc(shape, position)))
     if not np.isfinite(log_tail):  # the leading term of the tail
         log_tail = float((shape - 1.0) * np.log(position) - position - gammaln(shape))
     if log_tail > -30.0:
-        return float(norm.isf(np.exp(log_tail)))
+        return float(-ndtri(np.exp(log_tail)))
     return float(np.sqrt(-2.0 * log_tail - np.log(-4.0 * np.pi * log_tail)))

@@ -7,17 +7,19 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from dts_gym.diagnostics.error_problems import ALL_PROBLEMS
+from dts_gym.harness.code_state import UNKNOWN, code_state, distinct
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.provenance import differences, versions
 from dts_gym.harness.records import is_held, write_json
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.shown import Shown
+from dts_gym.utils.text_files import parse_json
 
 CONTROL = "truth"
 
@@ -76,10 +78,15 @@ class ErrorRecord:
 
 @dataclass(frozen=True, repr=False)
 class PosteriorErrors(Shown):
-    """Results of `posterior_error`: records by problem, number of observations, method and seed."""
+    """Results of `posterior_error`: records by problem, number of observations, method and seed.
+
+    ``states`` are the states of the code that made them, see `dts_gym.harness.code_state.code_state`; none where all
+    were made now.
+    """
 
     settings: ErrorSettings
     records: tuple[ErrorRecord, ...]
+    states: tuple[Mapping[str, Any], ...] = ()
 
     def _repr_facts(self) -> dict[str, Any]:
         return {"settings": self.settings, "records": len(self.records)}
@@ -103,12 +110,16 @@ def made_folder(conduct: Conduct, settings: ErrorSettings) -> Path | None:
         "settings": asdict(settings),
         "problems": [asdict(ALL_PROBLEMS[name]) for name in settings.problems],
         "versions": versions(),
+        "states": [],
     }
     if is_held(path, resume=conduct.resume):
         try:
-            saved = json.loads((path / "settings.json").read_bytes())
+            saved = parse_json((path / "settings.json").read_bytes())
         except (OSError, ValueError) as error:
             raise ValueError(f"out must hold settings.json to be resumed, got {os.fspath(path)!r}: {error}") from error
+        if isinstance(saved, dict):  # folders of before name no state
+            saved.setdefault("states", [UNKNOWN])
+            content["states"] = saved["states"]
         asked = json.loads(json.dumps(content))
         held = saved.get("settings") if isinstance(saved, dict) else None
         if isinstance(held, dict) and isinstance(held.get("seeds"), list):
@@ -122,6 +133,16 @@ def made_folder(conduct: Conduct, settings: ErrorSettings) -> Path | None:
             )
     write_json(path / "settings.json", content)
     return path
+
+
+def states_of(folder: Path, *, now: bool = False) -> tuple[Mapping[str, Any], ...]:
+    """The states of the code that made a folder's records; with ``now`` the present one is added to the file."""
+    path = folder / "settings.json"
+    content = json.loads(path.read_bytes())
+    if now:
+        content["states"] = distinct([*content["states"], code_state()])
+        write_json(path, content)
+    return tuple(content["states"])
 
 
 def whole_histories(folder: Path, settings: ErrorSettings) -> list[ErrorRecord]:

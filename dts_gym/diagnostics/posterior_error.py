@@ -23,6 +23,7 @@ from dts_gym.diagnostics.error_records import (
     ErrorSettings,
     PosteriorErrors,
     made_folder,
+    states_of,
     whole_histories,
     write_records,
 )
@@ -118,15 +119,21 @@ def find_errors(settings: ErrorSettings, conduct: Conduct) -> PosteriorErrors:
     """Compute the results of `posterior_error`, on workers of any kind."""
     if any(ALL_PROBLEMS[name].shape for name in settings.problems):
         torch_on("cpu")
+    with conduct.lock_folder():
+        return _found(settings, conduct)
+
+
+def _found(settings: ErrorSettings, conduct: Conduct) -> PosteriorErrors:
     folder = made_folder(conduct, settings)
     found = [] if folder is None else whole_histories(folder, settings)
     done = {(record.problem, record.seed) for record in found}
     total = len(settings.problems) * len(settings.seeds) - len(done)
+    states = () if folder is None else states_of(folder, now=total > 0)
     for records in progress_bar(_results(settings, conduct, done), conduct.progress, total, "histories"):
         found = sorted([*found, *records], key=lambda record: _place(settings, record))
         if folder is not None:
             write_records(folder / "errors.csv", found)
-    return PosteriorErrors(settings, tuple(found))
+    return PosteriorErrors(settings, tuple(found), states)
 
 
 def history_errors(

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.special import chdtrc, ndtri
 
 from dts_gym.utils.arrays import IntArray
 
@@ -59,8 +59,8 @@ def rank_test(ranks: IntArray, draws: int, bins: int) -> RankTest:
     positions = np.arange(draws + 1)
     expected = N * rank_counts(positions, draws, bins) / (draws + 1)
     statistic = float(((rank_counts(ranks, draws, bins) - expected) ** 2 / expected).sum())
-    p_value = float(chi2.sf(statistic, bins - 1))
-    z_score = float(norm.isf(max(p_value, 1e-300)))
+    p_value = float(chdtrc(bins - 1, statistic))
+    z_score = float(-ndtri(max(p_value, 1e-300)))
     shift = float(ranks.mean() - draws / 2)
     distances = np.abs(positions - draws / 2)
     distance = float(np.abs(ranks - draws / 2).mean())

@@ -30,13 +30,13 @@ def parse_agent(text: str) -> AgentSpec:
         return AgentSpec(agent_id)
     try:
         call = ast.parse(f"f({rest})", mode="eval").body
-    except SyntaxError:
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two by nesting
         call = None
     if not isinstance(call, ast.Call) or call.args or not call.keywords or any(k.arg is None for k in call.keywords):
-        raise ValueError(f"agents must be written as ID or ID:name=value,name=value, got {text!r}")
+        raise ValueError(f"agents must be written as ID or ID:name=value,name=value, got {text!r:.200}")
     names = [str(keyword.arg) for keyword in call.keywords]
     if len(set(names)) < len(names):
-        raise ValueError(f"agents must give every setting once, got {text!r}")
+        raise ValueError(f"agents must give every setting once, got {text!r:.200}")
     source = f"f({rest})"
     values = [_literal(ast.get_source_segment(source, keyword.value) or "") for keyword in call.keywords]
     return AgentSpec(agent_id, dict(zip(names, values, strict=True)))
@@ -46,5 +46,5 @@ def _literal(text: str) -> Any:
     words = {"true": True, "false": False, "none": None}
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return words.get(text.lower(), text)

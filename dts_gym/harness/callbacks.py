@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import as_float64, integer
 
 _DRAWS = 256
 
@@ -81,7 +81,7 @@ def action_entropy(agent: Any, context: Any) -> float | None:
     """
     if not hasattr(agent, "predict"):
         return None
-    actions, _ = agent.predict(np.repeat(np.asarray(context)[None], _DRAWS, axis=0), deterministic=False)
+    actions, _ = agent.predict(np.repeat(as_float64("context", context)[None], _DRAWS, axis=0), deterministic=False)
     frequencies = np.unique(actions, return_counts=True)[1] / _DRAWS
     plug_in = -float((frequencies * np.log(frequencies)).sum())
     return plug_in + (len(frequencies) - 1) / (2 * _DRAWS)

@@ -9,7 +9,8 @@ from typing import Any
 
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment
-from dts_gym.harness.jobs import Task, make_experiment
+from dts_gym.harness.explorations import checked_grid
+from dts_gym.harness.jobs import Task, checked_seeds, make_experiment
 from dts_gym.harness.tuning import GRID, Tuning, checked_tuning, run_tasks
 from dts_gym.utils.validation import boolean
 from dts_gym.utils.workers import Backend
@@ -69,7 +70,8 @@ def compare(
     ValueError
         If an id or setting is unknown or out of range, labels or seeds repeat, or ``out`` does not fit.
     OSError
-        If the folder or a record cannot be written, or a worker dies; finished runs are kept.
+        If the folder or a record cannot be written, another process writes to ``out``, or a worker dies; finished runs
+        are kept.
 
     Examples
     --------
@@ -89,12 +91,13 @@ def compare(
     experiment = make_experiment(env_id, agents, seeds, num_rounds, env_settings, "report", redraw_prior)
     if tuning_settings and not tune:
         raise ValueError(f"tuning_settings must be left out without tune, got {tuning_settings!r}")
+    checked_grid(grid), checked_seeds("tuning_seeds", tuning_seeds)  # also where they are not used
     tuning = checked_tuning([experiment], grid, tuning_seeds, tuning_settings, bracket) if tune else None
     return run_experiment(experiment, tuning, conduct)
 
 
 def run_experiment(experiment: Experiment, tuning: Tuning | None, conduct: Conduct) -> Comparison:
     """Run an experiment that was checked, in a pool of its own; with ``tuning``, agents run both untuned and tuned."""
-    with conduct.open_pool() as pool:
+    with conduct.open_pool() as pool, conduct.lock_folder():
         (comparison,) = run_tasks([Task(experiment, conduct.out)], tuning, conduct, pool)
     return comparison

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dts_gym.utils.locks import LOCK, locked
 from dts_gym.utils.validation import boolean
-from dts_gym.utils.workers import Backend, Pool, checked_pool, open_pool
+from dts_gym.utils.workers import Backend, Pool, checked_pool, cores, open_pool
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,41 @@ class Conduct:
         """Whether all runs are executed in this process."""
         return self.backend == "serial" or (self.backend == "processes" and self.num_workers == 1)
 
+    @property
+    def workers(self) -> int:
+        """Number of runs, or groups of runs, at a time."""
+        return 1 if self.in_this_process else self.num_workers or cores()
+
     def open_pool(self) -> AbstractContextManager[Pool]:
         """Start the workers, which stop at the end of the ``with`` block."""
         return open_pool(self.backend, self.num_workers, self.ray_address)
+
+    @contextmanager
+    def lock_folder(self) -> Iterator[None]:
+        """Make ``out`` if it is missing, and keep other processes out of it for the ``with`` block.
+
+        Raises
+        ------
+        ValueError
+            If ``out`` is a file.
+        BlockingIOError
+            If another process or thread writes to it.
+        """
+        if self.out is None:
+            yield
+            return
+        if self.out.exists() and not self.out.is_dir():
+            raise ValueError(f"out must be a folder, got the file {os.fspath(self.out)!r}")
+        new = not self.out.exists()
+        self.out.mkdir(parents=True, exist_ok=True)
+        name = f"out must be a folder to which no other run writes, got {os.fspath(self.out)!r}, which"
+        try:
+            with locked(self.out / LOCK, name=name):
+                yield
+        finally:
+            if new:  # a run that could not begin leaves no folder
+                with suppress(OSError):
+                    self.out.rmdir()
 
     def within(self, name: str) -> Conduct:
         """The same settings for a part of the work, whose records go to a folder of that name within ``out``.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from dts_gym.harness.brackets import ScaleEnd, best_of, end_of, is_scale
+from dts_gym.harness.code_state import UNKNOWN, distinct
 from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.extras import OPTIONAL_AGENTS
 from dts_gym.utils.shown import Display, Shown, ShownTable
 from dts_gym.utils.tables import (
     Style,
@@ -23,7 +25,7 @@ from dts_gym.utils.tables import (
     plus_minus,
     standard_error,
 )
-from dts_gym.utils.validation import plain
+from dts_gym.utils.validation import choice, integer, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,8 +57,10 @@ class AgentSpec:
     def __post_init__(self) -> None:
         if taken := {"agent_id", "env_or_problem", "seed"} & set(self.settings):
             raise ValueError(f"settings must be the agent's own, got {sorted(taken)}, which an experiment sets")
-        object.__setattr__(self, "settings", {name: plain(value) for name, value in dict(self.settings).items()})
-        object.__setattr__(self, "label", self.label or label_of(self.id, self.settings))
+        given = {name: plain(value) for name, value in dict(self.settings).items()}
+        object.__setattr__(self, "label", self.label or label_of(self.id, given))
+        usual = OPTIONAL_AGENTS.get(self.id, ("", {}))[1]  # which records name: it differs from the other package
+        object.__setattr__(self, "settings", {**usual, **given})
 
 
 def label_of(agent_id: str, settings: Mapping[str, Any]) -> str:
@@ -131,6 +135,8 @@ class RunRecord(Shown):
     regret : (m,) cumulative regret after these rounds.
     total_reward : sum of all rewards.
     act_seconds, update_seconds : seconds spent in the agent's ``act`` and ``update``.
+    code : the state of the code that made the run, see `dts_gym.harness.code_state.code_state`; None where the record
+        is of a time before states were recorded.
     """
 
     seed: int
@@ -141,6 +147,7 @@ class RunRecord(Shown):
     total_reward: float
     act_seconds: float
     update_seconds: float
+    code: Mapping[str, Any] | None = None
 
     @property
     def microseconds_per_round(self) -> float:
@@ -218,6 +225,12 @@ class Comparison(ShownTable):
                 found |= dict.fromkeys(best, end._replace(text=f"{base}: {end.text}"))
         return found
 
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """The different states of the code that made the runs and their tuning; one with None where not recorded."""
+        own = (run.code or UNKNOWN for runs in self.runs.values() for run in runs)
+        return distinct([*own, *(self.tuning.states if self.tuning is not None else [])])
+
     def to_pandas(self, over_rounds: bool = False) -> Any:
         """A pandas DataFrame with a row for each run, or for each run and round.
 
@@ -275,16 +288,15 @@ class Comparison(ShownTable):
 
 def kept_rounds(num_rounds: int) -> IntArray:
     """Rounds at which a record keeps the curve: all of them up to 5000, else 5000 even steps with the last."""
-    steps = min(num_rounds, _MAX_POINTS)
-    return np.arange(1, steps + 1, dtype=np.int64) * num_rounds // steps
+    steps = min(n := integer("num_rounds", num_rounds, 1), _MAX_POINTS)
+    return np.arange(1, steps + 1, dtype=np.int64) * n // steps
 
 
 @dataclass(frozen=True)
 class Row:
     """One agent's line of the table; regret is the mean over seeds, with its standard error.
 
-    ``scale_end`` names the end of the scales tried at which a tuned exploration lies; it is empty where that lies
-    inside.
+    ``scale_end`` names the end of the scales tried at which a tuned exploration lies; empty where it lies inside.
     """
 
     agent: str
@@ -300,9 +312,8 @@ def summary(comparison: Comparison) -> list[Row]:
     rows, ends = [], comparison.ends
     for label in comparison.labels:
         regret, times = comparison.final_regret(label), comparison.microseconds_per_round(label)
-        end = ends[label].side if label in ends else ""
         error, time = float(standard_error(regret)), float(times.mean())
-        rows.append(Row(label, float(regret.mean()), error, time, len(regret), end))
+        rows.append(Row(label, float(regret.mean()), error, time, len(regret), getattr(ends.get(label), "side", "")))
     return rows
 
 
@@ -321,6 +332,7 @@ def table(comparison: Comparison, style: Style = "text") -> str:
     ValueError
         If there is no such style.
     """
+    choice("style", style, get_args(Style))
     rows = summary(comparison)
     if style == "csv":
         names = ("agent", "regret", "standard_error", "microseconds_per_round", "seeds", "scale_end")

@@ -10,7 +10,7 @@ from typing import Any
 from dts_gym.harness.brackets import is_scale
 from dts_gym.harness.experiment import AgentSpec, Experiment, base_label, label_of
 from dts_gym.registry import agent_class
-from dts_gym.utils.validation import positive
+from dts_gym.utils.validation import listed, positive
 
 
 def make_trials(experiment: Experiment, grid: Sequence[float], bracket: bool = True) -> Experiment:
@@ -95,7 +95,8 @@ def at_exploration(spec: AgentSpec, value: float) -> AgentSpec:
 
 def checked_grid(grid: Sequence[float]) -> tuple[float, ...]:
     """Return the grid as different positive numbers; else raise ValueError."""
-    values = tuple(positive("grid", value) for value in grid)
+    expected = "different positive numbers"
+    values = tuple(positive("grid", value) for value in listed("grid", grid, expected))
     if not values or len(set(values)) < len(values):
-        raise ValueError(f"grid must be different positive numbers, got {grid!r}")
+        raise ValueError(f"grid must be {expected}, got {grid!r:.200}")
     return values

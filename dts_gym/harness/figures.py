@@ -188,7 +188,7 @@ def _size(curves: int) -> tuple[float, float]:
 def _finish(axes: Axes, num_rounds: int, runs: int, name: str, note: str = "") -> None:
     """Label and limit axes whose curves go over rounds."""
     axes.set_xlabel("Round" + (f"\n{note}" if note else ""))
-    axes.set_ylabel(name + (f" (mean of {runs} runs, ± standard error)" if runs > 1 else ""))
+    axes.set_ylabel(plain(name) + (f" (mean of {runs} runs, ± standard error)" if runs > 1 else ""))
     axes.set_xlim(0, num_rounds)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0.0)
     _frame(axes)

@@ -14,18 +14,24 @@ import numpy as np
 
 from dts_gym.harness import records
 from dts_gym.harness.agent_texts import parse_agent
+from dts_gym.harness.code_state import code_state, distinct, state_text
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
-from dts_gym.harness.runner import check_run, horizon_of, run
-from dts_gym.registry import Entries, env_creator, make_agent, take_entries, user_entries, versioned
+from dts_gym.harness.runner import RunResult, check_run, horizon_of, run
+from dts_gym.harness.teams import advance_together
+from dts_gym.registry import Entries, env_creator, is_built_in, make_agent, take_entries, user_entries, versioned
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import seed_sequence
-from dts_gym.utils.validation import integer, plain
+from dts_gym.utils.validation import integer, listed, plain
 from dts_gym.utils.workers import Pool
 
 # Fixed for ever, as the keys of `dts_gym.utils.seeding`.
 _ROLE_KEYS: dict[Role, int] = {"report": 51, "tuning": 52}
+_MOST_SEEDS = 1_000_000
 _Job = tuple[int, int, int]  # index of the task, seed, index of the agent
+# Runs that advance together: at most so many, fewer where more rounds would be lost with them, but no fewer than the
+# last; and from so many seeds on.
+_MOST_TOGETHER, _ROUNDS_TOGETHER, _LEAST_TOGETHER, _LEAST_SEEDS = 50, 3_000_000, 8, 4
 
 
 class Task(NamedTuple):
@@ -33,6 +39,19 @@ class Task(NamedTuple):
 
     experiment: Experiment
     out: Path | None
+
+
+class Group(NamedTuple):
+    """Runs of one agent that advance together, or one by itself.
+
+    Attributes
+    ----------
+    jobs : index of the task, seed, and index of the agent of each run.
+    together : whether they advance together, which one run can do too.
+    """
+
+    jobs: list[_Job]
+    together: bool
 
 
 class RunSeeds(NamedTuple):
@@ -138,12 +157,18 @@ def run_all(tasks: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Compari
         for index in range(len(experiment.agents))
     ]
     done = {job: record for job in jobs if (record := _finished(*tasks[job[0]], *job[1:])) is not None}
+    for state in distinct(record.code for record in done.values() if record.code is not None):
+        if state != (now := code_state()):
+            text = f"resuming records of {state_text(state)} with {state_text(now)}: runs may differ"
+            warnings.warn(text, stacklevel=2)
     left = [job for job in jobs if job not in done]
     what = "tuning" if tasks and all(task.experiment.role == "tuning" for task in tasks) else "runs"
     entries = [user_entries(e.env_id, [spec.id for spec in e.agents]) for e, _ in tasks]
-    asked = [(job, tasks[job[0]].experiment, entries[job[0]]) for job in left]
-    with closing(pool(_run_job, asked)) as finished:
-        for job, record in progress_bar(finished, conduct.progress, len(jobs), what, initial=len(done)):
+    groups = grouped(left, [task.experiment for task in tasks], conduct.workers)
+    asked = [(group, tasks[group.jobs[0][0]].experiment, entries[group.jobs[0][0]]) for group in groups]
+    with closing(pool(_run_group, asked)) as finished:
+        found = (pair for pairs in finished for pair in pairs)
+        for job, record in progress_bar(found, conduct.progress, len(jobs), what, initial=len(done)):
             experiment, out = tasks[job[0]]
             if out is not None:  # written here, not by the worker: a worker that outlives this process writes nothing
                 records.write_record(out, experiment, experiment.agents[job[2]], record)
@@ -159,10 +184,72 @@ def _comparison(number: int, experiment: Experiment, done: Mapping[_Job, RunReco
     return Comparison(experiment, runs)
 
 
-def _run_job(job: _Job, experiment: Experiment, entries: Entries) -> tuple[_Job, RunRecord]:
+def grouped(jobs: Sequence[_Job], experiments: Sequence[Experiment], num_workers: int) -> list[Group]:
+    """The jobs in groups whose runs advance together, in the order of their first jobs; others by themselves.
+
+    A group holds runs of one agent, on seeds that follow each other. With several workers groups are smaller, so that
+    there are at least twice as many as workers, if there are so many runs. No number depends on the groups.
+
+    Notes
+    -----
+    A group has at most 50 runs, of small tables (see `dts_gym.agents.lockstep`): some 130 MB. It has fewer where runs
+    are long: a stopped experiment loses the groups in flight, about a minute's work each.
+    """
+    asked = {number for number, _, _ in jobs}
+    together = {number: _advance_together(experiments[number]) for number in asked}
+    stacked = sum(together[number][index] for number, _, index in jobs)
+    even = -(-stacked // (2 * num_workers)) if num_workers > 1 else _MOST_TOGETHER
+    groups: list[Group] = []
+    open_groups: dict[tuple[int, int], Group] = {}  # by task and agent
+    for job in jobs:
+        number, _, index = job
+        long = max(_LEAST_TOGETHER, _ROUNDS_TOGETHER // experiments[number].num_rounds)
+        size = max(1, min(_MOST_TOGETHER, even, long)) if together[number][index] else 1
+        held = open_groups.get((number, index))
+        if held is not None and len(held.jobs) < size:
+            held.jobs.append(job)
+        else:
+            groups.append(Group([job], together[number][index]))
+            open_groups[number, index] = groups[-1]
+    return groups
+
+
+def _advance_together(experiment: Experiment) -> list[bool]:
+    """Which agents' runs advance together: on the package's environments, where their class offers it and it pays."""
+    if len(experiment.seeds) < _LEAST_SEEDS or not is_built_in(experiment.env_id):
+        return [False] * len(experiment.agents)
+    env = gym.make(experiment.env_id, disable_env_checker=True, **experiment.env_settings)
+    try:
+        made = [make_agent(spec.id, env, seed=0, **spec.settings) for spec in experiment.agents]
+    finally:
+        env.close()
+    return [advance_together([agent]) for agent in made]
+
+
+def _run_group(group: Group, experiment: Experiment, entries: Entries) -> list[tuple[_Job, RunRecord]]:
+    """The runs of a group, with their jobs."""
     take_entries(entries)
-    _, seed, index = job
-    spec, seeds = experiment.agents[index], run_seeds(seed, experiment.role)
+    spec = experiment.agents[group.jobs[0][2]]
+    numbers = [seed for _, seed, _ in group.jobs]
+    seeds = [run_seeds(seed, experiment.role) for seed in numbers]
+    if not group.together:
+        return [(group.jobs[0], _run_single(experiment, spec, numbers[0], seeds[0]))]
+    priors: dict[str, Any] = {"prior_seeds": [each.prior for each in seeds]} if experiment.redraw_prior else {}
+    envs = gym.make_vec(experiment.env_id, num_envs=len(seeds), **experiment.env_settings, **priors)
+    try:
+        problems = envs.unwrapped.problems  # type: ignore[attr-defined]
+        agents = [
+            make_agent(spec.id, problem, seed=each.agent, **spec.settings)
+            for problem, each in zip(problems, seeds, strict=True)
+        ]
+        result = run(envs, agents, experiment.num_rounds, seed=[each.env for each in seeds])
+    finally:
+        envs.close()
+    found = [_record(*each, experiment, result.instance(i)) for i, each in enumerate(zip(numbers, seeds, strict=True))]
+    return list(zip(group.jobs, found, strict=True))
+
+
+def _run_single(experiment: Experiment, spec: AgentSpec, seed: int, seeds: RunSeeds) -> RunRecord:
     settings = {**experiment.env_settings, **({"prior_seed": seeds.prior} if experiment.redraw_prior else {})}
     env = gym.make(experiment.env_id, disable_env_checker=True, **settings)
     try:
@@ -170,8 +257,12 @@ def _run_job(job: _Job, experiment: Experiment, entries: Entries) -> tuple[_Job,
         result = run(env, agent, experiment.num_rounds, seed=seeds.env)
     finally:
         env.close()
+    return _record(seed, seeds, experiment, result)
+
+
+def _record(seed: int, seeds: RunSeeds, experiment: Experiment, result: RunResult) -> RunRecord:
     rounds = kept_rounds(experiment.num_rounds)
-    record = RunRecord(
+    return RunRecord(
         seed=seed,
         env_seed=seeds.env,
         agent_seed=seeds.agent,
@@ -180,8 +271,8 @@ def _run_job(job: _Job, experiment: Experiment, entries: Entries) -> tuple[_Job,
         total_reward=float(result.rewards.sum()),
         act_seconds=result.act_seconds,
         update_seconds=result.update_seconds,
+        code=code_state(),  # of this process, which may be on another machine than the one that writes the record
     )
-    return job, record
 
 
 def _finished(experiment: Experiment, out: Path | None, seed: int, index: int) -> RunRecord | None:
@@ -211,9 +302,10 @@ def _check_env_settings(env_id: str, settings: Mapping[str, Any], redraw_prior: 
 
 def checked_seeds(name: str, seeds: Any) -> tuple[int, ...]:
     """Return ``seeds`` as different integers >= 0, 0..n-1 for a number n; else raise ValueError."""
-    if isinstance(seeds, int | np.integer):
-        return tuple(range(integer(name, seeds, 1)))
-    listed = tuple(integer(name, seed, 0) for seed in seeds)
-    if not listed or len(set(listed)) < len(listed):
-        raise ValueError(f"{name} must be a number or different integers >= 0, got {seeds!r:.200}")
-    return listed
+    expected = "a number or different integers >= 0"
+    if isinstance(known := plain(seeds), int):
+        return tuple(range(integer(name, known, 1, most=_MOST_SEEDS)))
+    chosen = tuple(integer(name, seed, 0) for seed in listed(name, seeds, expected))
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"{name} must be {expected}, got {seeds!r:.200}")
+    return chosen

@@ -16,6 +16,7 @@ import numpy as np
 
 from dts_gym.harness.experiment import Experiment
 from dts_gym.registry import agent_class, env_creator, is_built_in
+from dts_gym.utils.extras import OPTIONAL_AGENTS
 
 
 def describe(name: str, value: Any) -> Any:
@@ -87,6 +88,8 @@ def sources(experiment: Experiment) -> dict[str, str]:
     for path in _files(experiment.env_settings):
         found[f"file {path}"] = _digest(path.read_bytes())
     for spec in experiment.agents:
+        if spec.id in OPTIONAL_AGENTS:
+            found["stable_baselines3"] = version("stable-baselines3")
         if not is_built_in(spec.id):
             found |= _code(f"agent {spec.id}", agent_class(spec.id))
         for path in _files(spec.settings):

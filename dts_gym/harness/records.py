@@ -2,9 +2,12 @@
 
 A folder holds ``experiment.json`` (settings, versions) and ``runs/LABEL-seed-S.npz``, one a run. A run's file keeps
 the regret curve, not actions and rewards: tables and figures need neither, they would be most
-of the bytes, and the seeds in the file reproduce them exactly. These files are the same byte for byte whenever and
-wherever the experiment is run, by the same versions on the same kind of processor. The parts that differ are kept
-apart, in ``log/``: the command lines and the times of each run.
+of the bytes, and the seeds in the file reproduce them exactly. It also names the commit of the code that made it, and
+has a digest of its content. These files are the same byte for byte whenever and wherever the experiment is run, by the
+same commit and versions on the same kind of processor. The parts that differ are kept apart, in ``log/``: the command
+lines and the times of each run.
+
+Files of format 2, which name no commit and have no digest, are read as they are.
 """
 
 from __future__ import annotations
@@ -23,12 +26,16 @@ from typing import Any, get_args
 
 import numpy as np
 
+from dts_gym.harness.code_state import UNKNOWN
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
 from dts_gym.harness.provenance import describe, differences, sources, versions
 from dts_gym.utils.archives import read_archive, remove_parts, write_archive, write_atomically
-from dts_gym.utils.validation import finite_array, integer
+from dts_gym.utils.locks import LOCK
+from dts_gym.utils.text_files import parse_json
+from dts_gym.utils.validation import finite_array, integer, number
 
-_FORMAT = 2
+_FORMAT = 3
+_UNSEALED = (2,)  # formats without digests, which are read still
 _EXPERIMENT = "experiment.json"
 _RUNS = "runs"
 _LOG = "log"
@@ -74,7 +81,7 @@ def is_held(out: Path, *, resume: bool) -> bool:
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, got the file {os.fspath(out)!r}")
     out.mkdir(parents=True, exist_ok=True)
-    held = sorted(entry.name for entry in out.iterdir() if not entry.name.endswith(".part"))
+    held = sorted(entry.name for entry in out.iterdir() if entry.name != LOCK and entry.suffix != ".part")
     if held and not resume:
         raise ValueError(
             f"out must be a new or empty folder unless resumed, got {os.fspath(out)!r}, which holds {held[0]!r}"
@@ -137,10 +144,12 @@ def read_record(out: Path, experiment: Experiment, spec: AgentSpec, seed: int) -
     FileNotFoundError
         If the run has no record.
     ValueError
-        If the record is damaged or belongs to another experiment.
+        If the record is damaged, was edited or belongs to another experiment.
     """
     path = _run_path(out, spec, seed)
-    arrays, settings = read_archive(path)
+    arrays, settings = read_archive(path, ("rounds", "regret"), _UNSEALED)
+    if settings.get("format") not in (_FORMAT, *_UNSEALED):
+        raise ValueError(f"{os.fspath(path)!r} must be a record in format {_FORMAT}, got {settings.get('format')!r}")
     asked = identity(experiment, spec, seed)
     for name, old, new in differences(settings.pop("identity", None), json.loads(json.dumps(asked))):
         raise ValueError(f"{os.fspath(path)!r} must be a record of this experiment, got {name} {old!r}, not {new!r}")
@@ -148,18 +157,24 @@ def read_record(out: Path, experiment: Experiment, spec: AgentSpec, seed: int) -
     try:
         if not np.array_equal(arrays["rounds"], rounds):
             raise ValueError(f"rounds must be 1..{experiment.num_rounds} as kept, got {arrays['rounds']!r:.100}")
-        numbers = {name: settings[name] for name in _NUMBERS}
+        numbers: dict[str, Any] = {name: integer(name, settings[name], 0) for name in _SEEDS}
+        numbers["total_reward"] = number("total_reward", settings["total_reward"])
         regret = finite_array("regret", arrays["regret"], rounds.shape)
+        if numbers["seed"] != seed:
+            raise ValueError(f"seed must be {seed}, got {numbers['seed']}")
+        code = settings.get("code")
+        if code is not None and (not isinstance(code, dict) or code.keys() != UNKNOWN.keys()):
+            raise ValueError(f"code must have the entries {[*UNKNOWN]}, got {code!r:.200}")
     except (KeyError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)!r} must be a whole record of a run: {error}") from error
-    return RunRecord(rounds=rounds, regret=regret, **numbers, **_read_times(out, spec, seed))
+    return RunRecord(rounds=rounds, regret=regret, code=code, **numbers, **_read_times(out, spec, seed))
 
 
 def _read_times(out: Path, spec: AgentSpec, seed: int) -> dict[str, Any]:
     """A run's times; NaN where results were copied without their log."""
     path = _times_path(out, spec, seed)
     try:
-        times = json.loads(path.read_bytes())
+        times = parse_json(path.read_bytes())
         return {name: float(times[name]) for name in _TIMES}
     except FileNotFoundError:
         return dict.fromkeys(_TIMES, math.nan)
@@ -167,7 +182,7 @@ def _read_times(out: Path, spec: AgentSpec, seed: int) -> dict[str, Any]:
         raise ValueError(f"{os.fspath(path)!r} must hold the times of a run: {error!r}") from error
 
 
-_NUMBERS = ("seed", "env_seed", "agent_seed", "total_reward")
+_SEEDS = ("seed", "env_seed", "agent_seed")
 _TIMES = ("act_seconds", "update_seconds")
 
 
@@ -197,6 +212,8 @@ def load_records(folder: str | os.PathLike[str]) -> Comparison:
             runs[seed] = tuple(read_record(out, experiment, spec, seed) for spec in experiment.agents)
         except FileNotFoundError:
             continue
+        except ValueError as error:
+            raise ValueError(f"{error}; resume the experiment, and the run is made again") from error
     if not runs:
         raise ValueError(f"folder must hold a finished seed of every agent, got none in {os.fspath(out)!r}")
     if len(runs) < len(experiment.seeds):
@@ -248,6 +265,12 @@ def _take_up(out: Path, experiment: Experiment) -> None:
     known = known if isinstance(known, dict) else {}
     for name, old, new in differences(known, {name: now.get(name, known[name]) for name in known}):
         warnings.warn(f"resuming records of {name} {old} with {new}: runs may differ", stacklevel=4)
+    if saved["format"] in _UNSEALED:
+        warnings.warn(
+            f"resuming records of format {saved['format']} in {os.fspath(out)!r}, which have no digest: an edited "
+            f"number in them is not found; new runs are written in format {_FORMAT}",
+            stacklevel=4,
+        )
     taken = {
         **saved,
         "settings": _settings(experiment),
@@ -261,13 +284,14 @@ def _take_up(out: Path, experiment: Experiment) -> None:
 def _read_experiment(out: Path) -> dict[str, Any]:
     path = out / _EXPERIMENT
     try:
-        saved = json.loads(path.read_bytes())
-        if saved["format"] != _FORMAT or not isinstance(saved["settings"], dict):
+        saved = parse_json(path.read_bytes())
+        if saved["format"] not in (_FORMAT, *_UNSEALED) or not isinstance(saved["settings"], dict):
             raise ValueError(f"format {saved['format']!r}")
     except FileNotFoundError as error:
         raise ValueError(f"{os.fspath(out)!r} must be a folder of records, got no {_EXPERIMENT} in it") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{os.fspath(path)!r} must be written by dts_gym in format {_FORMAT}: {error}") from error
+        formats = " or ".join(map(str, (*_UNSEALED, _FORMAT)))
+        raise ValueError(f"{os.fspath(path)!r} must be written by dts_gym in format {formats}: {error}") from error
     return dict(saved)
 
 

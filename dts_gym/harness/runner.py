@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ from gymnasium.vector import VectorEnv
 
 from dts_gym.harness.callbacks import Callback, Round
 from dts_gym.harness.masks import masks_of, play
+from dts_gym.harness.teams import Team, team_of
 from dts_gym.problem.problem import problem_of
 from dts_gym.problem.wrappers import shown_sizes, wrapper_warning
 from dts_gym.utils.arrays import Array, IntArray
@@ -61,6 +63,12 @@ class RunResult(Shown):
     def microseconds_per_round(self) -> float:
         """Microseconds of the agent in a round of one instance, choosing and learning."""
         return 1e6 * (self.act_seconds + self.update_seconds) / self.regret.size
+
+    def instance(self, i: int) -> RunResult:
+        """The run of one instance of a vector environment; the time of a round is that of all, evenly divided."""
+        N = len(self.regret)
+        times = self.act_seconds / N, self.update_seconds / N
+        return RunResult(self.regret[i], self.rewards[i], self.actions[i], *times)
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for each round: "round", "action", "reward" and "regret" (cumulative).
@@ -111,7 +119,7 @@ def run(
     env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any],
     agent: Learner | Sequence[Learner],
     num_rounds: int,
-    seed: int | None = None,
+    seed: int | Sequence[int] | None = None,
     progress: bool = False,
     callback: Callback | None = None,
     warm_start: bool = False,
@@ -132,7 +140,7 @@ def run(
     num_rounds : number of rounds; at most the horizon where the environment has a problem, whose episodes are
         instances.
     seed : seed for the environment's reset, and so for instance, contexts and noise; the agent has its own seed.
-        Instance i of a vector environment has the seed ``seed + i``.
+        Instance i of a vector environment has the seed ``seed + i``, or the i-th of a list.
     progress : whether to show a bar on stderr.
     callback : called with a `dts_gym.harness.callbacks.Round` after every round; `dts_gym.harness.callbacks.Metrics`
         makes one that reports now and then. Not on a vector environment.
@@ -159,23 +167,23 @@ def run(
     >>> run(envs, dts_gym.make_agent("dTS", envs, seed=0), num_rounds=50, seed=0).regret.shape
     (4, 50)
     """
-    seed = None if seed is None else integer("seed", seed, 0)
+    checked: Any = _checked_seed(env, seed)
     progress, warm_start = boolean("progress", progress), boolean("warm_start", warm_start)
     if isinstance(env, VectorEnv):
         if callback is not None:
             raise ValueError(f"callback must be left out on a vector environment, got {callback!r:.200}")
-        return _run_vector(env, agent, num_rounds, seed, progress, warm_start)
+        return _run_vector(env, agent, num_rounds, checked, progress, warm_start)
     if callback is not None and not callable(callback):
         raise ValueError(f"callback must be called with a Round, got {callback!r:.200}")
     if isinstance(agent, Sequence):
         raise ValueError(f"agent must be one agent on a single environment, got {agent!r:.200}")
-    num_rounds = check_run(env, agent, num_rounds, seed, warm_start)
+    num_rounds = check_run(env, agent, num_rounds, checked, warm_start)
     begin_run(agent, num_rounds)
     is_one_instance = problem_of(env) is not None
     total = 0.0
     regret, rewards, actions = np.empty(num_rounds), np.empty(num_rounds), np.empty(num_rounds, dtype=np.int64)
     act_seconds = update_seconds = 0.0
-    context, info = env.reset(seed=seed)
+    context, info = env.reset(seed=checked)
     for t in progress_bar(range(num_rounds), progress, num_rounds, "rounds"):
         start = perf_counter()
         action = play(agent, context, info.get("action_mask"))
@@ -196,6 +204,15 @@ def run(
     return RunResult(_all_or_none(regret), rewards, actions, act_seconds, update_seconds)
 
 
+def _checked_seed(env: Any, seed: Any) -> Any:
+    """Return a seed, None, or on a vector environment a list of seeds; else raise ValueError."""
+    if isinstance(env, VectorEnv) and isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str):
+        if len(seed) != env.num_envs:
+            raise ValueError(f"seed must be one for each of the {env.num_envs} instances, got {len(seed)}")
+        return [integer("seed", each, 0) for each in seed]
+    return None if seed is None else integer("seed", seed, 0)
+
+
 def _all_or_none(regret: Array) -> Array:
     """Cumulative regrets (..., n), which must be known in all rounds or in none, where they are NaN."""
     if np.isnan(regret[..., -1]).any() and not np.isnan(regret).all():
@@ -207,25 +224,31 @@ def _run_vector(
     env: VectorEnv[Any, Any, Any],
     agent: Learner | Sequence[Learner],
     num_rounds: int,
-    seed: int | None,
+    seed: Any,
     progress: bool,
     warm_start: bool,
 ) -> RunResult:
     """`run` on a vector environment."""
-    learner: Learner
+    learner: Any
     if isinstance(agent, Sequence) and not isinstance(agent, str):
-        learner = _Team(env, agent, num_rounds, seed, warm_start)
+        learner = _checked_team(env, agent, num_rounds, seed, warm_start)
     else:
         check_run(env, agent, num_rounds, seed, warm_start)
         if getattr(env.unwrapped, "instance_seed", None) is not None:
-            learner = agent
+            learner = nullcontext(agent)
             begin_run(agent, num_rounds * env.num_envs)
         elif warm_start:
             raise ValueError(f"warm_start needs a list of {env.num_envs} agents here: those of spawn are fresh")
         elif hasattr(agent, "spawn"):
-            learner = _Team(env, agent.spawn(env.num_envs), num_rounds, seed, warm_start)
+            learner = _checked_team(env, agent.spawn(env.num_envs), num_rounds, seed, warm_start)
         else:
             raise ValueError(f"agent must be a list of {env.num_envs} agents, or have spawn, got {agent!r:.200}")
+    with learner as playing:
+        return _play_vector(env, playing, num_rounds, seed, progress)
+
+
+def _play_vector(env: VectorEnv[Any, Any, Any], learner: Any, num_rounds: int, seed: Any, progress: bool) -> RunResult:
+    """Rounds of all rows of a vector environment; the learner has been checked."""
     shape = env.num_envs, num_rounds
     regret, rewards, actions = np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64)
     act_seconds = update_seconds = 0.0
@@ -246,31 +269,17 @@ def _run_vector(
     return RunResult(_all_or_none(np.cumsum(regret, axis=1)), rewards, actions, act_seconds, update_seconds)
 
 
-class _Team:
-    """Agents that play an instance each, as one learner for all rows."""
-
-    def __init__(
-        self, env: VectorEnv[Any, Any, Any], agents: Sequence[Learner], num_rounds: Any, seed: Any, warm_start: bool
-    ) -> None:
-        if len(agents) != env.num_envs or len({id(agent) for agent in agents}) < env.num_envs:
-            raise ValueError(f"agent must be {env.num_envs} different agents, one an instance, got {len(agents)}")
-        for agent in agents:
-            check_run(env, agent, num_rounds, seed, warm_start)
-        for agent in agents:
-            begin_run(agent, num_rounds)
-        self._agents = agents
-
-    @property
-    def num_updates(self) -> int:
-        return sum(agent.num_updates for agent in self._agents)
-
-    def act(self, contexts: Any, mask: Any = None) -> IntArray:
-        masks = [None] * len(self._agents) if mask is None else mask
-        return np.array([play(*one) for one in zip(self._agents, contexts, masks, strict=True)], dtype=np.int64)
-
-    def update(self, contexts: Any, actions: Any, rewards: Any) -> None:
-        for agent, x, a, y in zip(self._agents, contexts, actions, rewards, strict=True):
-            agent.update(x, a, y)
+def _checked_team(
+    env: VectorEnv[Any, Any, Any], agents: Sequence[Learner], num_rounds: Any, seed: Any, warm_start: bool
+) -> Team:
+    """Agents that play an instance each; every one is checked, then told of the run."""
+    if len(agents) != env.num_envs or len({id(agent) for agent in agents}) < env.num_envs:
+        raise ValueError(f"agent must be {env.num_envs} different agents, one an instance, got {len(agents)}")
+    for agent in agents:
+        check_run(env, agent, num_rounds, seed, warm_start)
+    for agent in agents:
+        begin_run(agent, num_rounds)
+    return team_of(agents)
 
 
 def _regrets(info: dict[str, Any], num_envs: int) -> Array:
@@ -288,8 +297,7 @@ def _regrets(info: dict[str, Any], num_envs: int) -> Array:
 def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool = False) -> int:
     if not isinstance(env, gym.Env | VectorEnv):
         raise ValueError(f"env must be a Gymnasium environment, got {env!r:.200}")
-    if seed is not None:
-        integer("seed", seed, 0)
+    _checked_seed(env, seed)
     if not all(hasattr(agent, name) for name in ("act", "update", "num_updates")):
         raise ValueError(f"agent must be one agent, as make_agent makes it, got {agent!r:.200}")
     if agent.num_updates > 0 and not warm_start:

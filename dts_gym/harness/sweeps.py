@@ -8,8 +8,10 @@ table, without times) and a folder a cell, as `dts_gym.compare` writes it.
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
@@ -19,16 +21,20 @@ from typing import Any
 from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, summary
-from dts_gym.harness.jobs import Task, make_experiment
+from dts_gym.harness.explorations import checked_grid
+from dts_gym.harness.jobs import Task, checked_seeds, make_experiment
 from dts_gym.harness.provenance import describe, differences
 from dts_gym.harness.records import file_name, is_held, write_json
 from dts_gym.harness.tuning import GRID, checked_tuning, run_tasks
 from dts_gym.utils.archives import remove_parts, write_atomically
 from dts_gym.utils.shown import Display, ShownTable
 from dts_gym.utils.tables import csv_text, data_frame, footnotes, layout, marked, plus_minus
+from dts_gym.utils.text_files import parse_json, read_yaml
+from dts_gym.utils.validation import integer
 from dts_gym.utils.workers import Backend
 
 _FORMAT = 1
+_MOST_POINTS = 10_000  # of one entry's grid
 _CELLS = "sweep.json"
 SUMMARY = "summary.csv"
 
@@ -75,8 +81,9 @@ class Sweep:
         """
         agents = [spec for agent in _list("agents", self.agents) for spec in _agent_specs(agent)]
         cells = [cell for settings in _list("environments", self.environments) for cell in _environments(settings)]
+        rounds = None if self.rounds is None else integer("rounds", self.rounds, 1)
         return {
-            label: make_experiment(env_id, agents, self.seeds, self.rounds, settings, "report", self.redraw_prior)
+            label: make_experiment(env_id, agents, self.seeds, rounds, settings, "report", self.redraw_prior)
             for label, (env_id, settings) in zip(_labels(cells), cells, strict=True)
         }
 
@@ -125,7 +132,7 @@ def load_sweep(path: str | os.PathLike[str]) -> Sweep:
     ValueError
         If the file is not YAML, or has a key that is unknown, missing or repeated.
     """
-    content = _read_yaml(Path(path))
+    content = read_yaml(path)
     known = [field.name for field in fields(Sweep)]
     if not isinstance(content, Mapping):
         raise ValueError(f"{os.fspath(path)!r} must hold keys among {known}, got {content!r:.100}")
@@ -183,21 +190,22 @@ def run_sweep(
     folder = None if out is None else Path(out)
     conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)
     experiments = sweep.experiments()
-    asked = list(experiments.values()), sweep.grid, sweep.tuning_seeds
+    asked = list(experiments.values()), checked_grid(sweep.grid), checked_seeds("tuning_seeds", sweep.tuning_seeds)
     tuning = checked_tuning(*asked, bracket=sweep.bracket) if sweep.tune else None
     tasks = [Task(experiment, folder and folder / file_name(label)) for label, experiment in experiments.items()]
     begin = perf_counter()
-    with conduct.open_pool() as pool:
+    # The folder only after the pool is open: a cluster that does not answer then leaves none.
+    with conduct.open_pool() as pool, conduct.lock_folder():
         started = perf_counter()
-        # Only after the pool is open: a cluster that does not answer then leaves no folder.
         described = None if folder is None else _prepare(folder, tasks, conduct.resume)
         comparisons = run_tasks(tasks, tuning, conduct, pool)
         ended = perf_counter()
+        if folder is not None:
+            # Only here, so that a refused sweep leaves the description unchanged.
+            write_json(folder / _CELLS, described)
+            text = cells_csv(comparisons).encode()
+            write_atomically(folder / SUMMARY, lambda file: file.write(text))
     cells = dict(zip(experiments, comparisons, strict=True))
-    if folder is not None:
-        write_json(folder / _CELLS, described)  # only here, so that a refused sweep leaves the description unchanged
-        text = cells_csv(comparisons).encode()
-        write_atomically(folder / SUMMARY, lambda file: file.write(text))
     return SweepResult(cells, started - begin, ended - started)
 
 
@@ -217,7 +225,7 @@ def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> Any:
     path = folder / _CELLS
     if is_held(folder, resume=resume):
         try:
-            held = json.loads(path.read_bytes())
+            held = parse_json(path.read_bytes())
         except FileNotFoundError as error:
             raise ValueError(
                 f"out must be the folder of a sweep, got {os.fspath(folder)!r} without {_CELLS}"
@@ -235,23 +243,6 @@ def _prepare(folder: Path, tasks: Sequence[Task], resume: bool) -> Any:
         write_json(path, asked)
     remove_parts(folder)
     return asked
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML accepts a repeated key, an error in YAML
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for key in keys:
-                if isinstance(key, Hashable) and keys.count(key) > 1:
-                    raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} twice", node.start_mark)
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(path.read_bytes(), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{os.fspath(path)!r} must be YAML: {error}") from error
 
 
 def _list(name: str, value: Any) -> list[Any]:
@@ -283,18 +274,29 @@ def _grid(name: str, entry: Any) -> list[dict[str, Any]]:
         if not isinstance(key, str) or value == []:
             raise ValueError(f"{name} must have named settings with at least one value, got {key!r}: {value!r:.200}")
     axes = [value if isinstance(value, list) else [value] for value in entry.values()]
+    if (points := math.prod(map(len, axes))) > _MOST_POINTS:
+        raise ValueError(
+            f"{name} must each span at most {_MOST_POINTS} points, got {points} by the lists of {entry['id']!r}"
+        )
     return [dict(zip(entry, point, strict=True)) for point in product(*axes)]
 
 
 def _labels(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """A label for each cell, of the settings in which the cells of one environment differ."""
+    firsts = dict(reversed(cells))
+    varying: dict[str, set[str]] = {}
+    for env_id, settings in cells:
+        first = firsts[env_id]
+        differing = {
+            k for k in settings.keys() | first.keys() if k not in settings or k not in first or settings[k] != first[k]
+        }
+        varying[env_id] = varying.get(env_id, set()) | differing
     labels = []
     for env_id, settings in cells:
-        alike = [other for other_id, other in cells if other_id == env_id]
-        differing = {k: v for k, v in settings.items() if any(k not in other or other[k] != v for other in alike)}
-        labels.append(f"{env_id} ({', '.join(f'{k} {v}' for k, v in differing.items())})" if differing else env_id)
-    for label in labels:
-        if labels.count(label) > 1:
+        named = ", ".join(f"{k} {v}" for k, v in settings.items() if k in varying[env_id])
+        labels.append(f"{env_id} ({named})" if named else env_id)
+    for label, count in Counter(labels).items():
+        if count > 1:
             raise ValueError(f"environments must be different ones, got {label!r} twice")
     return labels
 

@@ -148,9 +148,9 @@ def tune(
     )
     if not trials.agents:
         raise ValueError(f"agents must be some with an exploration scale, got {[str(agent) for agent in agents]}")
-    if conduct.out is not None:
-        prepare_folder(conduct.out, trials, resume=conduct.resume)
-    with conduct.open_pool() as pool:
+    with conduct.open_pool() as pool, conduct.lock_folder():
+        if conduct.out is not None:
+            prepare_folder(conduct.out, trials, resume=conduct.resume)
         (tried,) = _search([Task(trials, conduct.out)], conduct, pool)
     return choose(tried)
 

@@ -28,13 +28,12 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from dts_gym.utils.extras import missing_extra
+
 try:
     import stable_baselines3
 except ImportError as error:
-    raise ImportError(
-        f"dts_gym.integrations.sb3 needs stable-baselines3, which is not installed ({error}): "
-        "pip install 'dts-gym[sb3]'"
-    ) from error
+    raise missing_extra("dts_gym.integrations.sb3", "stable-baselines3", "sb3", error) from error
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
@@ -281,10 +280,15 @@ class AgentModel(BaseAlgorithm):  # type: ignore[misc]
         return self
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        mask: Any = None,
     ) -> tuple[IntArray, Any]:
-        """The agent's ``predict``, which never learns."""
-        actions, state = self.agent.predict(observation, state, episode_start, deterministic)
+        """The agent's ``predict``, which never learns; ``mask`` as there."""
+        actions, state = self.agent.predict(observation, state, episode_start, deterministic, mask)
         return actions, state
 
     def save(self, path: str | os.PathLike[str], *_: Any, **__: Any) -> None:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dts_gym.harness.callbacks import Metrics, Round
+from dts_gym.utils.extras import missing_extra
 
 
 class TensorBoard:
@@ -52,10 +53,7 @@ class TensorBoard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise ImportError(
-                    f"a folder of events needs torch and tensorboard, not both of which are installed ({error}): "
-                    "pip install 'dts-gym[tensorboard]'"
-                ) from error
+                raise missing_extra("a folder of events", "TensorBoard with torch", "tensorboard", error) from error
             writer = self._owned = SummaryWriter(os.fspath(writer))
         elif not hasattr(writer, "add_scalar"):
             raise ValueError(f"writer must be a folder or have add_scalar(tag, value, step), got {writer!r:.200}")

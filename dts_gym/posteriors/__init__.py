@@ -12,5 +12,6 @@ Read in this order:
    `careful_posterior` chooses with them; `glm` has rewards of other families, `chain` links that are not affine, by
    particles, and `mcmc` Markov chains, to compare the others with.
 4. `joint_posterior` (dense, for small problems), `shared_parameter` (one parameter for all actions),
-   `mixture_posterior` and `laplace_posterior` (rivals). `information` serves information-directed sampling.
+   `mixture_posterior` and `laplace_posterior` (rivals). `information` serves information-directed sampling; `lockstep`
+   holds the posteriors of many runs as one array.
 """

@@ -19,12 +19,13 @@ from dts_gym.posteriors.choices import (
     candidates,
     greedy,
     one_of_contenders,
+    score_moments,
     thompson,
     upper_confidence,
 )
 from dts_gym.posteriors.information import RewardDraws, best_of_normals, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
-from dts_gym.posteriors.pruning import contenders, responses, with_shared_variance
+from dts_gym.posteriors.pruning import contenders, responses, variance_along, with_shared_variance
 from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -67,7 +68,7 @@ class ActionPosterior(ABC):
         dtype: Dtype = "float64",
         shared_cov: Array | None = None,
     ) -> None:
-        self._center = center
+        self.center = center  # m0
         self.num_actions = num_actions
         self.table = ActionTable(action_cov, dtype, center, shared_cov)
         self.unplayed = UnplayedActions(num_actions)
@@ -127,23 +128,8 @@ class ActionPosterior(ABC):
         return np.where(norms > 0, norms, 1.0)
 
     def _score_moments(self, x: Array, m: Array | None) -> ScoreMoments:
-        """Mean and variance of ``x' theta_a`` given ``m``; ``x`` and ``m`` are (d,) or (n, d).
-
-        The means leave out ``x' m0``, which all actions share.
-        """
-        table = self.table
-        x = x @ table.basis
-        u = x * table.reached
-        variance0 = np.asarray((u * u).sum(axis=-1))
-        mean = table.beta @ u.T
-        mean0 = np.zeros_like(variance0)
-        along, variance = table.forms(u, m)
-        if m is not None and along is not None:
-            mean += along
-            mean += ((x - u) * m).sum(axis=-1)
-            mean0 = np.asarray((x * m).sum(axis=-1))
-        np.maximum(variance, 0.0, out=variance)
-        return ScoreMoments(mean, variance, mean0, variance0)
+        """Mean and variance of ``x' theta_a`` given ``m``, less ``x' m0``; ``x`` and ``m`` are (d,) or (n, d)."""
+        return score_moments(self.table, x, m)
 
     def thompson(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
@@ -243,7 +229,7 @@ class ActionPosterior(ABC):
             if root.size:
                 mean += float((x - u + self.table.matrices(np.array([slot]))[0] @ u) @ shared_mean)
         self._mark_played(action)
-        mean += float(context @ self._center)
+        mean += float(context @ self.center)
         self._absorb(self.table.observe(action, context, mean, self._noise_variance(mean)))
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
@@ -259,14 +245,14 @@ class ActionPosterior(ABC):
         mean, variance, mean0, variance0 = self._score_moments(
             contexts, np.broadcast_to(center, contexts.shape) if root.size else None
         )
-        own = contexts @ self._center
+        own = contexts @ self.center
         means = np.column_stack([mean.T, mean0]) + own[:, None]  # (n, P + 1)
         variances = scale**2 * np.column_stack([variance.T, variance0])
         weights, shifts = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
         if root.size:
             followed = np.stack([responses(self.table, x) for x in contexts])  # (n, P + 1, d)
             if sample is None:
-                variances = variances + ((followed @ root) ** 2).sum(axis=-1)
+                variances = variances + variance_along(followed, root)
             else:
                 weights, off = sample[0][:, None, None], sample[1] - center
                 shifts = (followed @ off.T).transpose(2, 0, 1)  # (C, n, P + 1)
@@ -295,7 +281,7 @@ class ActionPosterior(ABC):
         """
         among = candidates(self.table, self.unplayed, mask)
         length = float(self._lengths(context)[0])
-        own = float(context @ self._center)
+        own = float(context @ self.center)
         context = context / length
         u = (context @ self.table.basis) * self.table.reached
         followed = responses(self.table, context)  # (P + 1, d)
@@ -363,7 +349,7 @@ class ActionPosterior(ABC):
         noise = scale * np.sqrt(values.clip(0.0)) * rng.standard_normal((*lead, *values.shape))  # (..., P, d)
         pull = (self.table.beta - (gamma @ center[..., None])[..., 0]) * reached
         theta[..., self.table.actions, :] = center + pull + (vectors @ noise[..., None])[..., 0]
-        theta = theta @ self.table.basis.T + self._center
+        theta = theta @ self.table.basis.T + self.center
         if self.table.precise.rows:
             slots = self.table.precise.slots
             mean, root, follow = self.table.precise.moments(slots)
@@ -380,7 +366,7 @@ class ActionPosterior(ABC):
         beta[self.table.actions] = self.table.beta
         response = np.eye(d) - reached[:, None] * gamma  # (K, d, d): how theta_a follows m
         shared_mean, root = self._shared_moments(scale)
-        mean = self._center + (beta * reached + response @ shared_mean) @ basis.T
+        mean = self.center + (beta * reached + response @ shared_mean) @ basis.T
         spread = basis @ response @ root  # (K, d, r)
         own = basis @ (np.diag(reached) - gamma * np.outer(reached, reached)) @ basis.T  # (K, d, d)
         if self.table.precise.rows:

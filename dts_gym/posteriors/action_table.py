@@ -83,6 +83,27 @@ class Increments(NamedTuple):
     precise: dict[int, Observation]  # by the observation's number, where a row is a precise one
 
 
+class Seen(NamedTuple):
+    """Observations of k rows that are all different.
+
+    Attributes
+    ----------
+    columns : the arrays of a table, or those of several whose rows stand in one.
+    slots : (k,) rows of the columns.
+    contexts, x : (k, d) contexts, and the same in the coordinates of each row's table.
+    reached : (d,), or (k, d) that of each row's table.
+    targets, variance : (k,), and (k,) or one for all: ``target ~ N(context' (theta - center), variance)``.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+    slots: IntArray
+    contexts: Array
+    x: Array
+    reached: Array
+    targets: Array
+    variance: Array | float
+
+
 class ActionTable:
     """Evidence and messages of the played actions.
 
@@ -105,6 +126,10 @@ class ActionTable:
     basis : (d, d), from the table's coordinates to the parameters': ``theta = basis @ theta_in_table``.
     inverse : (d, d), its inverse.
     reached : (d,) ones and zeros, ``S`` in the table's coordinates.
+    origin : (d (d + 1) / 2) packed ``T`` before any data.
+    columns : the rows' arrays.
+    outweighs : (d (d + 1) / 2), times a row's packed ``G``: the trace of ``G (S + C)``, by how much its rewards
+        outweigh the prior.
     is_wide : whether a float32 table has rows whose float64 numbers are read.
     precise : the rows that are kept in twofold precision too.
     """
@@ -131,7 +156,7 @@ class ActionTable:
         unpack = np.empty((d, d), dtype=np.intp)
         unpack[self.rows, self.cols] = unpack[self.cols, self.rows] = np.arange(self.packed_dim)
         self._unpack = unpack
-        self._origin = np.diag(self.reached)[self.rows, self.cols]  # of T, before any data
+        self.origin = np.diag(self.reached)[self.rows, self.cols]  # of T, before any data
         # A packed matrix times these weights is the full quadratic form: off-diagonals count twice.
         self._quad_weights = np.where(self.rows == self.cols, 1.0, 2.0)
         self._cross_weights = np.where(self.rows == self.cols, 0.5, 1.0)
@@ -143,15 +168,16 @@ class ActionTable:
         self._limit = np.inf if shared_cov is None else LIMIT
         shared_cov = np.zeros((d, d)) if shared_cov is None else shared_cov
         self.precise = PreciseActions(center, action_cov, shared_cov, self.basis, self.inverse, self.reached)
-        # A packed ``G`` times these weights is the trace of ``G (S + C)``: by how much rewards outweigh the prior.
-        self._outweighs = (action_cov + shared_cov)[self.rows, self.cols] * self._quad_weights
+        self.outweighs = (action_cov + shared_cov)[self.rows, self.cols] * self._quad_weights
         # A packed ``G`` times these is the diagonal of ``G`` in the table's coordinates.
         self._axes = self.quadratic_query(self.basis.T)
         self._diagonal = np.flatnonzero(self.rows == self.cols)
         self._wide: set[int] = set()  # rows of a float32 table whose float64 numbers are read
+        # No row whose rewards outweigh the prior by less is wide.
+        self._wide_from = _ROUNDS_OFF / d - d if dtype == "float32" else np.inf
         self.slots: dict[int, int] = {}
         packed = (self.packed_dim,)
-        self._columns = Columns(
+        self.columns = Columns(
             {
                 "actions": ((), np.int64),
                 "cov": (packed, dtype),
@@ -169,17 +195,17 @@ class ActionTable:
     @property
     def actions(self) -> IntArray:
         """(P,) the played actions, in the order of their first play."""
-        return self._columns.used("actions")
+        return self.columns.used("actions")
 
     @property
     def cov(self) -> Array | NDArray[np.float32]:
         """(P, d (d + 1) / 2) packed ``T = diag(reached) - Gamma``, in the table's coordinates."""
-        return self._columns.used("cov")
+        return self.columns.used("cov")
 
     @property
     def beta(self) -> Array:
         """(P, d) messages' natural means, in the table's coordinates."""
-        return self._columns.used("beta")
+        return self.columns.used("beta")
 
     def gamma(self, slots: IntArray | list[int] | int | None = None) -> Array:
         """Copy ``Gamma`` of rows (None: all), (k, d, d), or of one row, (d, d), in the table's coordinates.
@@ -191,11 +217,11 @@ class ActionTable:
 
     def _packed_gamma(self, rows: Any) -> Array:
         # The first difference is exact where little has been learned; the carry then has the digits of what has.
-        return np.asarray((self._origin - self._columns["cov"][rows]) - self._columns["cov_carry"][rows])
+        return np.asarray((self.origin - self.columns["cov"][rows]) - self.columns["cov_carry"][rows])
 
     def unpack(self, packed: Any) -> Array:
         """Packed (..., d (d + 1) / 2) to symmetric (..., d, d)."""
-        return np.asarray(packed[..., self._unpack])
+        return np.asarray(packed.take(self._unpack, axis=-1))
 
     def to_parameters(self, message: Evidence) -> Evidence:
         """A message in the table's coordinates as one in the parameters': (..., d, d) and (..., d)."""
@@ -207,7 +233,7 @@ class ActionTable:
 
     def evidence(self) -> tuple[Array, Array]:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions, about the parameters themselves."""
-        return self.unpack(self._columns.used("G")), self._columns.used("h").copy()
+        return self.unpack(self.columns.used("G")), self.columns.used("h").copy()
 
     def observe(self, action: int, context: Array, reward: float, variance: float) -> Increment:
         """Add one Gaussian observation ``reward ~ N(context' theta, variance)``.
@@ -217,36 +243,34 @@ class ActionTable:
         Increment
             What the observation adds to the action's message, in the table's coordinates.
         """
-        slot = self._slot_of(action)
+        slot = self.slot_of(action)
         scaled = context / variance
-        evidence = context.take(self.rows) * scaled.take(self.cols)
-        G = self._columns["G"][slot]
-        G += evidence
+        G = self.columns["G"][slot] + context.take(self.rows) * scaled.take(self.cols)
         target = reward if self._center is None else reward - float(context @ self._center)
-        self._columns["h"][slot] += scaled * target
-        seen = None
-        if G @ self._outweighs > self._limit:
-            at = np.array([slot])
-            each, seen = self._observe_precisely(at, context[None], np.array([reward]), variance, evidence[None])
-            v, total, residual = each.v[0], float(each.variance[0]), float(each.residual[0])
+        seen, weight = None, float(G @ self.outweighs)
+        if weight > self._limit:
+            exact, seen = self._observe_precisely(np.array([slot]), context[None], np.array([reward]), variance)
+            v, total, residual = exact[0][0], float(exact[1][0]), float(exact[2][0])
         else:
             x = context @ self.basis
             u = x * self.reached
-            v = x - u + (self._columns["cov"][slot] + self._columns["cov_carry"][slot]).take(self._unpack) @ u  # (d,)
+            v = x - u + (self.columns["cov"][slot] + self.columns["cov_carry"][slot]).take(self._unpack) @ u  # (d,)
             spread = float(u @ v)
             if spread <= _KNOWN * self.dim * float(u @ u):
                 # Nothing but rounding is left of the action's own part: only what S does not reach can be learned.
                 v, spread = v - v * self.reached, 0.0
             total = variance + spread
-            residual = target - float(self._columns["beta"][slot] @ u)
+            residual = target - float(self.columns["beta"][slot] @ u)
         _add(
-            self._columns["cov"][slot],
-            self._columns["cov_carry"][slot],
+            self.columns["cov"][slot],
+            self.columns["cov_carry"][slot],
             (v * self._kept).take(self.rows) * (v / -total).take(self.cols),
         )
-        _add(self._columns["beta"][slot], self._columns["beta_carry"][slot], v * (residual / total))
-        if self.dtype == "float32":
-            self._widen_one(slot)
+        _add(self.columns["beta"][slot], self.columns["beta_carry"][slot], v * (residual / total))
+        self.columns["G"][slot] = G
+        self.columns["h"][slot] += scaled * target
+        if weight > self._wide_from:
+            self._widen(np.array([slot]))
         return Increment(v, total, residual, seen)
 
     @property
@@ -256,20 +280,11 @@ class ActionTable:
 
     def _widen(self, slots: IntArray) -> None:
         """Find out for which of these rows of a float32 table single precision does not do."""
-        cov = self._columns["cov"][slots][:, self._diagonal] + self._columns["cov_carry"][slots][:, self._diagonal]
-        scaled = (cov * self.reached * (1.0 + self._columns["G"][slots] @ self._axes)).sum(axis=1)
+        cov = self.columns["cov"][slots][:, self._diagonal] + self.columns["cov_carry"][slots][:, self._diagonal]
+        scaled = (cov * self.reached * (1.0 + self.columns["G"][slots] @ self._axes)).sum(axis=1)
         wide = scaled * self.dim > _ROUNDS_OFF
         self._wide.difference_update(slots[~wide].tolist())
         self._wide.update(slots[wide].tolist())
-
-    def _widen_one(self, slot: int) -> None:
-        """As `_widen`, for one row."""
-        cov = self._columns["cov"][slot].take(self._diagonal) + self._columns["cov_carry"][slot].take(self._diagonal)
-        cov *= self.reached
-        if (float(cov.sum()) + float((self._columns["G"][slot] @ self._axes) @ cov)) * self.dim > _ROUNDS_OFF:
-            self._wide.add(slot)
-        elif self._wide:
-            self._wide.discard(slot)
 
     def matrices(self, slots: IntArray) -> Array | NDArray[np.float32]:
         """``T`` of some rows, (k, d, d), as scores read it."""
@@ -277,28 +292,28 @@ class ActionTable:
         if self._wide:
             at = [i for i, slot in enumerate(slots.tolist()) if slot in self._wide]
             T = T.astype(np.float64)
-            T[at] += self._columns["cov_carry"][slots[at]]
+            T[at] += self.columns["cov_carry"][slots[at]]
         return np.asarray(self.unpack(T))
 
     def _wide_rows(self) -> tuple[IntArray, Array]:
         """Wide rows' numbers, and their packed ``T`` in float64."""
         slots = np.array(sorted(self._wide), dtype=np.int64)
-        return slots, self.cov[slots] + self._columns["cov_carry"][slots]
+        return slots, self.cov[slots] + self.columns["cov_carry"][slots]
 
     def _observe_precisely(
-        self, slots: IntArray, contexts: Array, rewards: Array, variance: float, evidence: Array
-    ) -> tuple[Increments, Observation]:
-        """Add observations to different rows that are precise ones from now on; ``evidence`` is in ``G`` already."""
-        for slot, own in zip(slots.tolist(), evidence, strict=True):
+        self, slots: IntArray, contexts: Array, rewards: Array, variance: float
+    ) -> tuple[tuple[Array, Array, Array], Observation]:
+        """What observations add to different rows, which are precise ones from now on and learn them here."""
+        for slot in slots.tolist():
             if slot not in self.precise.rows:
-                self._make_precise(slot, is_new=(self._columns["G"][slot] == own).all())
+                self._make_precise(slot, is_new=not self.columns["G"][slot].any())
         seen = self.precise.observe(slots, contexts, rewards, variance)
-        return Increments(Twofold.of(seen.x).high @ self.basis, seen.variance.high, seen.value.high, {}), seen
+        return (Twofold.of(seen.x).high @ self.basis, seen.variance.high, seen.value.high), seen
 
     def _make_precise(self, slot: int, is_new: bool, lost: float = 0.0) -> None:
-        T = Twofold(self._columns["cov"][slot]) + self._columns["cov_carry"][slot]
+        T = Twofold(self.columns["cov"][slot]) + self.columns["cov_carry"][slot]
         full = Twofold(self.unpack(T.high), self.unpack(T.low))
-        self.precise.adopt(slot, None if is_new else full, self._columns["beta"][slot], lost)
+        self.precise.adopt(slot, None if is_new else full, self.columns["beta"][slot], lost)
 
     def observe_all(self, actions: IntArray, contexts: Array, rewards: Array, variance: float) -> Increments:
         """`observe` n times, (n,), (n, d) and (n,), in array operations; the same to rounding.
@@ -334,40 +349,58 @@ class ActionTable:
         return out
 
     def _observe_distinct(self, slots: IntArray, contexts: Array, rewards: Array, variance: float) -> Increments:
-        """`observe`, line by line, of rows that are all different: (k,), (k, d) and (k,)."""
-        scaled = contexts / variance
-        evidence = contexts[:, self.rows] * scaled[:, self.cols]
-        G = self._columns["G"][slots] + evidence
+        """`observe`, line by line, of k rows that are all different: (k,), (k, d) and (k,)."""
         targets = rewards if self._center is None else rewards - contexts @ self._center
-        self._columns["G"][slots] = G
-        self._columns["h"][slots] += scaled * targets[:, None]
-        x = contexts @ self.basis
-        u = x * self.reached
-        cov, cov_carry = self._columns["cov"][slots], self._columns["cov_carry"][slots]
-        beta, beta_carry = self._columns["beta"][slots], self._columns["beta_carry"][slots]
-        v = x - u + ((cov + cov_carry)[:, self._unpack] @ u[:, :, None])[:, :, 0]  # (k, d)
+        seen = Seen(self.columns.arrays, slots, contexts, contexts @ self.basis, self.reached, targets, variance)
+        increments = self.increments_of(seen)
+        weights = self.weights_after(seen, self.outweighs)
+        at = np.flatnonzero(weights > self._limit)
+        if at.size:
+            exact, told = self._observe_precisely(slots[at], contexts[at], rewards[at], variance)
+            for array, values in zip(increments[:3], exact, strict=True):
+                array[at] = values
+            increments.precise.update((i, told.one(j)) for j, i in enumerate(at.tolist()))
+        self.take_in(seen, increments)
+        self._widen(slots[weights > self._wide_from])
+        return increments
+
+    def weights_after(self, seen: Seen, outweighs: Array) -> Array:
+        """By how much rewards outweigh the prior of each observation's row, (k,), once it is taken in.
+
+        ``outweighs`` is the table's own, (packed,), or that of each row's table, (k, packed).
+        """
+        return np.asarray(np.vecdot(seen.columns["G"][seen.slots] + self._evidence(seen), outweighs))
+
+    def _evidence(self, seen: Seen) -> Array:
+        scaled = seen.contexts / np.reshape(seen.variance, (-1, 1))
+        return seen.contexts.take(self.rows, axis=1) * scaled.take(self.cols, axis=1)
+
+    def increments_of(self, seen: Seen) -> Increments:
+        """What observations add to the messages of their rows, none of which is a precise one."""
+        columns, slots, u = seen.columns, seen.slots, seen.x * seen.reached
+        cov = self.unpack(columns["cov"][slots] + columns["cov_carry"][slots])
+        v = seen.x - u + np.matvec(cov, u)  # (k, d)
         spread = np.einsum("ij,ij->i", u, v)
         known = spread <= _KNOWN * self.dim * np.einsum("ij,ij->i", u, u)
         if known.any():
-            v[known] -= v[known] * self.reached
+            v = np.where(known[:, None], v - v * seen.reached, v)
             spread[known] = 0.0
-        total = variance + spread
-        residual = targets - np.einsum("ij,ij->i", beta, u)
-        precise = np.flatnonzero(G @ self._outweighs > self._limit)
-        seen_at: dict[int, Observation] = {}
-        if precise.size:
-            each, seen = self._observe_precisely(
-                slots[precise], contexts[precise], rewards[precise], variance, evidence[precise]
-            )
-            v[precise], total[precise], residual[precise] = each[:3]
-            seen_at = {int(i): seen.one(at) for at, i in enumerate(precise)}
-        _add(cov, cov_carry, (v * self._kept)[:, self.rows] * (v / -total[:, None])[:, self.cols])
+        residual = seen.targets - np.einsum("ij,ij->i", columns["beta"][slots], u)
+        return Increments(v, seen.variance + spread, residual, {})
+
+    def take_in(self, seen: Seen, increments: Increments) -> None:
+        """Add to the rows the observations, and what `increments_of` says of them."""
+        columns, slots = seen.columns, seen.slots
+        v, total, residual, _ = increments
+        cov, cov_carry = columns["cov"][slots], columns["cov_carry"][slots]
+        beta, beta_carry = columns["beta"][slots], columns["beta_carry"][slots]
+        kept = seen.reached if self.dtype == "float32" else 1.0
+        _add(cov, cov_carry, (v * kept).take(self.rows, axis=1) * (v / -total[:, None]).take(self.cols, axis=1))
         _add(beta, beta_carry, v * (residual / total)[:, None])
-        self._columns["cov"][slots], self._columns["cov_carry"][slots] = cov, cov_carry
-        self._columns["beta"][slots], self._columns["beta_carry"][slots] = beta, beta_carry
-        if self.dtype == "float32":
-            self._widen(slots)
-        return Increments(v, total, residual, seen_at)
+        columns["cov"][slots], columns["cov_carry"][slots] = cov, cov_carry
+        columns["beta"][slots], columns["beta_carry"][slots] = beta, beta_carry
+        columns["G"][slots] += self._evidence(seen)
+        columns["h"][slots] += seen.contexts / np.reshape(seen.variance, (-1, 1)) * seen.targets[:, None]
 
     def replace(self, action: int, G: Array, h: Array) -> Evidence:
         """Replace an action's evidence about its parameters, as a refitted one does: O(d^3); not in float32.
@@ -378,13 +411,13 @@ class ActionTable:
             By how much its message changes, (d, d) and (d,), in the table's coordinates.
         """
         assert self.dtype == "float64"
-        slot = self._slot_of(action)
+        slot = self.slot_of(action)
         gamma, beta = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
-        change = Evidence(gamma - self.gamma(slot), beta - self._columns["beta"][slot])
-        self._columns["cov"][slot], self._columns["cov_carry"][slot] = self._origin, 0.0
-        _add(self._columns["cov"][slot], self._columns["cov_carry"][slot], -gamma[self.rows, self.cols])
-        self._columns["beta"][slot], self._columns["beta_carry"][slot] = beta, 0.0
-        self._columns["G"][slot], self._columns["h"][slot] = G[self.rows, self.cols], h
+        change = Evidence(gamma - self.gamma(slot), beta - self.columns["beta"][slot])
+        self.columns["cov"][slot], self.columns["cov_carry"][slot] = self.origin, 0.0
+        _add(self.columns["cov"][slot], self.columns["cov_carry"][slot], -gamma[self.rows, self.cols])
+        self.columns["beta"][slot], self.columns["beta_carry"][slot] = beta, 0.0
+        self.columns["G"][slot], self.columns["h"][slot] = G[self.rows, self.cols], h
         return change
 
     def _through_own_noise(self, G: Array, h: Array) -> Evidence:
@@ -412,7 +445,7 @@ class ActionTable:
         u : (d,) or (n, d).
         m : as ``u``, or None.
         """
-        queries = [self.quadratic_query(u)] if m is None else [self._bilinear_query(u, m), self.quadratic_query(u)]
+        queries = [self.quadratic_query(u)] if m is None else [self.bilinear_query(u, m), self.quadratic_query(u)]
         forms = self._forms([query.astype(self.dtype, copy=False) for query in queries], u.ndim == 2)
         if self._wide:
             slots, T = self._wide_rows()
@@ -437,7 +470,7 @@ class ActionTable:
         """(d,) or (n, d) to (packed,) or (packed, n): ``T @ query`` is ``u' T u``."""
         return (u.take(self.rows, axis=-1) * u.take(self.cols, axis=-1) * self._quad_weights).T
 
-    def _bilinear_query(self, u: Array, m: Array) -> Array:
+    def bilinear_query(self, u: Array, m: Array) -> Array:
         """As `quadratic_query`, for ``u' T m``."""
         first = u.take(self.rows, axis=-1) * m.take(self.cols, axis=-1)
         first += u.take(self.cols, axis=-1) * m.take(self.rows, axis=-1)
@@ -446,37 +479,48 @@ class ActionTable:
 
     def products(self, u: Array) -> Array | NDArray[np.float32]:
         """``T u`` of every played action: (d,) to (P, d)."""
-        query: Any = np.zeros((self.packed_dim, self.dim), dtype=self.dtype)
-        every = np.arange(self.packed_dim)
-        query[every, self.rows] = u[self.cols]
-        query[every, self.cols] = u[self.rows]
-        followed = np.asarray(self.cov @ query)
+        followed = np.asarray(self.cov @ self.product_query(u))
         if self._wide:
             slots, T = self._wide_rows()
             followed = followed.astype(np.float64)
             followed[slots] = self.unpack(T) @ u
         return followed
 
+    def product_query(self, u: Array) -> Array:
+        """(..., d) to (..., packed, d): ``T @ query`` is ``T u``."""
+        query: Any = np.zeros((*u.shape[:-1], self.packed_dim, self.dim), dtype=self.dtype)
+        every = np.arange(self.packed_dim)
+        query[..., every, self.rows] = u[..., self.cols]
+        query[..., every, self.cols] = u[..., self.rows]
+        return np.asarray(query)
+
+    def turned(self, x: Array) -> Array:
+        """Contexts (d,) or (n, d) in the table's coordinates."""
+        return np.asarray(x @ self.basis)
+
+    def weighed(self, u: Array) -> Array:
+        """``u' beta`` of every played action: (P,) or (P, n)."""
+        return np.asarray(self.beta @ u.T)
+
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
         precise = {f"precise.{name}": array for name, array in self.precise.state().items()}
-        return self._columns.state() | precise
+        return self.columns.state() | precise
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned."""
-        self._columns.restore(state)
+        self.columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(self.actions)}
         self._wide = set()
-        if self.dtype == "float32":
-            self._widen(np.arange(len(self.slots)))
+        weights = self.columns.used("G") @ self.outweighs
+        self._widen(np.flatnonzero(weights > self._wide_from))
         prefix = "precise."
         self.precise.restore({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
-        weights = self._columns.used("G") @ self._outweighs
         for slot in np.flatnonzero(weights > self._limit).tolist():
             if slot not in self.precise.rows:  # of a file from before there were such rows: what was lost is lost
                 self._make_precise(slot, is_new=False, lost=_UNIT * float(weights[slot]))
 
-    def _slot_of(self, action: int) -> int:
+    def slot_of(self, action: int) -> int:
         slot = self.slots.get(action)
         if slot is None:
             self._append([action])
@@ -492,8 +536,8 @@ class ActionTable:
     def _append(self, actions: list[int]) -> None:
         """Add empty rows for actions that have none."""
         begin = len(self.slots)
-        self._columns.append(len(actions))
-        self.actions[begin:], self.cov[begin:] = actions, self._origin
+        self.columns.append(len(actions))
+        self.actions[begin:], self.cov[begin:] = actions, self.origin
         self.slots.update(zip(actions, range(begin, begin + len(actions)), strict=True))
 
 

@@ -65,7 +65,7 @@ class CarefulPosterior(ActionPosterior):
 
     def _scores(self, context: Array) -> Scores:
         """Scores of the played actions and of any other, uncentred, for one context."""
-        table, own = self.table, float(context @ self._center)
+        table, own = self.table, float(context @ self.center)
         shared_mean, shared_root = self._shared_moments(1.0)
         u = (context @ table.basis) * table.reached
         mean = np.append(table.beta @ u, 0.0) + own
@@ -84,7 +84,7 @@ class CarefulPosterior(ActionPosterior):
         if self._narrow is not None:
             nothing = np.zeros(1)
             center = Readings(
-                (Twofold(context) * self._center).sum(-1)[None], np.sqrt(u @ u)[None, None], nothing, nothing
+                (Twofold(context) * self.center).sum(-1)[None], np.sqrt(u @ u)[None, None], nothing, nothing
             )
             mean[-1:], std[-1:], root[-1:] = self._read(center, Twofold(context[None]))
         return Scores(mean, std, root)

@@ -47,6 +47,40 @@ class ScoreMoments(NamedTuple):
     variance0: Array
 
 
+class Scored(Protocol):
+    """The part of a table that scores are computed from; see `ActionTable` for its methods' shapes."""
+
+    reached: Array
+
+    def turned(self, x: Array) -> Array:
+        """Contexts in the table's coordinates."""
+
+    def weighed(self, u: Array) -> Array:
+        """``u' beta`` of every row."""
+
+    def forms(self, u: Array, m: Array | None) -> tuple[Array | None, Array]:
+        """``u' T m`` (None without ``m``) and ``u' T u`` of every row."""
+
+
+def score_moments(table: Scored, x: Array, m: Array | None) -> ScoreMoments:
+    """Mean and variance of ``x' theta_a`` given the shared part ``m``, less ``x' m0``, which all actions share.
+
+    ``x`` and ``m``, in the table's coordinates, are (d,) or (n, d); (R, d) for the tables of R runs.
+    """
+    x = table.turned(x)
+    u = x * table.reached
+    variance0 = np.asarray((u * u).sum(axis=-1))
+    mean = table.weighed(u)
+    mean0 = np.zeros_like(variance0)
+    along, variance = table.forms(u, m)
+    if m is not None and along is not None:
+        mean += along
+        mean += ((x - u) * m).sum(axis=-1)
+        mean0 = np.asarray((x * m).sum(axis=-1))
+    np.maximum(variance, 0.0, out=variance)
+    return ScoreMoments(mean, variance, mean0, variance0)
+
+
 class Candidates(NamedTuple):
     """The actions among which one is picked.
 
@@ -77,18 +111,28 @@ def thompson(among: Candidates, scores: ScoreMoments, rng: np.random.Generator, 
 
     Overwrites the moments of the played actions.
     """
-    drawn = rng.standard_normal(scores.mean.shape)
-    drawn *= np.sqrt(scores.variance, out=scores.variance)
-    if scale != 1.0:
-        drawn *= scale
-    drawn += scores.mean
+    drawn = spread_draws(rng.standard_normal(scores.mean.shape), scores, scale)
     return best(among, drawn, best_unplayed(among, scores.mean0, scale * np.sqrt(scores.variance0), rng), rng)
+
+
+def spread_draws(noise: Array, scores: ScoreMoments, scale: Array | float) -> Array:
+    """Draws of the played actions' scores from standard normal ``noise``, which is overwritten as the variances are."""
+    noise *= np.sqrt(scores.variance, out=scores.variance)
+    if np.ndim(scale) or scale != 1.0:
+        noise *= scale
+    noise += scores.mean
+    return noise
 
 
 def upper_confidence(among: Candidates, scores: ScoreMoments, rng: np.random.Generator, scale: float) -> IntArray:
     """The action of the largest mean plus ``scale`` deviations, for one context; of tied actions one at random."""
-    top = float(scores.mean0 + scale * np.sqrt(scores.variance0))
-    return largest_bound(among, scores.mean + scale * np.sqrt(scores.variance), top, rng)
+    bounds, top = upper_bounds(scores, scale)
+    return largest_bound(among, bounds, float(top), rng)
+
+
+def upper_bounds(scores: ScoreMoments, scale: Array | float) -> tuple[Array, Array]:
+    """Means plus ``scale`` deviations, of the played actions and of every unplayed one."""
+    return scores.mean + scale * np.sqrt(scores.variance), scores.mean0 + scale * np.sqrt(scores.variance0)
 
 
 def largest_bound(among: Candidates, bounds: Array, top: float, rng: np.random.Generator) -> IntArray:
@@ -123,11 +167,17 @@ def greedy(among: Candidates, mean: Array, mean0: Array, rng: np.random.Generato
 
 
 def largest_of_normals(mean: Array, std: Array | float, counts: IntArray | int, rng: np.random.Generator) -> Array:
-    """A draw of the largest of ``counts`` independent normal numbers, of each mean and standard deviation.
+    """A draw of the largest of ``counts`` independent normal numbers, of each mean and standard deviation. Exact."""
+    return maximum_quantile(mean, std, counts, rng.standard_exponential(mean.shape))
 
-    Exact: the quantile of ``U^(1 / count)``, with U uniform.
+
+def maximum_quantile(mean: Array, std: Array | float, counts: IntArray | int, exponential: Array) -> Array:
+    """The quantile of the largest of ``counts`` normal numbers whose level has the logarithm ``-exponential``.
+
+    That is a draw of the largest where ``exponential`` is one of the exponential distribution, ``-log U``: the quantile
+    of ``U^(1 / count)``, with U uniform.
     """
-    return np.asarray(mean + std * ndtri_exp(rng.standard_exponential(mean.shape) / -np.asarray(counts)))
+    return np.asarray(mean + std * ndtri_exp(exponential / -np.asarray(counts)))
 
 
 def best_unplayed(among: Candidates, mean: Array, std: Array, rng: np.random.Generator) -> Array:

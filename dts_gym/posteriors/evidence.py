@@ -5,7 +5,6 @@ Evidence about a node ``v`` is kept in natural form, ``exp(-v'Gv/2 + h'v)``, def
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -97,16 +96,16 @@ def condition(mean: Array, evidence: Evidence, cov: Array) -> tuple[Array, Array
     return mean + moved, F
 
 
-def learn(mean: Array, root: Array, reach: Array, residual: float, variance: float) -> None:
+def learn(mean: Array, root: Array, reach: Array, residual: Array | float, variance: Array | float) -> None:
     """Condition ``v = mean + root eps``, ``eps ~ N(0, I)``, on one scalar observation of it, in place.
 
     Parameters
     ----------
-    mean : (D,) mean of ``v``.
-    root : (D, n) square root of the covariance ``root root'``.
-    reach : (n,) ``root' x`` for the observation ``y ~ N(x'v, variance)``.
-    residual : ``y - x' mean``.
-    variance : variance of the observation's noise, positive.
+    mean : (D,) mean of ``v``; (..., D) of as many vectors, each with an observation.
+    root : (..., D, n) square root of the covariance ``root root'``.
+    reach : (..., n) ``root' x`` for the observation ``y ~ N(x'v, variance)``.
+    residual : (...) ``y - x' mean``.
+    variance : (...) variance of the observation's noise, positive.
 
     Notes
     -----
@@ -114,10 +113,10 @@ def learn(mean: Array, root: Array, reach: Array, residual: float, variance: flo
 
     Source: Bierman, "Factorization Methods for Discrete Sequential Estimation" (1977), chapter II.
     """
-    total = variance + float(reach @ reach)
-    gain = (root @ reach) / total  # (D,)
-    mean += gain * residual
-    root -= np.multiply.outer(gain, reach / (1.0 + math.sqrt(variance / total)))
+    total = variance + np.vecdot(reach, reach)
+    gain = np.matvec(root, reach) / total[..., None]
+    mean += gain * np.asarray(residual)[..., None]
+    root -= gain[..., :, None] * (reach / (1.0 + np.sqrt(variance / total))[..., None])[..., None, :]
 
 
 def learn_all(mean: Array, root: Array, reach: Array, residuals: Array, variances: Array) -> None:

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.special import log_ndtr
 
-from dts_gym.utils.validation import positive
+from dts_gym.utils.validation import LARGEST, positive
 
 BoundRule = Literal["horizon", "max"]
 DrawRule = Literal["decay"]
@@ -72,7 +72,7 @@ class Exploration:
                     f"a function of (t, n), got {self.setting!r}"
                 )
             return
-        object.__setattr__(self, "setting", positive("exploration", self.setting))
+        object.__setattr__(self, "setting", positive("exploration", self.setting, LARGEST))
 
     @property
     def is_constant(self) -> bool:
@@ -105,7 +105,7 @@ class Exploration:
             )
         t = min(t, n)
         if callable(setting):
-            return positive(f"exploration({t}, {n})", setting(t, n))
+            return positive(f"exploration({t}, {n})", setting(t, n), LARGEST)
         left = max(1.0 - t / n, _LEAST)
         if setting == "decay":
             return left

@@ -16,6 +16,7 @@ from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.priors.mixtures import Mixture
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.validation import finite_array
 
 # Residuals are cut at this many standard deviations, so that a weight's logarithm stays finite.
 _FARTHEST = 1e150
@@ -285,7 +286,8 @@ class MixturePosterior:
         """Restore what `state` returned, from a posterior with the same prior."""
         for c, table in enumerate(self.tables):
             table.restore(_under(f"table.{c}.", state))
-        self._log_weights = np.array(state["log_weights"], dtype=np.float64)
+        shape = (len(self.tables[0]), len(self.tables))
+        self._log_weights = finite_array("log_weights", state["log_weights"], shape)
         if self._glm is not None:
             self._glm.restore(_under("glm.", state))
         self.unplayed = UnplayedActions(self.num_actions, self.tables[0].actions.tolist())

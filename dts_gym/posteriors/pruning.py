@@ -77,6 +77,12 @@ def responses(table: ActionTable, context: Array) -> Array:
     return np.vstack([x - u + table.products(u), x])
 
 
+def variance_along(followed: Array, root: Array) -> Array:
+    """Variance of scores by the shared part, (..., P), from their derivatives in it (..., P, d), and its root."""
+    reach = followed @ root
+    return np.asarray((reach * reach).sum(axis=-1))
+
+
 def with_shared_variance(
     table: ActionTable, among: Candidates, scores: ScoreMoments, context: Array, root: Array, scale: float
 ) -> ScoreMoments:
@@ -108,10 +114,9 @@ def with_shared_variance(
         # The bound has a small margin: an exact tie must not be lost to rounding.
         rows = np.flatnonzero(highest >= least - 1e-9 * (abs(least) + scale * float(np.sqrt(variance0))))
         if 4 * len(rows) <= len(mean):
-            reach = (table.matrices(rows) @ x) @ root  # (k, r)
             kept = np.full_like(mean, -np.inf)
             kept[rows] = mean[rows]
-            variance[rows] += (reach * reach).sum(axis=1)
+            variance[rows] += variance_along(table.matrices(rows) @ x, root)
             return ScoreMoments(kept, variance, scores.mean0, variance0)
-    reach = responses(table, context)[:-1] @ root  # (P, r)
-    return ScoreMoments(mean, variance + (reach * reach).sum(axis=1), scores.mean0, variance0)
+    followed = responses(table, context)[:-1]
+    return ScoreMoments(mean, variance + variance_along(followed, root), scores.mean0, variance0)

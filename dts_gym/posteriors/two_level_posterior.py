@@ -47,9 +47,21 @@ class TwoLevelPosterior(CarefulPosterior):
         # m = mean + root eps, eps ~ N(0, I_r); r = 0 where nothing is shared.
         self._mean = np.zeros(prior.mean.size)  # (d,)
         self._root = self.table.inverse @ factor(prior.shared_cov)  # (d, r)
-        self._prior_root, self._shared_cov = self._root.copy(), prior.shared_cov
+        self.prior_root, self._shared_cov = self._root.copy(), prior.shared_cov
         self._shared_std = np.sqrt(np.diagonal(prior.shared_cov))
-        self._weight = 0.0  # trace of the precision that rewards have added to that of eps
+        self._weight = np.zeros(1)
+
+    @property
+    def shared(self) -> tuple[Array, Array, Array]:
+        """The shared part in the table's coordinates, mean (d,) and root (d, r); r = 0 where nothing is shared.
+
+        The third array, (1,), is the trace of the precision that rewards have added to that of the prior's ``eps``.
+        """
+        return self._mean, self._root, self._weight
+
+    @shared.setter
+    def shared(self, arrays: tuple[Array, Array, Array]) -> None:
+        self._mean, self._root, self._weight = arrays
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
@@ -63,7 +75,7 @@ class TwoLevelPosterior(CarefulPosterior):
         if not self._root.size:
             return
         v, variance, residual, precise = increment
-        reach = v @ self._prior_root
+        reach = v @ self.prior_root
         if self._is_narrow_after(float(reach @ reach) / variance, precise is not None):
             self._narrow_by(precise or self._observed(v, variance, residual))
         else:
@@ -75,8 +87,8 @@ class TwoLevelPosterior(CarefulPosterior):
         It does where it is narrow itself, and where an action that tells of it has a precise row.
         """
         self._weight += weight
-        if self._narrow is None and (is_precise or self._weight > LIMIT):
-            self._make_narrow(is_new=self._weight == weight)
+        if self._narrow is None and (is_precise or self._weight[0] > LIMIT):
+            self._make_narrow(is_new=bool(self._weight[0] == weight))
         return self._narrow is not None
 
     def _make_narrow(self, is_new: bool, lost: float = 0.0) -> None:
@@ -112,7 +124,7 @@ class TwoLevelPosterior(CarefulPosterior):
         v, variance, residual, precise = self.table.observe_all(actions, contexts, rewards, self.noise_std**2)
         if not self._root.size:
             return
-        reach = v @ self._prior_root
+        reach = v @ self.prior_root
         if not self._is_narrow_after(float((reach * reach / variance[:, None]).sum()), bool(precise)):
             learn_all(self._mean, self._root, v @ self._root, residual - v @ self._mean, variance)
             return
@@ -130,7 +142,7 @@ class TwoLevelPosterior(CarefulPosterior):
 
     def _shared_state(self) -> Mapping[str, Array | IntArray]:
         narrow = {} if self._narrow is None else {f"narrow.{name}": v for name, v in self._narrow.state().items()}
-        return {"mean": self._mean.copy(), "root": self._root.copy(), "weight": np.array([self._weight]), **narrow}
+        return {"mean": self._mean.copy(), "root": self._root.copy(), "weight": self._weight.copy(), **narrow}
 
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
         self._mean = np.array(state["mean"], dtype=np.float64)
@@ -141,9 +153,9 @@ class TwoLevelPosterior(CarefulPosterior):
             self._narrow = PreciseRows(len(self._mean))
             self._narrow.restore(narrow)
         if "weight" in state:
-            self._weight = float(state["weight"][0])
+            self._weight = np.array(state["weight"], dtype=np.float64)
         elif self._root.size:  # of a file from before: rounding past the limit is lost
-            shrunk = np.linalg.svd(np.linalg.lstsq(self._prior_root, self._root)[0], compute_uv=False)
-            self._weight = float((1.0 / np.maximum(shrunk, _UNIT) ** 2 - 1.0).sum())
-            if self._weight > LIMIT:
-                self._make_narrow(is_new=False, lost=_UNIT * self._weight)
+            shrunk = np.linalg.svd(np.linalg.lstsq(self.prior_root, self._root)[0], compute_uv=False)
+            self._weight = np.array([(1.0 / np.maximum(shrunk, _UNIT) ** 2 - 1.0).sum()])
+            if self._weight[0] > LIMIT:
+                self._make_narrow(is_new=False, lost=_UNIT * float(self._weight[0]))

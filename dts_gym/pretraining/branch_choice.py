@@ -24,7 +24,7 @@ from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import finite_array, integer
+from dts_gym.utils.validation import finite_array, integer, listed
 
 _PAIRS, _MOST = 4000, 11  # pairs of actions behind each covariance; branches tried unless told
 _SUBSETS = 5
@@ -95,20 +95,26 @@ def choose_branch(
     1
     """
     prior = as_chain_prior(as_prior(prior))
-    listed = [finite_array(f"catalogues[{i}]", part, (None, prior.dim)) for i, part in enumerate(catalogues)]
-    if not listed or min(len(part) for part in listed) < 2:
-        sizes = [len(part) for part in listed]
+    start = integer("seed", seed, 0)
+    parts = [
+        finite_array(f"catalogues[{i}]", part, (None, prior.dim))
+        for i, part in enumerate(listed("catalogues", catalogues))
+    ]
+    if not parts or min(len(part) for part in parts) < 2:
+        sizes = [len(part) for part in parts]
         raise ValueError(f"catalogues must be one or more, of two vectors or more each, got sizes {sizes}")
     L = prior.depth
     if branches is None:
         tried = np.unique(np.linspace(0, L, min(L + 1, _MOST)).round().astype(np.int64))
     else:
-        tried = np.unique([integer("branches", b, 0, L) for b in branches]).astype(np.int64)
+        tried = np.unique(
+            [integer("branches", b, 0, L) for b in listed("branches", branches, "a list of integers")]
+        ).astype(np.int64)
         if not tried.size:
             raise ValueError("branches must hold one at least, got none")
-    pairs = max(_PAIRS, 4 * max(len(part) for part in listed))
-    moments = _moments(prior, tried.tolist(), seed, pairs)
-    evidence = np.array([[catalogue_evidence(part, law) for part in listed] for law in moments])  # (B, catalogues)
+    pairs = max(_PAIRS, 4 * max(len(part) for part in parts))
+    moments = _moments(prior, tried.tolist(), start, pairs)
+    evidence = np.array([[catalogue_evidence(part, law) for part in parts] for law in moments])  # (B, catalogues)
     total = evidence.sum(axis=1)
     if not np.isfinite(total).any():
         raise ValueError(
@@ -118,7 +124,7 @@ def choose_branch(
     best = len(tried) - 1 - int(total[::-1].argmax())
     with np.errstate(invalid="ignore"):
         less = evidence - evidence[best]
-        error = less.std(axis=1, ddof=1) * np.sqrt(len(listed)) if len(listed) > 1 else np.full(len(tried), np.nan)
+        error = less.std(axis=1, ddof=1) * np.sqrt(len(parts)) if len(parts) > 1 else np.full(len(tried), np.nan)
     # A tolerance in standard errors would pass over branches that are tens of nats better: where catalogues differ,
     # those that tell most of the branch also make the error large.
     chosen = int(np.flatnonzero(total >= total[best] - _ALIKE)[-1])

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from dts_gym.pretraining.trainer import TrainingSettings
 from dts_gym.priors.reverse_process import Schedule, noise_schedule
-from dts_gym.utils.validation import choice, integer, positive
+from dts_gym.utils.validation import DEEPEST, choice, integer, positive
 
 Variance = Literal["matched", "posterior"]
 
@@ -50,7 +50,7 @@ def fit_settings(
     progress: bool,
 ) -> FitSettings:
     """Pack the keywords of `dts_gym.pretraining.fit`; ValueError for one that is out of its range."""
-    L = integer("depth", depth, 1)
+    L = integer("depth", depth, 1, most=DEEPEST)
     training = TrainingSettings(
         noise_schedule(L, schedule),
         integer("hidden", hidden, 1),
@@ -62,7 +62,13 @@ def fit_settings(
     )
     steps, rounds = integer("max_steps", max_steps, 0), integer("noise_rounds", noise_rounds, 0)
     share = _number("held_out", held_out, 0.5)
-    own_branch = None if branch == "auto" else L if branch is None else integer("branch", branch, 0, L)
+    own_branch = (
+        None
+        if isinstance(branch, str) and branch == "auto"
+        else L
+        if branch is None
+        else integer("branch", branch, 0, L)
+    )
     choice("variance", variance, get_args(Variance))
     return FitSettings(training, steps, rounds, share, variance, own_branch)
 

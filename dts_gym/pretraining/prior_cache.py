@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -17,8 +16,10 @@ from dts_gym.pretraining.learning import fit
 from dts_gym.priors.chains import as_prior, load_prior
 from dts_gym.priors.fitting import fit_linear_chain
 from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
+from dts_gym.priors.reverse_process import Schedule
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.validation import finite_array, integer
+from dts_gym.utils.caching import cached
+from dts_gym.utils.validation import DEEPEST, choice, finite_array, integer
 
 _FORMAT = 1  # raised when `fit` changes its results
 
@@ -44,13 +45,15 @@ def learned_prior(
     ValueError
         If ``depth`` or "auto" is set together with a given prior, or the vectors are too few for "auto".
     """
-    if prior == "diffusion":
+    word, is_auto = prior if isinstance(prior, str) else "", _is_auto(branch)
+    own: Any = branch
+    if word == "diffusion":
         named = {} if branch is None else {"branch": branch}
         return cached_fit(theta, 40 if depth is None else depth, **named, **network)
-    if prior == "linear":
-        L = 2 if depth is None else integer("depth", depth, 1)
-        if branch != "auto":
-            return fit_linear_chain(theta, L, L - 1 if branch is None else branch)
+    if word == "linear":
+        L = 2 if depth is None else integer("depth", depth, 1, most=DEEPEST)
+        if not is_auto:
+            return fit_linear_chain(theta, L, L - 1 if own is None else own)
         (N, d), kept = theta.shape, max(4, round(0.2 * len(theta)))
         if N - kept < d + 2:
             raise ValueError(
@@ -58,10 +61,10 @@ def learned_prior(
             )
         fitted = fit_linear_chain(theta[kept:], L, L)
         return fit_linear_chain(theta, L, choose_branch(fitted, random_subsets(theta[:kept])).branch)
-    if depth is not None or branch == "auto":
+    if depth is not None or is_auto:
         raise ValueError(f"depth and branch 'auto' go with a prior to learn, got {depth!r}, {branch!r} and a prior")
     given = as_prior(prior)
-    return given if branch is None else as_chain_prior(given).with_branch(branch)
+    return given if branch is None else as_chain_prior(given).with_branch(own)
 
 
 def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
@@ -76,17 +79,18 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
     -------
     ChainPrior
         The prior in the cache's file if there is one, for which torch is not needed; a damaged file is replaced, with a
-        warning. `DTS_GYM_DATA` names the cache's folder.
+        warning. Of several processes one trains, and the others wait for it. `DTS_GYM_DATA` names the cache's folder.
 
     Raises
     ------
     ValueError, ImportError
         As in `fit`; ImportError also where safetensors is not installed.
     """
-    vectors, L = finite_array("theta", theta, (None, None)), integer("depth", depth, 1)
+    vectors, L = finite_array("theta", theta, (None, None)), integer("depth", depth, 1, most=DEEPEST)
     import_module("safetensors")  # before the training, not after it
     branch = settings.get("branch")
-    if branch is not None and branch != "auto":  # one training serves all explicit branches
+    choice("schedule", settings.get("schedule", "cosine"), get_args(Schedule))  # it names the file
+    if branch is not None and not _is_auto(branch):  # one training serves all explicit branches
         branch = integer("branch", branch, 0, L)
         return cached_fit(vectors, L, **{**settings, "branch": None}).with_branch(branch)
     quiet = {"progress", "device"}  # these do not change the result
@@ -94,12 +98,14 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
     digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=lambda number: number.item()).encode())
     digest.update(repr(vectors.shape).encode() + np.ascontiguousarray(vectors).tobytes())
     path = cache_folder() / "priors" / f"{digest.hexdigest()[:32]}.safetensors"
-    if path.exists():
-        try:
-            return load_prior(path)
-        except ValueError as error:
-            warnings.warn(f"the cached prior is made anew: {error}", stacklevel=2)
-    prior = fit(vectors, L, **settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prior.save(os.fspath(path))
-    return prior
+
+    def make() -> ChainPrior:
+        prior = fit(vectors, L, **settings)
+        prior.save(os.fspath(path))
+        return prior
+
+    return cached(path, lambda: load_prior(path), make, "the cached prior is made anew")
+
+
+def _is_auto(branch: Any) -> bool:
+    return isinstance(branch, str) and branch == "auto"

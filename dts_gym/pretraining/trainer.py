@@ -11,6 +11,7 @@ import numpy as np
 
 from dts_gym.priors.denoisers import DenoiserNetwork
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.extras import missing_extra
 from dts_gym.utils.progress import progress_bar
 
 _FREQUENCIES = 8  # number of frequencies in the time embedding
@@ -198,9 +199,7 @@ def torch_on(device: str) -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ImportError(
-            f"pre-training needs torch, which is not installed ({error}): pip install 'dts-gym[torch]'"
-        ) from error
+        raise missing_extra("pre-training", "torch", "torch", error) from error
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:

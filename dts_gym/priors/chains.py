@@ -14,7 +14,7 @@ from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.priors.prior_files import read_prior_file
 from dts_gym.priors.two_level import TwoLevelPrior, collapse
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.validation import covariance, finite_array, integer, listed
+from dts_gym.utils.validation import as_float64, covariance, finite_array, integer, listed
 
 
 class LinearDiffusionPrior(ChainPrior):
@@ -53,9 +53,10 @@ class LinearDiffusionPrior(ChainPrior):
             raise ValueError(
                 f"covariances must hold one more array than weights: {len(weights) + 1}, got {len(covariances)}"
             )
+        offsets = None if offsets is None else listed("offsets", offsets)
         if offsets is not None and len(offsets) != len(weights):
             raise ValueError(f"offsets must hold one array a link: {len(weights)}, got {len(offsets)}")
-        first = np.asarray(covariances[0])
+        first = as_float64("covariances[0]", covariances[0])
         if first.ndim != 2 or first.shape[0] < 1:
             raise ValueError(f"covariances[0] must have shape (d, d) with d >= 1, got shape {first.shape}")
         d = self.dim = first.shape[0]
@@ -128,7 +129,7 @@ class DiffusionPrior(ChainPrior):
                 raise ValueError(f"links[{i}] must be a dts_gym Link, got {link!r:.200}")
             if not hasattr(link, "dim"):
                 raise ValueError(f"links[{i}] must have set its dim when made, got a {type(link).__name__} without")
-        shape = np.shape(covariances[0])
+        shape = as_float64("covariances[0]", covariances[0]).shape
         if not links and (len(shape) != 2 or shape[0] < 1):
             raise ValueError(f"covariances[0] must have shape (d, d) with d >= 1, got shape {shape}")
         d = links[0].dim if links else shape[0]

@@ -231,7 +231,8 @@ def in_single_precision(links: Iterable[Link]) -> tuple[Link, ...]:
         if isinstance(link, DenoiserLink):
             key = id(link.network.first)
             if key not in networks:
-                networks[key] = DenoiserNetwork(*(np.asarray(array, dtype=np.float32) for array in link.network))
+                single: Any = (array.astype(np.float32) for array in link.network)
+                networks[key] = DenoiserNetwork(*single)
             link = link.in_single_precision(networks[key])
         found.append(link)
     return tuple(found)

@@ -9,7 +9,7 @@ from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import LARGEST, finite_array, integer
+from dts_gym.utils.validation import DEEPEST, LARGEST, finite_array, integer
 
 # Number of prior draws that replace past parameters where there are none.
 _PRIOR_DRAWS = 10_000
@@ -108,6 +108,6 @@ def fit_linear_chain(parameters: Array, depth: int, branch: int) -> LinearDiffus
         As in `fit_gaussian`, and for a depth or branch out of range.
     """
     mean, _, cov = fit_gaussian(parameters)
-    d, L = len(mean), integer("depth", depth, 1)
+    d, L = len(mean), integer("depth", depth, 1, most=DEEPEST)
     offsets = [mean, *[np.zeros(d)] * (L - 1)]
     return LinearDiffusionPrior([np.eye(d)] * L, [cov / (L + 1)] * (L + 1), offsets, branch)

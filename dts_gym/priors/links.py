@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import choice, finite_array
+from dts_gym.utils.validation import as_float64, choice, finite_array, listed
 
 Activation = Literal["relu", "tanh", "silu"]
 
@@ -77,9 +77,9 @@ class AffineLink(Link):
     affine = True
 
     def __init__(self, weight: Array, offset: Array | None = None) -> None:
-        weight = np.asarray(weight)
-        self.dim = weight.shape[0] if weight.ndim else 0
-        self.weight = finite_array("weight", weight, (self.dim, self.dim))
+        matrix = as_float64("weight", weight)
+        self.dim = matrix.shape[0] if matrix.ndim else 0
+        self.weight = finite_array("weight", matrix, (self.dim, self.dim))
         self.offset = finite_array("offset", np.zeros(self.dim) if offset is None else offset, (self.dim,))
 
     def __call__(self, psi: Array) -> Array:
@@ -125,7 +125,9 @@ class MLPLink(Link):
     def __init__(
         self, weights: Sequence[Any], biases: Sequence[Any] | None = None, activation: Activation = "relu"
     ) -> None:
-        if len(weights) == 0:
+        weights = listed("weights", weights)
+        biases = None if biases is None else listed("biases", biases)
+        if not weights:
             raise ValueError("weights must hold one array a layer, got none")
         if biases is not None and len(biases) != len(weights):
             raise ValueError(f"biases must hold one array a layer: {len(weights)}, got {len(biases)}")

@@ -8,7 +8,7 @@ from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.prior import Prior
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import positive
+from dts_gym.utils.validation import LARGEST, number, positive
 
 _WIDTH = 0.5  # width of the interval that errors are drawn from
 _LEAST = 0.01  # least eigenvalue of a misspecified covariance
@@ -40,9 +40,9 @@ def misspecified_prior(prior: Prior, prior_error: float, *, seed: int = 0) -> Pr
     >>> bool(((W >= 1.0) & (W <= 1.5)).all())
     True
     """
-    if prior_error == 0:
+    if number("prior_error", prior_error) == 0:
         return prior
-    least, chain = positive("prior_error", prior_error), as_linear(prior)
+    least, chain = positive("prior_error", prior_error, LARGEST), as_linear(prior)
     if chain is None:
         raise ValueError(f"prior_error must be 0 for a prior whose links are not affine, got {prior_error!r}")
     rng, d = stream(seed, "misspecification"), chain.dim
@@ -70,7 +70,7 @@ def rescaled_prior(prior: Prior, prior_scale: float) -> Prior:
     >>> rescaled_prior(chain, 4.0).covariances[0].tolist()
     [[4.0, 0.0], [0.0, 4.0]]
     """
-    scale = positive("prior_scale", prior_scale)
+    scale = positive("prior_scale", prior_scale, LARGEST)
     if scale == 1:
         return prior
     chain = as_linear(prior)

@@ -107,6 +107,7 @@ def fit_mixture(
     array([0.8, 0.2])
     """
     theta = finite_array("parameters", parameters, (None, None), LARGEST)
+    start, most = integer("seed", seed, 0), integer("max_components", max_components, 1)
     N, d = theta.shape
     if N < 2 or d < 1:
         raise ValueError(f"parameters must be two vectors or more, got shape {theta.shape}")
@@ -116,7 +117,7 @@ def fit_mixture(
     root, white = _whitened(theta)
 
     def fitted(C: int) -> tuple[Mixture, float]:
-        found, log_likelihood = _fitted(theta - center, white, C, np.random.default_rng([seed, C]))
+        found, log_likelihood = _fitted(theta - center, white, C, np.random.default_rng([start, C]))
         covs = root @ found.covs @ root.T
         means, covs = center + found.means @ root.T, (covs + covs.swapaxes(1, 2)) / 2
         return Mixture(found.weights, means, covs), log_likelihood
@@ -124,7 +125,7 @@ def fit_mixture(
     if num_components is not None:
         return fitted(integer("num_components", num_components, 1, N))[0]
     best, least, worse = None, math.inf, 0
-    for C in range(1, min(integer("max_components", max_components, 1), N) + 1):
+    for C in range(1, min(most, N) + 1):
         mixture, log_likelihood = fitted(C)
         numbers = len(mixture.weights) * (1 + d + d * (d + 1) / 2) - 1
         criterion = numbers * math.log(N) - 2 * N * log_likelihood

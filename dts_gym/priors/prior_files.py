@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from dts_gym.utils.archives import write_atomically
+from dts_gym.utils.archives import content_digest, write_atomically
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.extras import missing_extra
+from dts_gym.utils.text_files import parse_json
 
 FORMAT, VERSION = "dts_gym.prior", 1
-_INSTALL = "prior files need safetensors, which is not installed ({}): pip install safetensors"
 
 
 def write_prior_file(path: str | os.PathLike[str], settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -40,10 +40,10 @@ def write_prior_file(path: str | os.PathLike[str], settings: Mapping[str, Any], 
     try:
         from safetensors.numpy import save
     except ImportError as error:
-        raise ImportError(_INSTALL.format(error)) from error
+        raise missing_extra("a prior file", "safetensors", "torch", error) from error
     plain = {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}
     text = json.dumps(settings)
-    head = {"version": VERSION, "settings": text, "sha256": _digest(text, plain)}
+    head = {"version": VERSION, "settings": text, "sha256": content_digest(text, plain)}
     content = save(plain, metadata={FORMAT: json.dumps(head)})  # one entry, because the order of several is not fixed
     write_atomically(path, lambda file: file.write(content))
 
@@ -60,17 +60,17 @@ def read_prior_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     ImportError
         If safetensors is not installed.
     """
+    name = os.fspath(path)
+    if not Path(path).exists():  # said first: without the file, the package would not help
+        raise FileNotFoundError(f"prior must be a file that Prior.save wrote, there is none at {name!r}")
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
-        raise ImportError(_INSTALL.format(error)) from error
-    name = os.fspath(path)
-    if not Path(path).exists():
-        raise FileNotFoundError(f"prior must be a file that Prior.save wrote, there is none at {name!r}")
+        raise missing_extra("a prior file", "safetensors", "torch", error) from error
     expected = f"path must be a prior file written by dts_gym, got {name!r}"
     try:
         with safe_open(name, framework="numpy") as file:
-            head = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+            head = parse_json((file.metadata() or {}).get(FORMAT, "{}"))
             arrays = {key: np.array(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"{expected}: {error}") from error
@@ -79,17 +79,9 @@ def read_prior_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     if head["version"] != VERSION:
         raise ValueError(f"{expected}: its version is {head['version']!r}, this package reads {VERSION}")
     text = str(head.get("settings"))
-    if head.get("sha256") != _digest(text, arrays):
+    if head.get("sha256") != content_digest(text, arrays):
         raise ValueError(f"{expected}: damaged, its content does not match its digest")
-    settings = json.loads(text)
+    settings = parse_json(text)
     if not isinstance(settings, dict):
         raise ValueError(f"{expected}: no settings in it")
     return settings, arrays
-
-
-def _digest(text: str, arrays: Mapping[str, Array]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        digest.update(f"\n{name} {arrays[name].dtype} {arrays[name].shape}\n".encode())
-        digest.update(arrays[name].tobytes())
-    return digest.hexdigest()

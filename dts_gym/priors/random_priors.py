@@ -9,8 +9,9 @@ import numpy as np
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.links import Activation, MLPLink
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.memory import refuse_larger
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import integer, nonnegative, positive
+from dts_gym.utils.validation import DEEPEST, LARGEST, integer, nonnegative, positive
 
 
 def random_linear_prior(
@@ -26,7 +27,7 @@ def random_linear_prior(
 
     Parameters
     ----------
-    dim, depth : dimension d >= 1 and number of links L >= 1.
+    dim, depth : dimension d >= 1 and number of links L, 1..10000.
     stds : standard deviations ``sigma_1 .. sigma_{L+1}``, or one for all: ``Sigma_ell = sigma_ell^2 I``.
     weight_norm : spectral norm to which every weight is scaled; None leaves them as drawn.
     seed : seed for the weights.
@@ -38,8 +39,8 @@ def random_linear_prior(
     >>> [round(float(np.linalg.norm(W, 2)), 12) for W in prior.weights], prior.covariances[2][0, 0].round(12).item()
     ([1.0, 1.0], 0.09)
     """
-    d, L = integer("dim", dim, 1), integer("depth", depth, 1)
-    norm = None if weight_norm is None else positive("weight_norm", weight_norm)
+    d, L = _sizes(dim, depth)
+    norm = None if weight_norm is None else positive("weight_norm", weight_norm, LARGEST)
     covariances = _isotropic(stds, d, L)
     rng = stream(seed, "prior")
     weights = []
@@ -58,7 +59,7 @@ def active_columns(dim: int, depth: int) -> tuple[int, ...]:
     >>> active_columns(5, 2), active_columns(20, 4)  # the paper's sizes
     ((5, 2), (20, 10, 5, 2))
     """
-    d, L = integer("dim", dim, 1), integer("depth", depth, 1)
+    d, L = integer("dim", dim, 1), integer("depth", depth, 1, most=DEEPEST)
     return tuple(max(1, d >> level) for level in range(L))
 
 
@@ -76,7 +77,7 @@ def random_mlp_prior(
 
     Parameters
     ----------
-    dim, depth : dimension d >= 1 and number of links L >= 1.
+    dim, depth : dimension d >= 1 and number of links L, 1..10000.
     hidden : width of the hidden layer; None: ``max(20, 3 d)``, which is the paper's 20 for d=5 and 60 for d=20.
     activation : "relu" (the paper's), "tanh" or "silu".
     stds : standard deviations ``sigma_1 .. sigma_{L+1}``, or one for all: ``Sigma_ell = sigma_ell^2 I``.
@@ -94,8 +95,9 @@ def random_mlp_prior(
     >>> prior.links[0].weights[0].shape, prior.sample(np.random.default_rng(0), 100).shape
     ((20, 5), (100, 5))
     """
-    d, L = integer("dim", dim, 1), integer("depth", depth, 1)
+    d, L = _sizes(dim, depth)
     width = max(20, 3 * d) if hidden is None else integer("hidden", hidden, 1)
+    refuse_larger("hidden * dim * depth", f"{L} links of {width} x {d} weights", 16 * L * width * d)
     covariances = _isotropic(stds, d, L)
     rng = stream(seed, "prior")
     shapes = ((width, d), (d, width))
@@ -103,9 +105,16 @@ def random_mlp_prior(
     return DiffusionPrior(links, covariances, branch)
 
 
+def _sizes(dim: int, depth: int) -> tuple[int, int]:
+    """The checked dimension and depth of a chain whose matrices fit the machine's memory."""
+    d, L = integer("dim", dim, 1), integer("depth", depth, 1, most=DEEPEST)
+    refuse_larger("dim^2 * depth", f"{L} links with matrices of {d} x {d}", 16 * L * d * d)
+    return d, L
+
+
 def _isotropic(stds: float | Sequence[float], d: int, L: int) -> list[Array]:
     """``sigma_ell^2 I`` of every level, from L + 1 standard deviations or one for all."""
-    sigmas = nonnegative("stds", [stds] * (L + 1) if np.ndim(stds) == 0 else stds, L + 1)
+    sigmas = nonnegative("stds", [stds] * (L + 1) if np.ndim(stds) == 0 else stds, L + 1, LARGEST)
     return [sigma**2 * np.eye(d) for sigma in sigmas]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from dts_gym.priors.denoisers import DenoiserLink, DenoiserNetwork
 from dts_gym.utils.arrays import Array
-from dts_gym.utils.validation import choice, finite_array, integer
+from dts_gym.utils.validation import DEEPEST, choice, finite_array, integer
 
 Schedule = Literal["cosine", "constant"]
 
@@ -56,7 +56,7 @@ def noise_schedule(depth: int, schedule: Schedule = "cosine") -> Array:
     >>> noise_schedule(2).round(4), noise_schedule(100, "constant")[:2].round(4)
     (array([0.54  , 0.0064]), array([0.97  , 0.9409]))
     """
-    L = integer("depth", depth, 1)
+    L = integer("depth", depth, 1, most=DEEPEST)
     choice("schedule", schedule, get_args(Schedule))
     levels = np.arange(1, L + 1) / L
     if schedule == "constant":

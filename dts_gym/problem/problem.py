@@ -15,7 +15,7 @@ from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import LARGEST, choice, finite_array, integer
+from dts_gym.utils.validation import LARGEST, as_float64, choice, finite_array, integer
 
 Features = Literal["disjoint", "shared"]
 
@@ -104,20 +104,31 @@ class BanditInstance(Shown):
     reward_model: RewardModel
     fixed_context: NDArray[np.float32] | None = None
 
+    def __post_init__(self) -> None:
+        parameters = as_float64("parameters", self.parameters)
+        shape = (None,) * (1 if parameters.ndim == 1 else 2)
+        object.__setattr__(self, "parameters", finite_array("parameters", parameters, shape, copy=False))
+        if self.fixed_context is not None:
+            fixed = as_float64("fixed_context", self.fixed_context)
+            fixed = finite_array("fixed_context", fixed, (None,) * (1 if fixed.ndim == 1 else 2))
+            object.__setattr__(self, "fixed_context", fixed.astype(np.float32))
+
     def linear_predictors(self, context: Array) -> Array:
         """``x' theta`` of every action, (K,), from a context (d,) (or (K, d) for a shared parameter).
 
         For n contexts, (n, d) or (n, K, d), the result is (n, K).
         """
+        x = as_float64("context", context)
         if self.parameters.ndim == 1:
-            return context @ self.parameters
-        return context @ self.parameters.T
+            return x @ self.parameters
+        return x @ self.parameters.T
 
     def linear_predictor(self, context: Array, action: int) -> float:
         """``x' theta`` of one action, from a context as in `linear_predictors`."""
+        x, a = as_float64("context", context), integer("action", action, 0)
         if self.parameters.ndim == 1:
-            return float(context[action] @ self.parameters)
-        return float(self.parameters[action] @ context)
+            return float(x[a] @ self.parameters)
+        return float(self.parameters[a] @ x)
 
     def expected_rewards(self, context: Array) -> Array:
         """Mean reward of every action, (K,)."""

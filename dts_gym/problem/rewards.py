@@ -13,7 +13,7 @@ from scipy.special import expit, gammaln, log_expit, ndtr
 from dts_gym.problem.poisson_quantile import poisson_quantile
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import LARGEST, number, positive
+from dts_gym.utils.validation import LARGEST, choice, number, positive
 
 _LEAST_NOISE, _MOST_NOISE = 1e-50, 1e50
 # Every count up to this is a float64; of larger ones only some are.
@@ -91,6 +91,10 @@ class RewardModel(Shown, ABC):
     def check(self, reward: Any) -> float:
         """Return ``reward`` as a float in the family's support; else raise ValueError."""
 
+    def check_all(self, rewards: Array) -> Array:
+        """Return n finite rewards, (n,), if all are in the family's support; else raise ValueError as `check`."""
+        return np.array([self.check(reward) for reward in rewards.tolist()])
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Constructor arguments, as JSON data."""
@@ -151,6 +155,10 @@ class GaussianReward(RewardModel):
         if abs(value) > LARGEST:
             raise ValueError(f"reward must be at most {LARGEST:g} in size, got {value}")
         return value
+
+    def check_all(self, rewards: Array) -> Array:
+        """As `RewardModel.check_all`, in one comparison."""
+        return rewards if np.abs(rewards).max(initial=0.0) <= LARGEST else super().check_all(rewards)
 
     def settings(self) -> dict[str, Any]:
         """The constructor argument ``noise_std``."""
@@ -332,9 +340,7 @@ def reward_model(name: str, **settings: Any) -> RewardModel:
     >>> reward_model("bernoulli"), reward_model("gaussian", noise_std=2.0)
     (BernoulliReward(), GaussianReward(noise_std=2.0))
     """
-    if name not in _FAMILIES:
-        raise ValueError(f"reward must be one of {sorted(_FAMILIES)}, got {name!r}")
-    family = _FAMILIES[name]
+    family = _FAMILIES[choice("reward", name, sorted(_FAMILIES))]
     try:
         return family(**settings)
     except TypeError as error:

@@ -81,7 +81,7 @@ def problem_from_spaces(
 def _rewards(reward: RewardModel | str | None, noise_std: float | None) -> RewardModel:
     if isinstance(reward, RewardModel):
         model = reward
-    elif reward == "gaussian" or (reward is None and noise_std is not None):
+    elif (isinstance(reward, str) and reward == "gaussian") or (reward is None and noise_std is not None):
         if noise_std is None:
             raise ValueError("noise_std must be given with Gaussian rewards, got None")
         return reward_model("gaussian", noise_std=noise_std)

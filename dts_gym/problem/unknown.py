@@ -23,7 +23,9 @@ class UnknownPrior(Prior):
     --------
     >>> UnknownPrior(3).branch
     Traceback (most recent call last):
-    ValueError: prior must be given: the environment has none, and the agent asks for its branch
+    ValueError: prior must be given: the environment has none, and the agent asks for its branch; pass prior=, for
+    example random_linear_prior(3, 2) or the file of a learned prior (docs/priors.md), or take an agent that needs none,
+    as LinTS
     """
 
     def __init__(self, dim: int) -> None:
@@ -42,7 +44,11 @@ class UnknownPrior(Prior):
         self._refuse("links")
 
     def _refuse(self, what: str) -> NoReturn:
-        raise ValueError(f"prior must be given: the environment has none, and the agent asks for its {what}")
+        raise ValueError(
+            f"prior must be given: the environment has none, and the agent asks for its {what}; pass prior=, for "
+            f"example random_linear_prior({self.dim}, 2) or the file of a learned prior (docs/priors.md), or take an "
+            "agent that needs none, as LinTS"
+        )
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """The description from which `dts_gym.problem.problem_from_state` makes it."""

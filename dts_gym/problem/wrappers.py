@@ -26,7 +26,7 @@ _CHANGING = (
     gym.RewardWrapper,
     gym.ActionWrapper,
     wrappers.NormalizeReward,
-    wrappers.RepeatAction,
+    *([wrappers.RepeatAction] if hasattr(wrappers, "RepeatAction") else []),  # older versions have none
     wrappers.MaxAndSkipObservation,
     wrappers.FrameStackObservation,
     VectorObservationWrapper,

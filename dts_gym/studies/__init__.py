@@ -1,9 +1,9 @@
 """Experiments as data: their settings, their problems and how their results are read; one file for each of the paper's.
 
-Read `study` (the definition of an experiment), `cells` and `comparison_study` (experiments that compare agents),
-`outcome` (tables and verdicts; `pictures` draws them, `causes` explains why claims fail), `findings` and `page` (the
-files and the report). Then any experiment: `regret`, `gap_vs_actions`, `scaling`, `misspecification`, `swiss_roll`,
-`movielens`, `cost`, `posterior_error`, `bound`, `planar`, `exploration`.
+Read `study` (the definition of an experiment; `claims` has the claim that each tests), `cells` and `comparison_study`
+(experiments that compare agents), `outcome` (tables and verdicts; `pictures` draws them, `causes` explains why claims
+fail), `findings` and `page` (the files and the report). Then any experiment: `regret`, `gap_vs_actions`, `scaling`,
+`misspecification`, `swiss_roll`, `movielens`, `cost`, `posterior_error`, `bound`, `planar`, `exploration`.
 """
 
 from __future__ import annotations

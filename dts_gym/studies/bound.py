@@ -12,6 +12,7 @@ import numpy as np
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.figures import label_ends, looks
 from dts_gym.studies.cells import Cell, Reading
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.comparison_study import CellStudy, run_cells
 from dts_gym.studies.study import Ask, Findings, Profile, Study, Verdict, judge
 from dts_gym.theory import bayes_regret_bound, lints_bound
@@ -93,7 +94,12 @@ class BoundStudy(Study):
         header = ["cell", "x", "agent", "regret", "standard_error", *Bounds._fields]
         notes = "Bounds: first term, delta = 1/n; its second term has a constant that is not specified."
         return Findings(
-            rows, notes, csv_text(header, lines), tuple(verdicts), lambda path: _draw(outcome.cells, lines, path)
+            rows,
+            notes,
+            csv_text(header, lines),
+            tuple(verdicts),
+            lambda path: _draw(outcome.cells, lines, path),
+            outcome.states,
         )
 
 
@@ -153,7 +159,7 @@ def _draw(cells: tuple[Cell, ...], lines: list[list[Any]], path: str | os.PathLi
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
-_CLAIM = "Bayes regret is below sqrt(n (d K sigma_1^2 + sum of the latents' terms)): informative priors reduce regret."
+_CLAIM = CLAIMS["bound"]
 STUDY = BoundStudy(
     id="bound",
     claim=_CLAIM,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from dts_gym.harness.code_state import distinct
 from dts_gym.harness.experiment import Comparison
 from dts_gym.studies.study import Verdict
 
@@ -118,6 +119,11 @@ class Outcome:
     reading: Reading
     cells: tuple[Cell, ...]
     comparisons: tuple[Comparison, ...]
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """The different states of the code that made the runs."""
+        return distinct(state for comparison in self.comparisons for state in comparison.states)
 
     def of(self, name: str) -> Comparison | None:
         """The comparison of the cell of that name, None where it was not run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dts_gym.bench.machine import machine
+from dts_gym.harness.code_state import UNKNOWN, code_state, distinct
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.figures import label_ends, looks
 from dts_gym.harness.records import write_json
@@ -20,12 +20,14 @@ from dts_gym.priors.random_priors import even_chain
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.registry import make_agent
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.study import Ask, Findings, Study, Verdict, chosen, judge
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.tables import csv_text, mean_interval, plus_minus, standard_error
+from dts_gym.utils.text_files import parse_json
 
 _BATCHES = 10  # number of batches of rounds; the medians of the batches have a confidence interval
 _MOST_JOINT = 2000  # largest K d, whose square JointTS stores
@@ -41,12 +43,16 @@ class Size(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The cost of an agent's round (act and update): medians of batches, in microseconds; and bytes of its state."""
+    """The cost of an agent's round (act and update): medians of batches, in microseconds; and bytes of its state.
+
+    ``code`` is the state of the code that was timed.
+    """
 
     size: Size
     agent: str
     microseconds: tuple[float, ...]
     num_bytes: int
+    code: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,12 @@ class CostStudy(Study):
 
     def _run(self, ask: Ask, conduct: Conduct) -> Findings:
         settings = self.settings(ask)
-        folder = conduct.within("timings").out
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        inner = conduct.within("timings")
         costs: list[Cost] = []
-        for size in progress_bar(settings["sizes"], conduct.progress, len(settings["sizes"]), "sizes"):
-            costs += _kept(folder, size, settings["rounds_before"], settings["rounds_timed"])
-        rows = [["K", "d", "L", "agent", "us a round", "bytes"]]
+        with inner.lock_folder():
+            for size in progress_bar(settings["sizes"], conduct.progress, len(settings["sizes"]), "sizes"):
+                costs += _kept(inner.out, size, settings["rounds_before"], settings["rounds_timed"])
+        rows = [["K", "d", "L", "agent", "µs a round", "bytes"]]
         for cost in costs:
             times = np.array(cost.microseconds)
             text = plus_minus(float(times.mean()), float(standard_error(times)))
@@ -80,14 +85,22 @@ class CostStudy(Study):
             ["K", "d", "L", "agent", "microseconds", "bytes"],
             [[*c.size, c.agent, float(np.mean(c.microseconds)), c.num_bytes] for c in costs],
         )
-        return Findings(rows, machine(), numbers, tuple(_verdicts(costs)), lambda path: _draw(costs, path))
+        states = distinct(cost.code for cost in costs)
+        return Findings(rows, machine(), numbers, tuple(_verdicts(costs)), lambda path: _draw(costs, path), states)
 
 
 def _kept(folder: Path | None, size: Size, before: int, timed: int) -> list[Cost]:
     """The costs of a size, measured unless the folder holds them."""
     path = None if folder is None else folder / f"{_name(size)}-{before}-{timed}.json"
     if path is not None and path.exists():
-        return [Cost(size, agent, tuple(times), held) for agent, times, held in json.loads(path.read_bytes())]
+        try:
+            # Rows of an earlier version end before the state of the code.
+            return [
+                Cost(size, agent, tuple(times), held, *(code or [UNKNOWN]))
+                for agent, times, held, *code in parse_json(path.read_bytes())
+            ]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{os.fspath(path)!r} must hold the costs that dts-gym measured: {error}") from error
     costs = measure_costs(size, before, timed)
     if path is not None:
         write_json(path, [cost[1:] for cost in costs])
@@ -119,7 +132,7 @@ def measure_costs(size: Size, before: int, timed: int) -> list[Cost]:
             seconds[i, j] = time.process_time() - start
     medians = np.median(seconds.reshape(_BATCHES, -1, len(names)), axis=1) * 1e6  # (batches, agents)
     held = [sum(array.nbytes for array in agent._state().values()) for agent in agents.values()]
-    return [Cost(size, name, tuple(medians[:, j].tolist()), held[j]) for j, name in enumerate(names)]
+    return [Cost(size, name, tuple(medians[:, j].tolist()), held[j], code_state()) for j, name in enumerate(names)]
 
 
 def _verdicts(costs: list[Cost]) -> list[Verdict]:
@@ -136,7 +149,7 @@ def _verdicts(costs: list[Cost]) -> list[Verdict]:
         if joint:
             more = times[joint[-1], "JointTS"] - times[joint[-1], "dTS"]
             claim = "The joint posterior costs more time than dTS, which has the same law."
-            found.append(judge(claim, _name(joint[-1]), "us of JointTS less those of dTS", mean_interval(more)))
+            found.append(judge(claim, _name(joint[-1]), "µs of JointTS less those of dTS", mean_interval(more)))
         claim, contrast = (
             "Beyond the deck: the time of a round does not grow with {}.",
             f"{_FLAT:g} less the ratio of times",
@@ -209,10 +222,7 @@ def _name(size: Size) -> str:
 
 STUDY = CostStudy(
     id="cost",
-    claim=(
-        "dTS costs O((L + K) d^3) time and O((L + K) d^2) space, like LinTS; a joint posterior costs O(K^3 d^3) "
-        "time and O(K^2 d^2) space."
-    ),
+    claim=CLAIMS["cost"],
     description=(
         "CPU time of a round (act and update), medians of ten batches of rounds, after 2000 rounds that play min(K, "
         "2000) of the actions; bytes of an agent's state. Linear chains, Gaussian rewards; JointTS up to K d = 2000. "

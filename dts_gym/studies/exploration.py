@@ -7,6 +7,7 @@ from typing import Any
 from dts_gym.diagnostics.error_problems import PLANAR
 from dts_gym.harness.tuning import GRID
 from dts_gym.studies.cells import Cell, Claim, Reading
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.study import Profile
 
@@ -149,7 +150,7 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
     )
 
 
-_CLAIM = "Untuned, bounds that fall over the horizon have no more regret than the best constant scale of any rival."
+_CLAIM = CLAIMS["exploration"]
 STUDY = CellStudy(
     id="exploration",
     claim=_CLAIM,

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from dts_gym.harness.code_state import code_state
 from dts_gym.harness.provenance import versions
 from dts_gym.harness.records import write_json
 from dts_gym.studies.study import FORMAT, Ask, Findings, Study, Verdict, verdict_notes, verdict_rows
@@ -45,6 +46,7 @@ def write_findings(folder: Path, study: Study, ask: Ask, findings: Findings) -> 
         "command": " ".join(words),
         "ask": {name: value for name, value in asdict(ask).items() if name != "data"},
         "versions": versions(),
+        "states": [dict(state) for state in findings.states] or [code_state()],
         "settings": settings,
         "table": findings.rows,
         "notes": findings.notes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dts_gym.harness.tuning import GRID
 from dts_gym.studies.causes import HASTE, STUCK
 from dts_gym.studies.cells import Cause, Cell, Claim, Outcome, Reading, scales
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.outcome import end_note, final_regret_of
 from dts_gym.studies.study import Profile, Verdict, judge
@@ -12,7 +13,7 @@ from dts_gym.utils.tables import mean_interval
 
 _ACTIONS = (10, 100, 500, 5000, 50_000)
 _BETTER = "dTS has less regret than LinTS."
-_GROWS = "The gap between dTS and LinTS grows with the number of actions."
+_GROWS = CLAIMS["gap-vs-K"]
 _CAUSES = (Cause(HASTE, "at 1", ("LinTS",)), Cause(STUCK, "tuned", ("MarginalLinTS",), ("actions-100",)))
 
 

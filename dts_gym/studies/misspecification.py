@@ -5,13 +5,14 @@ from __future__ import annotations
 from dts_gym.harness.tuning import GRID
 from dts_gym.studies.causes import STUCK
 from dts_gym.studies.cells import Cause, Cell, Claim, Outcome, Reading
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.outcome import between_cells
 from dts_gym.studies.study import Profile, Verdict
 
 _ERRORS = (0.0, 0.5, 1.0, 1.5)
 _ROBUST = "dTS is robust: under the same wrong prior it has less regret than HierTS."
-_STILL = "dTS under a prior that is off is still better than HierTS under the right one."
+_STILL = CLAIMS["misspecification"]
 _WIDER = "told priors are wider than the truth: at small scales dTS then tries more of what it has not played (likely)"
 
 

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from dts_gym.harness.tuning import GRID
 from dts_gym.studies.cells import Cause, Cell, Claim, Reading, Scale
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.study import Profile
 
@@ -62,7 +63,7 @@ def _cell(rank: int, K: int, reward: str, data: str | None, quick: bool, least: 
 
 STUDY = CellStudy(
     id="movielens",
-    claim="With a prior pre-trained on other movies, dTS has less regret than LinTS and LinUCB on real ratings.",
+    claim=CLAIMS["movielens"],
     description=(
         "Movies with 5 ratings or more (a last cell: every movie) are parted at random: 40 % to learn the "
         "prior from, a denoising diffusion model of 40 steps whose branch is chosen by held-out evidence; half of the "

@@ -182,7 +182,7 @@ def findings_of(outcome: Outcome) -> Findings:
             draw_differences(lines, reading.reference, path)
 
     numbers = csv_text(Line._fields, lines)
-    return Findings(rows, "\n".join(notes), numbers, tuple(claim_verdicts(outcome)), draw)
+    return Findings(rows, "\n".join(notes), numbers, tuple(claim_verdicts(outcome)), draw, outcome.states)
 
 
 def _end_notes(outcome: Outcome, lines: Sequence[Line]) -> list[str]:

@@ -11,10 +11,12 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dts_gym.harness.code_state import UNKNOWN, distinct, state_text
 from dts_gym.studies import study_ids
 from dts_gym.studies.findings import settings_text
 from dts_gym.studies.study import FORMAT, Verdict, as_judged, verdict_notes, verdict_rows
 from dts_gym.utils.tables import html_table
+from dts_gym.utils.text_files import parse_json
 
 # Answer -> class of its mark, and how some of them are counted.
 _MARKS = {"holds": "yes", "does not hold": "no", "undecided": "open", "not judged": "open"}
@@ -86,12 +88,13 @@ def read_sections(folder: Path) -> list[Section]:
 def _read(path: Path) -> Section:
     part = path.stem.removeprefix("study")
     try:
-        described = json.loads(path.read_bytes())
+        described = parse_json(path.read_bytes())
         if described["format"] != FORMAT:
             raise ValueError(f"format {described['format']!r}")
         for name, kind in _FIELDS.items():
             if not isinstance(described[name], kind):
                 raise ValueError(f"{name} must be a {kind.__name__}, got {described[name]!r:.100}")
+        described["states"] = _states(described)
         html_table(described["table"]), settings_text(described["settings"])  # refused here if they cannot be shown
         with (path.parent / f"verdicts{part}.csv").open(newline="") as file:
             verdicts = as_judged(
@@ -105,6 +108,29 @@ def _read(path: Path) -> Section:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} and the files beside it must be what dts-gym wrote: {error}") from error
     return Section(described, verdicts, numbers, figure)
+
+
+def _states(described: dict[str, Any]) -> list[dict[str, Any]]:
+    """The states of the code that made an experiment's results; the unknown one where its file names none."""
+    states = described.get("states", [UNKNOWN])
+    if not isinstance(states, list) or not states or any(one.keys() != UNKNOWN.keys() for one in states):
+        raise ValueError(f"states must each have the entries {[*UNKNOWN]}, got {states!r:.200}")
+    return states
+
+
+def states_warning(sections: Sequence[Section]) -> str | None:
+    """What to say where results were made by several states of the code; None where all are of one."""
+    states = distinct(state for section in sections for state in section.described["states"])
+    if len(states) < 2:
+        return None
+    texts = {
+        state_text(state): dict.fromkeys(
+            section.described["id"] for section in sections if state in section.described["states"]
+        )
+        for state in states
+    }
+    listed = "; ".join(f"{text}: {', '.join(ids)}" for text, ids in texts.items())
+    return f"results are of {len(states)} states of the code ({listed}); reproduce them by one to compare them"
 
 
 def summary_text(sections: Sequence[Section]) -> str:
@@ -186,6 +212,7 @@ def _section(place: int, section: Section) -> str:
     )
     settings = escape(json.dumps(described["settings"], indent=1))
     versions = escape(", ".join(f"{name} {version}" for name, version in described["versions"].items()))
+    versions += "; " + escape("; ".join(map(state_text, described["states"])))
     parts.append(
         f"<details><summary>Settings, seeds, versions</summary><p>{versions}</p><pre>{settings}</pre></details>"
     )

@@ -18,6 +18,7 @@ from dts_gym.priors.prior import as_chain_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.registry import make_agent
 from dts_gym.studies.cells import Cell, Claim, Reading
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.comparison_study import CellStudy, run_cells
 from dts_gym.studies.outcome import findings_of
 from dts_gym.studies.study import Ask, Findings, Profile, Study
@@ -125,7 +126,7 @@ def _draw(cells: tuple[Cell, ...], path: str | os.PathLike[str]) -> None:
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
-_CLAIM = "A diffusion prior captures structure that a Gaussian cannot: regret is lower."
+_CLAIM = CLAIMS["posterior-2d"]
 STUDY = PlanarStudy(
     id="posterior-2d",
     claim=_CLAIM,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
@@ -13,6 +14,7 @@ from dts_gym.diagnostics.error_records import ErrorRecord, PosteriorErrors
 from dts_gym.diagnostics.error_report import error_figure, error_rows
 from dts_gym.diagnostics.posterior_error import checked_settings, find_errors
 from dts_gym.harness.conduct import Conduct
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.study import Ask, Findings, Study, Verdict, chosen, judge
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.tables import csv_text, mean_interval
@@ -43,7 +45,11 @@ class PosteriorErrorStudy(Study):
         names = [field.name for field in fields(ErrorRecord)]
         numbers = csv_text(names, [astuple(record) for record in errors.records])
         verdicts = [*_nearness(errors), *_orders(errors)]
-        return Findings(error_rows(errors), "", numbers, tuple(verdicts), lambda path: error_figure(errors, path))
+
+        def draw(path: str | os.PathLike[str]) -> None:
+            error_figure(errors, path)
+
+        return Findings(error_rows(errors), "", numbers, tuple(verdicts), draw, errors.states)
 
 
 def _nearness(errors: PosteriorErrors) -> list[Verdict]:
@@ -98,7 +104,7 @@ def _energies(errors: PosteriorErrors, problem: str, observations: int, method: 
 
 STUDY = PosteriorErrorStudy(
     id="posterior-error",
-    claim="The deck's two approximations (Gaussian likelihood, linear diffusion formulas) stand for the posterior.",
+    claim=CLAIMS["posterior-error"],
     description=(
         "Draws of all actions' parameters against the true posterior: dense for linear, long Markov "
         "chains under the rewards' own likelihood for perceptrons and Bernoulli rewards, a pool of 300 000 reweighted "

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dts_gym.harness.tuning import GRID
 from dts_gym.studies.causes import HASTE, STUCK
 from dts_gym.studies.cells import Cause, Cell, Claim, Reading
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.study import Profile
 
@@ -24,12 +25,6 @@ _DECK = {
     "LN": (_WRONG, "GLM-TS", "UCB-GLM"),
     "NL": ("LinTS", "LinUCB"),
     "NN": (_WRONG, "GLM-TS", "UCB-GLM"),
-}
-_NAMES = {
-    "LL": "linear diffusion and linear rewards",
-    "LN": "linear diffusion and non-linear rewards",
-    "NL": "non-linear diffusion and linear rewards",
-    "NN": "non-linear diffusion and non-linear rewards",
 }
 
 
@@ -62,7 +57,7 @@ def _cells_of(regime: str) -> Callable[[Profile, str | None], tuple[Cell, ...]]:
 
 
 def _study(regime: str) -> CellStudy:
-    claim = f"dTS has less regret than the baselines with {_NAMES[regime]}."
+    claim = CLAIMS[f"regret-{regime}"]
     chain = "weights uniform on [-1, 1]" + (
         ", the last columns zeroed: (5, 2) or (20, 10, 5, 2) active ones"
         if regime[0] == "L"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dts_gym.studies.cells import Cell, Outcome, Reading
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.outcome import between_cells
 from dts_gym.studies.study import Profile, Verdict
@@ -48,7 +49,7 @@ def _trends(outcome: Outcome) -> list[Verdict]:
 
 STUDY = CellStudy(
     id="scaling",
-    claim="Regret of dTS grows with the number of actions, the dimension and the depth, as its bound does.",
+    claim=CLAIMS["scaling"],
     description=(
         "Linear chains drawn for each run, Gaussian rewards, 5000 rounds, exploration 1. A deeper chain of such "
         "weights is also a wider one, and rewards grow with it: regret is in units of the noise."

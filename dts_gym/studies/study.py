@@ -85,6 +85,8 @@ class Findings(ShownTable):
     numbers : all numbers with all digits, as CSV.
     verdicts : verdicts on its claims.
     draw : function that writes the figure, a PNG, to a path whose folder exists.
+    states : the different states of the code that made the results, see `dts_gym.harness.code_state.code_state`; none
+        where all were made now.
     """
 
     rows: Sequence[Sequence[str]]
@@ -92,6 +94,7 @@ class Findings(ShownTable):
     numbers: str
     verdicts: tuple[Verdict, ...]
     draw: Callable[[str | os.PathLike[str]], None]
+    states: Sequence[Mapping[str, Any]] = ()
 
     def table(self, style: Style = "text") -> str:
         """The table, and the notes below it."""

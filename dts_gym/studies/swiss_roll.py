@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from dts_gym.studies.cells import Cause, Cell, Claim, Outcome, Reading, Scale
+from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.outcome import between_cells
 from dts_gym.studies.study import Profile, Verdict
@@ -62,7 +63,7 @@ def _trends(outcome: Outcome) -> list[Verdict]:
 
 STUDY = CellStudy(
     id="swiss-roll",
-    claim="dTS is ahead of LinTS with 50 pre-training samples already, more of them and more steps help.",
+    claim=CLAIMS["swiss-roll"],
     description=(
         "100 actions, each drawn from a Swiss roll in the plane, scaled to unit variance; contexts uniform on the "
         "cube, noise 1, 500 rounds. The prior is a denoising diffusion model pre-trained on other draws. dTS at "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,10 @@ class Columns:
     Parameters
     ----------
     kinds : for every column the shape of a row and the type of its numbers.
+
+    Attributes
+    ----------
+    arrays : the whole columns with their spare rows, by name.
 
     Examples
     --------
@@ -31,7 +35,7 @@ class Columns:
         self._allocate(0)
 
     def _allocate(self, capacity: int) -> None:
-        self._arrays = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in self._kinds.items()}
+        self.arrays = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in self._kinds.items()}
         self._capacity = capacity
 
     def __len__(self) -> int:
@@ -39,21 +43,27 @@ class Columns:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """A whole column with its spare rows, for reading and writing rows by number."""
-        return self._arrays[name]
+        return self.arrays[name]
 
     def used(self, name: str) -> NDArray[Any]:
         """A view of a column's rows in use."""
-        return self._arrays[name][: self._length]
+        return self.arrays[name][: self._length]
 
     def append(self, count: int = 1) -> None:
         """Add rows of zeros."""
         end = self._length + count
         if end > self._capacity:
-            kept = self._arrays
+            kept = self.arrays
             self._allocate(max(16, 2 * self._length, end))
-            for name, array in self._arrays.items():
+            for name, array in self.arrays.items():
                 array[: self._length] = kept[name][: self._length]
         self._length = end
+
+    def move(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on in arrays of that many rows, (capacity, ...), at least as many as there are rows in use."""
+        for name, array in arrays.items():
+            array[: self._length] = self.used(name)
+        self.arrays, self._capacity = dict(arrays), len(next(iter(arrays.values())))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Copies of the rows in use of all columns, by name."""
@@ -63,5 +73,24 @@ class Columns:
         """Restore the columns that `state` returned; other names are unchanged."""
         self._length = len(state[next(iter(self._kinds))])
         self._allocate(self._length)
-        for name, array in self._arrays.items():
+        for name, array in self.arrays.items():
             array[:] = state[name]
+
+
+def stacked(parts: Sequence[Columns], capacity: int) -> dict[str, NDArray[Any]]:
+    """Move columns of the same kinds into shared arrays, (parts, capacity, ...), of which they are views from then on.
+
+    Examples
+    --------
+    >>> parts = [Columns({"number": ((), np.int64)}) for _ in range(2)]
+    >>> parts[1].append()
+    >>> arrays = stacked(parts, 3)
+    >>> arrays["number"][1, 0] = 7
+    >>> parts[1].used("number"), arrays["number"].shape
+    (array([7]), (2, 3))
+    """
+    kinds = parts[0]._kinds
+    arrays = {name: np.zeros((len(parts), capacity, *shape), dtype) for name, (shape, dtype) in kinds.items()}
+    for i, part in enumerate(parts):
+        part.move({name: array[i] for name, array in arrays.items()})
+    return arrays

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from dts_gym.utils.arrays import Array
+from dts_gym.utils.extras import missing_extra
 
 Style = Literal["text", "markdown", "csv"]
 MARK = "†"
@@ -175,5 +176,5 @@ def data_frame(data: Any, columns: Sequence[str] | None = None) -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise ImportError("to_pandas needs pandas, which is not installed: pip install 'dts-gym[pandas]'") from error
+        raise missing_extra("to_pandas", "pandas", "pandas", error) from error
     return pandas.DataFrame(data, columns=columns)

@@ -13,6 +13,10 @@ from dts_gym.utils.arrays import Array, IntArray
 
 # The largest rewards, contexts and past parameters: their squares over that of the smallest noise are numbers still.
 LARGEST = 1e50
+# The most links of a chain: ten times those of diffusion models.
+DEEPEST = 10_000
+# The most draws, particles or steps that a setting may ask for; what memory cannot hold is refused as that.
+MOST = 1_000_000_000
 
 
 def as_float64(name: str, value: Any) -> Array:
@@ -105,8 +109,10 @@ def boolean(name: str, value: Any) -> bool:
     raise ValueError(f"{name} must be True or False, got {value!r:.200}")
 
 
-def finite_array(name: str, value: Any, shape: tuple[int | None, ...], largest: float = math.inf) -> Array:
-    """Return ``value`` as a fresh float64 array of ``shape`` (None: any length); else raise ValueError.
+def finite_array(
+    name: str, value: Any, shape: tuple[int | None, ...], largest: float = math.inf, *, copy: bool = True
+) -> Array:
+    """Return ``value`` as a float64 array of ``shape`` (None: any length), a fresh one if ``copy``; else ValueError.
 
     Numbers above ``largest`` in size are refused too.
 
@@ -115,13 +121,14 @@ def finite_array(name: str, value: Any, shape: tuple[int | None, ...], largest: 
     >>> finite_array("mean", [1, 2], (2,))
     array([1., 2.])
     """
-    array = as_float64(name, value).copy()
+    array = as_float64(name, value)
+    array = array.copy() if copy else array
     expected = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
         raise ValueError(f"{name} must have shape {expected}, got shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]} among its values")
-    if np.abs(array).max(initial=0.0) > largest:
+    if largest < math.inf and np.abs(array).max(initial=0.0) > largest:
         raise ValueError(f"{name} must be at most {largest:g} in size, got {np.abs(array).max():g} among its values")
     return array
 
@@ -142,30 +149,33 @@ def covariance(name: str, value: Any, dim: int) -> Array:
     return cov
 
 
-def positive(name: str, value: Any) -> float:
-    """Return ``value`` as a positive finite float; else raise ValueError."""
+def positive(name: str, value: Any, largest: float = math.inf) -> float:
+    """Return ``value`` as a positive finite float, at most ``largest``; else raise ValueError."""
     try:
         found = number(name, value)
     except ValueError:
         found = math.nan
+    if found > largest:
+        raise ValueError(f"{name} must be at most {largest:g}, got {value!r:.200}")
     if found > 0:
         return found
     raise ValueError(f"{name} must be a positive finite number, got {value!r:.200}")
 
 
-def nonnegative(name: str, value: Any, count: int | None) -> Array:
-    """Return ``value`` as ``count`` (None: any number of) finite numbers >= 0, (count,); else raise ValueError."""
-    array = finite_array(name, value, (count,))
+def nonnegative(name: str, value: Any, count: int | None, largest: float = math.inf) -> Array:
+    """Return ``value`` as ``count`` (None: any) finite numbers in 0..``largest``, (count,); else raise ValueError."""
+    array = finite_array(name, value, (count,), largest)
     if (array < 0).any():
         raise ValueError(f"{name} must not be negative, got {array[array < 0][0]} among its values")
     return array
 
 
-def choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    """Return ``value`` if it is one of the words ``choices``; else raise ValueError."""
-    if isinstance(value, str) and value in choices:
+def choice(name: str, value: Any, choices: Iterable[str], or_none: bool = False) -> Any:
+    """Return ``value`` if it is one of the words ``choices``, or None with ``or_none``; else raise ValueError."""
+    words = tuple(choices)
+    if (isinstance(value, str) and value in words) or (or_none and value is None):
         return value
-    raise ValueError(f"{name} must be one of {choices}, got {value!r:.200}")
+    raise ValueError(f"{name} must be one of {words}{' or None' if or_none else ''}, got {value!r:.200}")
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
@@ -183,11 +193,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"; did you mean {lowered[close[0]]}?" if close else ""
 
 
-def listed(name: str, value: Any) -> list[Any]:
-    """Return the items of ``value``, a list, a tuple or an array with axes; else raise ValueError."""
-    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
+def listed(name: str, value: Any, expected: str = "a list of arrays") -> list[Any]:
+    """Return the items of ``value``; else raise ValueError.
+
+    Accepts lists, tuples and ranges, and arrays, pandas columns and tensors with axes.
+    """
+    if isinstance(value, list | tuple | range) or bool(getattr(value, "ndim", 0)):
         return list(value)
-    raise ValueError(f"{name} must be a list of arrays, got {value!r:.200}")
+    raise ValueError(f"{name} must be {expected}, got {value!r:.200}")
 
 
 def integers(name: str, value: Any, count: int, high: int) -> IntArray:
@@ -211,8 +224,10 @@ def integers(name: str, value: Any, count: int, high: int) -> IntArray:
     return array.astype(np.int64)
 
 
-def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+def integer(name: str, value: Any, low: int, high: int | None = None, *, most: int | None = None) -> int:
     """Return ``value`` as an int in ``low..high`` (no upper end if None); else raise ValueError.
+
+    Where there is no upper end, ``most`` may say what is too large to be meant.
 
     Accepts Python and NumPy integers, and arrays and CPU tensors of integers without axes, never booleans or floats.
     """
@@ -222,4 +237,6 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
         raise ValueError(f"{name} must be {expected}, got {value!r:.200}")
     if known < low or (high is not None and known > high):
         raise ValueError(f"{name} must be {expected}, got {known!s:.200}")
+    if most is not None and known > most:
+        raise ValueError(f"{name} must be at most {most}, got {known!s:.200}")
     return known

@@ -14,7 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
-from dts_gym.utils.validation import integer
+from dts_gym.utils.extras import missing_extra
+from dts_gym.utils.validation import choice, integer
 
 Backend = Literal["serial", "processes", "ray"]
 _R = TypeVar("_R")
@@ -39,8 +40,7 @@ def checked_pool(backend: Any, num_workers: Any, ray_address: Any = None) -> Non
     ImportError
         If the backend is not installed.
     """
-    if backend not in get_args(Backend):
-        raise ValueError(f"backend must be one of {list(get_args(Backend))}, got {backend!r}")
+    choice("backend", backend, get_args(Backend))
     if num_workers is not None:
         integer("num_workers", num_workers, 1)
     if backend == "serial" and num_workers not in (None, 1):
@@ -51,7 +51,7 @@ def checked_pool(backend: Any, num_workers: Any, ray_address: Any = None) -> Non
         try:
             import ray  # noqa: F401
         except ImportError as error:
-            raise ImportError(f"the backend 'ray' needs the extra ray: pip install 'dts-gym[ray]' ({error})") from error
+            raise missing_extra("the backend 'ray'", "Ray", "ray", error) from error
 
 
 @contextlib.contextmanager
@@ -87,7 +87,7 @@ def open_pool(
     if backend == "ray":
         with _ray(num_workers, ray_address) as pool:
             yield pool
-    elif backend == "serial" or (workers := num_workers or _cores()) == 1:
+    elif backend == "serial" or (workers := num_workers or cores()) == 1:
         yield _serial
     else:
         yield _Processes(workers)
@@ -153,7 +153,7 @@ def _ray(num_workers: int | None, address: str | None) -> Iterator[Pool]:
 
     ours = not ray.is_initialized()
     if ours:
-        here = {} if address else {"num_cpus": num_workers or _cores(), "include_dashboard": False}
+        here = {} if address else {"num_cpus": num_workers or cores(), "include_dashboard": False}
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
     try:
         job = ray.remote(max_retries=_RETRIES)(one_thread)
@@ -179,7 +179,8 @@ def _ray(num_workers: int | None, address: str | None) -> Iterator[Pool]:
             ray.shutdown()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Number of usable cores of this machine."""
     import joblib
 
     return int(joblib.cpu_count())

@@ -23,8 +23,8 @@ def test_the_tables_have_every_setting_and_finite_ratios():
     assert [(row[1], row[2]) for row in kept] == expected
     for row in kept:
         assert float(row[5]) == pytest.approx(float(row[4]) / float(row[3]), abs=0.02)
-    assert "us at 2 " in glm
-    assert "us at 200" in glm
+    assert "µs at 2 " in glm
+    assert "µs at 200" in glm
 
 
 @pytest.mark.parametrize(("name", "value"), [("rounds", 0), ("repeats", 0), ("glm_rounds", 99), ("seed", -1)])

@@ -36,7 +36,7 @@ def test_the_table_has_every_setting_and_the_ratio_of_batches(small):
     assert len(precisions) == 2
     for line, played in zip(precisions, (4000, 10_000), strict=True):
         assert re.search(
-            rf" {played} played: float64 .* \d+\.\d\d \(\d+ us\) with 1 context, .* with 256 contexts$", line
+            rf" {played} played: float64 .* \d+\.\d\d \(\d+ µs\) with 1 context, .* with 256 contexts$", line
         )
     assert "cores, load" in lines[-1]
 

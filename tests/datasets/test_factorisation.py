@@ -1,5 +1,7 @@
 """Factors against the dense objective, planted factors, and the properties of their basis."""
 
+import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from dts_gym.datasets import Ratings, cached_factors, factorise
+from dts_gym.utils.archives import read_archive, write_archive
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ml-latest-small"
 
@@ -126,6 +129,105 @@ def test_factors_are_cached_by_content_and_settings_and_damage_is_mended(tmp_pat
     other = cached_factors(tmp_path, 2)
     assert other.mean != first.mean
     assert len(list((tmp_path / "cache" / "factors").iterdir())) == 3
+
+
+def changed(arrays, settings, name, value):
+    if name in settings:
+        settings[name] = value
+    else:
+        arrays[name] = value(arrays[name])
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("movie_factors", lambda array: array * np.nan),
+        ("movie_factors", lambda array: array[:, :1]),
+        ("user_factors", lambda array: array[0]),
+        ("counts", lambda array: array[:-1]),
+        ("counts", lambda array: array.astype(float)),
+        ("noise_std", -1.0),
+        ("mean", float("nan")),
+        ("rank", 3),
+    ],
+)
+def test_a_readable_file_with_wrong_content_is_computed_anew(tmp_path, monkeypatch, name, value, sealed):
+    """Wrong content with an old digest or, which no accident makes, with a right one."""
+    monkeypatch.setenv("DTS_GYM_DATA", str(tmp_path / "cache"))
+    write(tmp_path, planted(30, 20)[0])
+    first = cached_factors(tmp_path, 2)
+    (file,) = (tmp_path / "cache" / "factors").iterdir()
+    right = file.read_bytes()
+    arrays, settings = read_archive(file)
+    changed(arrays, settings, name, value)
+    if sealed:
+        write_archive(file, arrays, settings)
+    else:
+        with np.load(file) as held:
+            digest = held["sha256.txt"]
+        text = np.frombuffer(json.dumps(settings).encode(), dtype=np.uint8)
+        with open(file, "wb") as handle:
+            np.savez(handle, **arrays, **{"settings.json": text, "sha256.txt": digest})
+    with pytest.warns(UserWarning, match="the cached factors are computed anew: path must be"):
+        again = cached_factors(tmp_path, 2)
+    np.testing.assert_array_equal(again.movie_factors, first.movie_factors)
+    assert file.read_bytes() == right
+
+
+def test_an_edited_number_of_the_cache_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("DTS_GYM_DATA", str(tmp_path / "cache"))
+    write(tmp_path, planted(30, 20)[0])
+    first = cached_factors(tmp_path, 2)
+    (file,) = (tmp_path / "cache" / "factors").iterdir()
+    with np.load(file) as held:
+        members = {name: held[name] for name in held.files}
+    members["movie_factors"][0, 0] += 1e-3
+    with open(file, "wb") as handle:
+        np.savez(handle, **members)
+    with pytest.warns(UserWarning, match="does not match its digest"):
+        again = cached_factors(tmp_path, 2)
+    np.testing.assert_array_equal(again.movie_factors, first.movie_factors)
+
+
+_TWIN = """
+import sys, time
+from dts_gym.datasets import cached_factors, factorisation
+real = factorisation.factorise
+def factorise(*arguments, **settings):
+    print("computing", flush=True)
+    time.sleep(1)
+    return real(*arguments, **settings)
+factorisation.factorise = factorise
+print(repr(cached_factors(sys.argv[1], 2).noise_std))
+"""
+
+
+def test_of_two_processes_on_one_cache_one_computes(tmp_path):
+    write(tmp_path, planted(30, 20)[0])
+    cache = tmp_path / "cache"
+    (cache / "factors").mkdir(parents=True)
+    env = {**os.environ, "DTS_GYM_DATA": str(cache)}
+    start = [sys.executable, "-c", _TWIN, str(tmp_path)]
+    twins = [subprocess.Popen(start, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"]
+    printed = [twin.communicate(timeout=120) for twin in twins]
+    assert [twin.returncode for twin in twins] == [0, 0], printed
+    assert sum(out.count("computing") for out, _ in printed) == 1
+    assert len({out.splitlines()[-1] for out, _ in printed}) == 1
+    assert len(list((cache / "factors").iterdir())) == 1
+
+
+def test_what_a_killed_process_left_in_the_cache_goes(tmp_path, monkeypatch):
+    monkeypatch.setenv("DTS_GYM_DATA", str(tmp_path / "cache"))
+    write(tmp_path, planted(30, 20)[0])
+    cached_factors(tmp_path, 2)
+    (file,) = (tmp_path / "cache" / "factors").iterdir()
+    file.unlink()
+    other = file.with_name(".another.npz.0123.part")
+    for rest in (file.with_name(f".{file.name}.0123.part"), file.with_name(f".{file.name}.lock"), other):
+        rest.write_bytes(b"{")
+    cached_factors(tmp_path, 2)
+    assert sorted(path.name for path in file.parent.iterdir()) == sorted([file.name, other.name])
 
 
 def test_real_ratings_are_fitted_better_than_by_their_mean():

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import io
 import logging
 import threading
 import zipfile
@@ -134,6 +135,59 @@ def test_a_release_with_another_hash_is_refused_and_not_kept(server, tmp_path, m
     with pytest.raises(ValueError, match="hash"):
         fetch_release("ml-100k", server)
     assert not list((tmp_path / "cache").iterdir())
+
+
+def whole_zip(folder):
+    with zipfile.ZipFile(folder / "ml-latest-small.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ml-latest-small/ratings.csv", text("ratings.csv"))
+        archive.writestr("ml-latest-small/README.txt", "licence " * 500)
+    return (folder / "ml-latest-small.zip").read_bytes()
+
+
+def spoiled(whole):
+    """A release without an MD5 as a proxy, a broken connection and a full disk leave it."""
+    flipped = bytearray(whole)
+    flipped[whole.index(b"ratings.csv") + 30] ^= 255
+    other = io.BytesIO()
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("notes.txt", "x")
+    return {
+        "page": (b"<!doctype html><title>Sign in</title>", "it is no whole zip"),
+        "half": (whole[: len(whole) // 2], "it is no whole zip"),
+        "nothing": (b"", "it is no whole zip"),
+        "flipped": (bytes(flipped), "ratings.csv' in it is damaged|it is no whole zip"),
+        "another": (other.getvalue(), r"there is no ratings\.csv in it"),
+    }
+
+
+@pytest.mark.parametrize("fault", ["page", "half", "nothing", "flipped", "another"])
+def test_a_release_without_a_hash_is_checked_before_it_is_kept(server, tmp_path, fault):
+    whole = whole_zip(tmp_path / "served")
+    content, message = spoiled(whole)[fault]
+    (tmp_path / "served" / "ml-latest-small.zip").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=f"{server}ml-latest-small.zip must be .* as published, but .*({message})"
+    ) as e:
+        fetch_release("ml-latest-small", server)
+    assert "\n" not in str(e.value)
+    assert not list((tmp_path / "cache").iterdir())
+    (tmp_path / "served" / "ml-latest-small.zip").write_bytes(whole)
+    assert fetch_release("ml-latest-small", server).read_bytes() == whole
+    assert load_ratings("ml-latest-small").user_ids.tolist() == [2, 7, 9]
+
+
+@pytest.mark.parametrize("fault", ["page", "half", "nothing", "flipped", "another"])
+def test_a_bad_file_that_was_kept_is_named_with_what_to_do(server, tmp_path, fault):
+    whole = whole_zip(tmp_path / "served")
+    kept = fetch_release("ml-latest-small", server)
+    content, message = spoiled(whole)[fault]
+    kept.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_ratings("ml-latest-small")
+    assert str(caught.value).startswith(f"{str(kept)!r} must be ml-latest-small as published, but ")
+    assert str(caught.value).endswith(": delete it, and it is downloaded again")
+    kept.unlink()
+    assert fetch_release("ml-latest-small", server).read_bytes() == whole
 
 
 @pytest.mark.parametrize("fault", ["absent", "unreachable"])

@@ -221,7 +221,7 @@ def test_shapes_are_asked_for_by_name_and_need_torch(tmp_path, monkeypatch):
     assert not set(PROBLEMS) & set(PRETRAINED)
     assert set(PLANAR) == {"cross", "rays", "triangles", "swirl", "H", "corners"}
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"pip install 'dts-gym\[torch\]'"):
+    with pytest.raises(ImportError, match=r"pip install -c constraints.txt -e '\.\[torch\]'"):
         posterior_error.posterior_error(["linear", "planar"], out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
     with pytest.raises(ValueError, match="problem must have a shape, got 'linear'"):

@@ -377,7 +377,7 @@ def test_a_fitted_chain_of_one_dimension_works():
         ({"data": "ml-3m"}, "data must be a path"),
         ({"part": "rest"}, r"part must be one of \('all', 'tuning', 'report'\), got 'rest'"),
         ({"part": "tuning", "num_actions": 20}, "that the prior is not fitted to in the part 'tuning', got 20"),
-        ({"reward": "poisson"}, "reward must be 'gaussian' or 'bernoulli', got 'poisson'"),
+        ({"reward": "poisson"}, r"reward must be one of \('gaussian', 'bernoulli'\), got 'poisson'"),
         ({"prior": 3}, "prior must be a dts_gym Prior or a file of one, got 3"),
         ({"prior": random_linear_prior(3, 2), "branch": "auto"}, "depth and branch 'auto' go with a prior to learn"),
         ({"prior": random_linear_prior(3, 2), "depth": 2}, "depth and branch 'auto' go with a prior to learn"),

@@ -117,7 +117,7 @@ def test_gymnasiums_wrappers_collect_frames_and_show_them():
 
 
 def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(ValueError, match=r"render_mode must be None or in \['rgb_array'\], got 'ansi'"):
+    with pytest.raises(ValueError, match=r"render_mode must be one of \('rgb_array',\) or None, got 'ansi'"):
         dts_gym.envs.DiffusionBanditEnv(render_mode="ansi")
     env = made().unwrapped
     with pytest.raises(gym.error.ResetNeeded):

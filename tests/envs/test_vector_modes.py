@@ -61,7 +61,7 @@ def test_an_ended_episode_waits_for_its_reset_where_none_is_automatic():
     assert envs.step([0, 0])[3].all()
 
 
-@pytest.mark.parametrize("mode", ["NextStep", "Disabled"])
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep", "Disabled"])
 def test_a_plain_loop_finds_the_regret_of_an_episodes_last_step(mode):
     envs = gym.make_vec("DiffusionBandit-v0", num_envs=N, autoreset_mode=mode, **SMALL)
     envs.reset(seed=0)

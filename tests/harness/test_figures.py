@@ -165,3 +165,11 @@ def test_tuning_is_drawn_over_its_scales_with_the_best_one_full():
     np.testing.assert_allclose(curve.get_xydata(), list(zip((0.1, 0.5, 1.0), means, strict=True)))
     dot = axes.lines[-1]
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (tuning.best["LinTS"], min(means))
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", "$$", "from $5 to $9"])
+def test_the_name_of_a_runs_values_is_shown_as_it_is(tmp_path, name):
+    figure = Figure()
+    axes = figures.plot_run(np.arange(5.0), name, figure.add_subplot())
+    figure.savefig(tmp_path / "run.png")
+    assert axes.get_ylabel() == name.replace("$", r"\$")

@@ -277,8 +277,8 @@ def test_a_stopped_sweep_is_taken_up(tmp_path, monkeypatch, stopped_after, numbe
     held = finished(tmp_path / "out")
     assert len(held) == number
     done = []
-    run = jobs._run_job
-    monkeypatch.setattr(jobs, "_run_job", lambda *given: done.append(given[0]) or run(*given))
+    run = jobs._run_group
+    monkeypatch.setattr(jobs, "_run_group", lambda *given: done.extend(given[0].jobs) or run(*given))
     run_sweep(SMALL, out=tmp_path / "out", resume=True)
     assert len(done) == 8 - number
     assert held.items() <= finished(tmp_path / "out").items()
@@ -434,3 +434,44 @@ def test_the_example_runs_and_is_the_one_that_help_shows(tmp_path, monkeypatch, 
     assert "SharedDiffusionBandit-v0" in printed
     assert f"summary: {Path('results/sweep/summary.csv')}" in printed
     assert len(list(Path("results/sweep").glob("*/experiment.json"))) == 3
+
+
+def test_a_grid_that_nobody_could_run_is_refused_before_it_is_multiplied_out(tmp_path):
+    axes = "".join(f", s{i}: {list(range(10))}" for i in range(8))
+    text = "environments: [{id: DiffusionBandit-v0%s}]\nagents: [{id: dTS%s}]\n"
+    for environment, agent, name in ((axes, "", "environments"), ("", axes, "agents")):
+        (tmp_path / "s.yaml").write_text(text % (environment, agent))
+        with pytest.raises(ValueError, match=rf"^{name} must each span at most 10000 points, got 100000000"):
+            load_sweep(tmp_path / "s.yaml").experiments()
+
+
+def test_cells_are_named_by_what_differs_among_those_of_their_environment():
+    sweep = Sweep(
+        [
+            {"id": "DiffusionBandit-v0", "num_actions": [5, 6], "dim": 2, "depth": 2},
+            {"id": "DiffusionBandit-v0", "num_actions": 5, "dim": 3},
+            {"id": "SharedDiffusionBandit-v0", "dim": 2},
+        ],
+        ["Random"],
+        rounds=5,
+    )
+    assert list(sweep.experiments()) == [
+        "DiffusionBandit-v0 (num_actions 5, dim 2, depth 2)",
+        "DiffusionBandit-v0 (num_actions 6, dim 2, depth 2)",
+        "DiffusionBandit-v0 (num_actions 5, dim 3)",
+        "SharedDiffusionBandit-v0",
+    ]
+
+
+def test_files_share_settings_by_merge_keys_and_write_numbers_as_yaml_1_2_does(tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        "environments:\n"
+        "  - &base {id: DiffusionBandit-v0, num_actions: 5, dim: 2, noise_std: 1e-1}\n"
+        "  - {<<: *base, num_actions: 010}\n"
+        "agents: [Random]\nseeds: 010\nrounds: 5\n"
+    )
+    settings = [experiment.env_settings for experiment in load_sweep(tmp_path / "s.yaml").experiments().values()]
+    assert settings == [
+        {"num_actions": 5, "dim": 2, "noise_std": 0.1},
+        {"num_actions": 10, "dim": 2, "noise_std": 0.1},
+    ]

@@ -255,3 +255,57 @@ def test_what_makes_no_sense_is_refused(tmp_path):
         AgentModel(agent, apart)
     with pytest.raises(ValueError, match="agent must be made for this env's 6 actions"):
         AgentModel(agent, gym.make(D, **{**SMALL, "num_actions": 6}))
+
+
+class Allowing(gym.Env):
+    """A bandit of five actions that allows some in each round, by ``info["action_mask"]``, and refuses the others."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Discrete(5)
+
+    def __init__(self, length=None, always=True, dtype=np.int8):
+        self.length, self.always, self.dtype, self.forbidden, self.told = length, always, dtype, 0, 0
+
+    def _next(self):
+        self.mask = self.np_random.permutation(5) < 2
+        free = not self.always and self.round % 2 == 1
+        self.mask |= free
+        self.told += not free
+        context = self.np_random.uniform(-1, 1, 3).astype(np.float32)
+        return context, {} if free else {"action_mask": self.mask.astype(self.dtype)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.round = 0
+        return self._next()
+
+    def step(self, action):
+        self.forbidden += not self.mask[action]
+        self.round += 1
+        context, info = self._next()
+        return context, float(action), False, self.round == self.length, info
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "in a VecEnv under Monitor"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"dtype": bool}, {"length": 1}, {"length": 3}, {"length": 3, "always": False}], ids=str
+)
+@pytest.mark.parametrize("agent_id", ["LinTS", "LinUCB"])
+def test_a_model_of_an_agent_plays_allowed_actions_alone(agent_id, settings, wrapped):
+    env = Allowing(**settings)
+    agent = make_agent(agent_id, env, seed=0, noise_std=0.1)
+    model = AgentModel(agent, DummyVecEnv([lambda: Monitor(env)]) if wrapped else env, seed=0)
+    model.learn(40).learn(20, reset_num_timesteps=False).learn(20)  # without a reset and with one
+    assert agent.num_updates == 80
+    assert env.forbidden == 0
+    assert env.told > 20
+    mask = np.array([0, 0, 1, 0, 0], dtype=np.int8)
+    assert model.predict(np.zeros(3), mask=mask)[0] == 2
+
+
+def test_a_model_of_an_agent_without_masks_is_refused_where_there_is_one():
+    class Maskless(type(make_agent("Random", Allowing(), seed=0))):
+        def act(self, context):
+            return 0
+
+    with pytest.raises(ValueError, match="agent must accept a mask in act"):
+        AgentModel(Maskless(make_agent("Random", Allowing(), seed=0).problem), Allowing()).learn(3)

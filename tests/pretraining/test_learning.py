@@ -67,7 +67,7 @@ def test_matched_shrinkage_leaves_unit_covariance():
 
 def test_without_torch_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"pip install 'dts-gym\[torch\]'"):
+    with pytest.raises(ImportError, match=r"pip install -c constraints.txt -e '\.\[torch\]'"):
         fit(normal(50))
 
 

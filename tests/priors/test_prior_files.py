@@ -113,6 +113,9 @@ def test_without_safetensors_the_error_says_how_to_install_it(tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(ImportError, match="pip install"):
         random_linear_prior(2, 1).save(tmp_path / "p")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError, match="there is none at"):  # the package would not help
+        read_prior_file(tmp_path / "p")
+    (tmp_path / "p").write_bytes(b"")
     with pytest.raises(ImportError, match="pip install"):
         read_prior_file(tmp_path / "p")
-    assert not list(tmp_path.iterdir())

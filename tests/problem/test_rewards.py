@@ -172,7 +172,7 @@ def test_families_are_found_by_name_and_come_back_from_their_settings():
     with pytest.raises(ValueError, match="reward must be 0 or 1, got True"):
         BernoulliReward().check(True)
     assert PoissonReward().check(np.int64(3)) == 3.0
-    with pytest.raises(ValueError, match=r"reward must be one of \['bernoulli', 'gaussian', 'poisson'\], got 'cauchy'"):
+    with pytest.raises(ValueError, match=r"reward must be one of \('bernoulli', 'gaussian', 'poisson'\), got 'cauchy'"):
         reward_model("cauchy")
     with pytest.raises(ValueError, match=r"settings of the reward 'bernoulli' must be its own, got \['noise_std'\]"):
         reward_model("bernoulli", noise_std=1.0)

@@ -1,8 +1,10 @@
 """Archives: files are read as they were written, and damaged ones are refused."""
 
 import contextlib
+import io
 import os
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -89,3 +91,73 @@ def test_a_file_is_whole_on_the_disk_before_it_has_its_name(tmp_path, monkeypatc
     write_atomically(path, lambda file: file.write(b"12345"))
     assert synced == [(5, False)]
     assert path.read_bytes() == b"12345"
+
+
+def rewritten(path, change, keep=lambda name: True):
+    """Write an archive's members again, after ``change`` of the dict of them, as a user with NumPy would."""
+    with np.load(path) as file:
+        members = {name: file[name] for name in file.files if keep(name)}
+    change(members)
+    with open(path, "wb") as file:
+        np.savez(file, **members)
+
+
+def test_an_edited_number_is_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    for name, value in (("a", np.array([0.0, 1.0, 2.0, 3.0, 5.0])), ("a", np.arange(5)), ("b", np.zeros(2))):
+        write_archive(path, {"a": np.arange(5.0)}, {"format": 2})
+        rewritten(path, dict.copy)
+        read_archive(path)
+        rewritten(path, lambda members: members.update({name: value}))  # noqa: B023
+        with pytest.raises(ValueError, match=r"x\.npz': damaged or edited, its content does not match its digest$"):
+            read_archive(path)
+    write_archive(path, {"a": np.arange(5.0)}, {"format": 2})
+    rewritten(path, lambda members: members["settings.json"].__setitem__(-2, ord("3")))
+    with pytest.raises(ValueError, match="does not match its digest"):
+        read_archive(path, unsealed=(1, 3))
+
+
+def test_only_formats_of_before_may_lack_a_digest(tmp_path):
+    path = tmp_path / "x.npz"
+    for number in (1, 2):
+        write_archive(path, {"a": np.arange(5.0)}, {"format": number})
+        rewritten(path, dict.copy, lambda name: name != "sha256.txt")
+        with pytest.raises(ValueError, match=r"x\.npz': no digest in it"):
+            read_archive(path, unsealed=() if number == 1 else (1,))
+    write_archive(path, {"a": np.arange(5.0)}, {"format": 1})
+    rewritten(path, dict.copy, lambda name: name != "sha256.txt")
+    np.testing.assert_array_equal(read_archive(path, unsealed=(1,))[0]["a"], np.arange(5.0))
+
+
+def test_members_are_checked_before_one_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "x.npz"
+    opened = zipfile.ZipFile.open
+
+    def written_only(self, name, mode="r", *arguments, **options):
+        return pytest.fail("a member was read") if mode == "r" else opened(self, name, mode, *arguments, **options)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", written_only)
+    zeros = np.zeros(10**7)
+    np.savez_compressed(path, a=zeros)
+    with pytest.raises(ValueError, match=r"'a\.npy' must not be compressed"):
+        read_archive(path)
+    for name, prefixes in (("b.npy", ("a",)), ("a.txt", ("",))):
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr(name, b"")
+        with pytest.raises(ValueError, match=f"it must not hold '{name}'"):
+            read_archive(path, prefixes)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.npy", b"1")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            file.writestr("a.npy", b"2")
+    with pytest.raises(ValueError, match=r"it must not hold 'a\.npy'"):
+        read_archive(path)
+
+
+def test_a_header_that_promises_more_than_there_is_allocates_nothing(tmp_path):
+    path, content = tmp_path / "x.npz", io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"shape": (10**13,), "fortran_order": False, "descr": "<f8"})
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.npy", content.getvalue())
+    with pytest.raises(ValueError, match=r"an array of shape \(10000000000000,\) and type float64 must have that many"):
+        read_archive(path)

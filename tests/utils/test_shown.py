@@ -177,5 +177,5 @@ def test_runs_tunings_and_sweeps_as_data_frames(env):
 
 def test_without_pandas_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match=r"pip install 'dts-gym\[pandas\]'"):
+    with pytest.raises(ImportError, match=r"pip install -c constraints.txt -e '\.\[pandas\]'"):
         made_up(["one"], [[1.0]]).to_pandas()

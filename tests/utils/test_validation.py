@@ -9,6 +9,12 @@ import pytest
 import dts_gym
 from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
 from dts_gym.agents import Agent
+from dts_gym.datasets import fetch_release
+from dts_gym.envs import DiffusionBanditEnv, SyntheticBanditEnv
+from dts_gym.harness.experiment import table
+from dts_gym.posteriors.glm.glm_table import GLMTable
+from dts_gym.pretraining import fit
+from dts_gym.problem.rewards import reward_model
 from dts_gym.utils import validation
 
 PROBLEM = BanditProblem(4, 2, random_linear_prior(2, 1), GaussianReward(0.5))
@@ -115,6 +121,7 @@ CALLS = {
     "mean_reward": {"context": X},
     "predict": {"observation": X},
     "reset": {"seed": 1},
+    "reseed": {"seed": 1},
     "sample_parameters": {"size": 2},
     "spawn": {"count": 2},
     "update": {"context": X, "action": 1, "reward": 0.5},
@@ -210,6 +217,45 @@ def test_labels_name_values_not_types():
 def test_nonsense_is_refused_by_the_name_of_the_argument(make, name):
     with pytest.raises(ValueError, match=rf"^(agent '\w+': )?{name} must"):
         make()
+
+
+NETS = BanditProblem(4, 2, dts_gym.random_mlp_prior(2, 2), GaussianReward(0.5))
+VECTORS = np.random.default_rng(0).normal(size=(50, 2))
+# Every argument that is one of several words -> its name, and a function of the word.
+CHOICES = {
+    "approximation": lambda word: make_agent("dTS", NETS, approximation=word),
+    "surrogate": lambda word: make_agent("dTS", NETS, surrogate=word),
+    "pool": lambda word: make_agent("dTS", NETS, pool=word),
+    "expansion": lambda word: make_agent("dTS", PROBLEM, expansion=word),
+    "dtype": lambda word: make_agent("LinTS", PROBLEM, dtype=word),
+    "mode": lambda word: GLMTable(GaussianReward(), 2, word),
+    "agent id": lambda word: make_agent(word, PROBLEM),
+    "backend": lambda word: dts_gym.compare("DiffusionBandit-v0", ["Random"], seeds=1, num_rounds=2, backend=word),
+    "autoreset_mode": lambda word: gym.make_vec("DiffusionBandit-v0", autoreset_mode=word),
+    "render_mode": lambda word: DiffusionBanditEnv(render_mode=word),
+    "feature_law": lambda word: DiffusionBanditEnv(feature_law=word),
+    "link": lambda word: DiffusionBanditEnv(link=word),
+    "reward": lambda word: DiffusionBanditEnv(reward=word),
+    "reward of a model": lambda word: reward_model(word),
+    "reward of an environment": lambda word: make_agent("LinTS", gym.make("CartPole-v1"), reward=word, noise_std=1.0),
+    "features": lambda word: BanditProblem(4, 2, PROBLEM.prior, GaussianReward(), features=word),
+    "prior": lambda word: SyntheticBanditEnv(prior=word, num_past=50),
+    "shape": lambda word: SyntheticBanditEnv(shape=word),
+    "schedule": lambda word: SyntheticBanditEnv(prior="diffusion", schedule=word, num_past=50),
+    "variance": lambda word: fit(VECTORS, 3, variance=word, max_steps=0),
+    "activation": lambda word: dts_gym.random_mlp_prior(2, 2, activation=word),
+    "data": lambda word: fetch_release(word),
+    "style": lambda word: table(None, word),
+}
+NO_WORDS = ["nonsense", b"map", 5, True, np.ma.masked, [1.0], ["map"], np.array(["map", "a"]), np.ones(2)]
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("word", NO_WORDS, ids=repr)
+def test_what_is_none_of_the_words_is_refused_by_the_name_of_the_argument(name, word):
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"^{name.partition(' of ')[0]} must ") as caught:
+        CHOICES[name](word)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("make", [lambda: gym.make("DiffusionBandit-v0"), lambda: gym.make_vec("DiffusionBandit-v0")])

@@ -116,7 +116,7 @@ def test_ray_does_the_job_of_a_killed_worker_again(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("threads",), r"backend must be one of \['serial', 'processes', 'ray'\], got 'threads'"),
+        (("threads",), r"backend must be one of \('serial', 'processes', 'ray'\), got 'threads'"),
         (("serial", 2), "num_workers must be 1 for the backend 'serial', got 2"),
         (("processes", 0), "num_workers must be an integer >= 1, got 0"),
         (("processes", 2, "auto"), "ray_address must be None for the backend 'processes', got 'auto'"),
@@ -129,5 +129,8 @@ def test_pools_that_cannot_be_are_refused(arguments, message):
 
 def test_a_missing_ray_is_said_with_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ImportError, match=r"needs the extra ray: pip install 'dts-gym\[ray\]'"), open_pool("ray"):
+    with (
+        pytest.raises(ImportError, match=r"needs Ray, .*pip install .* -e '\.\[ray\]'"),
+        open_pool("ray"),
+    ):
         pass

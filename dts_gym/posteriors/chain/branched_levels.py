@@ -23,7 +23,7 @@ from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
 from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, IntArray
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, finite_array, integer, integers
 
 Pool = Literal["fresh", "kept"]
 
@@ -33,7 +33,7 @@ FIXED_SEED = 20231116  # seed for draws by a fixed rule
 
 def checked_pool(pool: Pool, branch: int, depth: int) -> Pool:
     """Return ``pool`` if it is a kind of pool that the branch allows; else raise ValueError."""
-    if pool not in get_args(Pool) or (pool == "kept" and branch < depth):
+    if choice("pool", pool, get_args(Pool)) == "kept" and branch < depth:
         raise ValueError(f"pool must be one of {get_args(Pool)}, and 'fresh' below branch {depth}, got {pool!r}")
     return pool
 
@@ -297,6 +297,10 @@ class BranchedLevels:
         self._left -= 1
         return np.asarray(self._clouds[np.arange(len(self._left)), self._left])
 
+    def drop_clouds(self) -> None:
+        """Drop the draws that were kept for the next choices."""
+        self._left[:] = 0
+
     def prior_values(self, size: int, parent: Array | None, rng: np.random.Generator, scale: float) -> Array:
         """Draws of an unplayed action's ``f_1(psi_1)``, (size, d), given the shared part."""
         mean = np.zeros(self.table.dim) if parent is None else parent
@@ -339,8 +343,10 @@ class BranchedLevels:
         """Restore what `state` returned."""
         self.table.restore(state)
         self._evidence.restore(state)
-        self._clouds, self._left = np.array(state["clouds"], float), np.array(state["left"], dtype=np.int64)
-        self._counts = [int(n) for n in state["counts"]]
+        P, d = len(self.table), self.table.dim
+        self._clouds = finite_array("clouds", state["clouds"], (P, self._cloud_size, d))
+        self._left = integers("left", state["left"], P, self._cloud_size + 1)
+        self._counts = integers("counts", state["counts"], P, 1 << 62).tolist()
         self._cloud_scale, self.effective_sample_size = (float(x) for x in state["scalars"])
         self._searches = []
         if self._own_tangents:
@@ -349,9 +355,10 @@ class BranchedLevels:
                 search.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
                 self._searches.append(search)
         if "path.0" in state:
-            levels = range(len(self._chain.links))
-            self._path = [np.array(state[f"path.{ell}"], float) for ell in levels]
-            self._maps = [
-                AffineMap(np.array(state[f"weight.{ell}"], float), np.array(state[f"offset.{ell}"], float))
-                for ell in levels
-            ]
+            self._path, self._maps = [], []
+            for ell in range(len(self._chain.links)):
+                lead = (P,) if ell < self.branch else ()
+                self._path.append(finite_array(f"path.{ell}", state[f"path.{ell}"], (*lead, d)))
+                lead = lead if np.ndim(state[f"offset.{ell}"]) > 1 else ()  # an affine link has one map for all actions
+                shapes = {"weight": (*lead, d, d), "offset": (*lead, d)}
+                self._maps.append(AffineMap(*(finite_array(n, state[f"{n}.{ell}"], s) for n, s in shapes.items())))

@@ -23,7 +23,7 @@ from dts_gym.posteriors.glm.reward_evidence import RewardEvidence
 from dts_gym.priors.prior import ChainPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, IntArray
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import choice, integer
 
 Surrogate = Literal["jacobian", "statistical", "deck"]
 
@@ -67,8 +67,7 @@ class ChainPosterior(ActionPosterior):
         seed: int = _FIXED_SEED,
     ) -> None:
         d = prior.dim
-        if surrogate not in get_args(Surrogate):
-            raise ValueError(f"surrogate must be one of {get_args(Surrogate)}, got {surrogate!r}")
+        choice("surrogate", surrogate, get_args(Surrogate))
         super().__init__(np.zeros(d), prior.covariances[0], num_actions)
         self.num_particles = integer("num_particles", num_particles, 1)
         self._chain = as_chain(prior)
@@ -157,15 +156,15 @@ class ChainPosterior(ActionPosterior):
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         size = math.prod(lead)
-        drawn = pick(self._filtered(size, rng, scale), rng) if size else np.empty((0, len(self._center)))
-        return np.asarray((drawn @ self.table.inverse.T).reshape(*lead, len(self._center)))
+        drawn = pick(self._filtered(size, rng, scale), rng) if size else np.empty((0, len(self.center)))
+        return np.asarray((drawn @ self.table.inverse.T).reshape(*lead, len(self.center)))
 
     def _shared_sample(self, scale: float) -> tuple[Array, Array]:
         if scale not in self._known:
             size = max(_MOMENT_FILTERS, _MOMENT_DRAWS // self.num_particles)
             particles = self._filtered(size, np.random.default_rng(_FIXED_SEED), scale)
             weights = np.exp(particles.log_weights).ravel() / size
-            self._known[scale] = weights, particles.value.reshape(-1, len(self._center)) @ self.table.inverse.T
+            self._known[scale] = weights, particles.value.reshape(-1, len(self.center)) @ self.table.inverse.T
         return self._known[scale]
 
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:

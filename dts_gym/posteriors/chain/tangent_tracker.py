@@ -12,6 +12,7 @@ from dts_gym.posteriors.chain.modes import as_row, distinct_modes, modes_of, vis
 from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, joined, raced_tangents, selected
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.validation import finite_array
 
 # Changes of the evidence up to which tangents are sought from many starts each time, the period after that, and the
 # number of starts drawn from the prior; that of a search that checks on them.
@@ -70,8 +71,12 @@ class TangentSearch:
                 modes = distinct_modes(self._chain, message, joined([as_row(self._chain, found), followed]))
         elif self.modes is None:
             found, modes = climbed_tangents(self._chain, message, Tangents(self.maps, self.path, np.zeros(()))), None
-        else:
-            modes = distinct_modes(self._chain, message, climbed_tangents(self._chain, message, self.modes))
+        else:  # the modes are followed; which of them matter is looked at again when many starts are tried
+            modes = climbed_tangents(self._chain, message, self.modes)
+            densest = int(modes.log_density.argmax())
+            if densest:
+                rest = [row for row in range(len(modes.log_density)) if row != densest]
+                modes = selected(modes, [densest, *rest])
             found = selected(modes, 0)
         self.maps, self.path = found.surrogates, found.path
         self.modes = modes if modes is not None and len(modes.log_density) > 1 else None
@@ -125,14 +130,19 @@ class TangentSearch:
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned."""
-        weights, offsets = np.asarray(state["weight"], float), np.asarray(state["offset"], float)
+        L, d = len(self._chain.links), len(self._chain.roots[0])
+        weights, offsets = (
+            finite_array(name, state[name], (L, d, d)[:n]) for name, n in (("weight", 3), ("offset", 2))
+        )
         self.maps = [AffineMap(A, c) for A, c in zip(weights, offsets, strict=True)]
-        self.path = list(np.asarray(state["path"], float))
+        path = np.asarray(state["path"], float)
+        self.path = list(path if path.shape == (0,) else finite_array("path", path, (L, d)))
         self.modes = None
         if "modes.path" in state:
-            path, weights, offsets = (
-                np.asarray(state[f"modes.{name}"], float) for name in ("path", "weight", "offset")
-            )
+            path = finite_array("modes.path", state["modes.path"], (L, None, d))
+            M = path.shape[1]
+            weights = finite_array("modes.weight", state["modes.weight"], (L, M, d, d))
+            offsets = finite_array("modes.offset", state["modes.offset"], (L, M, d))
             # Affine links have one map for all rows.
             maps = [
                 AffineMap(A[0], c[0]) if link.affine else AffineMap(A, c)

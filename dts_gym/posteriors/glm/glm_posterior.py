@@ -53,12 +53,12 @@ class GLMPosterior(ActionPosterior):
         """Condition on one reward."""
         G, h = self._glm.observe(action, context, reward, *self._without(action))
         self._mark_played(action)
-        self._absorb_change(self.table.replace(action, G, h - G @ self._center))
+        self._absorb_change(self.table.replace(action, G, h - G @ self.center))
         self._changes += 1
         root = self._shared_root
         if root.size and self._expands:
             mean, _ = self._shared_moments(1.0)
-            renewed = renew(self._glm, self.table, self._center, mean, self._without, self._changes)
+            renewed = renew(self._glm, self.table, self.center, mean, self._without, self._changes)
             if renewed is not None:
                 self._absorb_change(renewed)
         if self._changes % REFRESH_EVERY == 0:
@@ -92,7 +92,7 @@ class GLMPosterior(ActionPosterior):
             natural = natural - self.table.beta[slot] @ root
         values, vectors = np.linalg.eigh(precision)
         turned = self.table.basis @ root @ vectors / np.sqrt(values.clip(1.0))  # evidence never reduces precision
-        mean = self._center + turned @ ((natural @ vectors) / np.sqrt(values.clip(1.0)))
+        mean = self.center + turned @ ((natural @ vectors) / np.sqrt(values.clip(1.0)))
         return mean, self._action_cov + turned @ turned.T
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:

@@ -14,7 +14,7 @@ from dts_gym.posteriors.glm.sites import Rewards, Sites
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray, conditioned_root, factor_and_inverse
 from dts_gym.utils.columns import Columns
-from dts_gym.utils.validation import covariance, finite_array, integer, positive
+from dts_gym.utils.validation import choice, covariance, finite_array, integer, integers, positive
 
 Mode = Literal["map", "mle", "online"]
 _WIDEST = 1e7  # there MAPs are off by up to 1e-4 prior standard deviations, at 1e8 by 1e-2
@@ -71,8 +71,7 @@ class GLMTable:
     def __init__(self, model: RewardModel, dim: int, mode: Mode = "map", ridge: float = 0.01) -> None:
         if not isinstance(model, RewardModel):
             raise ValueError(f"model must be a dts_gym RewardModel, got {model!r:.200}")
-        if mode not in get_args(Mode):
-            raise ValueError(f"mode must be one of {get_args(Mode)}, got {mode!r}")
+        choice("mode", mode, get_args(Mode))
         self.model = model
         self.dim = integer("dim", dim, 1)
         self.mode: Mode = mode
@@ -244,10 +243,10 @@ class GLMTable:
         """Restore what `state` returned, from a table of the same model, dim, mode and ridge."""
         self._columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
-        ends = np.cumsum(state["lengths"])[:-1]
-        parts = [
-            np.split(np.asarray(state[name], dtype=np.float64), ends) for name in ("contexts", "rewards", "counts")
-        ]
+        ends = np.cumsum(integers("lengths", state["lengths"], len(self.slots), 1 << 62))
+        count = int(ends[-1]) if len(ends) else 0
+        shapes = {"contexts": (count, self.dim), "rewards": (count,), "counts": (count,)}
+        parts = [np.split(finite_array(name, state[name], shape), ends[:-1]) for name, shape in shapes.items()]
         rests = zip(state["rest.G"], state["rest.h"], strict=True)
         sites = zip(*parts, (Evidence(*rest) for rest in rests), strict=False)  # an empty table has an empty part
         self._sites = [Sites.of(*each) for each in sites]

@@ -124,7 +124,7 @@ class SlicePosterior(ActionPosterior):
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         chosen = self._walkers[rng.integers(self.num_walkers, size=math.prod(lead))]
         values = self._walked(chosen, scale, rng)[1]
-        return np.asarray((values @ self.table.inverse.T).reshape(*lead, len(self._center)))
+        return np.asarray((values @ self.table.inverse.T).reshape(*lead, len(self.center)))
 
     def _shared_sample(self, scale: float) -> tuple[Array, Array]:
         rng, walkers = np.random.default_rng(_FIXED_SEED), self._walkers

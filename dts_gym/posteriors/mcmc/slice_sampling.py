@@ -180,7 +180,7 @@ def slice_sample_rewards(
     integer("burn_in", burn_in, 0)
     integer("chains", chains, 1)
     X = finite_array("contexts", contexts, (None, d))
-    y = np.array([model.check(reward) for reward in finite_array("rewards", rewards, (len(X),))])
+    y = model.check_all(finite_array("rewards", rewards, (len(X),)))
     if np.shape(actions) != (len(X),):
         raise ValueError(f"actions must have shape ({len(X)},), as rewards have, got shape {np.shape(actions)}")
     played = np.array([integer("actions", action, 0, K - 1) for action in actions], dtype=np.int64)

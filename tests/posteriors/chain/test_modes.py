@@ -5,10 +5,13 @@ import pytest
 
 from dts_gym import make_agent
 from dts_gym.diagnostics.energy import energy_score
+from dts_gym.posteriors.chain import tangent_tracker
 from dts_gym.posteriors.chain.chain import as_chain
 from dts_gym.posteriors.chain.messages import upward_messages
 from dts_gym.posteriors.chain.modes import WINDOW, distances, laplace_masses, modes_of
 from dts_gym.posteriors.chain.particles import pick, sample_shared
+from dts_gym.posteriors.chain.surrogates import statistical_surrogates
+from dts_gym.posteriors.chain.tangent_tracker import TangentSearch
 from dts_gym.posteriors.chain.tangents import raced_tangents
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample
@@ -155,3 +158,30 @@ def test_a_random_perceptrons_modes_are_found_as_long_slice_runs_find_them():
     print(score, alone)
     assert score.z_score < 4.5
     assert alone.distance > 5 * max(score.distance, score.noise_floor)
+
+
+def test_modes_are_followed_between_looks_and_the_densest_stands_first(monkeypatch):
+    """The search looks which modes matter at many starts alone; else it climbs, and orders them by their density."""
+    chain = as_chain(random_mlp_prior(3, 2, seed=1))
+    statistical = statistical_surrogates(chain, np.random.default_rng(0))
+    search = TangentSearch(chain, statistical, (3,), all_modes=True)
+    rng = np.random.default_rng(5)
+    G, h, looked, firsts = np.zeros((3, 3)), np.zeros(3), [], set()
+    look = tangent_tracker.distinct_modes
+    monkeypatch.setattr(tangent_tracker, "distinct_modes", lambda *given: looked.append(changes) or look(*given))
+    several = 0
+    for changes in range(1, 201):
+        x = rng.standard_normal(3)
+        G, h = G + np.outer(x, x) / 20, h + x * rng.standard_normal() / 4
+        before = search.modes
+        search.search(Evidence(G, h), changes)
+        if search.modes is not None:
+            several += 1
+            assert search.modes.log_density.argmax() == 0
+            np.testing.assert_array_equal(search.path[0], search.modes.path[0][0])
+            if changes > 64 and changes % 32 and before is not None:
+                assert len(before.log_density) == len(search.modes.log_density)
+                firsts.add(search.modes.path[0][0].tobytes())
+    assert several > 100
+    assert all(changes <= 64 or changes % 32 == 0 for changes in looked)
+    assert len(firsts) > 1

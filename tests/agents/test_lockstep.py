@@ -1,0 +1,159 @@
+"""Teams of agents: stacked ones play as each would by itself, and hand back what they learned."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import dts_gym
+from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
+from dts_gym.agents import LinTS
+from dts_gym.agents.lockstep import StackedTeam
+from dts_gym.harness.teams import Team
+
+STACKED = ["dTS", "dUCB", "LinTS", "LinUCB", "HierTS", "MarginalLinTS", "TunedTS", "TunedUCB"]
+
+
+def problems(count=5, **settings):
+    return [
+        BanditProblem(6, 3, random_linear_prior(3, 2, seed=i), GaussianReward(0.5), **settings) for i in range(count)
+    ]
+
+
+def agents(agent_id, count=5, **settings):
+    made = problems(count, horizon=200)
+    return [make_agent(agent_id, problem, seed=i, **settings) for i, problem in enumerate(made)]
+
+
+def feed(play, learn, start, rounds):
+    """Rounds under rewards that depend on round, row and action."""
+    rng = np.random.default_rng(start)
+    for x in rng.uniform(-1, 1, (rounds, 5, 3)):
+        a = play(x)
+        learn(x, a, np.sin(3.0 * a + np.arange(5)) + x.sum(axis=1))
+
+
+def one_by_one(team, start, rounds):
+    def learn(x, a, y):
+        for agent, *one in zip(team, x, a, y, strict=True):
+            agent.update(*one)
+
+    feed(lambda x: np.array([agent.act(row) for agent, row in zip(team, x, strict=True)]), learn, start, rounds)
+
+
+def together(team, start, rounds):
+    with team[0].together(team) as playing:
+        feed(playing.act, playing.update, start, rounds)
+
+
+@pytest.mark.filterwarnings("ignore:the rewards so far")
+@pytest.mark.parametrize("agent_id", STACKED)
+def test_a_team_plays_as_its_agents_would_and_they_go_on_by_themselves(agent_id, tmp_path):
+    alone, team = agents(agent_id), agents(agent_id)
+    one_by_one(alone, 0, 60)
+    assert isinstance(team[0].together(team), StackedTeam)
+    together(team, 0, 60)
+    one_by_one(alone, 1, 10)
+    one_by_one(team, 1, 10)
+    x = np.array([0.2, -0.4, 0.9])
+    for mine, other in zip(team, alone, strict=True):
+        assert mine.num_updates == other.num_updates == 70
+        assert mine.exploration_scale == other.exploration_scale
+        for a, b in zip(mine.moments(), other.moments(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+        mine.save(tmp_path / "agent.npz")
+        assert mine.act(x) == other.act(x) == type(mine).load(tmp_path / "agent.npz").act(x)
+
+
+def test_an_exception_leaves_what_was_learned():
+    team = agents("dTS")
+
+    def stopped():
+        with team[0].together(team) as playing:
+            playing.update(np.ones((5, 3)), np.arange(5), np.ones(5))
+            playing.update(np.ones((5, 3)), np.arange(5), np.array([1.0, np.nan, 1.0, 1.0, 1.0]))
+
+    with pytest.raises(ValueError, match="reward must be finite"):
+        stopped()
+    alone = agents("dTS")
+    for i, (mine, theirs) in enumerate(zip(team, alone, strict=True)):
+        theirs.update(np.ones(3), i, 1.0)
+        assert mine.num_updates == 1
+        np.testing.assert_allclose(mine.moments()[0], theirs.moments()[0], rtol=1e-12)
+        mine.update(np.ones(3), 0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        ("context must be finite", lambda team: team.act(np.full((5, 3), np.nan))),
+        ("context must have shape", lambda team: team.act(np.ones((5, 4)))),
+        ("mask must allow an action", lambda team: team.act(np.ones((5, 3)), np.zeros((5, 6), bool))),
+        ("action must be", lambda team: team.update(np.ones((5, 3)), [0, 1, 2, 3, 6], np.ones(5))),
+        ("reward must be at most", lambda team: team.update(np.ones((5, 3)), np.arange(5), np.full(5, 1e60))),
+    ],
+)
+def test_bad_input_is_refused_in_the_words_of_an_agent_and_changes_nothing(words, call):
+    team = agents("dTS")
+    before = [agent.moments()[0] for agent in team]
+    with pytest.raises(ValueError, match=words), team[0].together(team) as playing:
+        call(playing)
+    for agent, mean in zip(team, before, strict=True):
+        assert agent.num_updates == 0
+        np.testing.assert_array_equal(agent.moments()[0], mean)
+
+
+class Stubborn(LinTS):
+    """A user's agent that chooses in a way of its own."""
+
+    def _choose(self, contexts, rng, mask):
+        return np.zeros(contexts.shape[:-1], dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [Stubborn(problem, seed=0) for problem in problems()],
+        lambda: agents("dTS", dtype="float32"),
+        lambda: agents("JointTS"),
+        lambda: agents("EpsilonGreedy"),
+        lambda: agents("IDS"),
+        lambda: [*agents("dTS")[:2], *agents("LinTS")[2:]],
+        lambda: [*agents("LinTS")[:2], *agents("LinTS", intercept=True)[2:]],
+        lambda: (
+            [make_agent("LinTS", BanditProblem(2000, 10, random_linear_prior(10, 1), GaussianReward()), seed=0)] * 5
+        ),
+    ],
+)
+def test_what_is_not_stacked_plays_one_by_one(make):
+    team = make()
+    assert type(team[0].together(team)) is Team
+
+
+def test_agents_of_one_run_may_have_other_scales_and_other_pasts():
+    def made():
+        team = [
+            make_agent("dTS", problem, seed=i, exploration=0.5 + 0.2 * i, horizon=100)
+            for i, problem in enumerate(problems())
+        ]
+        team[3].update([1.0, 0.0, 0.0], 2, 1.0)
+        return team
+
+    alone, team = made(), made()
+    one_by_one(alone, 0, 40)
+    together(team, 0, 40)
+    for mine, theirs in zip(alone, team, strict=True):
+        assert mine.num_updates == theirs.num_updates
+        np.testing.assert_allclose(mine.moments()[0], theirs.moments()[0], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("agent_id", ["dTS", "dUCB", "LinUCB"])
+def test_run_on_a_vector_environment_has_the_regret_of_single_runs(agent_id):
+    settings = {"num_actions": 8, "dim": 3, "horizon": 300}
+    envs = gym.make_vec("DiffusionBandit-v0", num_envs=4, prior_seeds=[3, 1, 4, 1], **settings)
+    team = [make_agent(agent_id, problem, seed=i) for i, problem in enumerate(envs.unwrapped.problems)]
+    found = dts_gym.run(envs, team, 300, seed=[7, 8, 9, 2])
+    for i, (prior_seed, seed) in enumerate([(3, 7), (1, 8), (4, 9), (1, 2)]):
+        env = gym.make("DiffusionBandit-v0", prior_seed=prior_seed, **settings)
+        alone = dts_gym.run(env, make_agent(agent_id, env, seed=i), 300, seed=seed)
+        np.testing.assert_allclose(found.regret[i], alone.regret, rtol=1e-12)
+        assert (found.instance(i).actions == alone.actions).all()

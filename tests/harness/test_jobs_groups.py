@@ -1,0 +1,107 @@
+"""Runs that advance together: the same numbers as one by one, and a stop loses a group in flight, no more."""
+
+import numpy as np
+import pytest
+
+from dts_gym.harness import jobs
+from dts_gym.harness.comparing import compare
+from dts_gym.harness.experiment import AgentSpec, Experiment
+from dts_gym.harness.jobs import Group, grouped
+
+LINEAR = ["dTS", "dUCB", "LinTS", "LinUCB", "HierTS", "MarginalLinTS", "TunedTS", "TunedUCB", "LinTS:intercept=true"]
+SETTINGS = {
+    "regime": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120}, True),
+    "one prior": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "feature_law": "sphere"}, False),
+    "pinned": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "instance_seed": 3}, False),
+    "clicks": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "reward": "bernoulli"}, True),
+    "shape": ("SyntheticBandit-v0", {"shape": "rays", "dim": 2, "num_actions": 12, "horizon": 120}, False),
+}
+
+
+def numbers(comparison):
+    return {label: [(run.regret, run.total_reward) for run in comparison.runs[label]] for label in comparison.labels}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_regrets_are_those_of_runs_one_by_one(setting, monkeypatch):
+    env_id, settings, redraw = SETTINGS[setting]
+    agents = ["LinTS:noise_std=0.5", "LinUCB:noise_std=0.5", "GLM-TS"] if setting == "clicks" else LINEAR
+    if setting == "shape":
+        agents = ["LinTS", "TunedTS", "TunedUCB"]
+    asked = {"seeds": 5, "env_settings": settings, "redraw_prior": redraw}
+    groups, run_group = [], jobs._run_group
+    monkeypatch.setattr(jobs, "_run_group", lambda group, *rest: groups.append(group) or run_group(group, *rest))
+    together = compare(env_id, agents, **asked)
+    assert sum(len(group.jobs) == 5 for group in groups) == len(agents) - (setting == "clicks")
+    monkeypatch.setattr(jobs, "_LEAST_SEEDS", 10**9)
+    alone = numbers(compare(env_id, agents, **asked))
+    assert {len(group.jobs) for group in groups[-5 * len(agents) :]} == {1}
+    for label, runs in numbers(together).items():
+        for (regret, total), (own, own_total) in zip(runs, alone[label], strict=True):
+            np.testing.assert_allclose(regret, own, rtol=1e-12)
+            np.testing.assert_allclose(total, own_total, rtol=1e-12)
+
+
+def test_bytes_do_not_depend_on_the_size_of_groups(monkeypatch):
+    asked = {"seeds": 7, "env_settings": {"num_actions": 12, "dim": 3, "horizon": 150}, "redraw_prior": True}
+    found = []
+    for size in (1, 3, 7):
+        monkeypatch.setattr(jobs, "_MOST_TOGETHER", size)
+        found.append(
+            {
+                label: [(regret.tobytes(), total) for regret, total in runs]
+                for label, runs in numbers(compare("DiffusionBandit-v0", ["dTS", "dUCB", "LinTS"], **asked)).items()
+            }
+        )
+    assert found[0] == found[1] == found[2]
+
+
+def experiment(agents, seeds=10, num_rounds=100, **settings):
+    given = {"num_actions": 10, "dim": 3, "horizon": num_rounds, **settings}
+    return Experiment("DiffusionBandit-v0", given, tuple(map(AgentSpec, agents)), tuple(range(seeds)), num_rounds)
+
+
+def all_jobs(asked):
+    return [(0, seed, index) for seed in asked.seeds for index in range(len(asked.agents))]
+
+
+@pytest.mark.parametrize(
+    ("asked", "workers", "sizes"),
+    [
+        (experiment(["dTS", "JointTS"]), 1, [10] + [1] * 10),
+        (experiment(["dTS"], seeds=120), 1, [50, 50, 20]),
+        (experiment(["dTS"]), 2, [3, 3, 3, 1]),
+        (experiment(["dTS", "LinTS"]), 2, [5, 5, 5, 5]),
+        (experiment(["dTS"], seeds=30, num_rounds=200_000), 1, [15, 15]),
+        (experiment(["dTS"], seeds=30, num_rounds=10_000_000), 1, [8, 8, 8, 6]),
+        (experiment(["dTS"], seeds=3), 1, [1, 1, 1]),
+        (experiment(["dTS"], num_actions=5000, dim=10), 1, [1] * 10),
+    ],
+)
+def test_groups_hold_small_tables_on_many_seeds(asked, workers, sizes):
+    groups = grouped(all_jobs(asked), [asked], workers)
+    assert sorted((len(group.jobs) for group in groups), reverse=True) == sizes
+    assert sorted(job for group in groups for job in group.jobs) == sorted(all_jobs(asked))
+    assert [group.jobs[0] for group in groups] == sorted(group.jobs[0] for group in groups)
+    assert all(len({(number, index) for number, _, index in group.jobs}) == 1 for group in groups)
+    assert all(isinstance(group, Group) for group in groups)
+
+
+def test_a_stop_loses_the_group_in_flight_and_resuming_has_the_same_bytes(tmp_path, monkeypatch, stopped_after):
+    monkeypatch.setattr(jobs, "_MOST_TOGETHER", 3)
+    asked = {"seeds": 7, "env_settings": {"num_actions": 12, "dim": 3, "horizon": 60}}
+
+    def play(out, **more):
+        return compare("DiffusionBandit-v0", ["dTS", "LinUCB"], out=out, **asked, **more)
+
+    with stopped_after(4):
+        play(tmp_path / "stopped")
+    assert len(list((tmp_path / "stopped").rglob("*.npz"))) == 4
+    play(tmp_path / "stopped", resume=True)
+    play(tmp_path / "straight")
+    held = {
+        folder: {path.name: path.read_bytes() for path in (tmp_path / folder).rglob("*.npz")}
+        for folder in ("stopped", "straight")
+    }
+    assert held["stopped"] == held["straight"]
+    assert len(held["straight"]) == 14
