@@ -86,11 +86,14 @@ class CarefulPosterior(ActionPosterior):
             center = Readings(
                 (Twofold(context) * self.center).sum(-1)[None], np.sqrt(u @ u)[None, None], nothing, nothing
             )
-            mean[-1:], std[-1:], root[-1:] = self._read(center, Twofold(context[None]))
+            mean[-1:], std[-1:], root[-1:] = self._read(center, Twofold(context[None]), is_asked=len(self.unplayed) > 0)
         return Scores(mean, std, root)
 
-    def _read(self, readings: Readings, follow: Twofold) -> tuple[Array, Array, Array]:
-        """Means, own deviations and roots in the shared part of k scores, given those under a shared part of 0."""
+    def _read(self, readings: Readings, follow: Twofold, is_asked: bool = True) -> tuple[Array, Array, Array]:
+        """Means, own deviations and roots in the shared part of k scores, given those under a shared part of 0.
+
+        They are refused where rounding may be too large, unless ``is_asked`` is false: no action has such a score.
+        """
         mean, own, mean_error, std_error = readings
         std = np.sqrt((own * own).sum(axis=1))
         shared_mean, shared_root = self._shared_moments(1.0)
@@ -107,7 +110,8 @@ class CarefulPosterior(ActionPosterior):
             followed = follow.high @ self.table.basis
             root = followed @ shared_root
             mean = mean + followed @ shared_mean
-        refuse(mean.high, np.sqrt(std * std + (root * root).sum(axis=1)), mean_error, std_error)
+        if is_asked:
+            refuse(mean.high, np.sqrt(std * std + (root * root).sum(axis=1)), mean_error, std_error)
         return mean.high, std, root
 
     def _each(self, contexts: Array) -> list[Scores]:

@@ -33,7 +33,8 @@ class Observation(NamedTuple):
     ----------
     x : (k, d), float64 where it is exact.
     value, variance : (k,).
-    x_error : () or (k,), the most that rounding may have changed ``x``, as a prior deviation of what it changes.
+    x_error : () or (k,), the most that rounding may have changed ``x``: the sum of its entries' changes, each times the
+        prior deviation of what it multiplies.
     value_error : () or (k,), the most that it may have changed ``value``.
     """
 
@@ -72,6 +73,7 @@ class PreciseRows:
     ----------
     dim : d.
     shift_std : (d,) prior deviations of the shifts; zeros where nothing shifts.
+    std : (d,) prior deviations of the vectors, for observations with an ``x_error``; None where none has one.
 
     Notes
     -----
@@ -83,8 +85,9 @@ class PreciseRows:
     Source: Bierman, "Factorization Methods for Discrete Sequential Estimation" (1977), chapter V.
     """
 
-    def __init__(self, dim: int, shift_std: Array | None = None) -> None:
+    def __init__(self, dim: int, shift_std: Array | None = None, std: Array | None = None) -> None:
         self.dim = dim
+        self._std = np.zeros(dim) if std is None else std
         self.shift_std = np.zeros(dim) if shift_std is None else shift_std
         # What an observation contracts, side by side: the mean, and how it follows shifts.
         kinds = {"factor": (dim, dim), "scales": (dim,), "contracted": (dim, 1 + dim)}
@@ -99,6 +102,7 @@ class PreciseRows:
                 "values": ((), np.float64),
                 "moved": ((), np.float64),
                 "contexts_off": ((), np.float64),
+                "lost": ((), np.float64),  # how far off the first covariance's root was, relative to itself
                 "values_off": ((), np.float64),
                 "count": ((), np.int64),
             }
@@ -129,7 +133,7 @@ class PreciseRows:
         )
         self._set("contracted", at, Twofold(high, low))
         self._columns["weights"][row] = _weights(factor.high[None], scales.high[None])[0]
-        self._columns["contexts_off"][row] = lost * lost
+        self._columns["lost"][row] = lost
         self._columns["count"][row] = 1
         return row
 
@@ -172,7 +176,7 @@ class PreciseRows:
         columns["values"][rows] += value.high * (value.high / noise.high)
         columns["moved"][rows] += residual.high * (residual.high / total.high)
         columns["told"][rows] += size * (size / noise.high[:, None])
-        columns["contexts_off"][rows] += np.square(np.minimum(x_error / np.sqrt(total.high), _MOST))
+        columns["contexts_off"][rows] += np.square(np.minimum(x_error / np.sqrt(noise.high), _MOST))
         # The noise's variance is rounded too.
         off = _UNIT * residual.high * (noise.high / total.high)
         columns["values_off"][rows] += np.square(np.minimum((value_error + np.abs(off)) / np.sqrt(noise.high), _MOST))
@@ -200,12 +204,17 @@ class PreciseRows:
         columns, mean = self._columns, np.abs(contracted[..., 0])
         std = np.sqrt((scales * seen * seen).sum(-1))
         weights, rounding = columns["weights"][rows], self._rounding(rows)
-        lost = np.sqrt(columns["contexts_off"][rows])
+        # The observations E'v + A'v ~ N(., I), with A' computed and E' what rounding has changed, move the precision by
+        # A E' + E A' + E E'; so the deviation of a reading moves by |E' Sigma q| / std of itself to first order, and
+        # where |E' Sigma E| is small, by its square to second.
+        off = np.sqrt(columns["contexts_off"][rows])
+        per = np.divide(1.0, self._std, out=np.zeros(self.dim), where=self._std > 0)
         reached = np.abs((V * (scales * seen)[:, None, :]).sum(-1))  # |Sigma q|
-        first = rounding * np.divide((weights * reached).sum(-1), std, out=np.zeros(len(std)), where=std > 0) + lost
+        moves = rounding * (weights * reached).sum(-1) + off * (per * reached).max(-1)
+        first = np.divide(moves, std, out=np.zeros(len(std)), where=std > 0)
         stds = np.sqrt(((V * V) * scales[:, None, :]).sum(-1))
-        second = rounding * (weights * stds).sum(-1) + lost
-        relative = first + second * second
+        second = rounding * (weights * stds).sum(-1) + off * (per * stds).max(-1)
+        relative = first + second * second + columns["lost"][rows]
         # Rounding of this reading, where V'q cancels.
         now = self.dim * _ROUNDING * (np.abs(V) * size[:, :, None]).sum(-2)
         squares = (scales * now * (2 * np.abs(seen) + now)).sum(-1)

@@ -97,7 +97,7 @@ class TwoLevelPosterior(CarefulPosterior):
         exact = is_new and root.shape[1] == d
         cov = Twofold(self._shared_cov) if exact else product(root, root.T)
         mean = (Twofold(self.table.basis) * self._mean).sum(-1)
-        self._narrow = PreciseRows(d)
+        self._narrow = PreciseRows(d, std=self._shared_std)
         self._narrow.append(mean, cov, Twofold(np.eye(d)), lost)
 
     def _observed(self, v: Array, variance: float, residual: float) -> Observation:
@@ -150,7 +150,7 @@ class TwoLevelPosterior(CarefulPosterior):
         narrow = {name.removeprefix("narrow."): v for name, v in state.items() if name.startswith("narrow.")}
         self._narrow = None
         if narrow:
-            self._narrow = PreciseRows(len(self._mean))
+            self._narrow = PreciseRows(len(self._mean), std=self._shared_std)
             self._narrow.restore(narrow)
         if "weight" in state:
             self._weight = np.array(state["weight"], dtype=np.float64)

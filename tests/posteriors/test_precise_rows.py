@@ -227,7 +227,7 @@ def test_far_contexts_and_an_intercept(agent_id):
         prior = TwoLevelPrior(mean, np.zeros((2, 2)), cov)
     else:
         posterior = agent._posterior
-        prior = TwoLevelPrior(posterior._center, posterior._shared_cov, posterior.table.precise._action_cov)
+        prior = TwoLevelPrior(posterior.center, posterior._shared_cov, posterior.table.precise._action_cov)
     truth = Exact(prior, 1, (FAR[:n], np.zeros(n), REWARDS[:n]), 1.0)
     scale = agent.exploration_scale
     for x in FAR[:3]:
@@ -273,7 +273,7 @@ def test_two_one_hot_groups_in_both_precisions(agent_id, dtype):
         agent.reset(0)
         agent.update(scale * X, actions, y)
         posterior = agent._posterior
-        prior = TwoLevelPrior(posterior._center, posterior._shared_cov, posterior.table.precise._action_cov)
+        prior = TwoLevelPrior(posterior.center, posterior._shared_cov, posterior.table.precise._action_cov)
         truth = Exact(prior, 2, (scale * X, actions, y), 1e-3)
         for x in (scale * np.eye(d)[0], scale * np.array([1.0, 1.0, 0.0, 0.0])):
             mean, std = agent.marginals(x)
