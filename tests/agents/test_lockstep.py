@@ -157,3 +157,51 @@ def test_run_on_a_vector_environment_has_the_regret_of_single_runs(agent_id):
         alone = dts_gym.run(env, make_agent(agent_id, env, seed=i), 300, seed=seed)
         np.testing.assert_allclose(found.regret[i], alone.regret, rtol=1e-12)
         assert (found.instance(i).actions == alone.actions).all()
+
+
+@pytest.mark.parametrize("agent_id", ["dTS", "dUCB", "LinTS", "LinUCB"])
+def test_a_team_goes_on_one_by_one_where_rewards_get_too_precise_for_stacked_posteriors(agent_id):
+    """A noise of 1e-4 under contexts that grow to a length of 50: from some round on more than float64 is needed."""
+
+    def made():
+        return [
+            make_agent(agent_id, BanditProblem(6, 3, random_linear_prior(3, 2, seed=i), GaussianReward(1e-4)), seed=i)
+            for i in range(5)
+        ]
+
+    def plays(team, start, play, learn):
+        rng = np.random.default_rng(start)
+        chosen = []
+        for t, x in enumerate(rng.uniform(-1, 1, (40, 5, 3))):
+            x = x * 1.1**t
+            chosen.append(play(x))
+            learn(x, chosen[-1], (x * np.sin(chosen[-1])[:, None]).sum(axis=1) + 1e-4 * rng.standard_normal(5))
+        return np.array(chosen)
+
+    def learned_alone(x, a, y):
+        for agent, *one in zip(alone, x, a, y, strict=True):
+            agent.update(*one)
+
+    alone, team = made(), made()
+    singly = plays(
+        alone, 0, lambda x: np.array([one.act(row) for one, row in zip(alone, x, strict=True)]), learned_alone
+    )
+    careful = []
+    with team[0].together(team) as playing:
+        assert isinstance(playing, StackedTeam)
+
+        def learn(x, a, y):
+            playing.update(x, a, y)
+            careful.append([agent._is_careful() for agent in team])
+
+        together = plays(team, 0, playing.act, learn)
+    assert not any(careful[0])
+    assert 5 < sum(not any(row) for row in careful) < 35  # it happens in the middle
+    assert (singly == together).all()
+    for mine, theirs in zip(team, alone, strict=True):
+        assert mine.num_updates == theirs.num_updates == 40
+        assert mine._is_careful() == theirs._is_careful()
+        for a, b in zip(mine.moments(), theirs.moments(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+        assert mine._posterior.table.columns.arrays["cov"].base is None
+    assert type(team[0].together(team)) is Team  # careful from the start: not stacked
