@@ -63,7 +63,7 @@ class PreciseActions:
     def observe(self, slots: IntArray, contexts: Array, rewards: Array, variance: float) -> Observation:
         """Add an observation to each of some different rows that are here; returns what they tell the shared part."""
         noise = Twofold(np.full(len(slots), variance))
-        return self._store.observe(self._at(slots), Observation(contexts, Twofold(rewards), noise))
+        return self._store.told(self._at(slots), Observation(contexts, Twofold(rewards), noise))
 
     def read(self, slots: IntArray, context: Array) -> tuple[Readings, Twofold]:
         """Scores ``x' theta_a`` under a shared part of 0, and how they follow it, (k, d), for one context."""

@@ -137,16 +137,25 @@ class PreciseRows:
         self._columns["count"][row] = 1
         return row
 
-    def observe(self, rows: IntArray, seen: Observation) -> Observation:
-        """Condition different rows on an observation each, all (k, ...).
+    def observe(self, rows: IntArray, seen: Observation) -> None:
+        """Condition different rows on an observation each, all (k, ...)."""
+        self._observe(rows, seen, is_told=False)
+
+    def told(self, rows: IntArray, seen: Observation) -> Observation:
+        """`observe`, and what each observation says of the shift of its row's prior mean.
 
         Returns
         -------
         Observation
-            What each observation says of the shift of its row's prior mean: ``value ~ N(x' shift, variance)``.
+            ``value ~ N(x' shift, variance)``.
         """
+        told = self._observe(rows, seen, is_told=True)
+        assert told is not None
+        return told
+
+    def _observe(self, rows: IntArray, seen: Observation, is_told: bool) -> Observation | None:
         x, value, noise, x_error, value_error = seen
-        d, columns = self.dim, self._columns
+        columns = self._columns
         V, scales, contracted = (self._twofold(name, rows) for name in ("factor", "scales", "contracted"))
         f = (V * x[:, :, None]).sum(-2)  # (k, d)
         g = scales * f
@@ -157,16 +166,17 @@ class PreciseRows:
         scales_after = scales * (before / grown)
         total = grown[:, -1]
         along = (contracted * x[:, :, None]).sum(-2)  # (k, 1 + d)
-        residual, v = value - along[:, 0], along[:, 1 : 1 + d]
+        residual = value - along[:, 0]
         size = np.abs(Twofold.of(x).high)
-        mean_error = self._off(rows, size, V.high, f.high, scales.high, contracted.high)[1]
-        told = Observation(
-            v,
-            residual,
-            total,
-            self._rounding(rows) * (size @ self.shift_std),
-            mean_error,
-        )
+        told = None
+        if is_told:
+            mean_error = np.zeros(len(rows))
+            if self.shift_std.any():  # else nothing depends on what is told
+                mean_error = self._off(rows, size, V.high, f.high, scales.high, contracted.high)[1]
+            told = Observation(
+                along[:, 1 : 1 + self.dim], residual, total, self._rounding(rows) * (size @ self.shift_std), mean_error
+            )
+            along = along.copy()
         along[:, 0] = -residual
         gain = gains[..., -1] / total[:, None]
         self._set("factor", rows, V_after)

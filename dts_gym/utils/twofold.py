@@ -48,7 +48,7 @@ class Twofold:
         return value if isinstance(value, Twofold) else cls(value)
 
     def __getitem__(self, key: Any) -> Twofold:
-        return Twofold(self.high[key], self.low[key])
+        return _pair(self.high[key], self.low[key])
 
     def __setitem__(self, key: Any, value: Twofold) -> None:
         self.high[key], self.low[key] = value.high, value.low
@@ -57,14 +57,14 @@ class Twofold:
         return len(self.high)
 
     def __neg__(self) -> Twofold:
-        return Twofold(-self.high, -self.low)
+        return _pair(-self.high, -self.low)
 
     def __add__(self, other: Any) -> Twofold:
         other = Twofold.of(other)
         high, off = _two_sum(self.high, other.high)
         low, rest = _two_sum(self.low, other.low)
         high, off = _quick_sum(high, off + low)
-        return Twofold(*_quick_sum(high, off + rest))
+        return _pair(*_quick_sum(high, off + rest))
 
     __radd__ = __add__
 
@@ -77,9 +77,9 @@ class Twofold:
     def __mul__(self, other: Any) -> Twofold:
         if not isinstance(other, Twofold):
             high, off = _two_product(self.high, np.asarray(other))
-            return Twofold(*_quick_sum(high, off + self.low * other))
+            return _pair(*_quick_sum(high, off + self.low * other))
         high, off = _two_product(self.high, other.high)
-        return Twofold(*_quick_sum(high, off + (self.high * other.low + self.low * other.high)))
+        return _pair(*_quick_sum(high, off + (self.high * other.low + self.low * other.high)))
 
     __rmul__ = __mul__
 
@@ -89,16 +89,16 @@ class Twofold:
         rest = self - other * first
         second = rest.high / other.high
         rest = rest - other * second
-        return Twofold(*_quick_sum(first, second)) + Twofold(rest.high / other.high)
+        return _pair(*_quick_sum(first, second)) + Twofold(rest.high / other.high)
 
     def sum(self, axis: int = -1) -> Twofold:
         """Sums along an axis, pairwise."""
-        part = Twofold(np.moveaxis(self.high, axis, 0), np.moveaxis(self.low, axis, 0))
+        part = _pair(np.moveaxis(self.high, axis, 0), np.moveaxis(self.low, axis, 0))
         while (n := len(part.high)) > 1:
             half = n // 2
             folded = part[:half] + part[half : 2 * half]
             if n % 2:
-                folded = Twofold(
+                folded = _pair(
                     np.concatenate([folded.high, part.high[-1:]]), np.concatenate([folded.low, part.low[-1:]])
                 )
             part = folded
@@ -125,6 +125,13 @@ def product(first: Any, second: Any) -> Twofold:
     left, right = Twofold.of(first), Twofold.of(second)
     rows = [(right * left[i][:, None]).sum(0) for i in range(len(left))]
     return Twofold(np.stack([row.high for row in rows]), np.stack([row.low for row in rows]))
+
+
+def _pair(high: Array, low: Array) -> Twofold:
+    """As `Twofold`, for what is float64 already."""
+    pair = Twofold.__new__(Twofold)
+    pair.high, pair.low = high, low
+    return pair
 
 
 def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
