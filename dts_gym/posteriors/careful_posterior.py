@@ -10,11 +10,14 @@ from dts_gym.posteriors import choices
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.information import RewardDraws, best_of_normals, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
-from dts_gym.posteriors.precise_rows import PreciseRows, Readings, refuse
+from dts_gym.posteriors.precise_actions import Followed
+from dts_gym.posteriors.precise_rows import ROUNDING, PreciseRows, Readings, refuse
 from dts_gym.posteriors.pruning import responses
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.twofold import Twofold
+
+_UNIT = float(np.finfo(np.float64).eps)
 
 
 class Scores(NamedTuple):
@@ -86,10 +89,11 @@ class CarefulPosterior(ActionPosterior):
             center = Readings(
                 (Twofold(context) * self.center).sum(-1)[None], np.sqrt(u @ u)[None, None], nothing, nothing
             )
-            mean[-1:], std[-1:], root[-1:] = self._read(center, Twofold(context[None]), is_asked=len(self.unplayed) > 0)
+            all_of_it = Followed(Twofold(context[None]), np.zeros((1, len(context))), (table.basis @ u)[None])
+            mean[-1:], std[-1:], root[-1:] = self._read(center, all_of_it, is_asked=len(self.unplayed) > 0)
         return Scores(mean, std, root)
 
-    def _read(self, readings: Readings, follow: Twofold, is_asked: bool = True) -> tuple[Array, Array, Array]:
+    def _read(self, readings: Readings, follow: Followed, is_asked: bool = True) -> tuple[Array, Array, Array]:
         """Means, own deviations and roots in the shared part of k scores, given those under a shared part of 0.
 
         They are refused where rounding may be too large, unless ``is_asked`` is false: no action has such a score.
@@ -99,7 +103,7 @@ class CarefulPosterior(ActionPosterior):
         shared_mean, shared_root = self._shared_moments(1.0)
         root = np.zeros((len(std), shared_root.shape[1]))
         if self._narrow is not None:
-            shared = self._narrow.read(np.zeros(len(std), dtype=np.int64), follow)
+            shared = self._narrow.read(np.zeros(len(std), dtype=np.int64), *self._in_shared(*follow))
             root = shared.root
             mean, mean_error, std_error = (
                 mean + shared.mean,
@@ -107,12 +111,41 @@ class CarefulPosterior(ActionPosterior):
                 std_error + shared.std_error,
             )
         elif shared_root.size:
-            followed = follow.high @ self.table.basis
+            followed = follow.x.high @ self.table.basis
             root = followed @ shared_root
             mean = mean + followed @ shared_mean
         if is_asked:
             refuse(mean.high, np.sqrt(std * std + (root * root).sum(axis=1)), mean_error, std_error)
         return mean.high, std, root
+
+    @property
+    def _is_turned(self) -> bool:
+        """Whether the shared part's precise row is in the table's coordinates.
+
+        It is where ``S`` reaches a part only, as rewards may then tell of the rest beyond all measure.
+        """
+        return not self.table.reached.all()
+
+    def _in_shared(self, x: Twofold, x_error: Array, gain: Array) -> tuple[Twofold, Array]:
+        """How scores follow the shared part, (k, d), in the coordinates of its precise row, and the rounding.
+
+        What an action's own part takes up, ``S^-1 gain``, is what is left of a context after nearly all of it has
+        cancelled: an entry is computed from the gain where the bound of its rounding is then smaller.
+        """
+        basis, inverse = self.table.basis, self.table.inverse
+        size, inverse_size, basis_size = np.abs(gain), np.abs(inverse), np.abs(basis)
+        own = (gain @ inverse.T) * self.table.reached
+        own_error = 8 * len(basis) * _UNIT * (size @ inverse_size.T @ basis_size.T @ inverse_size.T)
+        better = np.broadcast_to(self.table.reached > 0, own.shape)
+        if self._is_turned:
+            x_error = x_error @ basis_size + len(basis) * ROUNDING * (np.abs(x.high) @ basis_size)
+            x = (x[:, :, None] * basis).sum(-2)
+        else:
+            own, own_error = own @ inverse, own_error @ inverse_size
+        better = better & (own_error < x_error)
+        return Twofold(np.where(better, own, x.high), np.where(better, 0.0, x.low)), np.where(
+            better, own_error, x_error
+        )
 
     def _each(self, contexts: Array) -> list[Scores]:
         """Scores of every context; those of a repeated one are read once."""

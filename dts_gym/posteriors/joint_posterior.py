@@ -74,7 +74,7 @@ class JointPosterior:
         assert self._narrow is not None
         x = np.zeros((1, len(self._mean)))
         x[0, block] = context
-        self._narrow.observe(_FIRST, Observation(x, Twofold([reward]), Twofold([self.noise_std**2])))
+        self._narrow.observe(_FIRST, Observation(x, Twofold([reward]), Twofold([self.noise_std]) * self.noise_std))
         self._mean, self._root, _ = (part[0] for part in self._narrow.moments(_FIRST))
 
     def _scores(self, context: Array) -> tuple[Array, Array]:

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from dts_gym.posteriors.precise_rows import Observation, PreciseRows, Readings
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.twofold import Twofold, product
+
+
+class Followed(NamedTuple):
+    """How k scores ``x' theta_a`` follow the shared part.
+
+    Attributes
+    ----------
+    x, x_error : (k, d), as in `Observation`: the score moves by ``x' m``.
+    gain : (k, d) covariances of the action's parameters and its score under a known shared part.
+    """
+
+    x: Twofold
+    x_error: Array
+    gain: Array
 
 
 class PreciseActions:
@@ -61,14 +76,20 @@ class PreciseActions:
         self.rows[slot] = self._store.append(mean, cov, follow, lost)
 
     def observe(self, slots: IntArray, contexts: Array, rewards: Array, variance: float) -> Observation:
-        """Add an observation to each of some different rows that are here; returns what they tell the shared part."""
-        noise = Twofold(np.full(len(slots), variance))
+        """Add an observation to each of some different rows that are here; returns what they tell the shared part.
+
+        ``variance`` is the square of a deviation, rounded: the root is that deviation, and its square is taken exactly.
+        """
+        std = np.full(len(slots), np.sqrt(variance))
+        noise = Twofold(std) * std
         return self._store.told(self._at(slots), Observation(contexts, Twofold(rewards), noise))
 
-    def read(self, slots: IntArray, context: Array) -> tuple[Readings, Twofold]:
-        """Scores ``x' theta_a`` under a shared part of 0, and how they follow it, (k, d), for one context."""
+    def read(self, slots: IntArray, context: Array) -> tuple[Readings, Followed]:
+        """Scores ``x' theta_a`` under a shared part of 0, and how they follow it, for one context."""
         at, contexts = self._at(slots), np.broadcast_to(context, (len(slots), len(context)))
-        return self._store.read(at, Twofold(contexts)), self._store.follow(at, contexts)
+        readings = self._store.read(at, Twofold(contexts))
+        gain = np.matvec(self._store.moments(at)[1], readings.root)
+        return readings, Followed(*self._store.follow(at, contexts), gain)
 
     def moments(self, slots: IntArray) -> tuple[Array, Array, Array]:
         """Parameters' means (k, d), roots of their covariances and how they follow the shared part, (k, d, d) both."""

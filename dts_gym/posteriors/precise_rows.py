@@ -23,7 +23,7 @@ _ENOUGH = 1e-6  # the largest relative error of a deviation, and error of a mean
 _MOST = 1e150  # a rounding in deviations that is cut, so that its square is finite
 _UNIT = float(np.finfo(np.float64).eps)
 # Operations of an update through which a number passes, and their largest rounding.
-_ROUNDING = 8 * EPS
+ROUNDING = 8 * EPS
 
 
 class Observation(NamedTuple):
@@ -33,9 +33,9 @@ class Observation(NamedTuple):
     ----------
     x : (k, d), float64 where it is exact.
     value, variance : (k,).
-    x_error : () or (k,), the most that rounding may have changed ``x``: the sum of its entries' changes, each times the
-        prior deviation of what it multiplies.
+    x_error : () or (k, d), the most that rounding may have changed the entries of ``x``.
     value_error : () or (k,), the most that it may have changed ``value``.
+    gain : (k, d), where an action's row tells of its prior's mean: covariances of its parameters and its score.
     """
 
     x: Twofold | Array
@@ -43,11 +43,13 @@ class Observation(NamedTuple):
     variance: Twofold
     x_error: Array | float = 0.0
     value_error: Array | float = 0.0
+    gain: Array | None = None
 
     def one(self, i: int) -> Observation:
         """Observation ``i`` alone."""
-        x_error, value_error = np.atleast_1d(self.x_error), np.atleast_1d(self.value_error)
-        return Observation(self.x[[i]], self.value[[i]], self.variance[[i]], x_error[[i]], value_error[[i]])
+        x_error, value_error = np.atleast_2d(self.x_error), np.atleast_1d(self.value_error)
+        gain = None if self.gain is None else self.gain[[i]]
+        return Observation(self.x[[i]], self.value[[i]], self.variance[[i]], x_error[[i]], value_error[[i]], gain)
 
 
 class Readings(NamedTuple):
@@ -73,7 +75,6 @@ class PreciseRows:
     ----------
     dim : d.
     shift_std : (d,) prior deviations of the shifts; zeros where nothing shifts.
-    std : (d,) prior deviations of the vectors, for observations with an ``x_error``; None where none has one.
 
     Notes
     -----
@@ -85,9 +86,8 @@ class PreciseRows:
     Source: Bierman, "Factorization Methods for Discrete Sequential Estimation" (1977), chapter V.
     """
 
-    def __init__(self, dim: int, shift_std: Array | None = None, std: Array | None = None) -> None:
+    def __init__(self, dim: int, shift_std: Array | None = None) -> None:
         self.dim = dim
-        self._std = np.zeros(dim) if std is None else std
         self.shift_std = np.zeros(dim) if shift_std is None else shift_std
         # What an observation contracts, side by side: the mean, and how it follows shifts.
         kinds = {"factor": (dim, dim), "scales": (dim,), "contracted": (dim, 1 + dim)}
@@ -101,7 +101,7 @@ class PreciseRows:
                 # rounding had changed in contexts and values before they came.
                 "values": ((), np.float64),
                 "moved": ((), np.float64),
-                "contexts_off": ((), np.float64),
+                "contexts_off": ((dim,), np.float64),
                 "lost": ((), np.float64),  # how far off the first covariance's root was, relative to itself
                 "values_off": ((), np.float64),
                 "count": ((), np.int64),
@@ -154,7 +154,7 @@ class PreciseRows:
         return told
 
     def _observe(self, rows: IntArray, seen: Observation, is_told: bool) -> Observation | None:
-        x, value, noise, x_error, value_error = seen
+        x, value, noise, x_error, value_error, _ = seen
         columns = self._columns
         V, scales, contracted = (self._twofold(name, rows) for name in ("factor", "scales", "contracted"))
         f = (V * x[:, :, None]).sum(-2)  # (k, d)
@@ -174,7 +174,12 @@ class PreciseRows:
             if self.shift_std.any():  # else nothing depends on what is told
                 mean_error = self._off(rows, size, V.high, f.high, scales.high, contracted.high)[1]
             told = Observation(
-                along[:, 1 : 1 + self.dim], residual, total, self._rounding(rows) * (size @ self.shift_std), mean_error
+                along[:, 1 : 1 + self.dim],
+                residual,
+                total,
+                self._follow_error(rows, size),
+                mean_error,
+                gains[..., -1].high,
             )
             along = along.copy()
         along[:, 0] = -residual
@@ -186,26 +191,36 @@ class PreciseRows:
         columns["values"][rows] += value.high * (value.high / noise.high)
         columns["moved"][rows] += residual.high * (residual.high / total.high)
         columns["told"][rows] += size * (size / noise.high[:, None])
-        columns["contexts_off"][rows] += np.square(np.minimum(x_error / np.sqrt(noise.high), _MOST))
-        # The noise's variance is rounded too.
-        off = _UNIT * residual.high * (noise.high / total.high)
-        columns["values_off"][rows] += np.square(np.minimum((value_error + np.abs(off)) / np.sqrt(noise.high), _MOST))
+        if np.any(x_error):
+            columns["contexts_off"][rows] += np.square(np.minimum(x_error / np.sqrt(noise.high)[:, None], _MOST))
+        columns["values_off"][rows] += np.square(np.minimum(value_error / np.sqrt(noise.high), _MOST))
         columns["count"][rows] += 1
         return told
 
-    def read(self, rows: IntArray, queries: Twofold) -> Readings:
-        """Distributions of ``q' theta`` by one query a row: (k,) and (k, d)."""
+    def read(self, rows: IntArray, queries: Twofold, query_error: Array | float = 0.0) -> Readings:
+        """Distributions of ``q' theta`` by one query a row: (k,) and (k, d).
+
+        ``query_error`` (k, d) is the most that rounding may have changed the queries.
+        """
         V, scales, contracted = (self._twofold(name, rows) for name in ("factor", "scales", "contracted"))
         seen = (V * queries[:, :, None]).sum(-2).high
-        std_error, mean_error = self._off(rows, np.abs(queries.high), V.high, seen, scales.high, contracted.high)
+        size = np.abs(queries.high)
+        std_error, mean_error = self._off(rows, size, V.high, seen, scales.high, contracted.high, query_error)
         return Readings((contracted[..., 0] * queries).sum(-1), seen * np.sqrt(scales.high), mean_error, std_error)
 
     def _rounding(self, rows: IntArray) -> Array:
         """How much rounding may have changed past observations, relative to themselves: (k,)."""
-        return np.asarray(self._columns["count"][rows] * (self.dim * _ROUNDING))
+        return np.asarray(self._columns["count"][rows] * (self.dim * ROUNDING))
 
     def _off(
-        self, rows: IntArray, size: Array, V: Array, seen: Array, scales: Array, contracted: Array
+        self,
+        rows: IntArray,
+        size: Array,
+        V: Array,
+        seen: Array,
+        scales: Array,
+        contracted: Array,
+        query_error: Array | float = 0.0,
     ) -> tuple[Array, Array]:
         """The most that rounding may have changed the deviations and means of readings, (k,) each.
 
@@ -218,15 +233,15 @@ class PreciseRows:
         # A E' + E A' + E E'; so the deviation of a reading moves by |E' Sigma q| / std of itself to first order, and
         # where |E' Sigma E| is small, by its square to second.
         off = np.sqrt(columns["contexts_off"][rows])
-        per = np.divide(1.0, self._std, out=np.zeros(self.dim), where=self._std > 0)
         reached = np.abs((V * (scales * seen)[:, None, :]).sum(-1))  # |Sigma q|
-        moves = rounding * (weights * reached).sum(-1) + off * (per * reached).max(-1)
+        moves = rounding * (weights * reached).sum(-1) + (off * reached).sum(-1)
         first = np.divide(moves, std, out=np.zeros(len(std)), where=std > 0)
         stds = np.sqrt(((V * V) * scales[:, None, :]).sum(-1))
-        second = rounding * (weights * stds).sum(-1) + off * (per * stds).max(-1)
+        second = rounding * (weights * stds).sum(-1) + (off * stds).sum(-1)
         relative = first + second * second + columns["lost"][rows]
         # Rounding of this reading, where V'q cancels.
-        now = self.dim * _ROUNDING * (np.abs(V) * size[:, :, None]).sum(-2)
+        query_error = query_error + self.dim * ROUNDING * size
+        now = (np.abs(V) * query_error[:, :, None]).sum(-2)
         squares = (scales * now * (2 * np.abs(seen) + now)).sum(-1)
         std_error = std * relative + np.minimum(
             np.sqrt(squares), np.divide(squares, std, out=np.full(len(std), np.inf), where=std > 0)
@@ -234,12 +249,19 @@ class PreciseRows:
         moved, off = np.sqrt(columns["moved"][rows]), np.sqrt(columns["values_off"][rows])
         values = np.sqrt(columns["values"][rows]) + (weights * mean).sum(-1)
         told = np.minimum(std, (np.sqrt(columns["told"][rows]) * reached).sum(-1))
-        mean_error = told * (rounding * values + off) + std_error * moved + self.dim * _ROUNDING * (size * mean).sum(-1)
+        mean_error = told * (rounding * values + off) + std_error * moved + (query_error * mean).sum(-1)
         return std_error, mean_error
 
-    def follow(self, rows: IntArray, contexts: Array) -> Twofold:
-        """``F'x``: how ``x' theta`` follows a shift of the prior's mean, one context a row, (k, d)."""
-        return (self._twofold("contracted", rows)[..., 1 : 1 + self.dim] * contexts[:, :, None]).sum(-2)
+    def follow(self, rows: IntArray, contexts: Array) -> tuple[Twofold, Array]:
+        """``F'x``: how ``x' theta`` follows a shift of the prior's mean, a context a row, and its rounding, (k, d)."""
+        followed = (self._twofold("contracted", rows)[..., 1 : 1 + self.dim] * contexts[:, :, None]).sum(-2)
+        return followed, self._follow_error(rows, np.abs(contexts))
+
+    def _follow_error(self, rows: IntArray, size: Array) -> Array:
+        """The most that rounding may have changed ``F'x`` for ``|x|``, (k, d)."""
+        moved = self._rounding(rows) * (size @ self.shift_std)
+        per = np.divide(1.0, self.shift_std, out=np.zeros(self.dim), where=self.shift_std > 0)
+        return np.asarray(moved[:, None] * per)
 
     def moments(self, rows: IntArray) -> tuple[Array, Array, Array]:
         """Means (k, d), roots (k, d, d) of the covariances, and how means follow (k, d, d): each entry rounded once."""

@@ -48,7 +48,6 @@ class TwoLevelPosterior(CarefulPosterior):
         self._mean = np.zeros(prior.mean.size)  # (d,)
         self._root = self.table.inverse @ factor(prior.shared_cov)  # (d, r)
         self.prior_root, self._shared_cov = self._root.copy(), prior.shared_cov
-        self._shared_std = np.sqrt(np.diagonal(prior.shared_cov))
         self._weight = np.zeros(1)
 
     @property
@@ -77,7 +76,7 @@ class TwoLevelPosterior(CarefulPosterior):
         v, variance, residual, precise = increment
         reach = v @ self.prior_root
         if self._is_narrow_after(float(reach @ reach) / variance, precise is not None):
-            self._narrow_by(precise or self._observed(v, variance, residual))
+            self._narrow_by(self._told(precise) if precise else self._observed(v, variance, residual))
         else:
             learn(self._mean, self._root, v @ self._root, residual - float(v @ self._mean), variance)
 
@@ -93,26 +92,36 @@ class TwoLevelPosterior(CarefulPosterior):
 
     def _make_narrow(self, is_new: bool, lost: float = 0.0) -> None:
         d = len(self._mean)
-        root = self.table.basis @ self._root
-        exact = is_new and root.shape[1] == d
-        cov = Twofold(self._shared_cov) if exact else product(root, root.T)
-        mean = (Twofold(self.table.basis) * self._mean).sum(-1)
-        self._narrow = PreciseRows(d, std=self._shared_std)
+        if self._is_turned:
+            mean, cov = Twofold(self._mean.copy()), product(self._root, self._root.T)
+        else:
+            root = self.table.basis @ self._root
+            exact = is_new and root.shape[1] == d
+            mean = (Twofold(self.table.basis) * self._mean).sum(-1)
+            cov = Twofold(self._shared_cov) if exact else product(root, root.T)
+        self._narrow = PreciseRows(d)
         self._narrow.append(mean, cov, Twofold(np.eye(d)), lost)
 
+    def _told(self, seen: Observation) -> Observation:
+        """What an action's precise row says, in the coordinates of the shared part's."""
+        assert seen.gain is not None
+        x, x_error = self._in_shared(Twofold.of(seen.x), np.asarray(seen.x_error), seen.gain)
+        return seen._replace(x=x, x_error=x_error)
+
     def _observed(self, v: Array, variance: float, residual: float) -> Observation:
-        """An increment in the parameters' coordinates, with its rounding."""
-        x = v @ self.table.inverse
-        error = len(v) * _UNIT * float(np.abs(v) @ np.abs(self.table.inverse) @ self._shared_std)
-        return Observation(Twofold(x[None]), Twofold([residual]), Twofold([variance]), error, _UNIT * abs(residual))
+        """An increment in the coordinates of the shared part's precise row, with its rounding."""
+        to = np.eye(len(v)) if self._is_turned else self.table.inverse
+        error = len(v) * _UNIT * (np.abs(v) @ np.abs(to))
+        rounded = _UNIT * (abs(residual) + abs(residual - float(v @ self._mean)))  # of the residual and the variance
+        return Observation(Twofold((v @ to)[None]), Twofold([residual]), Twofold([variance]), error[None], rounded)
 
     def _narrow_by(self, seen: Observation) -> None:
         assert self._narrow is not None
         mean = self._narrow.moments(_FIRST)[0][0]
-        longest = float((np.abs(mean) / np.where(self._shared_std > 0, self._shared_std, np.inf)).max())
-        self._narrow.observe(_FIRST, seen._replace(value_error=seen.value_error + seen.x_error * longest))
+        self._narrow.observe(_FIRST, seen._replace(value_error=seen.value_error + seen.x_error @ np.abs(mean)))
         mean, root, _ = (part[0] for part in self._narrow.moments(_FIRST))
-        self._mean, self._root = self.table.inverse @ mean, self.table.inverse @ root
+        to = np.eye(len(mean)) if self._is_turned else self.table.inverse
+        self._mean, self._root = to @ mean, to @ root
 
     def update_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
         """Condition on n rewards, (n, d), (n,) and (n,), in one pass: `update` one by one, to rounding.
@@ -129,7 +138,9 @@ class TwoLevelPosterior(CarefulPosterior):
             learn_all(self._mean, self._root, v @ self._root, residual - v @ self._mean, variance)
             return
         for i in range(len(actions)):
-            self._narrow_by(precise.get(i) or self._observed(v[i], float(variance[i]), float(residual[i])))
+            one = precise.get(i)
+            observed = self._observed(v[i], float(variance[i]), float(residual[i])) if one is None else self._told(one)
+            self._narrow_by(observed)
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         if not self._root.size:
@@ -150,7 +161,7 @@ class TwoLevelPosterior(CarefulPosterior):
         narrow = {name.removeprefix("narrow."): v for name, v in state.items() if name.startswith("narrow.")}
         self._narrow = None
         if narrow:
-            self._narrow = PreciseRows(len(self._mean), std=self._shared_std)
+            self._narrow = PreciseRows(len(self._mean))
             self._narrow.restore(narrow)
         if "weight" in state:
             self._weight = np.array(state["weight"], dtype=np.float64)

@@ -368,3 +368,46 @@ def test_twofold_numbers_against_rational_ones():
     total = exact(a[None].cumsum())[0]
     assert np.abs((total - np.cumsum(exact(a))).astype(float)).max() < 300 * EPS
     assert abs(float(exact(a.sum()[None])[0] - exact(a).sum())) < 300 * EPS
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+@pytest.mark.parametrize(("scale", "noise_std"), [(1.0, 1e-6), (1e12, 1.0), (1e25, 1.0), (1e4, 1e-2)])
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_actions_of_which_a_part_is_all_shared(rank, scale, noise_std, in_batch):
+    """Scores given all rewards, by the covariances of scores and rewards in rational numbers."""
+    rng = np.random.default_rng([rank, 7])
+    d, n, K = 3, 14, 2
+    root = rng.standard_normal((d, rank))
+    prior = TwoLevelPrior(rng.standard_normal(d), random_cov(rng, d), root @ root.T)
+    # At 1e25 rewards are rounded by 1e9 deviations: what they say of an action that nobody has played is refused.
+    every_action = K + (scale < 1e25)
+    posterior = TwoLevelPosterior(prior, every_action, noise_std)
+    X, actions = scale * rng.standard_normal((n, d)), rng.integers(K, size=n)
+    own = posterior.table.basis * posterior.table.reached  # the posterior's own S is own @ own.T
+    theta = prior.mean + np.linalg.cholesky(prior.shared_cov) @ rng.standard_normal(d)
+    y = ((theta + rng.standard_normal((K, d)) @ own.T)[actions] * X).sum(axis=1) + noise_std * rng.standard_normal(n)
+    if in_batch:
+        posterior.update_all(X, actions, y)
+    else:
+        for x, a, reward in zip(X, actions.tolist(), y.tolist(), strict=True):
+            posterior.update(x, a, reward)
+    queries = np.concatenate([X[:2], scale * rng.standard_normal((2, d))])
+    every = rational(np.concatenate([X, np.repeat(queries, every_action, axis=0)]))
+    who = np.concatenate([actions, np.tile(np.arange(every_action), 4)])
+    same = rational((who[:, None] == who).astype(float))
+    cov = every.dot(rational(prior.shared_cov)).dot(every.T) + same * every.dot(rational(own)).dot(rational(own.T)).dot(
+        every.T
+    )
+    seen = cov[:n, :n] + rational(np.eye(n)) * Fraction(noise_std) ** 2
+    means = every.dot(rational(prior.mean))
+    weights = solved(seen, cov[:n, n:])
+    right = means[n:] + weights.T.dot(rational(y) - means[:n])
+    stds = np.sqrt((np.diagonal(cov)[n:] - (weights * cov[:n, n:]).sum(axis=0)).astype(float))
+    assert posterior.is_careful
+    laws = posterior.laws(queries)
+    got, got_std = laws.of_all(lambda one: one.mean()).ravel(), np.sqrt(laws.of_all(lambda one: one.variance())).ravel()
+    off = np.array(
+        [float(abs(Fraction(m) - r)) - ULPS * abs(float(r)) for m, r in zip(got.tolist(), right, strict=True)]
+    )
+    assert (off < 1e-6 * stds).all()
+    np.testing.assert_allclose(got_std, stds, rtol=1e-6)
