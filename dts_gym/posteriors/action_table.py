@@ -373,7 +373,7 @@ class ActionTable:
 
     def _evidence(self, seen: Seen) -> Array:
         scaled = seen.contexts / np.reshape(seen.variance, (-1, 1))
-        return seen.contexts.take(self.rows, axis=1) * scaled.take(self.cols, axis=1)
+        return np.asarray(seen.contexts.take(self.rows, axis=1) * scaled.take(self.cols, axis=1))
 
     def increments_of(self, seen: Seen) -> Increments:
         """What observations add to the messages of their rows, none of which is a precise one."""
