@@ -81,7 +81,7 @@ class Sweep:
         """
         agents = [spec for agent in _list("agents", self.agents) for spec in _agent_specs(agent)]
         cells = [cell for settings in _list("environments", self.environments) for cell in _environments(settings)]
-        rounds = None if self.rounds is None else integer("num_rounds", self.rounds, 1)
+        rounds = None if self.rounds is None else integer("rounds", self.rounds, 1)
         return {
             label: make_experiment(env_id, agents, self.seeds, rounds, settings, "report", self.redraw_prior)
             for label, (env_id, settings) in zip(_labels(cells), cells, strict=True)

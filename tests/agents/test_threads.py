@@ -207,7 +207,7 @@ def test_a_user_waits_while_another_has_the_agent():
         "load",
         "together",
         "warn",
-    }  # two make agents; a team holds its agents' locks
+    }
 
     class Counting:
         entered = 0
