@@ -268,7 +268,8 @@ def past_parameters(problem: BanditProblem) -> Array:
 
 def _fitted(parameters: Array, num_components: int | None) -> Mixture:
     N, d = parameters.shape
-    count = None if num_components is None else integer("num_components", num_components, 1)  # hashable, for the cache
+    # Hashable, for the cache.
+    count = None if num_components is None else integer("num_components", num_components, 1, N)
     return _fitted_once(parameters.tobytes(), (N, d), count)
 
 

@@ -5,9 +5,8 @@ python examples/large_k.py [ROUNDS] [NUM_ACTIONS] [AGENT ...]
 No environment holds the parameters: an action's are drawn when it is first played, so a billion actions cost nothing.
 Each agent runs in a process of its own, and each block of rounds reports the CPU time a round of the agent alone.
 
-Two yardsticks stand beside the mean reward of a block, both for the same contexts: "Random" is what playing at random
-would earn on average, and "of best" says how far the agent is on the way from there to the best of all actions, whose
-expected mean reward is that of the largest of as many normal draws: 0 is no better than Random, 1 is the best there is.
+Beside a block's mean reward stand that of random play under the same contexts, and the share of the way from there to
+the best of all actions (the mean of the largest of as many normal draws) that the agent has come.
 """
 
 import multiprocessing
@@ -60,21 +59,16 @@ def play(agent_id: str, num_actions: int, rounds: int) -> None:
             at_random += float(context @ center)
             to_best += float(largest * np.linalg.norm(root.T @ context))
         n, share = len(block), (total - at_random) / to_best
-        print(
-            f"{int(block[-1]) + 1:>12}{seconds / n * 1e6:>12.1f}{len(theta):>12}"
-            f"{total / n:>12.3f}{at_random / n:>12.3f}{share:>12.2f}",
-            flush=True,
-        )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of the process: {peak:.0f} MB", flush=True)
+        means = f"{total / n:>12.3f}{at_random / n:>12.3f}{share:>12.2f}"
+        print(f"{int(block[-1]) + 1:>12}{seconds / n * 1e6:>12.1f}{len(theta):>12}{means}", flush=True)
+    print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB", flush=True)
 
 
 def main(rounds: str = "20000", num_actions: str = "1000000", *agents: str) -> None:
     """Play each agent in a fresh process."""
     for agent_id in agents or ("dTS", "LinTS"):
-        process = multiprocessing.get_context("spawn").Process(
-            target=play, args=(agent_id, int(num_actions), int(rounds))
-        )
+        given = agent_id, int(num_actions), int(rounds)
+        process = multiprocessing.get_context("spawn").Process(target=play, args=given)
         process.start()
         process.join()
         if process.exitcode:

@@ -23,7 +23,7 @@ LONG = {
 # Short names of modules that moved, and where their names are now.
 SHORT = {
     "callbacks": ("harness.callbacks",),
-    "experiment": ("harness.agent_texts", "harness.experiment"),
+    "experiment": ("harness.agent_texts", "harness.experiment", "harness.run_record"),
     "figures": ("harness.figures",),
     "report": ("harness.experiment", "harness.sweeps", "utils.tables"),
     "sweeps": ("harness.sweeps",),

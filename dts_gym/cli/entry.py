@@ -72,6 +72,10 @@ COMMANDS = {
         "dts_gym.bench.env_steps:run_env_bench",
         "Measure the time of a step of a vector environment against single environments.",
     ),
+    "bench-together": Command(
+        "dts_gym.bench.together:run_together_bench",
+        "Measure the time of runs that advance together against single runs.",
+    ),
     "reproduce": Command(
         "dts_gym.cli.reproduce:run_reproduce",
         "Run one experiment of the paper, or all: a table, verdicts on its claims, CSV files, a figure.",

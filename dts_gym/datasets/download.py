@@ -8,8 +8,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from dts_gym.utils.validation import choice
-
 # MD5 of the zips, as GroupLens publishes them; ml-latest-small changes over time and has none.
 RELEASES: dict[str, str | None] = {
     "ml-100k": "0e33842e24a9c977be4e0107933c0723",
@@ -65,7 +63,8 @@ def fetch_release(name: str, base_url: str = BASE_URL) -> Path:
     -----
     A log message names the licence when a release is downloaded.
     """
-    choice("data", name, RELEASES)
+    if not isinstance(name, str) or name not in RELEASES:
+        raise ValueError(f"data must be a release among {list(RELEASES)}, got {name!r:.200}")
     import pooch
     import requests
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from dts_gym.harness.brackets import ScaleEnd, best_of, end_of, is_scale
 from dts_gym.harness.code_state import UNKNOWN, distinct
+from dts_gym.harness.run_record import RunRecord
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.extras import OPTIONAL_AGENTS
-from dts_gym.utils.shown import Display, Shown, ShownTable
+from dts_gym.utils.shown import Display, ShownTable
 from dts_gym.utils.tables import (
     Style,
     csv_text,
@@ -121,42 +122,6 @@ class Experiment:
     def tuned_before(self) -> bool:
         """Whether tuning comes before these runs."""
         return self.role == "report" and self.tuning is not None
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class RunRecord(Shown):
-    """One finished run.
-
-    Parameters
-    ----------
-    seed : the run's number in the experiment.
-    env_seed, agent_seed : the seeds passed to ``env.reset`` and `make_agent`.
-    rounds : (m,) rounds, counted from 1, at which the curve is kept; the last is the run's last.
-    regret : (m,) cumulative regret after these rounds.
-    total_reward : sum of all rewards.
-    act_seconds, update_seconds : seconds spent in the agent's ``act`` and ``update``.
-    code : the state of the code that made the run, see `dts_gym.harness.code_state.code_state`; None where the record
-        is of a time before states were recorded.
-    """
-
-    seed: int
-    env_seed: int
-    agent_seed: int
-    rounds: IntArray
-    regret: Array
-    total_reward: float
-    act_seconds: float
-    update_seconds: float
-    code: Mapping[str, Any] | None = None
-
-    @property
-    def microseconds_per_round(self) -> float:
-        """Microseconds of the agent in a round, choosing and learning."""
-        return 1e6 * (self.act_seconds + self.update_seconds) / int(self.rounds[-1])
-
-    def _repr_facts(self) -> Mapping[str, Any]:
-        final = float(self.regret[-1])
-        return {"seed": self.seed, "rounds": int(self.rounds[-1]), "regret": final, "total_reward": self.total_reward}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

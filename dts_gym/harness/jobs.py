@@ -16,7 +16,8 @@ from dts_gym.harness import records
 from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.code_state import code_state, distinct, state_text
 from dts_gym.harness.conduct import Conduct
-from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, kept_rounds
+from dts_gym.harness.run_record import RunRecord, blas_threads
 from dts_gym.harness.runner import RunResult, check_run, horizon_of, run
 from dts_gym.harness.teams import advance_together
 from dts_gym.registry import Entries, env_creator, is_built_in, make_agent, take_entries, user_entries, versioned
@@ -271,6 +272,8 @@ def _record(seed: int, seeds: RunSeeds, experiment: Experiment, result: RunResul
         total_reward=float(result.rewards.sum()),
         act_seconds=result.act_seconds,
         update_seconds=result.update_seconds,
+        cpu_seconds=result.cpu_seconds,
+        blas_threads=blas_threads(),
         code=code_state(),  # of this process, which may be on another machine than the one that writes the record
     )
 

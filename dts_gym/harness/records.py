@@ -27,8 +27,9 @@ from typing import Any, get_args
 import numpy as np
 
 from dts_gym.harness.code_state import UNKNOWN
-from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, RunRecord, kept_rounds
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, kept_rounds
 from dts_gym.harness.provenance import describe, differences, sources, versions
+from dts_gym.harness.run_record import RunRecord
 from dts_gym.utils.archives import read_archive, remove_parts, write_archive, write_atomically
 from dts_gym.utils.locks import LOCK
 from dts_gym.utils.text_files import parse_json
@@ -175,15 +176,19 @@ def _read_times(out: Path, spec: AgentSpec, seed: int) -> dict[str, Any]:
     path = _times_path(out, spec, seed)
     try:
         times = parse_json(path.read_bytes())
-        return {name: float(times[name]) for name in _TIMES}
+        times = {"cpu_seconds": math.nan, "blas_threads": None, **times}  # older records have neither
+        threads = times["blas_threads"]
+        found: dict[str, Any] = {name: float(times[name]) for name in _SECONDS}
+        return {**found, "blas_threads": None if threads is None else integer("blas_threads", threads, 1)}
     except FileNotFoundError:
-        return dict.fromkeys(_TIMES, math.nan)
+        return dict.fromkeys(_SECONDS, math.nan)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)!r} must hold the times of a run: {error!r}") from error
 
 
 _SEEDS = ("seed", "env_seed", "agent_seed")
-_TIMES = ("act_seconds", "update_seconds")
+_SECONDS = ("act_seconds", "update_seconds", "cpu_seconds")
+_TIMES = (*_SECONDS, "blas_threads")
 
 
 def load_records(folder: str | os.PathLike[str]) -> Comparison:

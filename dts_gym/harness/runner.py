@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
@@ -14,6 +14,7 @@ from gymnasium.vector import VectorEnv
 
 from dts_gym.harness.callbacks import Callback, Round
 from dts_gym.harness.masks import masks_of, play
+from dts_gym.harness.run_record import Stopwatch, microseconds_a_round
 from dts_gym.harness.teams import Team, team_of
 from dts_gym.problem.problem import problem_of
 from dts_gym.problem.wrappers import shown_sizes, wrapper_warning
@@ -50,7 +51,8 @@ class RunResult(Shown):
     regret : (n,) cumulative regret after every round; NaN throughout where the environment reports none.
     rewards : (n,) reward of every round.
     actions : (n,) int64, action of every round.
-    act_seconds, update_seconds : seconds spent in `act` and `update` of the agent, or agents.
+    act_seconds, update_seconds : seconds that passed in `act` and `update` of the agent, or agents.
+    cpu_seconds : CPU time of both, whatever else the machine does; NaN where it is not known.
     """
 
     regret: Array
@@ -58,16 +60,17 @@ class RunResult(Shown):
     actions: IntArray
     act_seconds: float
     update_seconds: float
+    cpu_seconds: float = math.nan
 
     @property
     def microseconds_per_round(self) -> float:
-        """Microseconds of the agent in a round of one instance, choosing and learning."""
-        return 1e6 * (self.act_seconds + self.update_seconds) / self.regret.size
+        """Microseconds of CPU time of the agent in a round of one instance, choosing and learning."""
+        return microseconds_a_round(self.cpu_seconds, self.act_seconds + self.update_seconds, self.regret.size)
 
     def instance(self, i: int) -> RunResult:
         """The run of one instance of a vector environment; the time of a round is that of all, evenly divided."""
         N = len(self.regret)
-        times = self.act_seconds / N, self.update_seconds / N
+        times = self.act_seconds / N, self.update_seconds / N, self.cpu_seconds / N
         return RunResult(self.regret[i], self.rewards[i], self.actions[i], *times)
 
     def to_pandas(self) -> Any:
@@ -182,16 +185,16 @@ def run(
     is_one_instance = problem_of(env) is not None
     total = 0.0
     regret, rewards, actions = np.empty(num_rounds), np.empty(num_rounds), np.empty(num_rounds, dtype=np.int64)
-    act_seconds = update_seconds = 0.0
+    watch = Stopwatch()
     context, info = env.reset(seed=checked)
     for t in progress_bar(range(num_rounds), progress, num_rounds, "rounds"):
-        start = perf_counter()
+        watch.start()
         action = play(agent, context, info.get("action_mask"))
-        act_seconds += perf_counter() - start
+        watch.stop("act")
         following, reward, terminated, truncated, info = env.step(action)
-        start = perf_counter()
+        watch.start()
         agent.update(context, action, reward)
-        update_seconds += perf_counter() - start
+        watch.stop("update")
         total += float(info.get("regret", np.nan))
         regret[t], rewards[t], actions[t] = total, reward, action
         if callback is not None:
@@ -201,7 +204,7 @@ def run(
                 raise ValueError(f"num_rounds must be at most the env's episode of {t + 1} rounds, got {num_rounds}")
             following, info = env.reset()
         context = following
-    return RunResult(_all_or_none(regret), rewards, actions, act_seconds, update_seconds)
+    return RunResult(_all_or_none(regret), rewards, actions, *watch.times)
 
 
 def _checked_seed(env: Any, seed: Any) -> Any:
@@ -251,22 +254,22 @@ def _play_vector(env: VectorEnv[Any, Any, Any], learner: Any, num_rounds: int, s
     """Rounds of all rows of a vector environment; the learner has been checked."""
     shape = env.num_envs, num_rounds
     regret, rewards, actions = np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64)
-    act_seconds = update_seconds = 0.0
+    watch = Stopwatch()
     contexts, info = env.reset(seed=seed)
     for t in progress_bar(range(num_rounds), progress, num_rounds, "rounds"):
-        start = perf_counter()
+        watch.start()
         chosen = play(learner, contexts, masks_of(info, env.num_envs))
-        act_seconds += perf_counter() - start
+        watch.stop("act")
         following, paid, terminated, truncated, info = env.step(chosen)
         regret[:, t] = _regrets(info, env.num_envs)
-        start = perf_counter()
+        watch.start()
         learner.update(contexts, chosen, paid)
-        update_seconds += perf_counter() - start
+        watch.stop("update")
         rewards[:, t], actions[:, t] = paid, chosen
         if (terminated | truncated).any() and t + 1 < num_rounds:
             raise ValueError(f"num_rounds must be at most the env's episode of {t + 1} rounds, got {num_rounds}")
         contexts = following
-    return RunResult(_all_or_none(np.cumsum(regret, axis=1)), rewards, actions, act_seconds, update_seconds)
+    return RunResult(_all_or_none(np.cumsum(regret, axis=1)), rewards, actions, *watch.times)
 
 
 def _checked_team(

@@ -1,12 +1,9 @@
 """Threads that share an agent: nothing is lost, and the result is that of the same calls one after another."""
 
 import copy
-import inspect
 import pickle
 import sys
-import textwrap
 import threading
-import time
 
 import gymnasium as gym
 import numpy as np
@@ -14,7 +11,6 @@ import pytest
 
 import dts_gym
 from dts_gym import BanditProblem, BernoulliReward, GaussianReward, make_agent, random_linear_prior, random_mlp_prior
-from dts_gym.agents import Agent
 from truth import loud_denoisers
 
 NUM_THREADS = 4
@@ -184,31 +180,6 @@ def test_copies_continue_alike_and_have_a_lock_of_their_own(name, twin):
     assert_the_same(other, agent)
 
 
-def without_lock(cls):
-    """`Agent.act` of a class with the one statement that takes the lock left out."""
-    source = textwrap.dedent(inspect.getsource(cls.act)).replace("@final\n", "")
-    assert source.count("with self._lock:") == 1
-    there = dict(vars(sys.modules[Agent.__module__]))
-    exec(source.replace("with self._lock:", "if True:"), there)
-    return there["act"]
-
-
-@pytest.mark.parametrize("name", ["Random", "LinTS", "dTS"])
-def test_the_lock_costs_next_to_nothing(name):
-    # Medians of calls that alternate in one process, of agents that draw the same.
-    locked, free = made(name), made(name)
-    act, times = without_lock(Agent).__get__(free), ([], [])
-    rng = np.random.default_rng(0)
-    for context in rng.uniform(-1, 1, (3000, 2)):
-        calls = [(times[0], locked.act), (times[1], act)]
-        for taken, call in calls if rng.random() < 0.5 else calls[::-1]:
-            start = time.perf_counter_ns()
-            call(context)
-            taken.append(time.perf_counter_ns() - start)
-    ratio = np.median(times[0]) / np.median(times[1])
-    assert ratio < 1.05, ratio
-
-
 def test_a_user_waits_while_another_has_the_agent():
     # Every public method that reads or changes what is learned, with its arguments.
     agent = make_agent("dTS", BanditProblem(3, 2, LINEAR, GaussianReward(0.5)), seed=0)
@@ -231,7 +202,12 @@ def test_a_user_waits_while_another_has_the_agent():
         "update": (x, 0, 1.0),
     }
     public = {name for name in dir(agent) if name[0] != "_" and callable(getattr(agent, name))}
-    assert set(calls) == public - {"from_env", "load", "warn"}  # two make agents, one speaks of what is wrong
+    assert set(calls) == public - {
+        "from_env",
+        "load",
+        "together",
+        "warn",
+    }
 
     class Counting:
         entered = 0

@@ -1,12 +1,19 @@
 """Runs that advance together: the same numbers as one by one, and a stop loses a group in flight, no more."""
 
+import json
+import time
+
+import gymnasium as gym
 import numpy as np
 import pytest
 
+import dts_gym
+from dts_gym.agents import LinTS
 from dts_gym.harness import jobs
 from dts_gym.harness.comparing import compare
 from dts_gym.harness.experiment import AgentSpec, Experiment
 from dts_gym.harness.jobs import Group, grouped
+from dts_gym.harness.records import load_records
 
 LINEAR = ["dTS", "dUCB", "LinTS", "LinUCB", "HierTS", "MarginalLinTS", "TunedTS", "TunedUCB", "LinTS:intercept=true"]
 SETTINGS = {
@@ -105,3 +112,32 @@ def test_a_stop_loses_the_group_in_flight_and_resuming_has_the_same_bytes(tmp_pa
     }
     assert held["stopped"] == held["straight"]
     assert len(held["straight"]) == 14
+
+
+def test_records_count_cpu_time_whatever_else_the_machine_does(tmp_path):
+    """Time in which an agent only waits passes, and costs no CPU time; times that are not known are told so."""
+
+    class Sleeper(LinTS):
+        def _choose(self, contexts, rng, mask):
+            time.sleep(0.02)
+            return super()._choose(contexts, rng, mask)
+
+    env = gym.make("DiffusionBandit-v0", num_actions=3, dim=2, horizon=20)
+    slow = dts_gym.run(env, Sleeper(env.unwrapped.problem, seed=0), 20, seed=0)
+    assert slow.act_seconds > 20 * 0.02
+    assert 0 < slow.cpu_seconds < 0.5 * slow.act_seconds
+    assert slow.microseconds_per_round == pytest.approx(1e6 * slow.cpu_seconds / 20)
+    asked = {"seeds": 5, "env_settings": {"num_actions": 3, "dim": 2, "horizon": 20}, "out": tmp_path / "out"}
+    kept = compare("DiffusionBandit-v0", ["dTS", "JointTS"], **asked)
+    read = load_records(tmp_path / "out")
+    for label in ("dTS", "JointTS"):
+        for mine, theirs in zip(kept.runs[label], read.runs[label], strict=True):
+            assert mine.cpu_seconds == theirs.cpu_seconds > 0
+            assert theirs.blas_threads == 1
+    for path in (tmp_path / "out" / "log").rglob("*.json"):
+        old = json.loads(path.read_text())
+        path.write_text(json.dumps({name: old[name] for name in ("act_seconds", "update_seconds")}))
+    older = load_records(tmp_path / "out").runs["dTS"][0]
+    assert np.isnan(older.cpu_seconds)
+    assert older.blas_threads is None
+    assert older.microseconds_per_round == pytest.approx(1e6 * (older.act_seconds + older.update_seconds) / 20)

@@ -386,7 +386,7 @@ BASE = {"environments": "[{id: DiffusionBandit-v0, dim: 2}]", "agents": "[Random
         ({"environments": "[{id: DiffusionBandit-v0, dim: 2, dim: 3}]"}, "the key 'dim' twice"),
         ({"environments": "[{id: Nowhere-v0}]"}, "Nowhere"),
         ({"seeds": "0"}, "seeds must be an integer >= 1, got 0"),
-        ({"rounds": "-1"}, "num_rounds must be"),
+        ({"rounds": "-1"}, "error: rounds must be an integer >= 1, got -1"),
         ({"tune": "1"}, "tune must be true or false, got 1"),
         ({"grid": "[1, 2]"}, "grid must go with tune: true"),
         ({"bracket": "false"}, "bracket must go with tune: true"),

@@ -126,7 +126,7 @@ CALLS = {
     "spawn": {"count": 2},
     "update": {"context": X, "action": 1, "reward": 0.5},
 }
-NO_NUMBERS = {"moments", "sample_chain", "save", "load", "from_env", "warn"}
+NO_NUMBERS = {"moments", "sample_chain", "save", "load", "from_env", "together", "warn"}
 NOT_NUMBERS = {"mask", "pending", "state", "episode_start", "deterministic"}
 
 
