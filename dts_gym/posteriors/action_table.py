@@ -270,7 +270,7 @@ class ActionTable:
         self.columns["G"][slot] = G
         self.columns["h"][slot] += scaled * target
         if weight > self._wide_from:
-            self._widen(np.array([slot]))
+            self._widen_one(slot)
         return Increment(v, total, residual, seen)
 
     @property
@@ -285,6 +285,15 @@ class ActionTable:
         wide = scaled * self.dim > _ROUNDS_OFF
         self._wide.difference_update(slots[~wide].tolist())
         self._wide.update(slots[wide].tolist())
+
+    def _widen_one(self, slot: int) -> None:
+        """As `_widen`, for one row."""
+        cov = self.columns["cov"][slot].take(self._diagonal) + self.columns["cov_carry"][slot].take(self._diagonal)
+        cov *= self.reached
+        if (float(cov.sum()) + float((self.columns["G"][slot] @ self._axes) @ cov)) * self.dim > _ROUNDS_OFF:
+            self._wide.add(slot)
+        elif self._wide:
+            self._wide.discard(slot)
 
     def matrices(self, slots: IntArray) -> Array | NDArray[np.float32]:
         """``T`` of some rows, (k, d, d), as scores read it."""
