@@ -267,16 +267,6 @@ class Agent(Saved, Cautious, Together):
             self._plan = Plan()
             self._forget()
 
-    def _drawn(self, name: str, draw: Callable[[np.random.Generator], IntArray]) -> IntArray:
-        """What ``draw`` returns with the stream of this name, which a refusal leaves as it was."""
-        rng = self._rngs[name]
-        before = rng.bit_generator.state if self._is_careful() else None
-        try:
-            return draw(rng)
-        except ValueError:
-            rng.bit_generator.state = before or rng.bit_generator.state
-            raise
-
     @classmethod
     def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
         return cls(problem, seed=0, **settings)
@@ -291,9 +281,6 @@ class Agent(Saved, Cautious, Together):
     def _may_refuse(self) -> bool:
         """Whether `_learn` can raise ValueError: the sum of expanded rewards may be too large."""
         return not isinstance(self.reward_model, GaussianReward)
-
-    def _is_careful(self) -> bool:
-        return False  # whether a choice can raise ValueError, because a posterior is too narrow
 
     def _is_single(self, contexts: Array) -> bool:
         """Whether checked contexts are one, not a batch."""

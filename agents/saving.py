@@ -7,7 +7,7 @@ import inspect
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self, final
 
 import numpy as np
@@ -142,6 +142,19 @@ class Saved(Shown, ABC):
         if seed is not None:
             agent.reseed(seed)
         return agent
+
+    def _drawn(self, name: str, draw: Callable[[np.random.Generator], IntArray]) -> IntArray:
+        """What ``draw`` returns with the stream of this name, which a refusal leaves as it was."""
+        rng = self._rngs[name]
+        before = rng.bit_generator.state if self._is_careful() else None
+        try:
+            return draw(rng)
+        except ValueError:
+            rng.bit_generator.state = before or rng.bit_generator.state
+            raise
+
+    def _is_careful(self) -> bool:
+        return False  # whether a choice can raise ValueError, because a posterior is too narrow
 
     @final
     def reseed(self, seed: int | np.random.SeedSequence | None = None) -> None:
