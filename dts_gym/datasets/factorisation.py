@@ -109,9 +109,10 @@ def factorise(
     del centred
 
     movies = stream(integer("seed", seed, 0), "factors").standard_normal((M, r)) / np.sqrt(r)
-    for _ in _bar(range(passes), progress):
-        users, user_freedom = _ridge(by_user, seen_by_user, movies, weight)
-        movies, movie_freedom = _ridge(by_movie, seen_by_movie, users, weight)
+    for done in _bar(range(passes), progress):
+        is_last = done == passes - 1
+        users, user_freedom = _ridge(by_user, seen_by_user, movies, weight, is_last)
+        movies, movie_freedom = _ridge(by_movie, seen_by_movie, users, weight, is_last)
 
     freedom = len(ratings) - user_freedom - movie_freedom
     if freedom <= 0:
@@ -182,10 +183,13 @@ def cached_factors(
     return cached(path, lambda: _read(path, settings), make, "the cached factors are computed anew")
 
 
-def _ridge(values: csr_array[Any], seen: csr_array[Any], others: Array, weight: float) -> tuple[Array, float]:
+def _ridge(
+    values: csr_array[Any], seen: csr_array[Any], others: Array, weight: float, with_freedom: bool
+) -> tuple[Array, float]:
     """Every row's ridge regression of its ratings on the others' factors, and the degrees of freedom that all spend.
 
-    ``values`` and ``seen`` are (rows, columns), ``others`` (columns, r); the result is (rows, r).
+    ``values`` and ``seen`` are (rows, columns), ``others`` (columns, r); the result is (rows, r). The degrees of
+    freedom take half the time, and are 0 without ``with_freedom``.
     """
     r = others.shape[1]
     upper, lower = np.triu_indices(r)
@@ -198,12 +202,13 @@ def _ridge(values: csr_array[Any], seen: csr_array[Any], others: Array, weight: 
     for start in range(0, len(targets), step):
         rows = slice(start, start + step)
         block = seen[rows]
-        grams = (block @ products)[:, unpack]  # (n, r, r)
+        grams = (block @ products).take(unpack, axis=1)  # (n, r, r)
         counts = np.maximum(np.asarray(block.sum(axis=1)), 1.0)  # rows without ratings get zeros
         penalty = weight * counts[:, None, None] * np.eye(r)
-        solved = np.linalg.solve(grams + penalty, np.concatenate([targets[rows, :, None], grams], axis=2))
+        sides = np.concatenate([targets[rows, :, None], grams], axis=2) if with_freedom else targets[rows, :, None]
+        solved = np.linalg.solve(grams + penalty, sides)
         fitted[rows] = solved[:, :, 0]
-        freedom += float(np.trace(solved[:, :, 1:], axis1=1, axis2=2).sum())
+        freedom += float(np.trace(solved[:, :, 1:], axis1=1, axis2=2).sum()) if with_freedom else 0.0
     return fitted, freedom
 
 
