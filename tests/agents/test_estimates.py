@@ -17,7 +17,7 @@ from dts_gym import (
     make_agent,
     random_mlp_prior,
 )
-from dts_gym.posteriors.chain import branched_posterior, chain_posterior
+from dts_gym.posteriors.chain import chain_posterior, fixed_draws
 from dts_gym.posteriors.joint_posterior import JointPosterior
 from dts_gym.posteriors.marginals import NormalLaws
 from truth import loud_denoisers, taught_agent
@@ -253,9 +253,12 @@ def test_estimates_on_perceptrons_are_off_and_hang_on_the_order_by_no_more_than_
             agent.update(contexts[order], actions[order], rewards[order])
             std = agent.marginals(asked)[1] if std is None else std
             for other in range(12):  # other numbers for the draws alone
-                monkeypatch.setattr(branched_posterior, "FIXED_SEED", other)
+                monkeypatch.setattr(fixed_draws, "FIXED_SEED", other)
                 monkeypatch.setattr(chain_posterior, "_FIXED_SEED", other)
-                agent._posterior._sample, agent._posterior._known = None, {}
+                if branch:
+                    agent._posterior._fixed = fixed_draws.FixedDraws(agent._posterior.levels)
+                else:
+                    agent._posterior._known = {}
                 means.append(agent.marginals(asked)[0] / std)
             monkeypatch.undo()
         one, two = np.array(means).reshape(2, 12, 20, 10)
