@@ -1,5 +1,7 @@
 """One run against a loop written by hand; many runs against one run each."""
 
+from types import SimpleNamespace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -60,12 +62,14 @@ def test_a_run_is_fixed_by_its_seeds():
 
 
 def test_time_is_that_of_the_agent(monkeypatch):
-    clock = iter(range(1000))
-    monkeypatch.setattr("dts_gym.harness.runner.perf_counter", lambda: next(clock))
+    passed, spent = iter(range(1000)), iter(range(0, 3000, 3))
+    clocks = SimpleNamespace(perf_counter=lambda: next(passed), process_time=lambda: next(spent))
+    monkeypatch.setattr("dts_gym.harness.run_record.time", clocks)
     env = small_env()
     result = run(env, make_agent("Random", env), 10, seed=0)
     assert (result.act_seconds, result.update_seconds) == (10, 10)
-    assert result.microseconds_per_round == pytest.approx(2e6)
+    assert result.cpu_seconds == 60
+    assert result.microseconds_per_round == pytest.approx(6e6)
 
 
 def test_what_cannot_be_run_is_refused():
