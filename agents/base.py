@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Self, final
 
 import numpy as np
 
 from dts_gym.agents.cautions import Cautious
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem
+from dts_gym.agents.propensities import Propensities
 from dts_gym.agents.saving import Plan, Saved
 from dts_gym.agents.together import Together
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import MOST, finite_array, integer, integers, plain
+from dts_gym.utils.validation import finite_array, integer, integers, plain
 
 
-class Agent(Saved, Cautious, Together):
+class Agent(Saved, Cautious, Together, Propensities):
     """A bandit agent: it picks actions for contexts and learns from rewards.
 
     Subclasses define how to choose, learn, forget and keep their state; this class checks input, owns the random
@@ -132,51 +132,6 @@ class Agent(Saved, Cautious, Together):
         """The plan of exploration begins at the first choice, if no run has begun one."""
         if self._plan.start is None:
             self._plan = self._plan._replace(start=self.num_updates)
-
-    @final
-    def action_probabilities(self, context: Any, num_draws: int = 1000, mask: Any = None) -> Array:
-        """Estimate how often `act` would pick each action, as a policy's log records it for off-policy estimates.
-
-        Parameters
-        ----------
-        context, mask : as in `act`.
-        num_draws : number of repeated choices for each context.
-
-        Returns
-        -------
-        (K,), or (n, K)
-            Shares of the draws: a probability p is off by ``sqrt(p (1 - p) / num_draws)``, and small ones come as 0.
-
-        Raises
-        ------
-        ValueError
-            As `act`, or if ``num_draws`` is not a positive integer.
-
-        Notes
-        -----
-        The cost is that of ``num_draws`` choices for each context. They draw from the stream of `predict`, which
-        advances; what `act` does next is unchanged.
-
-        Examples
-        --------
-        >>> from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
-        >>> agent = make_agent("LinUCB", BanditProblem(2, 1, random_linear_prior(1, 1), GaussianReward()), seed=0)
-        >>> agent.update([[1.0]] * 2, [0, 1], [2.0, -2.0])
-        >>> agent.action_probabilities([1.0])
-        array([1., 0.])
-        """
-        x = self._check_context(context)
-        allowed = self._check_mask(mask, x)
-        count, K = integer("num_draws", num_draws, 1, most=MOST), self.problem.num_actions
-        single = self._is_single(x)
-        shares = np.empty((1 if single else len(x), K))
-        with self._lock:
-            for i, row in enumerate(x[None] if single else x):
-                one = allowed[i] if allowed is not None and allowed.ndim == 2 else allowed
-                repeated = np.broadcast_to(row, (count, *row.shape))
-                draws = self._drawn("predict-draw", partial(self._choose_allowed, self._choose, repeated, mask=one))
-                shares[i] = np.bincount(draws, minlength=K) / count
-        return shares[0] if single else shares
 
     @final
     def update(self, context: Any, action: Any, reward: Any) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 from dts_gym.agents.base import Agent
 from dts_gym.agents.inputs import independent_prior
 from dts_gym.agents.posterior_agents import ModelAgent
+from dts_gym.posteriors.choices import any_of, tied_best
 from dts_gym.posteriors.interface import ConfidencePosterior, Posterior
+from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.posteriors.unplayed import allowed_scores
@@ -58,6 +60,10 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
         uniform = _uniform(self.problem.num_actions, rows, rng, mask)
         return np.where(explore, uniform, self._posterior.greedy(contexts, mask, rng))
 
+    def _formula(self, context: Array, mask: BoolArray | None) -> Array:
+        means = self._posterior.laws(context[None], 1.0).of_all(NormalLaws.mean)[0]
+        return (1.0 - self.epsilon) * any_of(tied_best(means, mask)) + self.epsilon * any_of(np.ones(means.shape, dtype=bool) if mask is None else mask)
+
     @property
     def _beliefs(self) -> tuple[Posterior, RewardModel, float]:
         # Ridge regression treats rewards as linear, whatever their family.
@@ -82,6 +88,9 @@ class Random(Agent):
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
         return _uniform(self.problem.num_actions, rows, rng, mask)
+
+    def _formula(self, context: Array, mask: BoolArray | None) -> Array:
+        return any_of(np.ones(self.problem.num_actions, dtype=bool) if mask is None else mask)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         first = 0 if mask is None else int(mask.argmax())
@@ -160,6 +169,10 @@ class Oracle(Agent):
         if contexts.ndim == len(self.problem.context_shape):
             return np.asarray(allowed_scores(self.instance.linear_predictors(contexts), mask).argmax())
         return np.array([self._choose(x, rng, mask) for x in contexts], dtype=np.int64)
+
+    def _formula(self, context: Array, mask: BoolArray | None) -> Array:
+        chosen = self._choose(context, self._rngs["predict-greedy"], mask)  # draws nothing
+        return any_of(np.arange(self.problem.num_actions) == chosen)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._choose(contexts, rng, mask)

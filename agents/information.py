@@ -9,9 +9,11 @@ from dts_gym.agents.diffusion import ChainAgent
 from dts_gym.posteriors.action_table import Dtype
 from dts_gym.posteriors.chain.branched_levels import Pool
 from dts_gym.posteriors.chain.chain_posterior import Surrogate
+from dts_gym.posteriors.choices import any_of, tied_best
 from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.information import information_directed
+from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
@@ -162,3 +164,6 @@ class DiffusionGreedy(ChainAgent):
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.greedy(contexts, mask, rng)
+
+    def _formula(self, context: Array, mask: BoolArray | None) -> Array:
+        return any_of(tied_best(self._posterior.laws(context[None], 1.0).of_all(NormalLaws.mean)[0], mask))

@@ -16,6 +16,7 @@ from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import BoundedPosterior, ConfidencePosterior, Posterior
 from dts_gym.posteriors.laplace_posterior import LaplacePosterior, alpha_bars_of
+from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.posteriors.mixture_posterior import MixturePosterior
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior, posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
@@ -206,6 +207,9 @@ class MixUCB(UpperConfidence[BoundedPosterior], MixturePriorAgent):
     """
 
     default_exploration = None
+
+    def _bounds(self, laws: NormalLaws) -> Array:
+        return laws.upper_bound(self.exploration_scale)
 
 
 class LaplaceDPS(ThompsonSampling[Posterior], FittedPriorAgent[Posterior]):

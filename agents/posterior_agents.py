@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -12,8 +12,10 @@ from dts_gym.agents.base import Agent
 from dts_gym.agents.cautions import Belief, FirstRewards
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.inputs import checked_problem
+from dts_gym.posteriors.choices import any_of, tied_best
 from dts_gym.posteriors.exploration import Exploration, Setting
-from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, Posterior
+from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, IndependentGivenShared, Posterior
+from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.priors.fitting import marginal_moments
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -23,6 +25,7 @@ from dts_gym.utils.validation import MOST, integer, positive
 
 P = TypeVar("P", bound=Posterior)
 B = TypeVar("B", bound=BoundedPosterior)
+R = TypeVar("R")
 
 
 class ModelAgent(Agent, Estimates, Generic[P]):
@@ -199,6 +202,11 @@ class ThompsonSampling(PosteriorAgent[P]):
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
 
+    def _laws_given_shared(self, context: Array, rng: np.random.Generator, size: int) -> ActionLaws | None:
+        if not isinstance(self._posterior, IndependentGivenShared):
+            return None
+        return self._posterior.laws_given_shared(context, rng, self.exploration_scale, size)
+
 
 class UpperConfidence(PosteriorAgent[B]):
     """An agent that plays the action of the largest mean plus ``exploration`` posterior standard deviations.
@@ -215,6 +223,14 @@ class UpperConfidence(PosteriorAgent[B]):
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.upper_confidence(contexts, rng, self.exploration_scale, mask)
 
+    def _bounds(self, laws: NormalLaws) -> Array:
+        """Upper bounds of untempered distributions."""
+        return laws.mean() + self.exploration_scale * np.sqrt(laws.variance())
+
+    def _formula(self, context: Array, mask: BoolArray | None) -> Array:
+        bounds = self._posterior.laws(context[None], 1.0).of_all(self._bounds)[0]
+        return any_of(tied_best(bounds, mask))
+
     def _play(
         self,
         contexts: Array,
@@ -225,16 +241,40 @@ class UpperConfidence(PosteriorAgent[B]):
         single = self._is_single(contexts)
         if pending is None and (single or len(contexts) == 1):
             return super()._play(contexts, rng, mask, None)
-        before = self._posterior.state()
         rows = contexts[None] if single else contexts
-        chosen = np.empty(len(rows), dtype=np.int64)
+        masks = list(mask) if mask is not None and mask.ndim == 2 else [mask] * len(rows)
+        chosen = np.array(
+            self._in_order(rows, masks, lambda x, one: self._choose(x, rng, one), int, pending), dtype=np.int64
+        )
+        return chosen[0] if single else chosen
+
+    def _act_with_probabilities(
+        self, rows: Array, masks: list[BoolArray | None], size: int
+    ) -> list[tuple[int, float]]:
+        return self._in_order(rows, masks, lambda x, one: self._pick_with_probability(x, one, size), lambda one: one[0])
+
+    def _in_order(
+        self,
+        rows: Array,
+        masks: list[BoolArray | None],
+        pick: Callable[[Array, BoolArray | None], R],
+        action_of: Callable[[R], int],
+        pending: tuple[Array, IntArray] | None = None,
+    ) -> list[R]:
+        """What ``pick`` returns for every row, each pick counting as played for those after it; then all is as before.
+
+        Plays that are ``pending`` count for all.
+        """
+        if pending is None and len(rows) == 1:
+            return [pick(rows[0], masks[0])]
+        before, found = self._posterior.state(), []
         try:
             for x, action in () if pending is None else zip(*pending, strict=True):
                 self._posterior.expect(x, int(action))
-            for i, x in enumerate(rows):
-                chosen[i] = self._choose(x, rng, mask[i] if mask is not None and mask.ndim == 2 else mask)
-                if i + 1 < len(rows):
-                    self._posterior.expect(x, int(chosen[i]))
+            for x, mask in zip(rows, masks, strict=True):
+                found.append(pick(x, mask))
+                if len(found) < len(rows):
+                    self._posterior.expect(x, action_of(found[-1]))
         finally:
             self._posterior.restore(before)
-        return chosen[0] if single else chosen
+        return found

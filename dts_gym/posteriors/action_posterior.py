@@ -280,24 +280,51 @@ class ActionPosterior(ABC):
         and O(M P d), whatever K; O(K) more under a mask.
         """
         among = candidates(self.table, self.unplayed, mask)
+        means, std = self._scores_given(context, self._drawn_shared(num_draws, rng, scale), scale)
+        scores = rng.standard_normal((num_draws, len(std) - 1))
+        scores *= std[:-1]
+        scores += means[:, :-1]
+        if not len(among.unplayed):
+            return draws_of(among, scores, None, None, model)
+        top, below = best_of_normals(np.broadcast_to(means[:, -1], num_draws), std[-1], len(among.unplayed), rng, model)
+        return draws_of(among, scores, top, below, model)
+
+    def _scores_given(self, context: Array, m: Array | None, scale: float) -> tuple[Array, Array]:
+        """Means (M, P + 1), deviations (P + 1,) of the scores given draws (M, d) of ``m``; the last is any unplayed's.
+
+        Without anything shared M is 1.
+        """
         length = float(self._lengths(context)[0])
         own = float(context @ self.center)
         context = context / length
         u = (context @ self.table.basis) * self.table.reached
         followed = responses(self.table, context)  # (P + 1, d)
         mean = np.append(self.table.beta @ u, 0.0)
-        m = self._drawn_shared(num_draws, rng, scale)
-        means = np.broadcast_to(mean, (num_draws, len(mean))) if m is None else mean + m @ followed.T
-        scores = rng.standard_normal((num_draws, len(mean) - 1))
-        scores *= scale * np.sqrt((followed[:-1] @ u).clip(0.0))
-        scores += means[:, :-1]
-        scores *= length
-        scores += own
-        if not len(among.unplayed):
-            return draws_of(among, scores, None, None, model)
-        std0 = scale * length * float(np.sqrt(u @ u))
-        top, below = best_of_normals(own + length * means[:, -1], std0, len(among.unplayed), rng, model)
-        return draws_of(among, scores, top, below, model)
+        means = mean[None] if m is None else mean + m @ followed.T
+        std = np.sqrt(np.append(followed[:-1] @ u, u @ u).clip(0.0))
+        return own + length * means, scale * length * std
+
+    def laws_given_shared(self, context: Array, rng: np.random.Generator, scale: float, size: int) -> ActionLaws:
+        """Distributions of ``x' theta_a`` given draws of the shared part, which are normal and independent.
+
+        Parameters
+        ----------
+        context : (d,).
+        rng : source of the draws; with the state of `thompson`'s, the first draw is the one that `thompson` uses.
+        scale : exploration scale.
+        size : number of draws.
+
+        Returns
+        -------
+        ActionLaws
+            One component, and a row for each draw in place of a context; one row where nothing is shared.
+        """
+        means, std = self._given_draws(context, rng, scale, size)
+        return ActionLaws.of_normals(self.num_actions, self.table.actions, means, std * std)
+
+    def _given_draws(self, context: Array, rng: np.random.Generator, scale: float, size: int) -> tuple[Array, Array]:
+        """Means (M, P + 1) and deviations (P + 1,) for `laws_given_shared`."""
+        return self._scores_given(context, self._draw_shared((size,), rng, scale), scale)
 
     def _drawn_shared(self, size: int, rng: np.random.Generator, scale: float) -> Array | None:
         """Draws of ``m``, (size, d), from the fixed sample where there is one; None where nothing is shared."""
@@ -391,3 +418,4 @@ class ActionPosterior(ABC):
         self.table.restore(state)
         self.unplayed = UnplayedActions(self.num_actions, self.table.actions.tolist())
         self._restore_shared(state)
+

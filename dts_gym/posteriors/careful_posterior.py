@@ -9,7 +9,7 @@ import numpy as np
 from dts_gym.posteriors import choices
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.information import RewardDraws, best_of_normals, draws_of
-from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.marginals import ActionLaws
 from dts_gym.posteriors.precise_actions import Followed
 from dts_gym.posteriors.precise_rows import ROUNDING, PreciseRows, Readings, refuse
 from dts_gym.posteriors.pruning import responses
@@ -206,13 +206,7 @@ class CarefulPosterior(ActionPosterior):
             return super().laws(contexts, scale)
         rows = self._each(contexts)
         mean, variance = np.stack([row.mean for row in rows]), np.stack([(scale * row.spread()) ** 2 for row in rows])
-        one = np.ones((1, 1, 1))
-        return ActionLaws(
-            self.num_actions,
-            self.table.actions,
-            NormalLaws(one, mean[None, :, :-1], variance[None, :, :-1]),
-            NormalLaws(one[..., 0], mean[None, :, -1], variance[None, :, -1]),
-        )
+        return ActionLaws.of_normals(self.num_actions, self.table.actions, mean, variance)
 
     def reward_draws(
         self,
@@ -233,6 +227,12 @@ class CarefulPosterior(ActionPosterior):
             return draws_of(among, scores, None, None, model)
         top, below = best_of_normals(means[:, -1], scale * float(row.std[-1]), len(among.unplayed), rng, model)
         return draws_of(among, scores, top, below, model)
+
+    def _given_draws(self, context: Array, rng: np.random.Generator, scale: float, size: int) -> tuple[Array, Array]:
+        if not self.is_careful:
+            return super()._given_draws(context, rng, scale, size)
+        row = self._scores(context)
+        return row.mean + scale * (rng.standard_normal((size, row.root.shape[1])) @ row.root.T), scale * row.std
 
     def score_draws(self, contexts: Array, rng: np.random.Generator, scale: float, size: int) -> Array:
         """Draws of an action's scores under k contexts (k, d), of a posterior of one action: (size, k)."""

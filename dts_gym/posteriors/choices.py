@@ -262,6 +262,11 @@ def tied_best(scores: Array, mask: BoolArray | None) -> BoolArray:
     return np.asarray(allowed >= allowed.max(axis=-1, keepdims=True) - rounding)
 
 
+def any_of(tied: BoolArray) -> Array:
+    """Probabilities (K,) of a pick among tied actions (K,), each as likely."""
+    return tied / np.count_nonzero(tied)
+
+
 def any_of_best(scores: Array, mask: BoolArray | None, rng: np.random.Generator | None) -> IntArray:
     """The allowed action of the largest score (K,) of all actions, or of each of n rows (n, K): () or (n,).
 

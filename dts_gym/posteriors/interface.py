@@ -57,6 +57,14 @@ class BatchPosterior(Protocol):
         """Condition on n rewards: (n, d), (n,) and (n,)."""
 
 
+@runtime_checkable
+class IndependentGivenShared(Protocol):
+    """A posterior whose actions' scores are independent, mixtures of normal distributions, given what they share."""
+
+    def laws_given_shared(self, context: Array, rng: np.random.Generator, scale: float, size: int) -> ActionLaws:
+        """Distributions of ``x' theta`` given ``size`` draws of the shared part: a row for each, for one context."""
+
+
 class BoundedPosterior(Posterior, Protocol):
     """A posterior that also has standard deviations."""
 

@@ -103,6 +103,18 @@ class ActionLaws(NamedTuple):
     own: NormalLaws
     other: NormalLaws | None
 
+    @classmethod
+    def of_normals(cls, num_actions: int, actions: IntArray, means: Array, variances: Array) -> ActionLaws:
+        """Normal distributions of means (n, P + 1) and variances that broadcast to them, the last of any other action."""
+        variances = np.broadcast_to(variances, means.shape)
+        one = np.ones((1, 1, 1))
+        return cls(
+            num_actions,
+            actions,
+            NormalLaws(one, means[None, :, :-1], variances[None, :, :-1]),
+            NormalLaws(one[..., 0], means[None, :, -1], variances[None, :, -1]),
+        )
+
     def of_all(self, statistic: Callable[[NormalLaws], Array]) -> Array:
         """The value of ``statistic``, (C, ...) -> (...), for every action's distribution: (n, K)."""
         own = statistic(self.own)  # (n, P)

@@ -226,6 +226,10 @@ class MixturePosterior:
             NormalLaws(self.prior.weights[:, None], mean0, scale**2 * variance0),
         )
 
+    def laws_given_shared(self, context: Array, rng: np.random.Generator, scale: float, size: int) -> ActionLaws:
+        """`laws` of one context (d,): nothing is shared, and the actions are independent."""
+        return self.laws(context[None], scale)
+
     def _component_moments(self, c: int, slots: IntArray) -> tuple[Array, Array]:
         """Moments of played actions' parameters in component ``c``: mean (n, d), root of the covariance (n, d, d)."""
         table = self.tables[c]
