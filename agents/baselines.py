@@ -62,7 +62,9 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
 
     def _formula(self, context: Array, mask: BoolArray | None) -> Array:
         means = self._posterior.laws(context[None], 1.0).of_all(NormalLaws.mean)[0]
-        return (1.0 - self.epsilon) * any_of(tied_best(means, mask)) + self.epsilon * any_of(np.ones(means.shape, dtype=bool) if mask is None else mask)
+        return (1.0 - self.epsilon) * any_of(tied_best(means, mask)) + self.epsilon * any_of(
+            np.ones(means.shape, dtype=bool) if mask is None else mask
+        )
 
     @property
     def _beliefs(self) -> tuple[Posterior, RewardModel, float]:

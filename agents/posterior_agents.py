@@ -248,9 +248,7 @@ class UpperConfidence(PosteriorAgent[B]):
         )
         return chosen[0] if single else chosen
 
-    def _act_with_probabilities(
-        self, rows: Array, masks: list[BoolArray | None], size: int
-    ) -> list[tuple[int, float]]:
+    def _act_with_probabilities(self, rows: Array, masks: list[BoolArray | None], size: int) -> list[tuple[int, float]]:
         return self._in_order(rows, masks, lambda x, one: self._pick_with_probability(x, one, size), lambda one: one[0])
 
     def _in_order(

@@ -178,9 +178,7 @@ class Propensities(ABC):
         """Distributions of the scores given draws of what is shared, a row for each; None where they are not known."""
         return None
 
-    def _act_with_probabilities(
-        self, rows: Array, masks: list[BoolArray | None], size: int
-    ) -> list[tuple[int, float]]:
+    def _act_with_probabilities(self, rows: Array, masks: list[BoolArray | None], size: int) -> list[tuple[int, float]]:
         """The picks for each row, and their probabilities."""
         return [self._pick_with_probability(x, mask, size) for x, mask in zip(rows, masks, strict=True)]
 

@@ -4,6 +4,7 @@ Read `runner` (one run; `run_record` is what is kept of it), `teams` (an agent o
 actions, as environments report them) and `callbacks`, then `experiment` (what is run, and its results), `agent_texts`
 (agents written as text), `conduct` (how it is executed), `jobs` (runs as jobs of a pool, or groups of them),
 `comparing`, `tuning` (`explorations` makes agents at other scales, `brackets` says which scales to try next), `sweeps`.
+`round_log` writes the rounds of a run for off-policy estimates.
 `records`, `provenance` and `code_state` keep results in folders with what made them, so that a killed experiment can be
 resumed, `figures` draws them.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from gymnasium.vector import VectorEnv
 
 from dts_gym.harness.callbacks import Callback, Round
 from dts_gym.harness.masks import masks_of, play
+from dts_gym.harness.round_log import RoundLog, round_log
 from dts_gym.harness.run_record import Stopwatch, microseconds_a_round
 from dts_gym.harness.teams import Team, team_of
 from dts_gym.problem.problem import problem_of
@@ -126,6 +128,7 @@ def run(
     progress: bool = False,
     callback: Callback | None = None,
     warm_start: bool = False,
+    log: str | os.PathLike[str] | None = None,
 ) -> RunResult:
     """Let an agent learn on one instance of an environment; on a vector environment, an agent on each.
 
@@ -149,6 +152,10 @@ def run(
         makes one that reports now and then. Not on a vector environment.
     warm_start : whether the agent may have learned before, for example from logged rounds of the same instance; it goes
         on from there. Where agents would be spawned, a warm start needs a list of agents.
+    log : a new folder for the rounds (contexts, actions, rewards, the probabilities of the actions, masks), from which
+        policies are judged and learned. Every 1000 rounds are a file: a killed run loses at most the last ones. The
+        probability of a pick comes from `Agent.act_with_probability` and can cost some hundred rounds; agents that do
+        not have it leave it out. Not on a vector environment.
 
     Raises
     ------
@@ -173,28 +180,49 @@ def run(
     checked: Any = _checked_seed(env, seed)
     progress, warm_start = boolean("progress", progress), boolean("warm_start", warm_start)
     if isinstance(env, VectorEnv):
-        if callback is not None:
-            raise ValueError(f"callback must be left out on a vector environment, got {callback!r:.200}")
+        for name, value in (("callback", callback), ("log", log)):
+            if value is not None:
+                raise ValueError(f"{name} must be left out on a vector environment, got {value!r:.200}")
         return _run_vector(env, agent, num_rounds, checked, progress, warm_start)
     if callback is not None and not callable(callback):
         raise ValueError(f"callback must be called with a Round, got {callback!r:.200}")
     if isinstance(agent, Sequence):
         raise ValueError(f"agent must be one agent on a single environment, got {agent!r:.200}")
     num_rounds = check_run(env, agent, num_rounds, checked, warm_start)
-    begin_run(agent, num_rounds)
+    with nullcontext() if log is None else round_log(log, env, agent) as rounds:
+        begin_run(agent, num_rounds)
+        return _play_single(env, agent, num_rounds, checked, progress, callback, rounds)
+
+
+def _play_single(
+    env: gym.Env[Any, Any],
+    agent: Any,
+    num_rounds: int,
+    seed: Any,
+    progress: bool,
+    callback: Callback | None,
+    rounds: RoundLog | None,
+) -> RunResult:
+    """Rounds of one instance; the agent has been checked."""
     is_one_instance = problem_of(env) is not None
-    total = 0.0
+    total, probability = 0.0, None
     regret, rewards, actions = np.empty(num_rounds), np.empty(num_rounds), np.empty(num_rounds, dtype=np.int64)
     watch = Stopwatch()
-    context, info = env.reset(seed=checked)
+    context, info = env.reset(seed=seed)
     for t in progress_bar(range(num_rounds), progress, num_rounds, "rounds"):
+        mask = info.get("action_mask")
         watch.start()
-        action = play(agent, context, info.get("action_mask"))
+        if rounds is None:
+            action = play(agent, context, mask)
+        else:
+            action, probability = rounds.play(agent, context, mask)
         watch.stop("act")
         following, reward, terminated, truncated, info = env.step(action)
         watch.start()
         agent.update(context, action, reward)
         watch.stop("update")
+        if rounds is not None:
+            rounds.add(context, action, probability, reward, mask)
         total += float(info.get("regret", np.nan))
         regret[t], rewards[t], actions[t] = total, reward, action
         if callback is not None:

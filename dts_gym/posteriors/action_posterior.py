@@ -418,4 +418,3 @@ class ActionPosterior(ABC):
         self.table.restore(state)
         self.unplayed = UnplayedActions(self.num_actions, self.table.actions.tolist())
         self._restore_shared(state)
-

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr, logsumexp, ndtri_exp
+from scipy.special import log_ndtr, logsumexp, ndtr, ndtri_exp
 
 from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.utils.arrays import Array, IntArray
@@ -22,12 +22,15 @@ _LEVELS = np.array([40.0, 20, 10, 5, 3, 2, 1, 0.5, 0.2, 0.1, 0.03, 0.01, 1e-3, 1
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
 _NOWHERE = -30.0  # logarithm of a probability that is not missed
 _NEGLIGIBLE = 7.04  # number of deviations that a score exceeds with a probability of 1e-12
-_MERGED = 0.5  # breakpoints closer than that, in the narrowest deviation there, are merged
+_MERGED = 1.0  # breakpoints closer than that, in the narrowest deviation there, are merged
 _NARROWEST = 1e-13  # least deviation, relative to the largest number: a score that does not vary ties with its equals
 _FINE = 1e-7  # largest error of the sum of all probabilities, above which intervals are halved
 _HALVINGS = 3
 _CLASS = 0.5  # deviations whose logarithms to base 2 differ by less are one class in merging
 _BLOCK = 2_000_000  # number of values of distribution functions that are held at a time
+_TOGETHER = 24  # number of nodes for which the scores that reach them are found
+_FARTHEST = 9.0  # number of deviations beyond which a score is not
+_LAST = 1e-10  # probability beyond the last point
 _ROOT = 0.5 * np.log(2 * np.pi)
 
 
@@ -51,13 +54,22 @@ class Scores(NamedTuple):
 
     def log_cdf(self, points: Array) -> Array:
         """Logarithm of the distribution functions, (A, N) at N points."""
-        each = log_ndtr((points - self.means[..., None]) / self.stds[..., None])
-        return np.asarray(each[0] if len(each) == 1 else logsumexp(self.log_weights[..., None] + each, axis=0))
+        return self._mixed(_log_ndtr((points - self.means[..., None]) / self.stds[..., None]))
 
-    def log_density(self, points: Array) -> Array:
-        """Logarithm of the densities, (A, N) at N points."""
+    def winning(self, points: Array) -> Array:
+        """Density of one score, (A, N) at N points, times the probability that all others are below."""
         z = (points - self.means[..., None]) / self.stds[..., None]
-        each = -0.5 * z * z - np.log(self.stds)[..., None] - _ROOT
+        log_cdf = self._mixed(_log_ndtr(z))
+        z *= z
+        z *= -0.5
+        z -= np.log(self.stds)[..., None] + _ROOT
+        log_density = self._mixed(z)
+        log_density -= log_cdf
+        log_density += self.counts @ np.maximum(log_cdf, -1e300)
+        return np.exp(log_density, out=log_density)
+
+    def _mixed(self, each: Array) -> Array:
+        """Logarithm of the weighted sum over the components of numbers whose logarithms are (C, A, N)."""
         return np.asarray(each[0] if len(each) == 1 else logsumexp(self.log_weights[..., None] + each, axis=0))
 
     def exceed(self, point: float) -> Array:
@@ -136,10 +148,10 @@ def win_probabilities(scores: Scores) -> tuple[Array, float]:
     contenders = _above(live, low)
     points = _breakpoints(live.of(contenders), low)
     log_all = live.of(contenders).counts @ live.of(contenders).log_cdf(points)
-    below = np.flatnonzero(log_all < _NOWHERE)
-    if len(below):
-        low, points = float(points[below[-1]]), points[below[-1] :]
-        contenders = _above(live, low)
+    first = max(int(np.count_nonzero(log_all < _NOWHERE)) - 1, 0)
+    last = np.count_nonzero(log_all < -_LAST) + 1
+    low, points = float(points[first]), points[first:last]
+    contenders = _above(live, low)
     each = live.exceed(low)
     found, error = _integrals(live.of(contenders), points)
     for _ in range(_HALVINGS):
@@ -199,13 +211,24 @@ def _breakpoints(scores: Scores, low: float) -> Array:
 def _integrals(scores: Scores, points: Array) -> tuple[Array, float]:
     """Probabilities (B,) that one score is the largest, and the distance of the sum over all from 1."""
     half = np.diff(points) / 2
-    nodes = (points[:-1] + half)[:, None] + half[:, None] * _NODES
-    nodes, weights = nodes.ravel(), (half[:, None] * _WEIGHTS).ravel()
-    found, B = np.zeros(len(scores.counts)), len(scores.counts)
-    size = max(1, _BLOCK // max(B, 1))
+    nodes = ((points[:-1] + half)[:, None] + half[:, None] * _NODES).ravel()
+    weights = (half[:, None] * _WEIGHTS).ravel()
+    found = scores.exceed(points[-1])  # beyond the last point every other score is below
+    ends = (scores.means + _FARTHEST * scores.stds).max(axis=0)
+    size = min(_TOGETHER, max(1, _BLOCK // len(ends)))
     for start in range(0, len(nodes), size):
         part = nodes[start : start + size]
-        log_cdf = scores.log_cdf(part)
-        log_all = scores.counts @ np.maximum(log_cdf, -1e300)
-        found += np.exp(scores.log_density(part) - log_cdf + log_all) @ weights[start : start + size]
+        rows = np.flatnonzero(ends > part[0])  # the others are below all of these nodes
+        if len(rows):
+            found[rows] += scores.of(rows).winning(part) @ weights[start : start + size]
     return found, abs(float(scores.counts @ found) - 1.0)
+
+
+def _log_ndtr(z: Array) -> Array:
+    """Logarithm of the normal distribution function, which is faster than SciPy's where most numbers are not far below."""
+    below = ndtr(z)
+    far = np.flatnonzero(below < 1e-7)
+    with np.errstate(divide="ignore"):
+        out = np.log(below, out=below)
+    out.ravel()[far] = log_ndtr(z.ravel()[far])
+    return out

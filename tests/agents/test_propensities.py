@@ -7,7 +7,19 @@ from dts_gym import BanditProblem, make_agent, random_linear_prior, random_mlp_p
 from dts_gym.problem.rewards import BernoulliReward, GaussianReward
 
 K, D = 6, 3
-GAUSSIAN = ["dTS", "dUCB", "LinTS", "LinUCB", "HierTS", "MixTS", "MixUCB", "TunedTS", "Greedy", "EpsilonGreedy", "Random"]
+GAUSSIAN = [
+    "dTS",
+    "dUCB",
+    "LinTS",
+    "LinUCB",
+    "HierTS",
+    "MixTS",
+    "MixUCB",
+    "TunedTS",
+    "Greedy",
+    "EpsilonGreedy",
+    "Random",
+]
 EXPANDED = ["dTS", "dUCB", "GLM-TS", "UCB-GLM", "MixTS", "Greedy"]
 CASES = [(id_, model, links) for links in ("linear", "bent") for model, ids in
          ((GaussianReward(1.0), GAUSSIAN), (BernoulliReward(), EXPANDED)) for id_ in ids if (id_, links) != ("HierTS", "bent")]  # fmt: skip

@@ -65,7 +65,9 @@ def test_against_sums_on_a_fine_grid_small_probabilities_too(seed):
 @pytest.mark.parametrize("number", [1, 10, 1_000, 1e6, 1e9])
 def test_any_number_of_unplayed_actions_is_one_distribution(number):
     rng = np.random.default_rng(1)
-    found, error = win_probabilities(scores(np.append(rng.standard_normal(8) + 3, 0), 1.0, np.append(np.ones(8), number)))
+    found, error = win_probabilities(
+        scores(np.append(rng.standard_normal(8) + 3, 0), 1.0, np.append(np.ones(8), number))
+    )
     assert error < 1e-6
     if number == 10:
         np.testing.assert_allclose(found, on_a_grid(np.append(np.random.default_rng(1).standard_normal(8) + 3, 0),
