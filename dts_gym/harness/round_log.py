@@ -1,4 +1,4 @@
-"""The rounds of a run, written as they are played: a folder of blocks that off-policy evaluation reads at any moment."""
+"""The rounds of a run, written as they are played: a folder of blocks that can be read at any moment."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class ActionLaws(NamedTuple):
 
     @classmethod
     def of_normals(cls, num_actions: int, actions: IntArray, means: Array, variances: Array) -> ActionLaws:
-        """Normal distributions of means (n, P + 1) and variances that broadcast to them, the last of any other action."""
+        """Normal distributions of means (n, P + 1) and variances alike, the last of any other action."""
         variances = np.broadcast_to(variances, means.shape)
         one = np.ones((1, 1, 1))
         return cls(

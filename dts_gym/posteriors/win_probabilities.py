@@ -16,7 +16,7 @@ from scipy.special import log_ndtr, logsumexp, ndtr, ndtri_exp
 from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.utils.arrays import Array, IntArray
 
-# Breakpoints of a score, in its deviations from its mean, and of the largest of U scores, minus the logarithms of levels.
+# Breakpoints of a score, in deviations from its mean, and of the largest of U scores, minus the logarithms of levels.
 _DEVIATIONS = np.array([-9.0, -5, -3, -2, -1, 0, 1, 2, 3, 5, 9])
 _LEVELS = np.array([40.0, 20, 10, 5, 3, 2, 1, 0.5, 0.2, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-6, 1e-9, 1e-12])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
@@ -225,7 +225,7 @@ def _integrals(scores: Scores, points: Array) -> tuple[Array, float]:
 
 
 def _log_ndtr(z: Array) -> Array:
-    """Logarithm of the normal distribution function, which is faster than SciPy's where most numbers are not far below."""
+    """Logarithm of the normal distribution function, faster than SciPy's where few numbers are far below."""
     below = ndtr(z)
     far = np.flatnonzero(below < 1e-7)
     with np.errstate(divide="ignore"):

@@ -21,8 +21,13 @@ GAUSSIAN = [
     "Random",
 ]
 EXPANDED = ["dTS", "dUCB", "GLM-TS", "UCB-GLM", "MixTS", "Greedy"]
-CASES = [(id_, model, links) for links in ("linear", "bent") for model, ids in
-         ((GaussianReward(1.0), GAUSSIAN), (BernoulliReward(), EXPANDED)) for id_ in ids if (id_, links) != ("HierTS", "bent")]  # fmt: skip
+CASES = [
+    (agent_id, model, links)
+    for links in ("linear", "bent")
+    for model, ids in ((GaussianReward(1.0), GAUSSIAN), (BernoulliReward(), EXPANDED))
+    for agent_id in ids
+    if (agent_id, links) != ("HierTS", "bent")
+]
 
 
 def taught(agent_id, model, links="linear", *, num_actions=K, rounds=8, **settings):

@@ -90,7 +90,7 @@ def test_mixtures_against_draws():
 
 
 def test_narrow_scores_beside_wide_ones():
-    # A score 1e-6 wide above a narrow one, and a million wide ones far below: the wide one's largest is above some times.
+    # A score 1e-6 wide, one 1e-3 wide just above it, and a million wide ones whose largest is above both at times.
     found, error = win_probabilities(scores([5.0, 0.0, 5.0001], [1e-6, 1.0, 1e-3], [1, 1e6, 1]))
     largest = -np.expm1(1e6 * np.log1p(-ndtr(-5.0)))  # of the million being above 5
     assert abs(found[1] * 1e6 - largest) < 1e-3
