@@ -19,7 +19,8 @@ from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, reg
 if TYPE_CHECKING:
     from dts_gym.harness.comparing import compare
     from dts_gym.harness.experiment import AgentSpec
-    from dts_gym.harness.runner import RunResult, run
+    from dts_gym.harness.run_result import RunResult
+    from dts_gym.harness.runner import run
     from dts_gym.harness.tuning import tune
     from dts_gym.pretraining.branch_choice import BranchChoice, choose_branch
     from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, load_prior
@@ -84,7 +85,7 @@ _HOMES = {
     "PoissonReward": "problem.rewards",
     "Prior": "priors.prior",
     "RewardModel": "problem.rewards",
-    "RunResult": "harness.runner",
+    "RunResult": "harness.run_result",
     "choose_branch": "pretraining.branch_choice",
     "compare": "harness.comparing",
     "load_prior": "priors.chains",

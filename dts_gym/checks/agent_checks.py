@@ -92,7 +92,17 @@ def _maker(make: str | type[Agent] | AgentMaker) -> AgentMaker:
 
 
 def _check_names(agent: Any) -> None:
-    methods = ("act", "update", "predict", "action_probabilities", "reset", "spawn", "save", "load")
+    methods = (
+        "act",
+        "act_with_probability",
+        "action_probabilities",
+        "update",
+        "predict",
+        "reset",
+        "spawn",
+        "save",
+        "load",
+    )
     for name in (*methods, "num_updates", "problem"):
         assert hasattr(agent, name), (
             f"an agent must have {name!r} (dts_gym.agents.Agent defines it), {agent!r:.100} has not"
@@ -291,8 +301,8 @@ def _check_masks(make: AgentMaker, env: Any) -> None:
 
 def _check_probabilities(make: AgentMaker, env: Any) -> None:
     agent, twin = make(env, seed=12), make(env, seed=12)
-    _play(agent, env, seed=7)
-    _play(twin, env, seed=7)
+    for one in (agent, twin):
+        _play(one, env, seed=7)
     contexts, K = _contexts(env, 3), env.unwrapped.problem.num_actions
     mask = np.arange(K) % 2 == 0
     for asked, shape in ((contexts, (3, K)), (contexts[0], (K,))):
@@ -300,10 +310,14 @@ def _check_probabilities(make: AgentMaker, env: Any) -> None:
             shares = agent.action_probabilities(asked, 20, given)
             assert shares.shape == shape, f"action_probabilities must return shape {shape}, got {shares.shape}"
             assert np.allclose(shares.sum(axis=-1), 1.0), "action_probabilities must sum to one"
-            assert given is None or not shares[..., ~mask].any(), (
-                "an action that is not allowed must have probability 0"
-            )
-    for count in (0, 1.5, None):
+            assert given is None or not shares[..., ~mask].any(), "a forbidden action must have probability 0"
+    for x in (contexts[0], contexts):
+        actions, p = agent.act_with_probability(x, mask)
+        twin.act_with_probability(x, mask)
+        assert mask[actions].all(), "act_with_probability must pick allowed actions"
+        assert np.shape(actions) == np.shape(p) == x.shape[: x.ndim - contexts[0].ndim], "one a context"
+        assert ((np.asarray(p) > 0) & (np.asarray(p) < 1 + 1e-9)).all(), f"a probability must be in 0..1, got {p}"
+    for count in (0, 1.5):
         _refused(f"action_probabilities with num_draws {count!r}", agent.action_probabilities, contexts, count)
     assert _play(agent, env, seed=5) == _play(twin, env, seed=5), "action_probabilities must neither learn nor move act"
 

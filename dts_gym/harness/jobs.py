@@ -18,7 +18,8 @@ from dts_gym.harness.code_state import code_state, distinct, state_text
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, kept_rounds
 from dts_gym.harness.run_record import RunRecord, blas_threads
-from dts_gym.harness.runner import RunResult, check_run, horizon_of, run
+from dts_gym.harness.run_result import RunResult
+from dts_gym.harness.runner import check_run, horizon_of, run
 from dts_gym.harness.teams import advance_together
 from dts_gym.registry import Entries, env_creator, is_built_in, make_agent, take_entries, user_entries, versioned
 from dts_gym.utils.progress import progress_bar

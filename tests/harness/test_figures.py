@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from dts_gym.harness import figures
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, RunRecord
 from dts_gym.harness.figures import regret_figure
-from dts_gym.harness.runner import RunResult
+from dts_gym.harness.run_result import RunResult
 from dts_gym.harness.tuning import tune
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 import dts_gym
 from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, RunRecord
-from dts_gym.harness.runner import RunResult
+from dts_gym.harness.run_result import RunResult
 from dts_gym.registry import agent_ids
 from dts_gym.sweeps import Sweep, run_sweep
 from dts_gym.utils.shown import Shown

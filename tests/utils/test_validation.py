@@ -114,7 +114,8 @@ def test_cpu_tensors_are_numbers_unless_they_record_gradients():
 X = np.array([0.5, 1.0])
 CALLS = {
     "act": {"context": X},
-    "action_probabilities": {"context": X, "num_draws": 3},
+    "act_with_probability": {"context": X, "num_shared": 3},
+    "action_probabilities": {"context": X, "num_draws": 3, "num_shared": 3},
     "begin_run": {"num_rewards": 5},
     "credible_interval": {"context": X, "level": 0.9},
     "marginals": {"context": X},
@@ -127,7 +128,7 @@ CALLS = {
     "update": {"context": X, "action": 1, "reward": 0.5},
 }
 NO_NUMBERS = {"moments", "sample_chain", "save", "load", "from_env", "together", "warn"}
-NOT_NUMBERS = {"mask", "pending", "state", "episode_start", "deterministic"}
+NOT_NUMBERS = {"mask", "method", "pending", "state", "episode_start", "deterministic"}
 
 
 def test_every_method_with_numbers_is_in_the_table():
