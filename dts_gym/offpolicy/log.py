@@ -92,7 +92,9 @@ class BanditLog(Shown):
         forbidden = np.flatnonzero(~self.masks[np.arange(len(self)), self.actions])
         if forbidden.size:
             i = int(forbidden[0])
-            raise ValueError(f"masks must allow the logged actions, got action {self.actions[i]} forbidden in round {i}")
+            raise ValueError(
+                f"masks must allow the logged actions, got action {self.actions[i]} forbidden in round {i}"
+            )
         if self.propensities is not None and self.propensities.ndim == 2:
             rows = np.flatnonzero((np.where(self.masks, 0.0, self.propensities) > _SUMS_TO_ONE).any(axis=1))
             if rows.size:

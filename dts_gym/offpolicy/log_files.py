@@ -123,7 +123,9 @@ def _load_blocks(folder: Path) -> BanditLog:
     first = blocks[0][1]
     for (arrays, settings), (_, path) in zip(blocks, found, strict=True):
         if settings != first or set(arrays) != set(blocks[0][0]):
-            raise ValueError(f"path must hold blocks of one run, got {path.name} with other settings in {str(folder)!r}")
+            raise ValueError(
+                f"path must hold blocks of one run, got {path.name} with other settings in {str(folder)!r}"
+            )
     joined = {name: np.concatenate([arrays[name] for arrays, _ in blocks]) for name in blocks[0][0]}
     return _from_archive(joined, {"adapted": True, **first})  # the agent of a run learns
 

@@ -66,7 +66,9 @@ def as_number(cell: str, place: str, line: int, column: object) -> float:
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
-        raise ValueError(f"path must hold finite numbers, got {cell!r:.60} in line {line}, column {column} of {place!r}")
+        raise ValueError(
+            f"path must hold finite numbers, got {cell!r:.60} in line {line}, column {column} of {place!r}"
+        )
     return value
 
 

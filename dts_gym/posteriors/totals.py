@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dts_gym.posteriors.evidence import Evidence, condition, through_noise
+from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array
 
 if TYPE_CHECKING:
@@ -49,6 +52,14 @@ class ActionMoments(NamedTuple):
         quadratic = (contexts @ full.reshape(K, d, d).transpose(1, 0, 2).reshape(d, K * d)).reshape(-1, K, d)
         return np.asarray(np.einsum("nkd,nd->nk", quadratic, contexts).clip(0.0))
 
+    def draws(self, rng: np.random.Generator, size: int) -> Iterator[Array]:
+        """Posterior draws of all actions' parameters, ``size`` times (K, d)."""
+        values, vectors = np.linalg.eigh(self.own)
+        roots = vectors * np.sqrt(values.clip(0.0))[:, None, :]
+        for _ in range(size):
+            noise = np.matvec(roots, rng.standard_normal(self.mean.shape))
+            yield self.mean + self.spread @ rng.standard_normal(self.spread.shape[2]) + noise
+
 
 def action_moments(posterior: ActionPosterior, scale: float = 1.0) -> ActionMoments:
     """Moments of a posterior, as exact as it is; O(K d^2) numbers.
@@ -75,3 +86,23 @@ def action_moments(posterior: ActionPosterior, scale: float = 1.0) -> ActionMome
         mean[at] += follow @ (basis @ shared_mean)
         spread[at], own[at] = follow @ (basis @ root), own_root @ own_root.swapaxes(1, 2)
     return ActionMoments(mean, spread, scale**2 * (own + own.swapaxes(1, 2)) / 2)
+
+
+def moments_from_evidence(prior: TwoLevelPrior, evidence: Evidence) -> ActionMoments:
+    """Moments of ``theta_a = m0 + m + delta_a`` given evidence on every action at once.
+
+    Parameters
+    ----------
+    prior : ``(m0, C, S)``.
+    evidence : on the parameters, (K, d, d) and (K, d); zeros of actions without data.
+
+    Notes
+    -----
+    Exact given the evidence. O(K d^3).
+    """
+    m0, C, S = prior
+    message = through_noise(evidence.G, evidence.h - evidence.G @ m0, S)
+    shared, root = condition(np.zeros(len(m0)), Evidence(message.G.sum(axis=0), message.h.sum(axis=0)), C)
+    response = np.eye(len(m0)) - S @ message.G  # (K, d, d): how theta_a follows m
+    own = S - S @ message.G @ S
+    return ActionMoments(m0 + message.h @ S + response @ shared, response @ root, (own + own.swapaxes(1, 2)) / 2)
