@@ -28,6 +28,8 @@ _ENVS = {
     "SharedDiffusionBandit-v0": "dts_gym.envs.shared:SharedDiffusionBanditEnv",
     "SyntheticBandit-v0": "dts_gym.envs.synthetic:SyntheticBanditEnv",
     "MovieLensBandit-v0": "dts_gym.envs.movielens:MovieLensBanditEnv",
+    "LoggedBandit-v0": "dts_gym.envs.logged:LoggedBanditEnv",
+    "ClassificationBandit-v0": "dts_gym.envs.classification:ClassificationBanditEnv",
 }
 _AGENTS: dict[str, str | type[Agent]] = {
     "dTS": "dts_gym.agents.diffusion:DiffusionTS",
