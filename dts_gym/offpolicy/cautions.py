@@ -13,7 +13,7 @@ from dts_gym.utils.arrays import Array
 
 _FEW = 100  # an effective sample size below this, or
 _SMALL_SHARE = 0.01  # below this share of the rounds, is small
-_HEAVY = 0.1  # share of the weights' sum that one round may have
+_HEAVY = 0.05  # share of the weights' sum that one round may have
 _APART = 2.0  # number of standard deviations beyond which two estimates are apart
 _OFF = 4.0  # the same for the mean weight
 

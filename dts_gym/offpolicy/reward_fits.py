@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dts_gym.offpolicy.expanded_fits import expanded_moments
+from dts_gym.offpolicy.expanded_fits import expanded_moments, summed_moments
 from dts_gym.offpolicy.log import BanditLog, block_slices
 from dts_gym.posteriors.totals import ActionMoments, action_moments
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
@@ -70,6 +70,10 @@ class LinearFit(RewardFit):
         two_level = prior.two_level(prior.branch)
         if not isinstance(model, GaussianReward):
             self.moments: ActionMoments = expanded_moments(log, two_level, model)
+            return
+        summed = summed_moments(log, two_level, model)
+        if summed is not None:
+            self.moments = summed
             return
         posterior = TwoLevelPosterior(two_level, 1 if self._is_shared else log.num_actions, model.noise_std)
         for block in block_slices(len(log), 4 * log.dim * log.dim):

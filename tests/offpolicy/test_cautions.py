@@ -44,7 +44,7 @@ def test_a_small_effective_sample_size_is_told_to_estimators_by_weights():
 def test_a_single_heavy_round_is_told():
     log = logged(n=2000)
     p = log.played_propensities.copy()
-    p[0] = 1e-3
+    p[0] = 1 / 390
     heavy = BanditLog(log.contexts, log.actions, log.rewards, p, 3)
     assert "one round has" in told(heavy, UNIFORM, ["IPS"])
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from dts_gym import BernoulliReward, PoissonReward, random_linear_prior, random_mlp_prior
+from dts_gym import (
+    BanditProblem,
+    BernoulliReward,
+    GaussianReward,
+    PoissonReward,
+    make_agent,
+    random_linear_prior,
+    random_mlp_prior,
+)
 from dts_gym.offpolicy import BanditLog, evaluate
 from dts_gym.offpolicy.reward_fits import fit_chain, independent_prior
 from dts_gym.posteriors.totals import ActionMoments
@@ -127,9 +135,27 @@ def test_a_chain_with_bent_links_is_the_agents_posterior():
     n, K = 60, 3
     x, a = rng.uniform(-1, 1, (n, 2)), rng.integers(K, size=n)
     log = BanditLog(x, a, rng.normal(size=n), np.full(n, 1 / K))
-    found = evaluate(log, np.full(K, 1 / K), ["sDM"], random_mlp_prior(2, 1, hidden=4), folds=2)["sDM"]
+    prior = random_mlp_prior(2, 1, hidden=4)
+    found = evaluate(log, np.full(K, 1 / K), ["sDM"], prior, folds=2, contexts="log")["sDM"]
     assert found.approximate
-    assert found.lower < log.rewards.mean() < found.upper
+    agent = make_agent("dTS", BanditProblem(K, 2, prior, GaussianReward()), seed=7)
+    agent.update(x, a, log.rewards)
+    values = agent.sample_parameters(2000).mean(axis=1) @ x.mean(axis=0)
+    assert abs(found.value - values.mean()) < 0.25 * values.std()  # particles of other seeds
+    assert abs(found.standard_error / values.std() - 1) < 0.25
+
+
+def test_sums_and_rounds_one_after_the_other_agree(monkeypatch):
+    rng = np.random.default_rng(0)
+    prior, n, K = random_linear_prior(3, 2, seed=0), 200, 5
+    log = BanditLog(rng.normal(size=(n, 3)), rng.integers(K - 1, size=n), rng.normal(size=n), num_actions=K)
+    summed = fit_chain(log, prior, GaussianReward(0.3)).moments
+    monkeypatch.setattr("dts_gym.offpolicy.expanded_fits._HEAVIEST", 0.0)
+    learned = fit_chain(log, prior, GaussianReward(0.3)).moments
+    assert learned is not summed
+    directions = rng.normal(size=(K, 3))
+    np.testing.assert_allclose(summed.mean, learned.mean, atol=1e-10)
+    np.testing.assert_allclose(summed.of_total(directions), learned.of_total(directions), atol=1e-10)
 
 
 def sizes(n=300, K=5, d=3):
