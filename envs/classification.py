@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dts_gym.envs.base import Observation
 from dts_gym.envs.rows import RowsEnv, rows_vector_maker
 from dts_gym.priors.chains import LinearDiffusionPrior, as_prior
 from dts_gym.priors.prior import Prior
@@ -82,6 +83,16 @@ class ClassificationBanditEnv(RowsEnv):
         super().__init__(
             BanditProblem(K, d, chain, BernoulliReward(), "disjoint", integer("horizon", horizon, 1)), contexts
         )
+
+    @property
+    def contexts(self) -> Observation:
+        """(n, d) float32 contexts of all examples; agents must not look at them."""
+        return self._contexts
+
+    @property
+    def labels(self) -> IntArray:
+        """(n,) classes of all examples, as actions."""
+        return np.asarray(self._labels, dtype=np.int64)
 
     def _draw_order(self, rng: np.random.Generator) -> IntArray:
         return rng.integers(len(self._contexts), size=self.horizon)

@@ -40,16 +40,19 @@ def logged_world(
     num_rounds: int,
     noise_std: float,
     rng: np.random.Generator,
+    guess: Array,
     narrow: float = 0.7,
 ) -> World:
-    """A log of the policy ``narrow`` softmax of the true rewards plus the rest uniform.
+    """A log of the policy ``narrow`` softmax of ``x' guess_a`` plus the rest uniform.
 
-    The first ``num_rounds`` of the contexts are logged, the others are fresh.
+    The first ``num_rounds`` of the contexts are logged, the others are fresh. The guess (K, d) must know nothing of the
+    truth: a log's policy that did would say more by its actions than rewards do, and no posterior given the rewards
+    alone would be right.
     """
     x, fresh = contexts[:num_rounds], contexts[num_rounds:]
     means = x @ theta.T
     K = len(theta)
-    p = narrow * softmax(means, axis=1) + (1 - narrow) / K
+    p = narrow * softmax(x @ guess.T, axis=1) + (1 - narrow) / K
     actions = (p.cumsum(axis=1) > rng.random((num_rounds, 1))).argmax(axis=1)
     rows = np.arange(num_rounds)
     rewards = means[rows, actions] + noise_std * rng.standard_normal(num_rounds)
@@ -97,7 +100,8 @@ def measure_synthetic(settings: Mapping[str, Any], seed: int) -> dict[str, float
     prior = random_linear_prior(d, L, seed=seed)
     rng = stream(seed, "history")
     contexts = rng.uniform(-1, 1, (n + _FRESH, d))
-    world = logged_world(prior, prior.sample(rng, K), contexts, n, 1.0, rng, float(settings["narrow"]))
+    theta, guess = prior.sample(rng, K), prior.sample(rng, K)
+    world = logged_world(prior, theta, contexts, n, 1.0, rng, guess, float(settings["narrow"]))
     return judged(world)
 
 
@@ -112,7 +116,8 @@ def measure_ratings(settings: Mapping[str, Any], seed: int) -> dict[str, float]:
     prior = as_linear(env.problem.prior)
     assert prior is not None
     theta, noise = env.instance.parameters, env.problem.reward_model.noise_std
-    return judged(logged_world(prior, theta, users, n, noise, rng, float(settings["narrow"])))
+    guess = prior.sample(rng, len(theta))
+    return judged(logged_world(prior, theta, users, n, noise, rng, guess, float(settings["narrow"])))
 
 
 def _synthetic_cells(ask: Ask) -> list[LogCell]:
@@ -171,10 +176,10 @@ STUDIES = (
         claim=CLAIMS["offpolicy-synthetic"],
         description=(
             "Linear chains drawn for each seed, d=10, L=2, contexts uniform on the cube, noise 1. A log of 5000 rounds "
-            "by 0.7 softmax of the true rewards plus 0.3 uniform, for K from 10 to 5000; and 0.999 softmax, which "
-            "seldom plays bad actions. Greedy policies are learned under the chain, under N(0, I) and under the "
-            "chain's marginal without sharing, and a pessimistic one (a standard deviation below the mean); losses against "
-            "the best action are averages over 10 000 fresh contexts."
+            "by 0.7 softmax of the rewards of another draw of the actions plus 0.3 uniform, for K from 10 to 5000; and "
+            "0.999 softmax, which seldom plays most actions. Greedy policies are learned under the chain, N(0, I), and "
+            "under the chain's marginal without sharing, and a pessimistic one (a standard deviation below the "
+            "mean); losses against the best action are averages over 10 000 fresh contexts."
         ),
         make_cells=_synthetic_cells,
         contrasts=(
@@ -195,9 +200,9 @@ STUDIES = (
         claim=CLAIMS["offpolicy-ratings"],
         description=(
             "Movies of MovieLens that the prior is not fitted to, rank-5 factors; users are contexts, rewards are "
-            "their centred ratings with the noise of the factorisation's residuals. Logs by 0.7 softmax of the true rewards "
-            "plus 0.3 uniform; policies and losses as in offpolicy-synthetic, under the chain that is fitted to the "
-            "other movies."
+            "their centred ratings with the noise of the factorisation's residuals. Logs by 0.7 softmax of the rewards "
+            "of a draw of the prior plus 0.3 uniform; policies and losses as in offpolicy-synthetic, under the chain "
+            "that is fitted to the other movies."
         ),
         make_cells=_rating_cells,
         contrasts=_BETTER,

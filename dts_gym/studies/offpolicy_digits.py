@@ -40,7 +40,7 @@ def ridge_weights(contexts: Array, labels: IntArray, num_classes: int, rows: Int
 def logged_digits(settings: Mapping[str, Any], seed: int) -> Digits:
     """A log of a weak classifier, and what made it."""
     env: Any = gym.make("ClassificationBandit-v0", data=settings["data"], dim=settings["dim"]).unwrapped
-    contexts, labels, K = env._contexts.astype(np.float64), env._labels, env.problem.num_actions
+    contexts, labels, K = env.contexts.astype(np.float64), env.labels, env.problem.num_actions
     rng = stream(seed, "history")
     few = rng.permutation(len(labels))[: int(settings["known"] * len(labels))]
     weak = ridge_weights(contexts, labels, K, few)
@@ -112,9 +112,9 @@ STUDY = LogStudy(
     description=(
         "scikit-learn's digits, 29 principal components and a 1, logged by 0.9 softmax of a ridge classifier that saw "
         "5 % of the examples plus 0.1 uniform. Tightness |bound / value - 1| of lower bounds at 95 % for a policy "
-        "fixed beforehand, over n rounds from 2^8 to 2^14, lambda = 1 / sqrt(n), M = sqrt(n); and policies learned from 2^12 "
-        "and 2^14 rounds, with the value that LS-LIN guarantees, whose prior is centred at 10 times "
-        "the classifier that logged."
+        "fixed beforehand, over n rounds from 2^8 to 2^14, lambda = 1 / sqrt(n), M = sqrt(n); and policies learned "
+        "from 2^12 and 2^14 rounds, with the value that LS-LIN guarantees, whose prior is centred at 10 times the "
+        "classifier that logged."
     ),
     make_cells=_cells,
     contrasts=(

@@ -163,11 +163,11 @@ def sizes(n=300, K=5, d=3):
 
 
 def world(seed, prior, n, K):
-    """A log of a fixed softmax policy, and the mean rewards of all actions on it."""
+    """A log of a softmax policy of another draw's rewards, and the true parameters."""
     rng = np.random.default_rng(seed)
     theta, x = prior.sample(rng, K), rng.uniform(-1, 1, (n, prior.dim))
-    means = x @ theta.T
-    p = np.exp(means - means.max(axis=1, keepdims=True))
+    means, guessed = x @ theta.T, x @ prior.sample(rng, K).T
+    p = np.exp(guessed - guessed.max(axis=1, keepdims=True))
     p = 0.3 / K + 0.7 * p / p.sum(axis=1, keepdims=True)
     a = (p.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
     return BanditLog(x, a, means[np.arange(n), a] + rng.normal(size=n), p), theta, rng
