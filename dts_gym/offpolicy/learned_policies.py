@@ -68,9 +68,9 @@ class LearnedPolicy(Shown, ABC):
             out[block] = self._probabilities(x[block], None if allowed is None else allowed[block])
         return out[0] if single else out
 
-    def act(self, context: Any, mask: Any = None) -> Any:
+    def act(self, contexts: Any, mask: Any = None) -> Any:
         """The most probable action: an int, or (n,) of n contexts."""
-        best = self.action_probabilities(context, mask).argmax(axis=-1)
+        best = self.action_probabilities(contexts, mask).argmax(axis=-1)
         return int(best) if best.ndim == 0 else best
 
     def save(self, path: str | os.PathLike[str]) -> None:

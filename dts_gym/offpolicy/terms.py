@@ -11,7 +11,7 @@ from dts_gym.offpolicy.log import BanditLog
 from dts_gym.offpolicy.policies import checked_policy, probability_blocks
 from dts_gym.offpolicy.reward_fits import RewardFit, sampled_rows
 from dts_gym.utils.arrays import Array, IntArray
-from dts_gym.utils.validation import as_float64
+from dts_gym.utils.validation import as_float64, finite_array
 
 
 class Folds(NamedTuple):
@@ -113,6 +113,5 @@ def action_groups(log: BanditLog, action_features: Any) -> IntArray:
     if given is None:
         raise ValueError("action_features must be given for MIPS, (K, q) features or (K,) groups: the log has none")
     array = as_float64("action_features", given)
-    if array.ndim not in (1, 2) or len(array) != log.num_actions:
-        raise ValueError(f"action_features must have a row for each of {log.num_actions} actions, got {array.shape}")
+    array = finite_array("action_features", array, (log.num_actions,) if array.ndim == 1 else (log.num_actions, None))
     return np.asarray(np.unique(array.reshape(len(array), -1), axis=0, return_inverse=True)[1].ravel(), dtype=np.int64)

@@ -70,11 +70,11 @@ def test_a_policy_learned_on_the_log_is_told():
 
 
 def test_an_agent_that_has_learned_is_told():
-    log = logged(n=150)
+    log = logged(n=15)
     agent = make_agent("LinUCB", BanditProblem(3, 2, PRIOR, GaussianReward()), seed=0)
     assert "an agent that has learned" not in told(log, agent, ["IPS"])
     agent.update(log.contexts, log.actions, log.rewards)
-    assert "an agent that has learned 150 rewards" in told(log, agent, ["IPS"])
+    assert "an agent that has learned 15 rewards" in told(log, agent, ["IPS"])
     assert "an agent that has learned" not in told(log, agent, ["IPS"], learned_on_log=False)
 
 
