@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dts_gym.offpolicy import cautions
+from dts_gym.offpolicy.assumptions import known_rewards
 from dts_gym.offpolicy.estimators import (
     ESTIMATORS,
     MODELS,
@@ -20,8 +21,8 @@ from dts_gym.offpolicy.estimators import (
     Tuning,
     weighted_estimate,
 )
-from dts_gym.offpolicy.intervals import credible_interval
-from dts_gym.offpolicy.log import BanditLog, known_rewards, mean_and_error
+from dts_gym.offpolicy.intervals import credible_interval, mean_and_error
+from dts_gym.offpolicy.log import BanditLog
 from dts_gym.offpolicy.policies import checked_policy
 from dts_gym.offpolicy.reward_fits import RewardFit, fit_chain, independent_prior
 from dts_gym.offpolicy.tables import Estimate, Evaluation

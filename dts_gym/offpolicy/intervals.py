@@ -140,3 +140,9 @@ def implicit_interval(
     slack = math.log(1.0 / each) / (lam * n)
     high = 1.0 - (float((weights * (1.0 - rewards)).mean()) - slack) if upper else math.inf
     return value, value - slack, high
+
+
+def mean_and_error(terms: Array) -> tuple[float, float]:
+    """The mean of n terms and its standard error, NaN for one term."""
+    n = len(terms)
+    return float(terms.mean()), math.nan if n < 2 else float(terms.std(ddof=1) / math.sqrt(n))

@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from dts_gym.offpolicy.assumptions import known_rewards
 from dts_gym.offpolicy.learned_policies import LearnedPolicy, PerturbedPolicy, PosteriorPolicy, SoftmaxPolicy
-from dts_gym.offpolicy.log import BanditLog, known_rewards
+from dts_gym.offpolicy.log import BanditLog
 from dts_gym.offpolicy.objectives import best_perturbed, best_softmax
 from dts_gym.offpolicy.reward_fits import fit_chain
 from dts_gym.priors.chains import as_prior

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -12,11 +11,12 @@ import numpy as np
 
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.archives import content_digest
-from dts_gym.utils.arrays import Array, BoolArray, IntArray
+from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import LARGEST, as_float64, finite_array, integer, integers
 
 _SUMS_TO_ONE = 1e-6
+_ALIKE = 0.9  # share of the repeated contexts from which on rounds count as logged twice
 
 
 class BanditLog(Shown):
@@ -143,11 +143,17 @@ class BanditLog(Shown):
     @cached_property
     def num_duplicates(self) -> int:
         """Number of rounds that equal an earlier one in context, action and reward."""
-        n = len(self)
-        parts = [self.contexts.reshape(n, -1), self.actions[:, None], self.rewards[:, None]]
-        table = np.concatenate([np.ascontiguousarray(part, dtype=np.float64) for part in parts], axis=1) + 0.0
-        keys = table.view([("", np.void, table.shape[1] * 8)]).ravel()["f0"]
-        return n - len(np.unique(keys))
+        flat = self.contexts.reshape(len(self), -1)
+        return _repeated(np.column_stack([flat, self.actions, self.rewards]))
+
+    @property
+    def _is_doubled(self) -> bool:
+        """Whether nearly every round whose context was there before is there before as a whole.
+
+        Where contexts repeat by themselves, as few users do, actions and rewards differ now and then.
+        """
+        again = self.num_duplicates
+        return again > 0 and again > _ALIKE * _repeated(self.contexts.reshape(len(self), -1))
 
     def findings(self) -> list[str]:
         """What is odd in the log, a sentence each; empty where nothing is.
@@ -159,7 +165,7 @@ class BanditLog(Shown):
          '1 of 2 rounds has a played action of propensity 0 (the first is round 0): its weight is infinite']
         """
         n, found = len(self), []
-        if self.num_duplicates:
+        if self._is_doubled:
             count = self.num_duplicates
             verb = "equals" if count == 1 else "equal"
             found.append(
@@ -302,41 +308,13 @@ def _masks(value: Any, n: int, K: int) -> BoolArray:
     return np.array(array, dtype=bool)
 
 
+def _repeated(table: Array) -> int:
+    """Number of rows (n, m) that equal an earlier one."""
+    rows = np.ascontiguousarray(table, dtype=np.float64) + 0.0  # -0 is 0
+    return len(rows) - len(np.unique(rows.view([("", np.void, rows.shape[1] * 8)]).ravel()["f0"]))
+
+
 def block_slices(n: int, width: int) -> list[slice]:
     """Slices of n rounds such that a block of rounds by ``width`` numbers takes 32 MB at most."""
     rows = max(1, (1 << 22) // max(1, width))
     return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
-
-
-def known_rewards(log: BanditLog, reward: RewardModel | str | None, noise_std: float | None) -> tuple[RewardModel, str]:
-    """The family of a log's rewards: as told, as the log says, else Gaussian with deviation 1; and where it is from.
-
-    Returns
-    -------
-    RewardModel, "given" or "log" or "default"
-    """
-    from dts_gym.problem.rewards import GaussianReward, reward_model
-
-    if noise_std is not None and not (reward is None or reward == "gaussian"):
-        raise ValueError(f"noise_std must be left out unless rewards are Gaussian, got {noise_std!r} beside {reward!r}")
-    if noise_std is not None:
-        model, source = GaussianReward(noise_std), "given"
-    elif isinstance(reward, RewardModel):
-        model, source = reward, "given"
-    elif reward is not None:
-        model, source = reward_model(reward), "given"
-    elif log.reward is not None:
-        model, source = log.reward, "log"
-    else:
-        model, source = GaussianReward(), "default"
-    model.check_all(log.rewards)
-    return model, source
-
-
-def mean_and_error(terms: Array) -> tuple[float, float]:
-    """The mean of n terms and its standard error, NaN for one term."""
-    n = len(terms)
-    return float(terms.mean()), math.nan if n < 2 else float(terms.std(ddof=1) / math.sqrt(n))
-
-
-__all__ = ["BanditLog", "IntArray", "block_slices", "known_rewards", "mean_and_error"]

@@ -58,7 +58,7 @@ def record(env: Any, agent: Any, num_rounds: int, seed: int | None = 0, learn: b
     check_sizes(env, agent)
     if learn:
         begin_run(agent, count)
-    rng = stream(seed, "act")
+    rng = stream(seed, "record")
     context, info = env.reset(seed=None if seed is None else integer("seed", seed, 0))
     rows: list[tuple[Any, int, float, Any, Any]] = []
     for t in range(count):

@@ -74,6 +74,9 @@ def test_duplicates_and_propensities_of_zero_are_reported():
     assert BanditLog(**given).findings() == []
     twice = {name: np.concatenate([value, value[[2, 5, 5]]]) for name, value in given.items()}
     assert BanditLog(**twice).findings()[0].startswith(f"3 of {N + 3} rounds equal an earlier one")
+    few = {**given, "contexts": np.ones((N, D)), "rewards": np.arange(N) % 2}  # contexts that repeat by themselves
+    assert BanditLog(**few).num_duplicates > 10
+    assert BanditLog(**few).findings() == []
     given["propensities"] = np.full(N, 0.5)
     given["propensities"][[3, 8]] = 0.0
     assert (

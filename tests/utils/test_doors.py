@@ -228,8 +228,8 @@ MODULES = ("", ".envs", ".priors", ".problem", ".datasets", ".pretraining", ".sw
 # What is no number by its name, where the signature says Any or an alias.
 NO_NUMBERS = {
     "env_or_problem", "settings", "agent", "env", "prior", "mixture", "mask", "masks", "pending", "state",
-    "episode_start", "axes", "rng", "covs", "self", "args", "kwargs", "arrays", "options", "env_settings", "tuning_settings", "noise",
-    "report", "device",
+    "episode_start", "axes", "rng", "covs", "self", "args", "kwargs", "arrays", "options", "env_settings",
+    "tuning_settings", "noise", "report", "device",
 }  # fmt: skip
 # Functions, and parameters of one, without a door, and why.
 WITHOUT = {
