@@ -266,7 +266,7 @@ def _play_vector(env: VectorEnv[Any, Any, Any], learner: Any, num_rounds: int, s
         regret[:, t] = of_step(info, "regret", env.num_envs)
         watch.start()
         if "matched" in info or "matched" in info.get("final_info", {}):
-            learner.update(contexts, chosen, paid, learned=of_step(info, "matched", env.num_envs) == 1)
+            learner.update_some(contexts, chosen, paid, of_step(info, "matched", env.num_envs) == 1)
         else:
             learner.update(contexts, chosen, paid)
         watch.stop("update")

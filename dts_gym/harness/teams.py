@@ -38,12 +38,15 @@ class Team:
         masks = [None] * len(self.agents) if mask is None else mask
         return np.array([play(*one) for one in zip(self.agents, contexts, masks, strict=True)], dtype=np.int64)
 
-    def update(self, contexts: Any, actions: Any, rewards: Any, learned: Any = None) -> None:
-        """Learn a reward in each row, or in the rows where ``learned``, (R,) booleans, is true."""
-        rows = [True] * len(self.agents) if learned is None else learned
-        for agent, x, a, y, is_known in zip(self.agents, contexts, actions, rewards, rows, strict=True):
-            if is_known:
-                agent.update(x, a, y)
+    def update(self, contexts: Any, actions: Any, rewards: Any) -> None:
+        """Learn a reward in each row."""
+        for agent, x, a, y in zip(self.agents, contexts, actions, rewards, strict=True):
+            agent.update(x, a, y)
+
+    def update_some(self, contexts: Any, actions: Any, rewards: Any, known: Any) -> None:
+        """Learn a reward in each row where ``known``, (R,) booleans, is true; agents one by one, never stacked ones."""
+        for i in np.flatnonzero(known).tolist():
+            self.agents[i].update(contexts[i], actions[i], rewards[i])
 
 
 def team_of(agents: Sequence[Any]) -> Team:

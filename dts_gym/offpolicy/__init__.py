@@ -4,7 +4,7 @@ Read in this order:
 
 1. `log` (the rounds, and what is checked of them), `log_files` (how they are kept), `text_tables` and
    `other_libraries` (text files and the logs of other libraries), `recording` (an agent plays and is logged).
-2. `policies` (what a policy is here), `assumptions` (of which family rewards are), `reward_fits` (models of rewards: the
+2. `policies` (what a policy is here), `assumptions` (the family of the rewards), `reward_fits` (models of rewards: the
    agents' posteriors; `expanded_fits` has the sums over a whole log) and `terms` (one pass over the rounds).
 3. `estimators` (their formulas) and `intervals`, `cautions` (refusals and warnings), `evaluation` and `tables`.
 4. `learning` (a policy from a log), `objectives` (what is maximised), `learned_policies`; `replaying` (an agent learns
