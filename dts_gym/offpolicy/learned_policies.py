@@ -178,12 +178,12 @@ def load_policy(path: str | os.PathLike[str]) -> LearnedPolicy:
     arrays, settings = read_archive(path)
     if settings.get("format") != FORMAT or "learner" not in settings:
         raise ValueError(f"path must be a file of a learned policy, got {os.fspath(path)!r}")
-    about = (settings["learner"], settings["from"], integer("num_actions", settings["num_actions"], 1))
-    about = (*about, tuple(settings["shape"]), settings["guarantee"])
+    K, shape = integer("num_actions", settings["num_actions"], 1), tuple(settings["shape"])
+    about = settings["learner"], settings["from"], K, shape, settings["guarantee"]
     kind = settings["kind"]
     if kind == "SoftmaxPolicy":
         return SoftmaxPolicy(arrays["parameters"], *about)
     if kind == "PerturbedPolicy":
         return PerturbedPolicy(arrays["parameters"], float(arrays["noise"][0]), *about)
     moments = ActionMoments(arrays["mean"], arrays["spread"], arrays["own"])
-    return PosteriorPolicy(LinearFit.of(moments, len(about[3]) == 2), float(arrays["pessimism"][0]), *about)
+    return PosteriorPolicy(LinearFit.of(moments, len(shape) == 2), float(arrays["pessimism"][0]), *about)

@@ -80,7 +80,7 @@ def measure_learners(settings: Mapping[str, Any], seed: int) -> dict[str, float]
     logging = float(p[rows, labels].mean())
     out = {"logging, value": logging}
     for learner in ("IPS", "ES", "LS", "LS-LIN"):
-        asked = {"max_steps": int(settings["max_steps"]), "noise": float(settings["noise"])}
+        asked: dict[str, Any] = {"max_steps": int(settings["max_steps"]), "noise": float(settings["noise"])}
         policy = learn(log, learner, reference=settings["reference"] * weak, **asked)
         value = float(policy.action_probabilities(contexts)[rows, labels].mean())
         out[f"{learner}, improvement"] = value / logging - 1.0
