@@ -86,13 +86,14 @@ def of_origin(log: BanditLog, policy: Any, names: Sequence[str], learned_on_log:
     learned = learned_on_log if learned_on_log is not None else known == log.fingerprint if known else None
     if learned:
         found.append(
-            f"the policy was learned on this log: intervals by weights ({', '.join(used)}) then cover next to nothing, "
-            "their values are too high; use sDM under a prior that you trust, or rounds that the policy has not seen"
+            f"the policy was learned on this log: intervals by weights ({', '.join(used)}) then do not hold, and cover "
+            "next to nothing if the policy maximises such an estimate; use sDM under a prior that you trust, or rounds "
+            "that the policy has not seen"
         )
     elif learned is None and getattr(policy, "num_updates", 0) > 0:
         found.append(
             f"the policy is an agent that has learned {policy.num_updates} rewards: if they are this log's, intervals "
-            f"by weights ({', '.join(used)}) cover next to nothing (learned_on_log=False says that they are not)"
+            f"by weights ({', '.join(used)}) do not hold (learned_on_log=False says that they are not)"
         )
     if log.adapted:
         found.append(
