@@ -242,7 +242,7 @@ class BanditLog(Shown):
         save_log(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> BanditLog:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read what `save` wrote, or the folder of rounds that ``dts_gym.run(..., log=folder)`` writes.
 
         Raises
@@ -254,7 +254,7 @@ class BanditLog(Shown):
         """
         from dts_gym.offpolicy.log_files import load_log
 
-        return load_log(path)
+        return cls(**load_log(path))
 
     def _repr_facts(self) -> Mapping[str, Any]:
         known = None if self.propensities is None else self.propensities.ndim

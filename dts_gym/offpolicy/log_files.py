@@ -6,17 +6,19 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.offpolicy.log import BanditLog
 from dts_gym.offpolicy.text_tables import read_table
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.utils.archives import read_archive, write_archive, write_atomically
 from dts_gym.utils.extras import missing_extra
 from dts_gym.utils.validation import integer
+
+if TYPE_CHECKING:
+    from dts_gym.offpolicy.log import BanditLog
 
 FORMAT = 1
 _BLOCK = re.compile(r"rounds-(\d+)\.npz")
@@ -45,8 +47,8 @@ def save_log(log: BanditLog, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"path must end in .npz, .csv or .parquet, got {os.fspath(path)!r}")
 
 
-def load_log(path: str | os.PathLike[str]) -> BanditLog:
-    """Read a log; see `BanditLog.load`."""
+def load_log(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Arguments of a `BanditLog` from a file or folder; see `BanditLog.load`."""
     place = Path(path)
     if place.is_dir():
         return _load_blocks(place)
@@ -94,23 +96,15 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     return arrays, settings
 
 
-def _from_archive(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> BanditLog:
+def _from_archive(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
     told = settings.get("reward")
     model: RewardModel | None = None if told is None or told.get("name") == "unknown" else reward_model(**told)
-    return BanditLog(
-        arrays["contexts"],
-        arrays["actions"],
-        arrays["rewards"],
-        arrays.get("propensities"),
-        settings.get("num_actions"),
-        arrays.get("masks"),
-        reward=model,
-        action_features=arrays.get("action_features"),
-        adapted=settings.get("adapted"),
-    )
+    named = ("contexts", "actions", "rewards", "propensities", "masks", "action_features")
+    told = {"num_actions": settings.get("num_actions"), "reward": model, "adapted": settings.get("adapted")}
+    return {name: arrays.get(name) for name in named} | told
 
 
-def _load_blocks(folder: Path) -> BanditLog:
+def _load_blocks(folder: Path) -> dict[str, Any]:
     """The rounds of a folder of blocks, ``rounds-00000.npz`` and so on, in order; blocks must follow each other."""
     found = sorted((int(match[1]), path) for path in folder.iterdir() if (match := _BLOCK.fullmatch(path.name)))
     if not found:
@@ -145,7 +139,7 @@ def _columns(log: BanditLog) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def _load_csv(path: Path) -> BanditLog:
+def _load_csv(path: Path) -> dict[str, Any]:
     with path.open(encoding="utf-8", errors="replace") as file:
         match = _HEAD.fullmatch(file.readline().rstrip("\r\n"))
     if match and int(match[1]) != FORMAT:
@@ -154,7 +148,7 @@ def _load_csv(path: Path) -> BanditLog:
     return _from_columns(columns, int(match[2]) if match else None, str(path))
 
 
-def _from_columns(columns: Mapping[str, NDArray[Any]], num_actions: Any, path: str) -> BanditLog:
+def _from_columns(columns: Mapping[str, NDArray[Any]], num_actions: Any, path: str) -> dict[str, Any]:
     def numbered(name: str) -> NDArray[Any] | None:
         pattern = re.compile(rf"{name}_(\d+)")
         found = {int(match[1]): each for each in columns if (match := pattern.fullmatch(each))}
@@ -170,11 +164,11 @@ def _from_columns(columns: Mapping[str, NDArray[Any]], num_actions: Any, path: s
     if (actions != np.floor(actions)).any():
         line = int(np.flatnonzero(actions != np.floor(actions))[0])
         raise ValueError(f"action must be an integer in {path!r}, got {actions[line]} in round {line}")
-    return BanditLog(
-        contexts,
-        actions.astype(np.int64),
-        columns["reward"],
-        columns["propensity"] if "propensity" in columns else numbered("propensity"),
-        None if num_actions is None else integer("num_actions", int(num_actions), 1),
-        None if masks is None else masks.astype(np.int64),
-    )
+    return {
+        "contexts": contexts,
+        "actions": actions.astype(np.int64),
+        "rewards": columns["reward"],
+        "propensities": columns["propensity"] if "propensity" in columns else numbered("propensity"),
+        "num_actions": None if num_actions is None else integer("num_actions", int(num_actions), 1),
+        "masks": None if masks is None else masks.astype(np.int64),
+    }
