@@ -59,6 +59,7 @@ __all__ = [
     "envs",
     "load_prior",
     "make_agent",
+    "offpolicy",
     "pretraining",
     "random_linear_prior",
     "random_mlp_prior",
@@ -69,7 +70,7 @@ __all__ = [
     "tune",
 ]
 
-_MODULES = ("agents", "callbacks", "checks", "datasets", "envs", "pretraining", "sweeps", "theory")
+_MODULES = ("agents", "callbacks", "checks", "datasets", "envs", "offpolicy", "pretraining", "sweeps", "theory")
 _HOMES = {
     "AffineLink": "priors.links",
     "AgentSpec": "harness.experiment",

@@ -28,6 +28,8 @@ _ENVS = {
     "SharedDiffusionBandit-v0": "dts_gym.envs.shared:SharedDiffusionBanditEnv",
     "SyntheticBandit-v0": "dts_gym.envs.synthetic:SyntheticBanditEnv",
     "MovieLensBandit-v0": "dts_gym.envs.movielens:MovieLensBanditEnv",
+    "LoggedBandit-v0": "dts_gym.envs.logged:LoggedBanditEnv",
+    "ClassificationBandit-v0": "dts_gym.envs.classification:ClassificationBanditEnv",
 }
 _AGENTS: dict[str, str | type[Agent]] = {
     "dTS": "dts_gym.agents.diffusion:DiffusionTS",
@@ -51,15 +53,14 @@ _AGENTS: dict[str, str | type[Agent]] = {
     "Oracle": "dts_gym.agents.baselines:Oracle",
 }
 
-_BUILT_IN = frozenset(_AGENTS)  # the ids of the package's own agents
+_BUILT_IN = frozenset(_AGENTS)  # the package's own agents
 
 
 def register_envs() -> None:
     """Put the package's environments into Gymnasium's registry."""
     for env_id, entry_point in _ENVS.items():
         if env_id not in gym.registry:
-            module = entry_point.partition(":")[0]
-            gym.register(id=env_id, entry_point=entry_point, vector_entry_point=f"{module}:make_vector")
+            gym.register(env_id, entry_point, vector_entry_point=f"{entry_point.partition(':')[0]}:make_vector")
 
 
 def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
@@ -118,7 +119,7 @@ def user_entries(env_id: str, agent_ids: Iterable[str]) -> Entries:
 
 
 def is_built_in(name: str) -> bool:
-    """Whether an id belongs to the package's own environments or agents."""
+    """Whether an id belongs to the package."""
     return name in _ENVS or name in _BUILT_IN or name in OPTIONAL_AGENTS
 
 

@@ -23,6 +23,7 @@ SETTINGS = {
     "frame": (["SyntheticBandit-v0", "frame.png", "20", "num_actions=5", "shape=moons"], "after 20 rounds", ()),
     "large_k": (["30", "1000000000"], "peak memory", ()),
     "movielens": (["ratings", "30", "1"], "60 users, 120 movies", ()),
+    "offpolicy": (["400"], "true value", ("sklearn",)),
     "own_prior": (["20", "1"], "DiffusionPrior", ()),
     "quickstart": (["100"], "after 100 rounds", ()),
     "ray_sweep": (["10", "1", "1"], "environment,env.num_actions", ("ray",)),

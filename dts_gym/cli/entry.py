@@ -51,6 +51,10 @@ COMMANDS = {
         "dts_gym.cli.pretrain:run_pretrain",
         "Fit a diffusion prior to parameter vectors or ratings: a file for --prior.",
     ),
+    "offpolicy": Command(
+        "dts_gym.cli.offpolicy:run_offpolicy",
+        "Judge a policy by a log, or learn one from it: a table, warnings, a figure.",
+    ),
     "posterior-error": Command(
         "dts_gym.cli.posterior_error:run_posterior_error",
         "Compare posterior draws with the true posterior: a table, a verdict, a figure, records.",

@@ -1,4 +1,4 @@
-"""Masks of actions that an environment reports, as ``info["action_mask"]`` of a reset or a step."""
+"""What infos report: masks of actions, as ``info["action_mask"]`` of a reset or a step, and numbers of a step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from dts_gym.utils.arrays import Array
 
 
 def play(agent: Any, context: Any, mask: Any) -> Any:
@@ -51,3 +53,15 @@ def _filled(masks: Sequence[Any]) -> Any:
     if not known:
         return None
     return np.array([np.ones_like(known[0]) if mask is None else mask for mask in masks])
+
+
+def of_step(info: dict[str, Any], name: str, num_envs: int) -> Array:
+    """(N,) numbers that a step reports under a name, NaN where it does not.
+
+    Where the step ended an episode that was reset at once, they are in ``final_info``.
+    """
+    values = np.full(num_envs, np.nan)
+    for part in (info, info.get("final_info", {})):
+        if name in part:
+            values = np.where(part[f"_{name}"], part[name], values)
+    return values

@@ -33,6 +33,7 @@ class RoundLog:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._folder, self._settings = folder, settings
         self._rounds: list[dict[str, Any]] = []
+        self._masks: list[Any] = []
         self._written = 0
 
     def play(self, agent: Any, context: Any, mask: Any) -> tuple[Any, float | None]:
@@ -47,8 +48,7 @@ class RoundLog:
         one = {"contexts": np.asarray(context), "actions": int(action), "rewards": float(reward)}
         if probability is not None:
             one["propensities"] = probability
-        if mask is not None:
-            one["masks"] = np.asarray(mask).astype(bool)
+        self._masks.append(None if mask is None else np.asarray(mask).astype(bool))
         self._rounds.append(one)
         if len(self._rounds) == _BLOCK_ROUNDS:
             self.write()
@@ -57,8 +57,11 @@ class RoundLog:
         """Write the rounds that are in no block yet."""
         if self._rounds:
             arrays = {name: np.array([one[name] for one in self._rounds]) for name in self._rounds[0]}
+            if any(mask is not None for mask in self._masks):
+                every = np.ones(self._settings["num_actions"], dtype=bool)
+                arrays["masks"] = np.array([every if mask is None else mask for mask in self._masks])
             write_archive(self._folder / f"rounds-{self._written:05d}.npz", arrays, self._settings)
-            self._written, self._rounds = self._written + 1, []
+            self._written, self._rounds, self._masks = self._written + 1, [], []
 
 
 @contextmanager

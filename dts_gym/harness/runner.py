@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from dts_gym.harness.callbacks import Callback, Round
-from dts_gym.harness.masks import masks_of, play
+from dts_gym.harness.masks import masks_of, of_step, play
 from dts_gym.harness.round_log import RoundLog, round_log
 from dts_gym.harness.run_record import Stopwatch
 from dts_gym.harness.run_result import RunResult
@@ -54,7 +54,8 @@ def run(
     ----------
     env : an environment of this package or any other; it is reset first. Regret is read from ``regret`` in the info of
         its steps. Where the info of a reset or a step has ``action_mask``, (K,) booleans or Gymnasium's int8, the agent
-        picks its next action among those. An environment without a problem (``dts_gym.problem.problem_of``) is reset
+        picks its next action among those. Where the info of a step has ``matched`` False, as that of a log with another
+        action, nothing is learned. An environment without a problem (``dts_gym.problem.problem_of``) is reset
         again wherever an episode ends, and the agent goes on learning: many bandits are written with episodes of one
         context. A vector environment's episodes must last the run.
     agent : a fresh agent, unless ``warm_start``. On a vector environment of N instances it is not played itself but
@@ -136,11 +137,12 @@ def _play_single(
             action, probability = rounds.play(agent, context, mask)
         watch.stop("act")
         following, reward, terminated, truncated, info = env.step(action)
-        watch.start()
-        agent.update(context, action, reward)
-        watch.stop("update")
-        if rounds is not None:
-            rounds.add(context, action, probability, reward, mask)
+        if info.get("matched", True):  # a log that has another action knows no reward
+            watch.start()
+            agent.update(context, action, reward)
+            watch.stop("update")
+            if rounds is not None:
+                rounds.add(context, action, probability, reward, mask)
         total += float(info.get("regret", np.nan))
         regret[t], rewards[t], actions[t] = total, reward, action
         if callback is not None:
@@ -207,9 +209,12 @@ def _play_vector(env: VectorEnv[Any, Any, Any], learner: Any, num_rounds: int, s
         chosen = play(learner, contexts, masks_of(info, env.num_envs))
         watch.stop("act")
         following, paid, terminated, truncated, info = env.step(chosen)
-        regret[:, t] = _regrets(info, env.num_envs)
+        regret[:, t] = of_step(info, "regret", env.num_envs)
         watch.start()
-        learner.update(contexts, chosen, paid)
+        if "matched" in info or "matched" in info.get("final_info", {}):
+            learner.update_some(contexts, chosen, paid, of_step(info, "matched", env.num_envs) == 1)
+        else:
+            learner.update(contexts, chosen, paid)
         watch.stop("update")
         rewards[:, t], actions[:, t] = paid, chosen
         if (terminated | truncated).any() and t + 1 < num_rounds:
@@ -228,19 +233,8 @@ def _checked_team(
         check_run(env, agent, num_rounds, seed, warm_start)
     for agent in agents:
         begin_run(agent, num_rounds)
-    return team_of(agents)
-
-
-def _regrets(info: dict[str, Any], num_envs: int) -> Array:
-    """(N,) regrets of a step, NaN where they are not reported.
-
-    Where the step ended an episode that was reset at once, they are in ``final_info``.
-    """
-    regrets = np.full(num_envs, np.nan)
-    for part in (info, info.get("final_info", {})):
-        if "regret" in part:
-            regrets = np.where(part["_regret"], part["regret"], regrets)
-    return regrets
+    # Agents on logs learn some of the rounds, which stacked ones cannot.
+    return Team(agents) if env.metadata.get("reports_matches") else team_of(agents)
 
 
 def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool = False) -> int:

@@ -43,6 +43,11 @@ class Team:
         for agent, x, a, y in zip(self.agents, contexts, actions, rewards, strict=True):
             agent.update(x, a, y)
 
+    def update_some(self, contexts: Any, actions: Any, rewards: Any, known: Any) -> None:
+        """Learn a reward in each row where ``known``, (R,) booleans, is true; agents one by one, never stacked ones."""
+        for i in np.flatnonzero(known).tolist():
+            self.agents[i].update(contexts[i], actions[i], rewards[i])
+
 
 def team_of(agents: Sequence[Any]) -> Team:
     """The agents as a team; stacked where that pays, see ``dts_gym.agents.Agent.together``."""

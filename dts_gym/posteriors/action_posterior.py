@@ -26,6 +26,7 @@ from dts_gym.posteriors.choices import (
 from dts_gym.posteriors.information import RewardDraws, best_of_normals, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.posteriors.pruning import contenders, responses, variance_along, with_shared_variance
+from dts_gym.posteriors.totals import action_moments
 from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -387,27 +388,18 @@ class ActionPosterior(ABC):
 
     def moments(self, scale: float = 1.0) -> tuple[Array, Array]:
         """Posterior mean (K, d) and covariance (K d, K d), action-major: for small K."""
-        K, d, basis, reached = self.num_actions, self.table.dim, self.table.basis, self.table.reached
-        gamma, beta = np.zeros((K, d, d)), np.zeros((K, d))
-        gamma[self.table.actions] = self.table.gamma()
-        beta[self.table.actions] = self.table.beta
-        response = np.eye(d) - reached[:, None] * gamma  # (K, d, d): how theta_a follows m
-        shared_mean, root = self._shared_moments(scale)
-        mean = self.center + (beta * reached + response @ shared_mean) @ basis.T
-        spread = basis @ response @ root  # (K, d, r)
-        own = basis @ (np.diag(reached) - gamma * np.outer(reached, reached)) @ basis.T  # (K, d, d)
-        if self.table.precise.rows:
-            slots = self.table.precise.slots
-            at = self.table.actions[slots]
-            mean[at], own_root, follow = self.table.precise.moments(slots)
-            mean[at] += follow @ (basis @ shared_mean)
-            spread[at], own[at] = follow @ (basis @ root), own_root @ own_root.swapaxes(1, 2)
-        spread = spread.reshape(K * d, -1)
-        cov = spread @ spread.T
+        mean, spread, own = action_moments(self, scale)
+        K, d = mean.shape
+        along = spread.reshape(K * d, -1)
+        cov = along @ along.T
         for a in range(K):
             block = slice(a * d, (a + 1) * d)
-            cov[block, block] += scale**2 * (own[a] + own[a].T) / 2
+            cov[block, block] += own[a]
         return mean, cov
+
+    def shared_moments(self, scale: float = 1.0) -> tuple[Array, Array]:
+        """Posterior mean (d,) and root (d, r) of the covariance of ``m``, in the table's coordinates."""
+        return self._shared_moments(scale)
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""

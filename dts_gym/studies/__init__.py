@@ -3,7 +3,8 @@
 Read `study` (the definition of an experiment; `claims` has the claim that each tests), `cells` and `comparison_study`
 (experiments that compare agents), `outcome` (tables and verdicts; `pictures` draws them, `causes` explains why claims
 fail), `findings` and `page` (the files and the report). Then any experiment: `regret`, `gap_vs_actions`, `scaling`,
-`misspecification`, `swiss_roll`, `movielens`, `cost`, `posterior_error`, `bound`, `planar`, `exploration`.
+`misspecification`, `swiss_roll`, `movielens`, `cost`, `posterior_error`, `bound`, `planar`, `exploration`;
+and on logs (`log_study` is their template) `offpolicy`, `offpolicy_digits`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ _STUDIES = {
     "bound": "bound",
     "posterior-2d": "planar",
     "exploration": "exploration",
+    "offpolicy-synthetic": "offpolicy",
+    "offpolicy-ratings": "offpolicy",
+    "offpolicy-digits": "offpolicy_digits",
 }
 
 

@@ -19,4 +19,9 @@ CLAIMS = {
     "posterior-2d": "A diffusion prior captures structure that a Gaussian cannot: regret is lower.",
     "exploration": "Untuned, bounds that fall over the horizon have no more regret than the best constant scale of any "
     "rival.",
+    "offpolicy-synthetic": "From a log of many actions, the structured posterior learns a better policy than "
+    "independent ones, and knows its own policy's value.",
+    "offpolicy-ratings": "The same on real ratings, under a prior fitted to other movies.",
+    "offpolicy-digits": "Lower bounds by logarithmic smoothing are tighter than those of implicit exploration, and "
+    "these than those of clipped weights; policies learned by them are guaranteed to improve on the log.",
 }

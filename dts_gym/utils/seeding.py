@@ -35,6 +35,7 @@ _KEYS = {
     "misspecification": 28,
     "history": 31,
     "check": 41,
+    "record": 51,
 }
 
 

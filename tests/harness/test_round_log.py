@@ -79,3 +79,22 @@ def test_a_folder_with_files_and_vector_environments_are_refused(tmp_path):
     envs = gym.make_vec("DiffusionBandit-v0", num_envs=2, num_actions=6, dim=3)
     with pytest.raises(ValueError, match="log must be left out on a vector environment"):
         dts_gym.run(envs, dts_gym.make_agent("dTS", envs, seed=0), 3, log=tmp_path / "new")
+
+
+def test_the_folder_is_a_log_for_off_policy_estimates(tmp_path, monkeypatch):
+    monkeypatch.setattr(round_log, "_BLOCK_ROUNDS", 8)
+    masks = iter([None] * 9 + [np.array([1, 1, 0, 1, 1, 1], dtype=np.int8)] * 20)
+
+    class Sometimes(gym.Wrapper):
+        def step(self, action):
+            context, reward, terminated, truncated, info = self.env.step(action)
+            mask = next(masks)
+            return context, reward, terminated, truncated, info if mask is None else {**info, "action_mask": mask}
+
+    env = Sometimes(gym.make("DiffusionBandit-v0", num_actions=6, dim=3, horizon=20))
+    result = dts_gym.run(env, dts_gym.make_agent("LinTS", env, seed=0), 20, seed=1, log=tmp_path / "log")
+    log = dts_gym.offpolicy.BanditLog.load(tmp_path / "log")
+    np.testing.assert_array_equal(log.actions, result.actions)
+    assert log.adapted
+    assert log.num_actions == 6
+    np.testing.assert_array_equal(log.masks[:, 2], np.arange(20) < 10)

@@ -18,8 +18,16 @@ import dts_gym
 from dts_gym import BanditInstance, BanditProblem, GaussianReward, random_linear_prior, random_mlp_prior, registry
 from dts_gym.callbacks import Metrics, action_entropy, posterior_width
 from dts_gym.datasets import Ratings, factorise, sample_shape, shape_dim
-from dts_gym.envs import BanditVectorEnv, DiffusionBanditEnv, SharedDiffusionBanditEnv, SyntheticBanditEnv
+from dts_gym.envs import (
+    BanditVectorEnv,
+    ClassificationBanditEnv,
+    DiffusionBanditEnv,
+    LoggedBanditEnv,
+    SharedDiffusionBanditEnv,
+    SyntheticBanditEnv,
+)
 from dts_gym.experiment import kept_rounds
+from dts_gym.offpolicy import BanditLog, evaluate, learn, record, replay
 from dts_gym.pretraining import fit
 from dts_gym.priors.fitting import fit_gaussian, fit_linear_chain
 from dts_gym.priors.misspecified import misspecified_prior, rescaled_prior
@@ -58,6 +66,11 @@ def small_env():
 ENV = small_env()
 ENVS = BanditVectorEnv(small_env(), 2)
 ENVS.reset(seed=0)
+LOG = BanditLog(VECTORS, RATED % 4, VECTORS[:, 0], np.full((60, 4), 0.25))
+CLICKS = BanditLog(VECTORS, RATED % 4, RATED % 2, np.full(60, 0.25))
+LEARNED = learn(LOG, "sDM", PRIOR)
+ROWS = LoggedBanditEnv(LOG)
+ROWS.reset(seed=0)
 LADDER = {"num_rounds": 5, "num_actions": 3, "dim": 2, "stds": [1.0, 1.0], "noise_std": 1.0}
 SIZES = {"num_actions": 4, "dim": 2, "depth": 2, "horizon": 5, "noise_std": 1.0, "prior_seed": 0, "instance_seed": 0}
 COMPARED = {"env_id": "DiffusionBandit-v0", "agents": ["LinTS"], "backend": "serial", "bracket": False}
@@ -129,6 +142,42 @@ CALLS = {
         {**SIZES, "stds": 1.0, "weight_norm": 1.0, "prior_error": 0.5, "prior_scale": 2.0, "branch": 1},
     ),
     "SharedDiffusionBanditEnv": Call(SharedDiffusionBanditEnv, SIZES),
+    "LoggedBanditEnv": Call(LoggedBanditEnv, {"horizon": 5}, {"log": LOG}),
+    "ClassificationBanditEnv": Call(
+        ClassificationBanditEnv,
+        {"X": VECTORS, "y": RATED % 3, "dim": 2, "label_noise": 0.5, "horizon": 5},
+    ),
+    "RowsEnv.reset": Call(ROWS.reset, {"seed": 1}, {}, ROWS),
+    "RowsEnv.step": Call(ROWS.step, {"action": 1}, {}, ROWS),
+    "BanditLog": Call(
+        BanditLog,
+        {"contexts": VECTORS, "actions": RATED % 4, "rewards": VECTORS[:, 0], "propensities": np.full(60, 0.25)}
+        | {"num_actions": 4, "action_features": np.eye(4)},
+    ),
+    "evaluate": Call(
+        evaluate,
+        {"level": 0.9, "noise_std": 0.5, "clip": 2.0, "alpha": 0.5, "lam": 0.1, "folds": 3, "seed": 0}
+        | {"max_weight": 4.0, "policy": np.full((60, 4), 0.25), "action_features": np.arange(4)},
+        {"log": LOG, "estimators": ["IPS", "CIPS", "MIPS", "IX"]},
+    ),
+    "learn": Call(
+        learn,
+        {"alpha": 0.5, "lam": 0.1, "regularisation": 0.1, "max_steps": 2},
+        {"log": LOG, "learner": "ES"},
+    ),
+    "learn, pessimism": Call(
+        learn, {"pessimism": 1.0, "noise_std": 0.5, "seed": 0}, {"log": LOG, "learner": "LCB", "prior": PRIOR}
+    ),
+    "learn, guarantee": Call(
+        learn, {"level": 0.9, "noise": 0.5, "reference": np.ones((4, 2))}, {"log": CLICKS, "learner": "LS-LIN"}
+    ),
+    "record": Call(
+        lambda **given: record(small_env(), dts_gym.make_agent("Random", PROBLEM, seed=0), **given),
+        {"num_rounds": 3, "seed": 1},
+    ),
+    "replay": Call(lambda **given: replay(LOG, dts_gym.make_agent("LinTS", PROBLEM, seed=0), **given), {"seed": 0}),
+    "LearnedPolicy.action_probabilities": Call(LEARNED.action_probabilities, {"contexts": VECTORS[:3]}),
+    "LearnedPolicy.act": Call(LEARNED.act, {"contexts": X}),
     "SyntheticBanditEnv": Call(
         SyntheticBanditEnv,
         {"num_past": 50, "past_seed": 0, **{name: value for name, value in SIZES.items() if name != "prior_seed"}},
@@ -174,12 +223,13 @@ for agent_id in dts_gym.agent_ids():
             fixed = {"agent_id": agent_id, "env_or_problem": problem, **BESIDE.get(setting, {})}
             CALLS[f"{agent_id}: {setting}"] = Call(dts_gym.make_agent, {setting: SETTINGS[setting]}, fixed)
 
-MODULES = ("", ".envs", ".priors", ".problem", ".datasets", ".pretraining", ".sweeps", ".experiment", ".callbacks")
+MODULES = ("", ".envs", ".priors", ".problem", ".datasets", ".pretraining", ".sweeps", ".experiment", ".callbacks",
+           ".offpolicy")  # fmt: skip
 # What is no number by its name, where the signature says Any or an alias.
 NO_NUMBERS = {
-    "env_or_problem", "settings", "agent", "env", "prior", "mixture", "mask", "pending", "state", "episode_start",
-    "axes", "rng", "covs", "self", "args", "kwargs", "arrays", "options", "env_settings", "tuning_settings", "noise",
-    "report", "device",
+    "env_or_problem", "settings", "agent", "env", "prior", "mixture", "mask", "masks", "pending", "state",
+    "episode_start", "axes", "rng", "covs", "self", "args", "kwargs", "arrays", "options", "env_settings",
+    "tuning_settings", "noise", "report", "device",
 }  # fmt: skip
 # Functions, and parameters of one, without a door, and why.
 WITHOUT = {
@@ -190,6 +240,11 @@ WITHOUT = {
         r"|BanditEnv\.(begin_episode|next_contexts|pinned_by)",
     "abstract: its classes have rows": "BanditEnv",
     "the same door as factorise, behind files": "cached_factors",
+    "results of logs, which the package makes, and policies of a user's own":
+        r"Estimate|Evaluation|Evaluation\.\w+|ReplayResult|ReplayResult\.interval|LearnedPolicy|Policy\.\w+",
+    "read from files, or rows as NumPy's indexing reads them": r"BanditLog\.(read_obd|read_vw|rows|from_obp)",
+    "abstract: its environments have rows": "RowsEnv",
+    "ends that may not be known, see its test": "evaluate: reward_range",
     "what is saved is checked where it is read": r"\w+_from_state",
     "settings that were checked": "label_of",
     "names of catalogues, which may be words": "fit: catalogues",
@@ -206,7 +261,7 @@ def public_functions():
             if not inspect.isclass(found):
                 if inspect.isfunction(found):
                     yield name, found
-            elif not issubclass(found, dts_gym.agents.Agent) and found.__module__.startswith("dts_gym"):
+            elif not issubclass(found, dts_gym.agents.Agent | Exception) and found.__module__.startswith("dts_gym"):
                 yield name, found
                 for base in found.__mro__:
                     for method, function in vars(base).items():

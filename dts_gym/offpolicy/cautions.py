@@ -1,0 +1,155 @@
+"""What makes an estimate from a log wrong: refusals before it is computed, and warnings beside it, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from dts_gym.offpolicy.estimators import WEIGHTED, Rounds
+from dts_gym.offpolicy.log import BanditLog
+from dts_gym.problem.rewards import GaussianReward, RewardModel
+from dts_gym.utils.arrays import Array
+
+_FEW = 100  # an effective sample size below this, or
+_SMALL_SHARE = 0.01  # below this share of the rounds, is small
+_HEAVY = 0.05  # share of the weights' sum that one round may have
+_APART = 2.0  # number of standard deviations beyond which two estimates are apart
+_OFF = 4.0  # the same for the mean weight
+
+
+class OffPolicyWarning(UserWarning):
+    """A warning of `evaluate`: what an estimate needs and the log may not fulfil."""
+
+
+def refuse(log: BanditLog, names: Sequence[str]) -> None:
+    """ValueError if estimators need propensities that the log lacks, or rewards that it does not have."""
+    weighted = [name for name in names if name in WEIGHTED]
+    played = log.played_propensities
+    if weighted and played is None:
+        raise ValueError(
+            f"propensities must be in the log for {', '.join(weighted)}, got none: only DM and sDM need none. Log the "
+            "probability of each action as it is played (act_with_probability), or estimate it and say so"
+        )
+    if weighted and played is not None and (played == 0).any():
+        row = int((played == 0).argmax())
+        raise ValueError(
+            f"propensities of played actions must be above 0 for {', '.join(weighted)}, got 0 in "
+            f"{int((played == 0).sum())} rounds, the first is round {row}: an action that was played had a positive "
+            "probability, so these were recorded wrongly; leave such rounds out (log.rows) only if you know why"
+        )
+    if "MIPS" in names and (log.propensities is None or log.propensities.ndim == 1):
+        raise ValueError("propensities must be (n, K), those of every action, for MIPS, got the played action's alone")
+    if "LS" in names and (log.rewards < 0).any():
+        raise ValueError(
+            f"rewards must not be negative for LS, got {log.rewards.min():g}: add a constant to all rewards, which "
+            "adds it to every value"
+        )
+
+
+def of_weights(log: BanditLog, rounds: Rounds, names: Sequence[str]) -> list[str]:
+    """Warnings about the weights, for estimators that use them."""
+    used = [name for name in names if name in WEIGHTED]
+    if not used:
+        return []
+    n, w, found = len(log), rounds.weights, []
+    size, largest = rounds.effective_sample_size, float(w.max())
+    if size < max(_FEW, _SMALL_SHARE * n):
+        found.append(
+            f"the effective sample size is {size:.1f} of {n} rounds: the policy plays what the log seldom did, and "
+            f"intervals by weights ({', '.join(used)}) are too narrow or useless"
+        )
+    elif largest > _HEAVY * w.sum():
+        found.append(f"one round has {largest / w.sum():.0%} of all weight: intervals by weights depend on its reward")
+    error = float(w.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    mean = float(w.mean())
+    if abs(mean - 1.0) > _OFF * error and abs(mean - 1.0) > 1e-9:
+        found.append(
+            f"the weights average {mean:.3g} and not 1, {abs(mean - 1) / error if error else math.inf:.1f} standard "
+            "errors away: propensities are wrong, or the policy plays actions that the log could not"
+        )
+    if rounds.terms.unsupported > 1e-6:
+        found.append(
+            f"the policy gives probability {rounds.terms.unsupported:.3g} to actions of propensity 0 in the log, of "
+            f"whose rewards {', '.join(used)} know nothing"
+        )
+    return found
+
+
+def of_origin(log: BanditLog, policy: Any, names: Sequence[str], learned_on_log: bool | None) -> list[str]:
+    """Warnings about where policy and log are from, for estimators by weights."""
+    used = [name for name in names if name in WEIGHTED]
+    if not used:
+        return []
+    found = []
+    known = getattr(policy, "learned_from", None)
+    learned = learned_on_log if learned_on_log is not None else known == log.fingerprint if known else None
+    if learned:
+        found.append(
+            f"the policy was learned on this log: intervals by weights ({', '.join(used)}) then do not hold, and cover "
+            "next to nothing if the policy maximises such an estimate; use sDM under a prior that you trust, or rounds "
+            "that the policy has not seen"
+        )
+    elif learned is None and getattr(policy, "num_updates", 0) > 0:
+        found.append(
+            f"the policy is an agent that has learned {policy.num_updates} rewards: if they are this log's, intervals "
+            f"by weights ({', '.join(used)}) do not hold (learned_on_log=False says that they are not)"
+        )
+    if log.adapted:
+        found.append(
+            "the log's policy learned while it played: rounds are not independent, and intervals by weights cover less "
+            "than they say (80 % where 95 % is said, on a log of Thompson sampling)"
+        )
+    return found
+
+
+def of_models(log: BanditLog, apart: Sequence[tuple[str, float, float, float, float]]) -> list[str]:
+    """Warnings where a model's value is apart from the doubly robust one.
+
+    Parameters
+    ----------
+    apart : for each model its name, value and deviation, and DR's value and standard error.
+    """
+    found = []
+    for name, value, deviation, robust, error in apart:
+        scale = math.hypot(deviation, error)
+        if abs(value - robust) > _APART * scale:
+            found.append(
+                f"{name} says {value:.4g} and DR {robust:.4g}, {abs(value - robust) / scale:.1f} standard deviations "
+                f"apart: {name}'s interval is right only if its prior is, and only for policies made from this log; if "
+                "the policy was made from other knowledge, or prior or noise are wrong, believe DR"
+            )
+    return found
+
+
+def of_noise(model: RewardModel, source: str, rewards: Array, seen: Array, unseen: Array | None) -> list[str]:
+    """Warnings where the assumed noise contradicts the residuals.
+
+    Parameters
+    ----------
+    model, source : the family of rewards, and whether it was "given", is the "log"'s or the "default".
+    rewards, seen, unseen : (n,) rewards, and predictions by models that have seen the round and that have not.
+    """
+    if not isinstance(model, GaussianReward):
+        return []
+    assumed = "is assumed" if source != "default" else "is assumed, as none was told"
+    if ((rewards == 0) | (rewards == 1)).all() and len(set(rewards.tolist())) == 2:
+        return [f'rewards are 0 and 1, but Gaussian noise {assumed}: reward="bernoulli" says what they are']
+    inside = math.sqrt(float(((rewards - seen) ** 2).mean()))
+    outside = math.inf if unseen is None else math.sqrt(float(((rewards - unseen) ** 2).mean()))
+    if inside > 1.25 * model.noise_std:
+        return [f"noise of deviation {model.noise_std:g} {assumed}, but residuals have {inside:.3g}: pass noise_std"]
+    if outside < 0.8 * model.noise_std:
+        return [f"noise of deviation {model.noise_std:g} {assumed}, but residuals have {outside:.3g}: pass noise_std"]
+    return []
+
+
+def of_ranges(names: Sequence[str], rewards: Array, reward_range: tuple[float, float] | None) -> list[str]:
+    """Warnings about bounds that do not hold for the range of the rewards."""
+    if "IX" not in names:
+        return []
+    if reward_range is None:
+        return ["IX has no interval: its bounds need rewards in 0..1, and reward_range=(0, 1) says so"]
+    if reward_range[0] < 0 or reward_range[1] > 1:
+        return [f"IX has no interval: its bounds need rewards in 0..1, the range is {reward_range}"]
+    return []

@@ -1,0 +1,79 @@
+"""Tables of numbers in text files, whose damage is reported with its line and its column."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def read_table(
+    path: str | os.PathLike[str], skip: int = 0, needed: Sequence[str] = (), words: Sequence[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """The columns of a CSV file with a header, as numbers.
+
+    Parameters
+    ----------
+    path : text file in UTF-8.
+    skip : lines before the header.
+    needed : names of columns that must be there.
+    words : names of columns whose cells are text.
+
+    Raises
+    ------
+    ValueError
+        If a cell is no finite number, a row has too few or too many cells, or a column lacks; the message names the
+        line, counted from 1, and the column.
+    """
+    place = os.fspath(path)
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            for _ in range(skip):
+                file.readline()
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            _check_header(header, needed, place, skip + 1)
+            cells: list[list[Any]] = [[] for _ in header]
+            numeric = [name not in words for name in header]
+            for row in reader:
+                if not row:
+                    continue
+                line = reader.line_num + skip
+                if len(row) != len(header):
+                    raise ValueError(
+                        f"path must have {len(header)} cells in each line, got {len(row)} in line {line} of {place!r}"
+                    )
+                for i, cell in enumerate(row):
+                    cells[i].append(as_number(cell, place, line, header[i]) if numeric[i] else cell)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"path must be a text file in UTF-8, got {place!r}: {error}") from error
+    except csv.Error as error:
+        raise ValueError(f"path must be a CSV file, got {place!r}: {error}") from error
+    if not cells or not cells[0]:
+        raise ValueError(f"path must have a line of numbers or more below its header, got {place!r}")
+    return {name: np.array(column) for name, column in zip(header, cells, strict=True)}
+
+
+def as_number(cell: str, place: str, line: int, column: object) -> float:
+    """The finite number in a cell; ValueError that names file, line and column."""
+    try:
+        value = float(cell)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise ValueError(
+            f"path must hold finite numbers, got {cell!r:.60} in line {line}, column {column} of {place!r}"
+        )
+    return value
+
+
+def _check_header(header: Sequence[str], needed: Sequence[str], place: str, line: int) -> None:
+    lacking = [name for name in needed if name not in header]
+    if lacking or len(set(header)) != len(header):
+        what = f"no column {lacking[0]!r}" if lacking else "a column's name twice"
+        raise ValueError(f"path must have a header of column names, got {what} in line {line} of {place!r}")
