@@ -8,7 +8,7 @@ import numpy as np
 
 from dts_gym.agents.approximations import DEFAULT_PARTICLES, Approximation, ClosedForm, Particles, approximation_of
 from dts_gym.agents.inputs import linear_chain
-from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
+from dts_gym.agents.posterior_agents import AnyWay, PosteriorAgent, UpperConfidence
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype
 from dts_gym.posteriors.careful_posterior import CarefulPosterior
@@ -73,6 +73,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         seed: Seed = None,
         exploration: Setting | None = None,
         horizon: int | None = None,
+        contexts: Array | None = None,
+        tuning_rounds: int | None = None,
         branch: int | None = None,
         noise_std: float | None = None,
         approximation: Approximation | None = None,
@@ -105,7 +107,16 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         self.branch = self._approximation.branch
         self.approximation: Approximation | None = self._approximation.name
         self.num_particles = DEFAULT_PARTICLES if num_particles is None else int(num_particles)
-        super().__init__(problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, **settings)
+        super().__init__(
+            problem,
+            seed=seed,
+            exploration=exploration,
+            horizon=horizon,
+            contexts=contexts,
+            tuning_rounds=tuning_rounds,
+            noise_std=noise_std,
+            **settings,
+        )
 
     @property
     def diagnostics(self) -> dict[str, float]:
@@ -182,7 +193,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         return stepped(scale)
 
 
-class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
+class DiffusionTS(AnyWay[ConfidencePosterior], ChainAgent):
     """Diffusion Thompson sampling (dTS): a posterior draw under the chain prior, then its best action.
 
     The parameters are those of `ChainAgent`.
@@ -210,7 +221,7 @@ class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
             posterior.levels.drop_clouds()
 
     def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        if isinstance(self._posterior, BranchedPosterior):
+        if isinstance(self._posterior, BranchedPosterior) and not self._by_bounds:
             return self._posterior.thompson(contexts, rng, self.exploration_scale, mask, from_clouds=True)
         return self._choose(contexts, rng, mask)
 
