@@ -1,11 +1,11 @@
 """Agents: one ``act`` / ``update`` interface, an agent a class; the mathematics is in `dts_gym.posteriors`.
 
 Read `base` (the template: what is checked, random streams; `inputs`, `cautions`, `saving`, `checked_files` and
-`together` serve it), then `posterior_agents` (agents with a posterior; `estimates` is what they say about actions, `exploring` how they
-explore), then any agent: `diffusion` (dTS and dUCB; `approximations` are the ways to keep their posterior), `information` (IDS
-and Greedy), `linear`, `glm`, `learned_priors`, `baselines`. `lockstep` stacks the posteriors of many agents while they
-play. Agents that choose their exploration play `simulation`, decide by `choosing`, and report an
-`exploration_tuning`; `choose` asks for one in the open.
+`together` serve it), then `posterior_agents` (agents with a posterior; `estimates` is what they say about actions,
+`exploring` how they explore), then any agent: `diffusion` (dTS and dUCB; `approximations` are the ways to keep their
+posterior), `information` (IDS and Greedy), `linear`, `glm`, `learned_priors`, `baselines`. `lockstep` stacks the
+posteriors of many agents while they play. Agents that choose their exploration play `simulation`, decide by `choosing`
+and report an `exploration_tuning`; `choose` asks for one in the open.
 """
 
 from dts_gym.agents.base import Agent

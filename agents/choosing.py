@@ -19,6 +19,7 @@ from dts_gym.posteriors.exploration import Exploration
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.caching import cached
+from dts_gym.utils.progress import progress_count
 from dts_gym.utils.text_files import parse_json
 
 _FORMAT = 1  # raised when the same question has another answer
@@ -26,24 +27,29 @@ _FORMAT = 1  # raised when the same question has another answer
 BOUNDS = (
     Exploration("horizon", True),
     *(Exploration("horizon", True, factor) for factor in (0.7, 0.5, 0.3)),
-    *(Exploration(scale, True) for scale in (0.25, 0.5, 1.0, 1.5, 2.0)),
+    *(Exploration(scale, True) for scale in (0.25, 0.5, 1.0, 1.5)),
 )
 DRAWS = (
     Exploration(1.0, False),
     *(Exploration(scale, False) for scale in (0.7, 0.5, 0.35, 0.25, 0.125)),
     *(Exploration("decay", False, factor) for factor in (1.0, 0.5)),
 )
+# Beside bounds on the same posterior other draws are not worth their simulation.
+DRAWS_BESIDE = (Exploration(0.5, False), Exploration(0.25, False))
+# Where runs are not stacked there is time for a few.
+_SMALL = (BOUNDS[0], Exploration("horizon", True, 0.5), DRAWS[0], Exploration(0.5, False), Exploration(0.25, False))
 # Runs that stacked agents play, and others, and the most instance-rounds of each.
 _STACKED, _SINGLE = (1500, 20_000_000), (48, 1_000_000)
 _FIRST, _MOST = 16, 512  # instances of the first stage at most, and of all
 _SHORTEST = 10  # rounds, below which nothing is simulated
 _LOST, _SURE = 2.5, 2.0  # standard errors by which a candidate is dropped, and by which one is preferred
+_ENOUGH = 12  # instances, below which no candidate is preferred
 
 
-def family(ways: Sequence[str]) -> tuple[Exploration, ...]:
+def family(ways: Sequence[str], small: bool = False) -> tuple[Exploration, ...]:
     """The candidates of an agent that explores by "bounds", by "draws", or by any of them; the first is its default."""
-    parts = {"bounds": BOUNDS, "draws": DRAWS}
-    return tuple(rule for way in sorted(ways) for rule in parts[way])
+    parts = {"bounds": BOUNDS, "draws": DRAWS if len(ways) == 1 else DRAWS_BESIDE}
+    return tuple(rule for way in sorted(ways) for rule in parts[way] if not small or rule in _SMALL)
 
 
 def choose(agent: Any, contexts: Contexts, num_rounds: int, seed: int, tuning_rounds: int | None) -> ExplorationTuning:
@@ -71,12 +77,11 @@ class _Question:
     def __init__(self, agent: Any, contexts: Contexts, num_rounds: int, seed: int, tuning_rounds: int | None) -> None:
         self.agent, self.contexts, self.num_rounds = agent, contexts, num_rounds
         self.seed, self.tuning_rounds = seed, tuning_rounds
-        self.rules = family(agent._explores_by)
         settings, arrays = agent.problem.state()
         free = ("exploration", "horizon", "contexts", "tuning_rounds")
         own = {name: value for name, value in agent._settings.items() if name not in free}
         told = [_FORMAT, f"{type(agent).__module__}:{type(agent).__qualname__}", settings, num_rounds, seed]
-        told += [tuning_rounds, contexts.fixed, [str(rule) for rule in self.rules]]
+        told += [tuning_rounds, contexts.fixed, [str(rule) for rule in family(agent._explores_by)]]
         told.append({name: value for name, value in own.items() if not isinstance(value, np.ndarray)})
         arrays = {**arrays, "contexts": contexts.rows}
         arrays |= {f"setting.{name}": value for name, value in own.items() if isinstance(value, np.ndarray)}
@@ -118,16 +123,20 @@ def _read(path: Path) -> ExplorationTuning:
 
 
 def _simulated(question: _Question) -> ExplorationTuning:
-    agent, n, rules = question.agent, question.num_rounds, question.rules
-    runs, most = _STACKED if advance_together([agent]) else _SINGLE
+    agent, n = question.agent, question.num_rounds
+    stacked = advance_together([agent])
+    runs, most = _STACKED if stacked else _SINGLE
+    rules = family(agent._explores_by, small=not stacked)
     budget = min(runs * n, most) if question.tuning_rounds is None else question.tuning_rounds
     allowed = budget // n if n >= _SHORTEST else 0
 
-    def play(alive: Sequence[int], first: int, count: int) -> Array:
-        asked = [rules[i] for i in alive]
-        return rewards_of(agent, asked, first, count, question.contexts, n, question.seed)
+    with progress_count(allowed * n, "choosing the exploration") as bar:
 
-    totals = staged(play, len(rules), allowed)
+        def play(alive: Sequence[int], first: int, count: int) -> Array:
+            asked, numbers = [rules[i] for i in alive], range(first, first + count)
+            return rewards_of(agent, asked, numbers, question.contexts, n, question.seed, bar.update)
+
+        totals = staged(play, len(rules), allowed)
     return decided(rules, totals, n, question.seed)
 
 
@@ -143,9 +152,7 @@ def staged(play: Callable[[Sequence[int], int, int], Array], num_rules: int, num
     totals = [np.empty(0)] * num_rules
     alive, played = list(range(num_rules)), 0
     step = min(_FIRST, num_runs // (2 * num_rules))
-    stages = []
     while len(alive) > 1 and step >= 1:
-        stages.append((list(alive), step))
         found = play(alive, played, step)
         for i, rewards in zip(alive, found, strict=True):
             totals[i] = np.concatenate([totals[i], rewards])
@@ -178,6 +185,7 @@ def decided(rules: Sequence[Exploration], totals: Sequence[Array], num_rounds: i
             difference = total - totals[0][: len(total)]
             gain[i] = difference.mean()
             error[i] = difference.std(ddof=1) / np.sqrt(len(total)) if len(total) > 1 else np.nan
-    ahead = [i for i in range(1, len(rules)) if counts[i] == counts.max() and _is_ahead(totals[i], totals[0], _SURE)]
+    full = counts == max(counts.max(), _ENOUGH)
+    ahead = [i for i in range(1, len(rules)) if full[i] and _is_ahead(totals[i], totals[0], _SURE)]
     chosen = max(ahead, key=lambda i: gain[i], default=0)
     return ExplorationTuning(tuple(rules), counts, gain, error, chosen, num_rounds, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,13 @@ class Contexts(NamedTuple):
 
 
 def rewards_of(
-    agent: Any, rules: Sequence[Exploration], first: int, count: int, contexts: Contexts, num_rounds: int, seed: int
+    agent: Any,
+    rules: Sequence[Exploration],
+    numbers: range,
+    contexts: Contexts,
+    num_rounds: int,
+    seed: int,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> Array:
     """The sum of mean rewards of a run under each rule, on instances drawn from what the agent believes.
 
@@ -39,26 +45,33 @@ def rewards_of(
     ----------
     agent : an agent that has learned nothing and follows a rule; it is copied, not played.
     rules : C rules of exploration.
-    first, count : the instances' numbers: instance i is the same in every call.
+    numbers : the instances' numbers, R of them: instance i is the same in every call.
     contexts : what instances show.
     num_rounds : n, the length of a run.
     seed : seed for instances, contexts, noise and the agents' draws.
+    progress : called with the number of rounds that were played since the last time, of all runs together.
 
     Returns
     -------
-    (C, count)
+    (C, R)
         Rules are played on the same instances, contexts and noise, by agents of the same random streams.
     """
     size = max(1, _ROWS // len(rules))
     parts = [
-        _played(agent, rules, range(start, min(start + size, first + count)), contexts, num_rounds, seed)
-        for start in range(first, first + count, size)
+        _played(agent, rules, numbers[start : start + size], contexts, num_rounds, seed, progress)
+        for start in range(0, len(numbers), size)
     ]
     return np.concatenate(parts, axis=1)
 
 
 def _played(
-    agent: Any, rules: Sequence[Exploration], numbers: range, contexts: Contexts, num_rounds: int, seed: int
+    agent: Any,
+    rules: Sequence[Exploration],
+    numbers: range,
+    contexts: Contexts,
+    num_rounds: int,
+    seed: int,
+    progress: Callable[[int], object],
 ) -> Array:
     model, C, R = agent.reward_model, len(rules), len(numbers)
     roots = [np.random.SeedSequence(seed, spawn_key=(number,)) for number in numbers]
@@ -81,6 +94,7 @@ def _played(
                 predictors = _predictors(agent, theta, x, actions)
                 playing.update(x, actions, model.from_noise(np.tile(noise[t], C), predictors))
                 total += model.mean(predictors)
+            progress(C * R * length)
     return total.reshape(C, R)
 
 

@@ -46,6 +46,7 @@ TUNING = "tuning"
 
 def identity(experiment: Experiment, spec: AgentSpec, seed: int) -> dict[str, Any]:
     """Everything that determines one run's result, as JSON data."""
+    once = {"auto_once": True} if experiment.auto_once else {}
     return {
         "env_id": experiment.env_id,
         "env_settings": describe("env_settings", experiment.env_settings),
@@ -54,6 +55,7 @@ def identity(experiment: Experiment, spec: AgentSpec, seed: int) -> dict[str, An
         "num_rounds": experiment.num_rounds,
         "role": experiment.role,
         "redraw_prior": experiment.redraw_prior,
+        **once,
     }
 
 
@@ -128,6 +130,8 @@ def write_record(out: Path, experiment: Experiment, spec: AgentSpec, record: Run
     numbers = asdict(record)
     arrays = {"rounds": numbers.pop("rounds"), "regret": numbers.pop("regret")}
     times = {name: numbers.pop(name) for name in _TIMES}
+    if record.exploration is None:  # as records were before agents could choose
+        del numbers["exploration"]
     settings = {"format": _FORMAT, "identity": identity(experiment, spec, record.seed), **numbers}
     try:
         write_json(_times_path(out, spec, record.seed), times)  # first, because the other file marks a run as finished
@@ -166,8 +170,12 @@ def read_record(out: Path, experiment: Experiment, spec: AgentSpec, seed: int) -
         code = settings.get("code")
         if code is not None and (not isinstance(code, dict) or code.keys() != UNKNOWN.keys()):
             raise ValueError(f"code must have the entries {[*UNKNOWN]}, got {code!r:.200}")
+        chosen = settings.get("exploration")
+        if chosen is not None and not isinstance(chosen, str):
+            raise ValueError(f"exploration must be the words of a choice, got {chosen!r:.200}")
     except (KeyError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)!r} must be a whole record of a run: {error}") from error
+    numbers["exploration"] = chosen
     return RunRecord(rounds=rounds, regret=regret, code=code, **numbers, **_read_times(out, spec, seed))
 
 
@@ -317,6 +325,8 @@ def _experiment_from(out: Path, saved: dict[str, Any]) -> Experiment:
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
     plain = {name: describe(name, value) for name, value in vars(experiment).items() if name != "agents"}
+    if not experiment.auto_once:  # as descriptions were before there was such a setting
+        del plain["auto_once"]
     return {**plain, "agents": [_spec_state(spec) for spec in experiment.agents]}
 
 
