@@ -5,7 +5,8 @@ Read `base` (the template: what is checked, random streams; `inputs`, `cautions`
 `exploring` how they explore), then any agent: `diffusion` (dTS and dUCB; `approximations` are the ways to keep their
 posterior), `information` (IDS and Greedy), `linear`, `glm`, `learned_priors`, `baselines`. `lockstep` stacks the
 posteriors of many agents while they play. Agents that choose their exploration play `simulation`, decide by `choosing`
-and report an `exploration_tuning`; `choose` asks for one in the open.
+and report an `exploration_tuning`; `choose` asks for one in the open. `adapting` keeps the rounds of
+agents that move their prior's variance.
 """
 
 from dts_gym.agents.base import Agent

@@ -33,7 +33,9 @@ def _stackable(agents: Sequence[Any]) -> bool:
         or any(type(agent) is not type(first) or agent._intercept != first._intercept for agent in agents)
     ):
         return False  # of equal types, all believe in Gaussian rewards where one has a posterior in closed form
-    if any(agent._awaits_contexts for agent in agents) or not fit_together([agent._posterior for agent in agents]):
+    if any(agent._awaits_contexts or getattr(agent, "adapt_scale", False) for agent in agents):
+        return False  # their posteriors are replaced as they play, or it is not known yet how they choose
+    if not fit_together([agent._posterior for agent in agents]):
         return False
     table = first._posterior.table
     return bool(first.problem.num_actions * table.packed_dim <= _PAYS_UP_TO)
