@@ -12,6 +12,7 @@ agents that move their prior's variance.
 from dts_gym.agents.base import Agent
 from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
 from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
+from dts_gym.agents.exploration_tuning import ExplorationTuning
 from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
 from dts_gym.agents.information import DiffusionGreedy, DiffusionIDS
 from dts_gym.agents.learned_priors import FittedPriorAgent, LaplaceDPS, MixTS, MixUCB, TunedTS, TunedUCB
@@ -29,6 +30,7 @@ __all__ = [
     "DiffusionTS",
     "DiffusionUCB",
     "EpsilonGreedy",
+    "ExplorationTuning",
     "FittedPriorAgent",
     "GLMAgent",
     "HierTS",

@@ -41,7 +41,7 @@ _SMALL = (BOUNDS[0], Exploration("horizon", True, 0.5), DRAWS[0], Exploration(0.
 # Runs that stacked agents play, and others, and the most instance-rounds of each.
 _STACKED, _SINGLE = (1500, 20_000_000), (48, 1_000_000)
 _FIRST, _MOST = 16, 512  # instances of the first stage at most, and of all
-_SHORTEST = 10  # rounds, below which nothing is simulated
+_SHORTEST = 2  # rounds, below which nothing is simulated
 _LOST, _SURE = 2.5, 2.0  # standard errors by which a candidate is dropped, and by which one is preferred
 _ENOUGH = 12  # instances, below which no candidate is preferred
 

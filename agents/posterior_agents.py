@@ -69,7 +69,8 @@ class ModelAgent(Agent, Estimates, Generic[P]):
         if isinstance(self._posterior, BatchPosterior):
             self._posterior.update_all(contexts, actions, rewards)
         else:
-            super()._learn_all(contexts, actions, rewards)
+            for context, action, reward in zip(contexts, actions.tolist(), rewards.tolist(), strict=True):
+                self._posterior.update(context, action, reward)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.greedy(contexts, mask)

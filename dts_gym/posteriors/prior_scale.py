@@ -61,8 +61,9 @@ def log_marginal(prior: TwoLevelPrior, evidence: Evidence, scales: Array) -> Arr
 def gauge(prior: TwoLevelPrior, evidence: Evidence) -> ScaleGauge:
     """The factor on the prior's variance under which rewards are most probable, among 49 from 1/64 to 64."""
     logs = log_marginal(prior, evidence, SCALES)
-    best = int(logs.argmax())
-    return ScaleGauge(float(SCALES[best]), float(logs[best] - logs[len(SCALES) // 2]))
+    own = len(SCALES) // 2  # the factor 1, which stays where nothing was seen
+    best = int(logs.argmax()) if logs.max() > logs[own] else own
+    return ScaleGauge(float(SCALES[best]), float(logs[best] - logs[own]))
 
 
 def believed_scale(prior: TwoLevelPrior, evidence: Evidence) -> float:
