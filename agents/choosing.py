@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,11 @@ def choose(agent: Any, contexts: Contexts, num_rounds: int, seed: int, tuning_ro
 
     Notes
     -----
-    The answer is kept in memory and in the cache folder, unless the agent's class is none of the package's.
+    The answer is kept in memory, unless the problem's prior cannot be saved, and in the cache folder, unless that
+    cannot be written or a class of the user's own takes part, whose code may change.
     """
     question = _Question(agent, contexts, num_rounds, seed, tuning_rounds)
-    return _answer(question)
+    return _answer(question) if question.key is not None else _simulated(question)
 
 
 class _Question:
@@ -77,7 +79,11 @@ class _Question:
     def __init__(self, agent: Any, contexts: Contexts, num_rounds: int, seed: int, tuning_rounds: int | None) -> None:
         self.agent, self.contexts, self.num_rounds = agent, contexts, num_rounds
         self.seed, self.tuning_rounds = seed, tuning_rounds
-        settings, arrays = agent.problem.state()
+        self.key: str | None = None
+        try:
+            settings, arrays = agent.problem.state()
+        except ValueError:  # a prior of the user's own that cannot be saved
+            return
         free = ("exploration", "horizon", "contexts", "tuning_rounds")
         own = {name: value for name, value in agent._settings.items() if name not in free}
         told = [_FORMAT, f"{type(agent).__module__}:{type(agent).__qualname__}", settings, num_rounds, seed]
@@ -105,17 +111,23 @@ def _digest(told: Any, arrays: dict[str, Any]) -> str:
 
 @lru_cache(maxsize=32)
 def _answer(question: _Question) -> ExplorationTuning:
-    if not type(question.agent).__module__.startswith("dts_gym.agents."):
+    agent = question.agent
+    parts = (agent, agent.problem.prior, agent.reward_model)
+    if not all(type(part).__module__.startswith("dts_gym.") for part in parts):
         return _simulated(question)
     path = cache_folder() / "explorations" / f"{question.key}.json"
 
     def make() -> ExplorationTuning:
         found = _simulated(question)
         text = json.dumps(found.state()).encode()
-        write_atomically(path, lambda file: file.write(text))
+        with suppress(OSError):
+            write_atomically(path, lambda file: file.write(text))
         return found
 
-    return cached(path, lambda: _read(path), make, "the cached choice of exploration is made anew")
+    try:
+        return cached(path, lambda: _read(path), make, "the cached choice of exploration is made anew")
+    except OSError:  # no folder can be made there, or no lock
+        return _simulated(question)
 
 
 def _read(path: Path) -> ExplorationTuning:

@@ -13,6 +13,7 @@ from dts_gym import (
     BanditProblem,
     GaussianReward,
     LinearDiffusionPrior,
+    Prior,
     choose_exploration,
     make_agent,
     random_linear_prior,
@@ -113,6 +114,35 @@ def test_the_choice_is_kept_on_disk_and_a_damaged_file_is_replaced(tmp_path):
     with pytest.warns(UserWarning, match="made anew"):
         again = choose_exploration(small(), "LinTS", **SHORT)
     assert again.state() == found.state()
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
+    found = choose_exploration(small(), "LinTS", **SHORT)
+    from dts_gym.agents import choosing
+
+    choosing._answer.cache_clear()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DTS_GYM_DATA", str(tmp_path / "file"))
+    assert choose_exploration(small(), "LinTS", **SHORT).state() == found.state()
+
+
+class Uniform(Prior):
+    """A prior that cannot be saved."""
+
+    dim = 2
+
+    def sample(self, rng, num_actions):
+        return rng.uniform(-1, 1, (num_actions, 2))
+
+    def state(self):
+        raise ValueError("prior cannot be saved")
+
+
+def test_a_prior_that_cannot_be_saved_is_simulated_all_the_same():
+    problem = BanditProblem(4, 2, Uniform(), GaussianReward(), horizon=40, context_sample=np.eye(2))
+    agent = make_agent("MarginalLinTS", problem, seed=0, exploration="auto", **SHORT)
+    agent.act([0.5, 1.0])
+    assert agent.tuning.num_instances.max() > 1
 
 
 def test_an_environments_instance_cannot_change_the_choice():
