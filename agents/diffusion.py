@@ -230,9 +230,12 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             return
         learn_all = super()._learn_all
 
-        def learn(*rounds: Any) -> None:
-            learn_all(*rounds)
-            self._rounds.append(*rounds)
+        def learn(contexts: Array, actions: IntArray, rewards: Array) -> None:
+            if len(rewards) == 1:
+                self._posterior.update(contexts[0], int(actions[0]), float(rewards[0]))
+            else:
+                learn_all(contexts, actions, rewards)
+            self._rounds.append(contexts, actions, rewards)
 
         def judge() -> None:
             assert isinstance(self._approximation, ClosedForm)
