@@ -39,8 +39,10 @@ DRAWS = (
 DRAWS_BESIDE = (Exploration(0.5, False), Exploration(0.25, False))
 # Where runs are not stacked there is time for a few.
 _SMALL = (BOUNDS[0], Exploration("horizon", True, 0.5), DRAWS[0], Exploration(0.5, False), Exploration(0.25, False))
-# Runs that stacked agents play, and others, and the most instance-rounds of each.
-_STACKED, _SINGLE = (1500, 20_000_000), (48, 1_000_000)
+# Runs that stacked agents play, with at most 1000 numbers in all matrices of one and with more, and runs of others; and
+# the most instance-rounds of each. They take no more time than some 60 runs by themselves.
+_SMALL_STACKED, _STACKED, _SINGLE = (1500, 20_000_000), (700, 20_000_000), (48, 1_000_000)
+_SMALL_SIZE = 1000
 _FIRST, _MOST = 16, 512  # instances of the first stage at most, and of all
 _SHORTEST = 2  # rounds, below which nothing is simulated
 _LOST, _SURE = 2.5, 2.0  # standard errors by which a candidate is dropped, and by which one is preferred
@@ -137,7 +139,11 @@ def _read(path: Path) -> ExplorationTuning:
 def _simulated(question: _Question) -> ExplorationTuning:
     agent, n = question.agent, question.num_rounds
     stacked = advance_together([agent])
-    runs, most = _STACKED if stacked else _SINGLE
+    runs, most = _SINGLE
+    if stacked:
+        d = agent.problem.dim
+        is_small = agent.problem.num_actions * d * (d + 1) // 2 <= _SMALL_SIZE
+        runs, most = _SMALL_STACKED if is_small else _STACKED
     rules = family(agent._explores_by, small=not stacked)
     budget = min(runs * n, most) if question.tuning_rounds is None else question.tuning_rounds
     allowed = budget // n if n >= _SHORTEST else 0

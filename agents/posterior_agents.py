@@ -209,7 +209,7 @@ class UpperConfidence(PosteriorAgent[B]):
 
     picks_in_order = True
     is_by_scores = True
-    _explores_by = ("bounds",)
+    _explores_by: ClassVar[tuple[str, ...]] = ("bounds",)
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.upper_confidence(contexts, rng, self.exploration_scale, mask)
@@ -242,7 +242,7 @@ class UpperConfidence(PosteriorAgent[B]):
 class AnyWay(UpperConfidence[B]):
     """An agent that draws or uses upper confidence bounds, as its exploration says."""
 
-    _explores_by = ("bounds", "draws")
+    _explores_by: ClassVar[tuple[str, ...]] = ("bounds", "draws")
 
     @property
     def picks_in_order(self) -> bool:  # type: ignore[override]

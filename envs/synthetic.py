@@ -107,7 +107,7 @@ class SyntheticBanditEnv(BanditEnv):
         size = integer("num_past", num_past, 2)
         refuse_larger("num_past * dim", f"{size} x {d} past parameters", 32 * size * d)
         past = sample_shape(shape, rng, size, d)
-        shape = (d,) if features == "disjoint" else (integer("num_actions", num_actions, 1), d)
+        shown = (d,) if features == "disjoint" else (integer("num_actions", num_actions, 1), d)
         problem = BanditProblem(
             num_actions=num_actions,
             dim=d,
@@ -116,7 +116,7 @@ class SyntheticBanditEnv(BanditEnv):
             features=features,
             horizon=horizon,
             past_parameters=past,
-            context_sample=sample_of_features(self.feature_law, shape),
+            context_sample=sample_of_features(self.feature_law, shown),
             fixed_context=self.fixed_features,
         )
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
