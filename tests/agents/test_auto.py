@@ -262,7 +262,8 @@ def test_a_candidate_that_is_no_better_beyond_doubt_leaves_the_first():
     rng = np.random.default_rng(0)
     base = rng.normal(size=100)
     rules = (BOUNDS[0], BOUNDS[1], BOUNDS[2])
-    lucky = base + rng.normal(0.05, 1.0, 100)  # half a standard error
+    noise = rng.normal(size=100)
+    lucky = base + noise - noise.mean() + 0.1  # ahead by one standard error
     assert decided(rules, [base, lucky, base[:20] + 9.0], 10, 0).chosen == 0
     assert decided(rules, [base, base + rng.normal(0.5, 1.0, 100), lucky], 10, 0).chosen == 1
     rare = base + np.where(np.arange(100) == 7, -60.0, 0.5)  # ahead in 99 of 100 instances, and behind in the mean
