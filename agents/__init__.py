@@ -1,16 +1,18 @@
 """Agents: one ``act`` / ``update`` interface, an agent a class; the mathematics is in `dts_gym.posteriors`.
 
 Read `base` (the template: what is checked, random streams; `inputs`, `cautions`, `saving`, `checked_files` and
-`together` serve it), then `posterior_agents` (agents with a posterior; `estimates` is what they say about actions, and
-`propensities` how likely they pick them),
-then any agent: `diffusion` (dTS and dUCB; `approximations` are the ways to keep their posterior), `information` (IDS
-and Greedy), `linear`, `glm`, `learned_priors`, `baselines`. `lockstep` stacks the posteriors of many agents while they
-play.
+`together` serve it), then `posterior_agents` (agents with a posterior; `estimates` is what they say about actions,
+`propensities` how likely they pick them, `exploring` how they explore), then any agent: `diffusion` (dTS and dUCB;
+`approximations` are the ways to keep their posterior), `information` (IDS and Greedy), `linear`, `glm`,
+`learned_priors`, `baselines`. `lockstep` stacks the posteriors of many agents while they play. Agents that choose their
+exploration play `simulation`, decide by `choosing` and report an `exploration_tuning`; `choose` asks for one in the
+open. `adapting` keeps the rounds of agents that move their prior's variance.
 """
 
 from dts_gym.agents.base import Agent
 from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
 from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
+from dts_gym.agents.exploration_tuning import ExplorationTuning
 from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
 from dts_gym.agents.information import DiffusionGreedy, DiffusionIDS
 from dts_gym.agents.learned_priors import FittedPriorAgent, LaplaceDPS, MixTS, MixUCB, TunedTS, TunedUCB
@@ -28,6 +30,7 @@ __all__ = [
     "DiffusionTS",
     "DiffusionUCB",
     "EpsilonGreedy",
+    "ExplorationTuning",
     "FittedPriorAgent",
     "GLMAgent",
     "HierTS",

@@ -105,6 +105,7 @@ class Agent(Saved, Cautious, Together, Propensities):
         waiting = checked_pending(pending, self._check_context, self._is_single, self.problem.num_actions)
         allowed = self._check_mask(mask, x)
         with self._lock:
+            self._prepare(x)
             chosen = self._drawn("act", lambda rng: self._play(x, rng, allowed, waiting))
             self._begin_plan()
         return int(chosen) if self._is_single(x) else chosen
@@ -127,6 +128,9 @@ class Agent(Saved, Cautious, Together, Propensities):
         """
         with self._lock:
             self._plan = Plan(self.num_updates, integer("num_rewards", num_rewards, 1))
+
+    def _prepare(self, contexts: Array) -> None:
+        """What an agent does before it chooses for checked contexts; nothing, for most."""
 
     def _begin_plan(self) -> None:
         """The plan of exploration begins at the first choice, if no run has begun one."""

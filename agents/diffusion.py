@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
 
+from dts_gym.agents.adapting import Rounds, in_parts
 from dts_gym.agents.approximations import DEFAULT_PARTICLES, Approximation, ClosedForm, Particles, approximation_of
 from dts_gym.agents.inputs import linear_chain
-from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
+from dts_gym.agents.posterior_agents import AnyWay, PosteriorAgent, UpperConfidence
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype
 from dts_gym.posteriors.careful_posterior import CarefulPosterior
@@ -20,11 +23,14 @@ from dts_gym.posteriors.exploration import Setting, stepped
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.linear_chain import downward, upward
+from dts_gym.posteriors.prior_scale import believed_scale, gauge
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior
+from dts_gym.priors.misspecified import rescaled_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
+from dts_gym.utils.validation import boolean, finite_array, positive
 
 
 class ChainAgent(PosteriorAgent[ConfidencePosterior]):
@@ -62,6 +68,9 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     dtype : of the matrices that choices read: "float64", or "float32", 1.4 to 2.1 times as fast with thousands of
         actions played, and with rounding errors of single precision relative to each action's own standard deviation;
         all else stays in float64. For linear chains in closed form, Gaussian rewards and a parameter an action.
+    adapt_scale : whether to move the prior's variance as rewards come: at 16, 32, 64 and so on rewards it is multiplied
+        by the number that makes them most probable, among 49 from 1/64 to 64, and the rounds, which are kept, are
+        learned again. For linear chains in closed form.
     """
 
     _expands = True
@@ -73,6 +82,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         seed: Seed = None,
         exploration: Setting | None = None,
         horizon: int | None = None,
+        contexts: Array | None = None,
+        tuning_rounds: int | None = None,
         branch: int | None = None,
         noise_std: float | None = None,
         approximation: Approximation | None = None,
@@ -84,6 +95,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         pool: Pool = "fresh",
         num_shared_draws: int = 1,
         dtype: Dtype = "float64",
+        adapt_scale: bool = False,
     ) -> None:
         settings: dict[str, Any] = {
             "branch": branch,
@@ -102,14 +114,35 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             exploration = 1.0 if approximation == "slice" else self.default_exploration
         elif approximation == "slice" and (isinstance(exploration, str) or callable(exploration)):
             raise ValueError(f"exploration must be a number for approximation 'slice', got {exploration!r}")
+        self.adapt_scale = boolean("adapt_scale", adapt_scale)
+        if self.adapt_scale and not isinstance(self._approximation, ClosedForm):
+            raise ValueError("adapt_scale must be False but for chains of affine links in closed form, got True")
+        self._prior_scale = 1.0
         self.branch = self._approximation.branch
         self.approximation: Approximation | None = self._approximation.name
         self.num_particles = DEFAULT_PARTICLES if num_particles is None else int(num_particles)
-        super().__init__(problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, **settings)
+        if self.adapt_scale:
+            settings["adapt_scale"] = True
+        super().__init__(
+            problem,
+            seed=seed,
+            exploration=exploration,
+            horizon=horizon,
+            contexts=contexts,
+            tuning_rounds=tuning_rounds,
+            noise_std=noise_std,
+            **settings,
+        )
 
     @property
     def diagnostics(self) -> dict[str, float]:
-        """Diagnostics of the last choice.
+        """Diagnostics of the last choice and of the prior.
+
+        With a linear chain in closed form, ``prior_scale``: the factor on the variance of the problem's prior under
+        which the rewards seen are most probable, among 49 from 1/64 to 64; and ``prior_surprise``: the logarithm of how
+        many times more probable they are under it. Where the prior is right that is above 5 about once in 600 runs, so
+        a larger one says that the prior is too wide or too narrow. It is exact for Gaussian rewards and costs some
+        milliseconds.
 
         With a chain by approximation, ``effective_sample_size``: of the particles, relative to their number, the least
         over the levels; a small one says that the surrogates stand in badly, a large one alone says nothing of modes
@@ -120,6 +153,9 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         """
         with self._lock:
             engine = self._engine
+            if isinstance(self._approximation, ClosedForm):
+                found = gauge(self._approximation.chain.two_level(self.branch), self._evidence())
+                return {"prior_scale": found.scale, "prior_surprise": found.surprise}
             if not isinstance(engine, ChainPosterior | BranchedPosterior):
                 return {}
             gauges = {"effective_sample_size": engine.effective_sample_size}
@@ -142,7 +178,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         K is 1 where all actions share a parameter. For linear chains, exact given the evidence; entry 0 has the
         distribution of `sample_parameters`. The cost is O(L d^3) above the branch and O(K d^3) a level below.
         """
-        chain = linear_chain(type(self).__name__, self.problem)
+        chain = rescaled_prior(linear_chain(type(self).__name__, self.problem), self._prior_scale)
+        assert isinstance(chain, LinearDiffusionPrior)
         with self._lock:
             K, d, tempering = self._engine.num_actions, self.problem.dim, self.exploration_scale**2
             table = self._engine.table
@@ -166,7 +203,72 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
     def _make_posterior(self) -> ConfidencePosterior:
         rng = self._rngs["posterior"]
         scale = self.exploration_scale if self._exploration.is_constant else 1.0  # Markov chains follow one
-        return self._approximation.posterior(self.problem, self.reward_model, scale, rng)
+        approximation = self._approximation
+        if isinstance(approximation, ClosedForm) and self._prior_scale != 1.0:
+            chain = rescaled_prior(approximation.chain, self._prior_scale)
+            assert isinstance(chain, LinearDiffusionPrior)
+            approximation = replace(approximation, chain=chain)
+        return approximation.posterior(self.problem, self.reward_model, scale, rng)
+
+    def _evidence(self) -> Evidence:
+        """What rewards say of the played actions' parameters less their prior mean."""
+        return Evidence(*self._engine.table.evidence())
+
+    def _forget(self) -> None:
+        self._prior_scale, self._rounds = 1.0, Rounds(self.problem.context_shape)
+        super()._forget()
+
+    def _learn(self, context: Array, action: int, reward: float) -> None:
+        if self.adapt_scale:
+            self._learn_all(context[None], np.array([action]), np.array([reward]))
+        else:
+            super()._learn(context, action, reward)
+
+    def _learn_all(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
+        if not self.adapt_scale:
+            super()._learn_all(contexts, actions, rewards)
+            return
+        learn_all = super()._learn_all
+
+        def learn(contexts: Array, actions: IntArray, rewards: Array) -> None:
+            if len(rewards) == 1:
+                self._posterior.update(contexts[0], int(actions[0]), float(rewards[0]))
+            else:
+                learn_all(contexts, actions, rewards)
+            self._rounds.append(contexts, actions, rewards)
+
+        def judge() -> None:
+            assert isinstance(self._approximation, ClosedForm)
+            prior = self._approximation.chain.two_level(self.branch)
+            found = believed_scale(prior, self._evidence())
+            if found != self._prior_scale:
+                self._prior_scale = found
+                self._posterior = self._make_posterior()
+                learn_all(*self._rounds.all())
+
+        in_parts(len(self._rounds), contexts, actions, rewards, learn, judge)
+
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        state = super()._state()
+        if not self.adapt_scale:
+            return state
+        kept = {f"rounds.{name}": array for name, array in self._rounds.state().items()}
+        return {**state, "prior_scale": np.array([self._prior_scale]), **kept}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if self.adapt_scale:
+            kept = {name[7:]: array for name, array in state.items() if name.startswith("rounds.")}
+            self._rounds = Rounds(self.problem.context_shape)
+            self._rounds.restore(kept, self.problem.num_actions)
+            (scale,) = finite_array("prior_scale", state["prior_scale"], (1,))
+            self._prior_scale = positive("prior_scale", scale, 64.0)
+            self._posterior = self._make_posterior()
+            state = {name: v for name, v in state.items() if name != "prior_scale" and not name.startswith("rounds.")}
+        super()._restore(state)
+
+    def _pristine(self) -> Self:
+        settings = {name: value for name, value in self._settings.items() if name != "adapt_scale"}
+        return self._rebuild(self.problem, settings, self._state())
 
     @property
     def exploration_scale(self) -> float:
@@ -182,7 +284,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         return stepped(scale)
 
 
-class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
+class DiffusionTS(AnyWay[ConfidencePosterior], ChainAgent):
     """Diffusion Thompson sampling (dTS): a posterior draw under the chain prior, then its best action.
 
     The parameters are those of `ChainAgent`.
@@ -210,7 +312,7 @@ class DiffusionTS(ThompsonSampling[ConfidencePosterior], ChainAgent):
             posterior.levels.drop_clouds()
 
     def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        if isinstance(self._posterior, BranchedPosterior):
+        if isinstance(self._posterior, BranchedPosterior) and not self._by_bounds:
             return self._posterior.thompson(contexts, rng, self.exploration_scale, mask, from_clouds=True)
         return self._choose(contexts, rng, mask)
 

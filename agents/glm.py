@@ -39,6 +39,8 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         seed: Seed = None,
         exploration: Setting = 1.0,
         horizon: int | None = None,
+        contexts: Array | None = None,
+        tuning_rounds: int | None = None,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
         intercept: bool = False,
@@ -48,7 +50,15 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         self._intercept = bool(given["intercept"])
         self._expansion: Mode = choice("expansion", expansion, get_args(Mode))
         super().__init__(
-            problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=None, expansion=expansion, **given
+            problem,
+            seed=seed,
+            exploration=exploration,
+            horizon=horizon,
+            contexts=contexts,
+            tuning_rounds=tuning_rounds,
+            noise_std=None,
+            expansion=expansion,
+            **given,
         )
 
     def _may_refuse(self) -> bool:

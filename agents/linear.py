@@ -16,6 +16,8 @@ from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
 
+_MOST_JOINT = 500  # numbers in the parameters of all actions, up to which JointTS may simulate itself
+
 
 class _ReducedChainTS(ThompsonSampling[TwoLevelPosterior]):
     """Thompson sampling with the problem's chain after some of its levels are marginalised out."""
@@ -27,11 +29,22 @@ class _ReducedChainTS(ThompsonSampling[TwoLevelPosterior]):
         seed: Seed = None,
         exploration: Setting = 1.0,
         horizon: int | None = None,
+        contexts: Array | None = None,
+        tuning_rounds: int | None = None,
         noise_std: float | None = None,
         dtype: Dtype = "float64",
     ) -> None:
         self._dtype = checked_dtype(dtype)
-        super().__init__(problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, dtype=dtype)
+        super().__init__(
+            problem,
+            seed=seed,
+            exploration=exploration,
+            horizon=horizon,
+            contexts=contexts,
+            tuning_rounds=tuning_rounds,
+            noise_std=noise_std,
+            dtype=dtype,
+        )
 
 
 class HierTS(_ReducedChainTS):
@@ -84,6 +97,8 @@ class LinearAgent(PosteriorAgent[ConfidencePosterior]):
         seed: Seed = None,
         exploration: Setting = 1.0,
         horizon: int | None = None,
+        contexts: Array | None = None,
+        tuning_rounds: int | None = None,
         prior_mean: Array | None = None,
         prior_cov: Array | None = None,
         intercept: bool = False,
@@ -94,7 +109,15 @@ class LinearAgent(PosteriorAgent[ConfidencePosterior]):
         self._intercept = bool(given["intercept"])
         self._dtype = disjoint_dtype(problem, dtype)
         super().__init__(
-            problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, dtype=dtype, **given
+            problem,
+            seed=seed,
+            exploration=exploration,
+            horizon=horizon,
+            contexts=contexts,
+            tuning_rounds=tuning_rounds,
+            noise_std=noise_std,
+            dtype=dtype,
+            **given,
         )
 
     def _prior_moments(self) -> tuple[Array, Array]:
@@ -148,14 +171,28 @@ class JointTS(ThompsonSampling[JointPosterior]):
         seed: Seed = None,
         exploration: Setting = 1.0,
         horizon: int | None = None,
+        contexts: Array | None = None,
+        tuning_rounds: int | None = None,
         branch: int | None = None,
         noise_std: float | None = None,
     ) -> None:
         disjoint_problem(type(self).__name__, problem)
         chain = linear_chain(type(self).__name__, problem)
+        if isinstance(exploration, str) and exploration == "auto" and problem.num_actions * problem.dim > _MOST_JOINT:
+            size = problem.num_actions * problem.dim
+            raise ValueError(
+                f"exploration must not be 'auto' for JointTS with more than {_MOST_JOINT} numbers, got {size}"
+            )
         self._chain = chain if branch is None else chain.with_branch(branch)
         super().__init__(
-            problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, branch=branch
+            problem,
+            seed=seed,
+            exploration=exploration,
+            horizon=horizon,
+            contexts=contexts,
+            tuning_rounds=tuning_rounds,
+            noise_std=noise_std,
+            branch=branch,
         )
 
     def _make_posterior(self) -> JointPosterior:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dts_gym.harness.teams import Team
 from dts_gym.posteriors.lockstep.linear_runs import LinearRuns, fit_together
-from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import finite_array, integers
 
 # Numbers in the packed matrices of all K actions, up to which a round of stacked tables is faster than a round of each:
@@ -33,6 +33,8 @@ def _stackable(agents: Sequence[Any]) -> bool:
         or any(type(agent) is not type(first) or agent._intercept != first._intercept for agent in agents)
     ):
         return False  # of equal types, all believe in Gaussian rewards where one has a posterior in closed form
+    if any(agent._awaits_contexts or getattr(agent, "adapt_scale", False) for agent in agents):
+        return False  # their posteriors are replaced as they play, or it is not known yet how they choose
     if not fit_together([agent._posterior for agent in agents]):
         return False
     table = first._posterior.table
@@ -44,65 +46,96 @@ class StackedTeam(Team):
 
     Choices and what is learned are those of the agents one by one, up to rounding, with the same random draws. The
     agents are locked until the end of the block; their posteriors then hold what was learned, also after an exception.
-    From the first reward on for which a posterior needs more than double precision, the agents go on one by one.
+    Agents that draw and agents that use bounds are stacked apart. From the first reward on for which a posterior needs
+    more than double precision, the agents that are stacked with it go on one by one.
     """
 
     def __enter__(self) -> Self:
         self._held = ExitStack()
         for agent in self.agents:
             self._held.enter_context(agent._lock)
-        for agent in self.agents:
-            agent._begin_plan()
-        self._runs: LinearRuns | None = LinearRuns([agent._posterior for agent in self.agents])
-        self._by_bounds = bool(self.agents[0]._by_bounds)
-        self._rngs = [agent._rngs["act"] for agent in self.agents]
-        plans = {
-            (agent.exploration, agent._known_horizon, agent.num_updates - agent._plan.start) for agent in self.agents
-        }
-        self._alike = len(plans) == 1  # then the scales stay equal, as all learn a reward a round
+        try:
+            for agent in self.agents:
+                agent.choose_exploration()
+                agent._begin_plan()
+            by_bounds = np.array([agent._by_bounds for agent in self.agents])
+            self._stacks = [_Stack(self.agents, rows, way) for way in (True, False) if (rows := _rows(by_bounds, way))]
+        except BaseException:
+            self._held.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._part()
+        for stack in self._stacks:
+            stack.part()
         self._held.close()
 
-    def _part(self) -> None:
-        if self._runs is not None:
-            self._runs.part()
-            self._runs = None
-
     def act(self, contexts: Any, mask: Any = None) -> IntArray:
-        runs = self._runs
-        if runs is None:
-            return super().act(contexts, mask)
         first = self.agents[0]
         x = first._check_context(contexts)
         allowed = first._check_mask(mask, x)
         if allowed is not None and allowed.ndim == 1:
             allowed = np.broadcast_to(allowed, (len(x), len(allowed)))
-        return (runs.upper_confidence if self._by_bounds else runs.thompson)(x, self._rngs, self._scales(), allowed)
+        chosen = np.empty(len(self.agents), dtype=np.int64)
+        for stack in self._stacks:
+            own = None if allowed is None else allowed[stack.rows]
+            if stack.runs is None:
+                raw = np.asarray(contexts)[stack.rows]
+                chosen[stack.rows] = Team(stack.agents).act(raw, None if mask is None else own)
+            else:
+                chosen[stack.rows] = stack.act(x[stack.rows], own)
+        return chosen
 
     def update(self, contexts: Any, actions: Any, rewards: Any) -> None:
-        if self._runs is None:
-            super().update(contexts, actions, rewards)
-            return
         first = self.agents[0]
         x = first._check_context(contexts)
         a = integers("action", actions, len(x), first.problem.num_actions)
         y = finite_array("reward", rewards, (len(x),))
         checked = first.reward_model.check_all(y)
-        if not self._runs.update(x, a, checked):
-            self._part()
-            super().update(contexts, actions, rewards)
-            return
+        for stack in self._stacks:
+            if not stack.update(x[stack.rows], a[stack.rows], checked[stack.rows]):
+                Team(stack.agents).update(np.asarray(contexts)[stack.rows], a[stack.rows], checked[stack.rows])
+
+
+class _Stack:
+    """Those of a team's agents that explore in the same way; one by one where ``runs`` is None."""
+
+    def __init__(self, agents: Sequence[Any], rows: list[int], by_bounds: bool) -> None:
+        self.rows = np.array(rows)
+        self.agents = [agents[row] for row in rows]
+        self.runs: LinearRuns | None = LinearRuns([agent._posterior for agent in self.agents])
+        self._choose = self.runs.upper_confidence if by_bounds else self.runs.thompson
+        self._rngs = [agent._rngs["act"] for agent in self.agents]
+        plans: dict[Any, int] = {}  # agents of one plan have equal scales, as all learn a reward a round
+        numbers = []
+        for agent in self.agents:
+            plan = (agent._exploration, agent._known_horizon, agent.num_updates - agent._plan.start)
+            numbers.append(plans.setdefault(plan, len(plans)))
+        self._plan_of = np.array(numbers)
+        self._planning = [self.agents[numbers.index(number)] for number in range(len(plans))]
+
+    def act(self, contexts: Array, mask: BoolArray | None) -> IntArray:
+        scales = np.array([agent.exploration_scale for agent in self._planning])
+        return self._choose(contexts, self._rngs, scales[self._plan_of], mask)
+
+    def update(self, contexts: Array, actions: IntArray, rewards: Array) -> bool:
+        """Learn a reward in every run; False, with nothing learned, where the agents are to do it one by one."""
+        if self.runs is None or not self.runs.update(contexts, actions, rewards):
+            self.part()
+            return False
         for i, agent in enumerate(self.agents):
             agent.num_updates += 1
             if agent._first is not None:
-                agent._look_at(x[i : i + 1], a[i : i + 1], checked[i : i + 1])
+                agent._look_at(contexts[i : i + 1], actions[i : i + 1], rewards[i : i + 1])
+        return True
 
-    def _scales(self) -> Array:
-        if self._alike:
-            return np.full(len(self.agents), self.agents[0].exploration_scale)
-        return np.array([agent.exploration_scale for agent in self.agents])
+    def part(self) -> None:
+        if self.runs is not None:
+            self.runs.part()
+            self.runs = None
+
+
+def _rows(by_bounds: BoolArray, way: bool) -> list[int]:
+    return np.flatnonzero(by_bounds == way).tolist()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
 from dts_gym.agents.base import Agent
 from dts_gym.agents.cautions import Belief, FirstRewards
 from dts_gym.agents.estimates import Estimates
+from dts_gym.agents.exploring import Exploring
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.posteriors.choices import any_of, tied_best
-from dts_gym.posteriors.exploration import Exploration, Setting
+from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, IndependentGivenShared, Posterior
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.priors.fitting import marginal_moments
@@ -21,7 +22,7 @@ from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.validation import MOST, integer, positive
+from dts_gym.utils.validation import MOST, finite_array, integer, positive
 
 P = TypeVar("P", bound=Posterior)
 B = TypeVar("B", bound=BoundedPosterior)
@@ -71,7 +72,8 @@ class ModelAgent(Agent, Estimates, Generic[P]):
         if isinstance(self._posterior, BatchPosterior):
             self._posterior.update_all(contexts, actions, rewards)
         else:
-            super()._learn_all(contexts, actions, rewards)
+            for context, action, reward in zip(contexts, actions.tolist(), rewards.tolist(), strict=True):
+                self._posterior.update(context, action, reward)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.greedy(contexts, mask)
@@ -83,20 +85,23 @@ class ModelAgent(Agent, Estimates, Generic[P]):
         self._posterior.restore(dict(state))
 
 
-class PosteriorAgent(ModelAgent[P]):
+class PosteriorAgent(Exploring, ModelAgent[P]):
     """An agent with a posterior that it draws from, or whose upper bounds it uses, at an exploration scale.
 
     Parameters
     ----------
     problem, seed : as in `Agent`.
     exploration : factor on every posterior standard deviation, or a rule for it, see
-        `dts_gym.posteriors.exploration.Exploration`; 1 is the Bayesian answer.
+        `dts_gym.posteriors.exploration.Exploration`; 1 is the Bayesian answer; "auto" chooses at the first `act`, by
+        simulating what the agent believes.
     horizon : number of rewards that rules plan for; None uses the run's number, else the problem's.
+    contexts : (N, d) contexts like those to come, with shared features (N, K, d), for "auto"; None uses the problem's
+        ``context_sample``, else the first 50 seen.
+    tuning_rounds : most rounds that "auto" simulates, summed over runs; None: a number that follows from the sizes.
     noise_std : standard deviation of the Gaussian rewards that the agent assumes; None uses the problem's.
     """
 
     _expands = False  # whether rewards of any family are accepted, by a quadratic expansion
-    _by_bounds = False  # whether the agent uses upper confidence bounds
     default_exploration: ClassVar[float | None] = 1.0  # None: the agent chooses a rule where none is set
 
     def __init__(
@@ -106,6 +111,8 @@ class PosteriorAgent(ModelAgent[P]):
         seed: int | np.random.SeedSequence | None,
         exploration: Setting | None,
         horizon: int | None,
+        contexts: Any = None,
+        tuning_rounds: int | None = None,
         noise_std: float | None,
         **settings: Any,
     ) -> None:
@@ -113,37 +120,29 @@ class PosteriorAgent(ModelAgent[P]):
             UnknownReward.refuse()
         if exploration is None and self.default_exploration is not None:
             raise ValueError(f"exploration must be a positive finite number, got {exploration}")
-        self._exploration = Exploration(exploration, self._by_bounds)
-        self._horizon = None if horizon is None else integer("horizon", horizon, 1)
+        self.problem = problem
+        settings |= self._set_exploration(exploration, horizon, contexts, tuning_rounds)
         self._noise_std = None if noise_std is None else positive("noise_std", noise_std)
         if self._noise_std is not None:
             settings["noise_std"] = self._noise_std
-        if self._horizon is not None:
-            settings["horizon"] = self._horizon
-        super().__init__(problem, seed=seed, exploration=self._exploration.setting, **settings)
+        super().__init__(problem, seed=seed, **settings)
 
-    @property
-    def exploration(self) -> Setting:
-        """The exploration that was set: a number, the name of a rule, or a function of ``(t, n)``."""
-        return self._exploration.named(self._known_horizon)
+    def _forget(self) -> None:
+        self._seen = self._no_contexts()
+        super()._forget()
 
-    @property
-    def exploration_scale(self) -> float:
-        """The factor on posterior standard deviations in the next choice, and in estimates until then.
+    def _state(self) -> Mapping[str, Array | IntArray]:
+        state = super()._state()
+        return {**state, "exploration.seen": self._seen} if self._is_auto else state
 
-        Raises
-        ------
-        ValueError
-            If the rule needs a horizon, and neither the agent nor a run nor the problem has set one.
-        """
-        t = 0 if self._plan.start is None else self.num_updates - self._plan.start
-        K, d, shared = self.problem.num_actions, self.problem.dim, self.problem.features == "shared"
-        return self._exploration.scale(t, self._known_horizon, num_actions=K, dim=d, shared=shared)
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        learned = {name: array for name, array in state.items() if name != "exploration.seen"}
+        if self._is_auto:
+            self._seen = finite_array("exploration.seen", state["exploration.seen"], (None, *self._seen.shape[1:]))
+        super()._restore(learned)
 
-    @property
-    def _known_horizon(self) -> int | None:
-        """The number of rewards that a rule plans for: the agent's own, else the run's, else the problem's."""
-        return self._horizon or self._plan.num_rewards or self.problem.horizon
+    def _pristine(self) -> Self:
+        return self._rebuild(self.problem, self._settings, self._state())
 
     @property
     def noise_std(self) -> float:
@@ -175,6 +174,12 @@ class PosteriorAgent(ModelAgent[P]):
         with self._lock:
             return self._posterior.moments(self.exploration_scale)
 
+    def _laws_of_draws(self, context: Array, rng: np.random.Generator, size: int) -> ActionLaws | None:
+        """Distributions of a draw's scores given ``size`` draws of what is shared; None if they are not independent."""
+        if not isinstance(self._posterior, IndependentGivenShared):
+            return None
+        return self._posterior.laws_given_shared(context, rng, self.exploration_scale, size)
+
     def _repr_facts(self) -> Mapping[str, Any]:
         first = {"exploration": self.exploration} if "exploration" in self._settings else {}
         return {**first, **super()._repr_facts(), **first}
@@ -203,9 +208,7 @@ class ThompsonSampling(PosteriorAgent[P]):
         return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
 
     def _laws_given_shared(self, context: Array, rng: np.random.Generator, size: int) -> ActionLaws | None:
-        if not isinstance(self._posterior, IndependentGivenShared):
-            return None
-        return self._posterior.laws_given_shared(context, rng, self.exploration_scale, size)
+        return self._laws_of_draws(context, rng, size)
 
 
 class UpperConfidence(PosteriorAgent[B]):
@@ -218,7 +221,7 @@ class UpperConfidence(PosteriorAgent[B]):
 
     picks_in_order = True
     is_by_scores = True
-    _by_bounds = True
+    _explores_by: ClassVar[tuple[str, ...]] = ("bounds",)
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.upper_confidence(contexts, rng, self.exploration_scale, mask)
@@ -227,7 +230,7 @@ class UpperConfidence(PosteriorAgent[B]):
         """Upper bounds of untempered distributions."""
         return laws.mean() + self.exploration_scale * np.sqrt(laws.variance())
 
-    def _formula(self, context: Array, mask: BoolArray | None) -> Array:
+    def _formula(self, context: Array, mask: BoolArray | None) -> Array | None:
         bounds = self._posterior.laws(context[None], 1.0).of_all(self._bounds)[0]
         return any_of(tied_best(bounds, mask))
 
@@ -276,3 +279,41 @@ class UpperConfidence(PosteriorAgent[B]):
         finally:
             self._posterior.restore(before)
         return found
+
+
+class AnyWay(UpperConfidence[B]):
+    """An agent that draws or uses upper confidence bounds, as its exploration says."""
+
+    _explores_by: ClassVar[tuple[str, ...]] = ("bounds", "draws")
+
+    @property
+    def picks_in_order(self) -> bool:  # type: ignore[override]
+        """Whether the picks of a batch depend on those before them, as bounds do."""
+        return self._by_bounds
+
+    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
+        if self._by_bounds:
+            return super()._choose(contexts, rng, mask)
+        return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
+
+    def _formula(self, context: Array, mask: BoolArray | None) -> Array | None:
+        return super()._formula(context, mask) if self._by_bounds else None
+
+    def _laws_given_shared(self, context: Array, rng: np.random.Generator, size: int) -> ActionLaws | None:
+        return None if self._by_bounds else self._laws_of_draws(context, rng, size)
+
+    def _act_with_probabilities(self, rows: Array, masks: list[BoolArray | None], size: int) -> list[tuple[int, float]]:
+        if self._by_bounds:
+            return super()._act_with_probabilities(rows, masks, size)
+        return PosteriorAgent._act_with_probabilities(self, rows, masks, size)
+
+    def _play(
+        self,
+        contexts: Array,
+        rng: np.random.Generator,
+        mask: BoolArray | None,
+        pending: tuple[Array, IntArray] | None,
+    ) -> IntArray:
+        if self._by_bounds:
+            return super()._play(contexts, rng, mask, pending)
+        return PosteriorAgent._play(self, contexts, rng, mask, pending)

@@ -33,6 +33,7 @@ class Propensities(ABC):
     _choose_allowed: Callable[..., IntArray]
     _is_single: Callable[[Array], bool]
     _begin_plan: Callable[[], None]
+    _prepare: Callable[[Array], None]
 
     @abstractmethod
     def _check_context(self, context: Any) -> Array:
@@ -160,6 +161,7 @@ class Propensities(ABC):
         with self._lock:
             states = {name: copy.deepcopy(rng.bit_generator.state) for name, rng in self._rngs.items()}
             try:
+                self._prepare(x)
                 picked = self._act_with_probabilities(rows, masks, size)
             except ValueError:
                 for name, state in states.items():

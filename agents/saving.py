@@ -94,6 +94,7 @@ class Saved(Shown, ABC):
                 "streams": {name: state_of(rng) for name, rng in self._rngs.items()},
                 "num_updates": self.num_updates,
                 "plan": list(self._plan),
+                "choices": dict(self._kept_choices()),
             }
         write_archive(path, arrays, settings)
 
@@ -135,6 +136,7 @@ class Saved(Shown, ABC):
                 restore(agent._rngs[name], saved["streams"][name])
             agent.num_updates = integer("num_updates", saved["num_updates"], 0)
             agent._plan = _checked_plan(saved.get("plan", [None, None]), agent.num_updates)  # older files have none
+            agent._take_choices(saved.get("choices", {}))
         except Exception as error:  # what no agent wrote may fail anywhere
             reason = error if isinstance(error, ValueError) else repr(error)
             where = f"{kind.__name__}, got {os.fspath(path)!r}"
@@ -227,6 +229,13 @@ class Saved(Shown, ABC):
     @abstractmethod
     def reset(self, seed: int | np.random.SeedSequence | None = None) -> None:
         """Forget everything learned and start all random streams from ``seed``."""
+
+    def _kept_choices(self) -> Mapping[str, Any]:
+        """Plain data of what the agent has chosen by itself."""
+        return {}
+
+    def _take_choices(self, saved: Mapping[str, Any]) -> None:
+        """Restore what `_kept_choices` returned."""
 
     def _drop_draws(self) -> None:
         """Drop posterior draws that are kept for the next choices: they came from the streams of before."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, register_envs
 
 if TYPE_CHECKING:
+    from dts_gym.agents.choose import choose_exploration
     from dts_gym.harness.comparing import compare
     from dts_gym.harness.experiment import AgentSpec
     from dts_gym.harness.run_result import RunResult
@@ -53,6 +54,7 @@ __all__ = [
     "callbacks",
     "checks",
     "choose_branch",
+    "choose_exploration",
     "compare",
     "datasets",
     "env_ids",
@@ -88,6 +90,7 @@ _HOMES = {
     "RewardModel": "problem.rewards",
     "RunResult": "harness.run_result",
     "choose_branch": "pretraining.branch_choice",
+    "choose_exploration": "agents.choose",
     "compare": "harness.comparing",
     "load_prior": "priors.chains",
     "random_linear_prior": "priors.random_priors",

@@ -15,7 +15,7 @@ from dts_gym.priors.chains import as_prior
 from dts_gym.priors.misspecified import misspecified_prior, rescaled_prior
 from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
-from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
+from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features, sample_of_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.utils.validation import choice, integer
@@ -101,7 +101,9 @@ class DiffusionBanditEnv(BanditEnv):
             chain = chain.with_branch(branch)
         self._law = chain
         told = misspecified_prior(rescaled_prior(chain, prior_scale), prior_error, seed=prior_seed)
-        problem = BanditProblem(num_actions, chain.dim, told, rewards_of(reward, noise_std), horizon=horizon)
+        sample = sample_of_features(self.feature_law, (chain.dim,))
+        rewards = rewards_of(reward, noise_std)
+        problem = BanditProblem(num_actions, chain.dim, told, rewards, horizon=horizon, context_sample=sample)
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:

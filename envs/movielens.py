@@ -14,6 +14,7 @@ from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
 from dts_gym.pretraining.prior_cache import learned_prior
 from dts_gym.priors.prior import Prior
+from dts_gym.problem.contexts import sample_of_rows
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import BernoulliReward, GaussianReward
 from dts_gym.utils.arrays import Array
@@ -130,6 +131,7 @@ class MovieLensBanditEnv(BanditEnv):
             reward_model=ratings if reward == "gaussian" else BernoulliReward(),
             horizon=horizon,
             past_parameters=train,
+            context_sample=sample_of_rows(self._users),
         )
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 

@@ -11,9 +11,9 @@ from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.diffusion import LinkKind, RewardKind, chain_of, rewards_of
 from dts_gym.envs.vector import vector_maker
 from dts_gym.priors.prior import Prior
-from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
+from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features, sample_of_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem
-from dts_gym.utils.validation import boolean
+from dts_gym.utils.validation import boolean, integer
 
 
 class SharedDiffusionBanditEnv(BanditEnv):
@@ -78,7 +78,16 @@ class SharedDiffusionBanditEnv(BanditEnv):
         chain = chain_of(dim, depth, link, prior, prior_seed)
         self.feature_law = checked_feature_law(feature_law)
         self.fixed_features = boolean("fixed_features", fixed_features)
-        problem = BanditProblem(num_actions, chain.dim, chain, rewards_of(reward, noise_std), "shared", horizon)
+        problem = BanditProblem(
+            num_actions,
+            chain.dim,
+            chain,
+            rewards_of(reward, noise_std),
+            "shared",
+            horizon,
+            context_sample=sample_of_features(self.feature_law, (integer("num_actions", num_actions, 1), chain.dim)),
+            fixed_context=self.fixed_features,
+        )
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:

@@ -15,7 +15,7 @@ from dts_gym.envs.vector import vector_maker
 from dts_gym.pretraining.prior_cache import learned_prior
 from dts_gym.priors.prior import Prior
 from dts_gym.priors.reverse_process import Schedule
-from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features
+from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features, sample_of_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem, Features
 from dts_gym.utils.memory import refuse_larger
 from dts_gym.utils.seeding import stream
@@ -107,6 +107,7 @@ class SyntheticBanditEnv(BanditEnv):
         size = integer("num_past", num_past, 2)
         refuse_larger("num_past * dim", f"{size} x {d} past parameters", 32 * size * d)
         past = sample_shape(shape, rng, size, d)
+        shown = (d,) if features == "disjoint" else (integer("num_actions", num_actions, 1), d)
         problem = BanditProblem(
             num_actions=num_actions,
             dim=d,
@@ -115,6 +116,8 @@ class SyntheticBanditEnv(BanditEnv):
             features=features,
             horizon=horizon,
             past_parameters=past,
+            context_sample=sample_of_features(self.feature_law, shown),
+            fixed_context=self.fixed_features,
         )
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 

@@ -81,6 +81,7 @@ def run_comparison(
     tune: tyro.conf.FlagCreatePairsOff[bool] = False,
     tuning_seeds: int = 5,
     bracket: bool = True,
+    auto_once: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> str:
     """Compare agents on the same instances: a table, a figure, records.
 
@@ -95,6 +96,8 @@ def run_comparison(
         With --tune, the number of runs of each agent at each value of the grid.
     bracket :
         With --tune, try smaller or larger scales for each agent until the best is not at the end.
+    auto_once :
+        Agents with exploration=auto choose it once, on the first seed's prior, not for each prior.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def run_comparison(
         return _env_help(options.env)
     folder, asked = _asked(options, env_words)
     with resumable(("--out", str(folder)), ("--resume",)):
-        comparison = compare(**asked, tune=tune, tuning_seeds=tuning_seeds, bracket=bracket)
+        comparison = compare(**asked, tune=tune, tuning_seeds=tuning_seeds, bracket=bracket, auto_once=auto_once)
     return _shown(comparison, folder)
 
 

@@ -35,6 +35,7 @@ def compare(
     redraw_prior: bool = False,
     progress: bool = False,
     bracket: bool = True,
+    auto_once: bool = False,
 ) -> Comparison:
     """Run agents on the same instances, contexts and noise.
 
@@ -59,6 +60,8 @@ def compare(
     ray_address : address of a Ray cluster; None is this machine.
     redraw_prior : whether to draw a prior for each seed instead of one prior for all seeds.
     progress : whether to show a bar on stderr.
+    auto_once : whether agents with ``exploration="auto"`` choose it once, on the prior of the first seed, and follow
+        that in every run; otherwise they choose for each prior, which costs as much as some 60 runs each time.
 
     Returns
     -------
@@ -87,8 +90,8 @@ def compare(
     folder = None if out is None else Path(out)
     conduct = Conduct(folder, resume, backend, num_workers, ray_address, progress)
     tune, bracket = boolean("tune", tune), boolean("bracket", bracket)
-    redraw_prior = boolean("redraw_prior", redraw_prior)
-    experiment = make_experiment(env_id, agents, seeds, num_rounds, env_settings, "report", redraw_prior)
+    redraw_prior, auto_once = boolean("redraw_prior", redraw_prior), boolean("auto_once", auto_once)
+    experiment = make_experiment(env_id, agents, seeds, num_rounds, env_settings, "report", redraw_prior, auto_once)
     if tuning_settings and not tune:
         raise ValueError(f"tuning_settings must be left out without tune, got {tuning_settings!r}")
     checked_grid(grid), checked_seeds("tuning_seeds", tuning_seeds)  # also where they are not used

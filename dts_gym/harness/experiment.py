@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -107,6 +108,7 @@ class Experiment:
     redraw_prior : whether each seed has a prior of its own.
     tuning : for reported runs the grid and seeds of the tuning before them, and whether it brackets; for tuning runs
         the same with the grid that they start from; or None.
+    auto_once : whether agents whose exploration is "auto" choose once, on the first seed's prior, not in every run.
     """
 
     env_id: str
@@ -117,6 +119,7 @@ class Experiment:
     role: Role = "report"
     redraw_prior: bool = False
     tuning: Mapping[str, Any] | None = None
+    auto_once: bool = False
 
     @property
     def tuned_before(self) -> bool:
@@ -191,6 +194,18 @@ class Comparison(ShownTable):
         return found
 
     @property
+    def choices(self) -> list[str]:
+        """A line for each agent that chose its exploration by itself: what, and in how many of its runs."""
+        lines = []
+        for label in self.labels:
+            counts = Counter(run.exploration for run in self.runs[label] if run.exploration is not None)
+            if counts:
+                found = ", ".join(f"{rule} in {count}" for rule, count in counts.most_common())
+                once = ", chosen once" if self.experiment.auto_once else ""
+                lines.append(f"{label}: {found} of {len(self.runs[label])} runs{once}")
+        return lines
+
+    @property
     def states(self) -> list[dict[str, Any]]:
         """The different states of the code that made the runs and their tuning; one with None where not recorded."""
         own = (run.code or UNKNOWN for runs in self.runs.values() for run in runs)
@@ -243,7 +258,7 @@ class Comparison(ShownTable):
             difference = "" if label == self.labels[0] else f"{more:.4g}{ends_of_more}"
             final = plus_minus(mean, float(standard_error(regret)))
             rows.append([marked(label, label in ends), final, interval, difference])
-        return Display(title, rows, [end.text for end in ends.values()])
+        return Display(title, rows, [*(end.text for end in ends.values()), *self.choices])
 
     def _of(self, label: str) -> tuple[RunRecord, ...]:
         if label not in self.runs:
@@ -312,4 +327,5 @@ def table(comparison: Comparison, style: Style = "text") -> str:
         )
         for row in rows
     ]
-    return layout([header, *cells], style) + footnotes(end.text for end in comparison.ends.values())
+    chosen = "".join(f"\n{line}\n" for line in comparison.choices)
+    return layout([header, *cells], style) + footnotes(end.text for end in comparison.ends.values()) + chosen

@@ -88,6 +88,7 @@ def make_experiment(
     env_settings: Mapping[str, Any] | None,
     role: Role,
     redraw_prior: bool,
+    auto_once: bool = False,
 ) -> Experiment:
     """A checked experiment: every agent has played one round of its environment.
 
@@ -134,6 +135,7 @@ def make_experiment(
         num_rounds=integer("num_rounds", rounds, 1),
         role=role,
         redraw_prior=redraw_prior,
+        auto_once=auto_once,
     )
 
 
@@ -244,10 +246,12 @@ def _run_group(group: Group, experiment: Experiment, entries: Entries) -> list[t
             make_agent(spec.id, problem, seed=each.agent, **spec.settings)
             for problem, each in zip(problems, seeds, strict=True)
         ]
+        for agent in agents:
+            adopt_choice(agent, spec, experiment)
         result = run(envs, agents, experiment.num_rounds, seed=[each.env for each in seeds])
     finally:
         envs.close()
-    found = [_record(*each, experiment, result.instance(i)) for i, each in enumerate(zip(numbers, seeds, strict=True))]
+    found = [_record(numbers[i], each, experiment, result.instance(i), agents[i]) for i, each in enumerate(seeds)]
     return list(zip(group.jobs, found, strict=True))
 
 
@@ -256,13 +260,33 @@ def _run_single(experiment: Experiment, spec: AgentSpec, seed: int, seeds: RunSe
     env = gym.make(experiment.env_id, disable_env_checker=True, **settings)
     try:
         agent = make_agent(spec.id, env, seed=seeds.agent, **spec.settings)
+        adopt_choice(agent, spec, experiment)
         result = run(env, agent, experiment.num_rounds, seed=seeds.env)
     finally:
         env.close()
-    return _record(seed, seeds, experiment, result)
+    return _record(seed, seeds, experiment, result, agent)
 
 
-def _record(seed: int, seeds: RunSeeds, experiment: Experiment, result: RunResult) -> RunRecord:
+def adopt_choice(agent: Any, spec: AgentSpec, experiment: Experiment) -> None:
+    """Where agents choose their exploration once, let an agent follow the choice made on the first seed's prior."""
+    if not experiment.auto_once or spec.settings.get("exploration") != "auto":
+        return
+    first = run_seeds(experiment.seeds[0], experiment.role)
+    settings = {**experiment.env_settings, **({"prior_seed": first.prior} if experiment.redraw_prior else {})}
+    env = gym.make(experiment.env_id, disable_env_checker=True, **settings)
+    try:
+        chooser: Any = make_agent(spec.id, env, seed=first.agent, **spec.settings)
+    finally:
+        env.close()
+    chooser.begin_run(experiment.num_rounds)
+    found = chooser.choose_exploration()
+    if found is None:
+        raise ValueError("auto_once needs contexts= of the agent where the environment's problem has no context_sample")
+    agent.adopt_tuning(found)
+
+
+def _record(seed: int, seeds: RunSeeds, experiment: Experiment, result: RunResult, agent: Any) -> RunRecord:
+    chosen = getattr(agent, "tuning", None)
     rounds = kept_rounds(experiment.num_rounds)
     return RunRecord(
         seed=seed,
@@ -275,6 +299,7 @@ def _record(seed: int, seeds: RunSeeds, experiment: Experiment, result: RunResul
         update_seconds=result.update_seconds,
         cpu_seconds=result.cpu_seconds,
         blas_threads=blas_threads(),
+        exploration=None if chosen is None else str(chosen.choice),
         code=code_state(),  # of this process, which may be on another machine than the one that writes the record
     )
 

@@ -54,6 +54,7 @@ def identity(experiment: Experiment, spec: AgentSpec, seed: int) -> dict[str, An
         "num_rounds": experiment.num_rounds,
         "role": experiment.role,
         "redraw_prior": experiment.redraw_prior,
+        **({"auto_once": True} if experiment.auto_once else {}),
     }
 
 
@@ -128,7 +129,8 @@ def write_record(out: Path, experiment: Experiment, spec: AgentSpec, record: Run
     numbers = asdict(record)
     arrays = {"rounds": numbers.pop("rounds"), "regret": numbers.pop("regret")}
     times = {name: numbers.pop(name) for name in _TIMES}
-    settings = {"format": _FORMAT, "identity": identity(experiment, spec, record.seed), **numbers}
+    known = {name: value for name, value in numbers.items() if name != "exploration" or value is not None}
+    settings = {"format": _FORMAT, "identity": identity(experiment, spec, record.seed), **known}
     try:
         write_json(_times_path(out, spec, record.seed), times)  # first, because the other file marks a run as finished
         write_archive(_run_path(out, spec, record.seed), arrays, settings)
@@ -163,12 +165,14 @@ def read_record(out: Path, experiment: Experiment, spec: AgentSpec, seed: int) -
         regret = finite_array("regret", arrays["regret"], rounds.shape)
         if numbers["seed"] != seed:
             raise ValueError(f"seed must be {seed}, got {numbers['seed']}")
-        code = settings.get("code")
-        if code is not None and (not isinstance(code, dict) or code.keys() != UNKNOWN.keys()):
+        if (code := settings.get("code")) is not None and (not isinstance(code, dict) or code.keys() != UNKNOWN.keys()):
             raise ValueError(f"code must have the entries {[*UNKNOWN]}, got {code!r:.200}")
+        if not isinstance(chosen := settings.get("exploration"), str | None):
+            raise ValueError(f"exploration must be the words of a choice, got {chosen!r:.200}")
     except (KeyError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)!r} must be a whole record of a run: {error}") from error
-    return RunRecord(rounds=rounds, regret=regret, code=code, **numbers, **_read_times(out, spec, seed))
+    numbers |= {"exploration": chosen, "code": code}
+    return RunRecord(rounds=rounds, regret=regret, **numbers, **_read_times(out, spec, seed))
 
 
 def _read_times(out: Path, spec: AgentSpec, seed: int) -> dict[str, Any]:
@@ -208,8 +212,7 @@ def load_records(folder: str | os.PathLike[str]) -> Comparison:
     ValueError
         If the folder holds no experiment, a file is damaged, or no seed is finished.
     """
-    out = Path(folder)
-    saved = _read_experiment(out)
+    saved = _read_experiment(out := Path(folder))
     experiment = _experiment_from(out, saved)
     runs: dict[int, tuple[RunRecord, ...]] = {}
     for seed in experiment.seeds:
@@ -316,7 +319,8 @@ def _experiment_from(out: Path, saved: dict[str, Any]) -> Experiment:
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
-    plain = {name: describe(name, value) for name, value in vars(experiment).items() if name != "agents"}
+    left_out = ("agents",) if experiment.auto_once else ("agents", "auto_once")  # as before there was such a setting
+    plain = {name: describe(name, value) for name, value in vars(experiment).items() if name not in left_out}
     return {**plain, "agents": [_spec_state(spec) for spec in experiment.agents]}
 
 

@@ -76,6 +76,7 @@ class RunRecord(Shown):
         is of a time before states were recorded.
     cpu_seconds : CPU time of both, see `Stopwatch`; NaN where it is not known.
     blas_threads : number of threads that BLAS could use; None where it is not known.
+    exploration : the exploration that the agent chose by itself, in words; None where it was set.
     """
 
     seed: int
@@ -89,6 +90,7 @@ class RunRecord(Shown):
     code: Mapping[str, Any] | None = None
     cpu_seconds: float = math.nan
     blas_threads: int | None = None
+    exploration: str | None = None
 
     @property
     def microseconds_per_round(self) -> float:

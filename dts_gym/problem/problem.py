@@ -15,7 +15,7 @@ from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import LARGEST, as_float64, choice, finite_array, integer
+from dts_gym.utils.validation import LARGEST, as_float64, boolean, choice, finite_array, integer
 
 Features = Literal["disjoint", "shared"]
 
@@ -33,6 +33,9 @@ class BanditProblem(Shown):
     features : "disjoint" (a theta for each action, contexts (d,)) or "shared" (one theta, contexts (K, d)).
     horizon : number of rounds in one instance; None where it is unknown.
     past_parameters : (N, d) parameters of past actions, for agents that fit a prior of their own.
+    context_sample : (N, d) contexts like those to come, with shared features (N, K, d), for agents that simulate what
+        they believe; None where they are unknown.
+    fixed_context : whether an instance shows one context in all its rounds.
 
     Examples
     --------
@@ -48,6 +51,8 @@ class BanditProblem(Shown):
     features: Features = "disjoint"
     horizon: int | None = 5000
     past_parameters: Array | None = None
+    context_sample: Array | None = None
+    fixed_context: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_actions", integer("num_actions", self.num_actions, 1))
@@ -66,6 +71,12 @@ class BanditProblem(Shown):
             if not len(past):
                 raise ValueError(f"past_parameters must have a row or more, got shape {past.shape}")
             object.__setattr__(self, "past_parameters", past)
+        if self.context_sample is not None:
+            sample = finite_array("context_sample", self.context_sample, (None, *self.context_shape), LARGEST)
+            if not len(sample):
+                raise ValueError(f"context_sample must have a row or more, got shape {sample.shape}")
+            object.__setattr__(self, "context_sample", sample)
+        object.__setattr__(self, "fixed_context", boolean("fixed_context", self.fixed_context))
 
     @property
     def context_shape(self) -> tuple[int, ...]:
@@ -78,6 +89,8 @@ class BanditProblem(Shown):
         arrays = {f"prior.{name}": array for name, array in prior_arrays.items()}
         if self.past_parameters is not None:
             arrays["past_parameters"] = self.past_parameters
+        if self.context_sample is not None:
+            arrays["context_sample"] = self.context_sample
         settings = {
             "num_actions": self.num_actions,
             "dim": self.dim,
@@ -85,6 +98,7 @@ class BanditProblem(Shown):
             "horizon": self.horizon,
             "reward": {"name": self.reward_model.name, **self.reward_model.settings()},
             "prior": prior_settings,
+            "fixed_context": self.fixed_context,
         }
         return settings, arrays
 
@@ -147,6 +161,8 @@ def problem_from_state(settings: dict[str, Any], arrays: dict[str, Array]) -> Ba
         features=settings["features"],
         horizon=settings["horizon"],
         past_parameters=arrays.get("past_parameters"),
+        context_sample=arrays.get("context_sample"),
+        fixed_context=settings.get("fixed_context", False),  # older files have none
     )
 
 

@@ -13,6 +13,8 @@ from dts_gym.studies.study import Profile
 
 RULE = "dUCB (exploration horizon)"
 _OURS = "dUCB:exploration=horizon"
+_AUTO = "dTS:exploration=auto"
+_ADAPTED = "dUCB:exploration=horizon,adapt_scale=true"
 _STRUCTURED = ("dTS", "dUCB:exploration=1.0")  # constants on the same posterior
 _LINEAR = (*_STRUCTURED, "LinTS", "LinUCB", "HierTS", "MarginalLinTS")
 _BENT = (*_STRUCTURED, "LinTS", "LinUCB", "MarginalLinTS")
@@ -109,6 +111,12 @@ def _wrong(name: str, agents: tuple[str, ...], quick: bool, **settings: Any) -> 
     )
 
 
+def _few(K: int, n: int, noise_std: float, seeds: int) -> Cell:
+    """Few actions, where the agent that tunes itself has something to gain."""
+    name = f"few-actions-{K}-rounds-{n}-noise-{noise_std:g}"
+    return _chain(name, (K, 5, 2, n), (_AUTO, *_STRUCTURED, "LinTS", "LinUCB"), seeds, False, noise_std=noise_std)
+
+
 def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
     if profile == "quick":
         return (
@@ -146,6 +154,11 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
             _chain(f"prior-scale-{scale:g}", (100, 5, 2, 2000), _LINEAR, 50, False, prior_scale=scale)
             for scale in (0.25, 0.5, 2.0, 4.0)
         ),
+        *(_few(K, n, noise, 50) for n in (200, 2000, 10_000) for noise in (0.2, 1.0, 5.0) for K in (2, 5, 10)),
+        *(
+            _chain(f"adapted-{scale:g}", (100, 5, 2, 2000), (_ADAPTED, *_STRUCTURED), 50, False, prior_scale=scale)
+            for scale in (0.25, 1.0, 4.0)
+        ),
         _wrong("horizon", horizons, False),
     )
 
@@ -160,8 +173,9 @@ STUDY = CellStudy(
         "the same posterior and of every baseline that fits, each tuned by brackets on 10 other instances (3 at "
         "K=10^4). Linear and perceptron chains drawn for each run; ratings with a linear prior fitted to other movies; "
         "shapes in the plane with a denoising diffusion model of other draws. Cells of a wrong horizon and of a prior "
-        "whose variance is told a quarter to four times what it is. 50 runs at K=100, 20 at K=1000, for perceptrons "
-        "with clicks, for ratings and for shapes, 5 at K=10^4."
+        "whose variance is told a quarter to four times what it is, with and without an agent that moves it. Cells of "
+        "few actions, with dTS that chooses its exploration by simulating its prior. 50 runs at K=100 and with few "
+        "actions, 20 at K=1000, for perceptrons with clicks, for ratings and for shapes, 5 at K=10^4."
     ),
     reading=Reading(
         reference=RULE,

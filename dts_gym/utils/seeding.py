@@ -33,6 +33,8 @@ _KEYS = {
     "factors": 26,
     "subsets": 27,
     "misspecification": 28,
+    "context-sample": 29,
+    "simulation": 30,
     "history": 31,
     "check": 41,
     "record": 51,

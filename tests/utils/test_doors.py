@@ -87,7 +87,7 @@ CALLS = {
     "BanditInstance.expected_rewards": Call(INSTANCE.expected_rewards, {"context": X}),
     "BanditProblem": Call(
         BanditProblem,
-        {"num_actions": 4, "dim": 2, "horizon": 5, "past_parameters": VECTORS},
+        {"num_actions": 4, "dim": 2, "horizon": 5, "past_parameters": VECTORS, "context_sample": VECTORS[:5]},
         {"prior": PRIOR, "reward_model": GAUSSIAN},
     ),
     "DiffusionPrior": Call(
@@ -109,6 +109,11 @@ CALLS = {
         dts_gym.choose_branch,
         {"catalogues": [VECTORS[:5], VECTORS[5:9]], "branches": [0, 1], "seed": 0},
         {"prior": PRIOR},
+    ),
+    "choose_exploration": Call(
+        dts_gym.choose_exploration,
+        {"seed": 0, "horizon": 3, "contexts": VECTORS[:5], "tuning_rounds": 9},
+        {"problem": PROBLEM, "agent_id": "LinTS"},
     ),
     "compare": Call(dts_gym.compare, {**ONCE, "tuning_seeds": 1}, {**COMPARED, "tune": True}),
     "compare, lists": Call(dts_gym.compare, {"seeds": [1, 2], "tuning_seeds": [1]}, {**COMPARED, "num_rounds": 3}),
@@ -211,9 +216,12 @@ CALLS = {
 SETTINGS = {
     "seed": 0, "exploration": 0.5, "horizon": 9, "noise_std": 0.5, "branch": 0, "prior_mean": X, "prior_cov": EYE,
     "epsilon": 0.5, "num_draws": 8, "num_components": 2, "num_particles": 2, "num_steps": 2, "pool_size": 20,
-    "num_shared_draws": 1,
+    "num_shared_draws": 1, "contexts": VECTORS[:5], "tuning_rounds": 9,
 }  # fmt: skip
-BESIDE = {"num_steps": {"approximation": "slice", "num_particles": 2}}
+BESIDE = {
+    "num_steps": {"approximation": "slice", "num_particles": 2},
+    "contexts": {"exploration": "auto"}, "tuning_rounds": {"exploration": "auto"},
+}  # fmt: skip
 for agent_id in dts_gym.agent_ids():
     if agent_id not in ("Oracle", "SB3"):
         prior = loud_denoisers() if agent_id == "LaplaceDPS" else PRIOR
@@ -290,7 +298,7 @@ def test_every_parameter_that_may_be_a_number_has_a_row():
 
 
 def test_every_setting_of_an_agent_has_a_row():
-    words = {"approximation", "surrogate", "expansion", "pool", "dtype", "intercept", "mixture"}
+    words = {"approximation", "surrogate", "expansion", "pool", "dtype", "intercept", "mixture", "adapt_scale"}
     for agent_id in dts_gym.agent_ids():
         if agent_id != "SB3":
             assert set(registry.agent_settings(agent_id)) <= words | set(SETTINGS), agent_id

@@ -142,7 +142,8 @@ def test_the_effective_sample_size_is_told():
         agent.update(np.ones(5), agent.act(np.ones(5)), 3.0)
     agent.act(np.ones(5))
     assert 1 / 32 <= agent.diagnostics["effective_sample_size"] <= 1
-    assert make_agent("dTS", gym.make("DiffusionBandit-v0")).diagnostics == {}
+    gauges = make_agent("dTS", gym.make("DiffusionBandit-v0")).diagnostics
+    assert gauges == {"prior_scale": 1.0, "prior_surprise": 0.0}
 
 
 @pytest.mark.parametrize(("reward", "bad"), [("bernoulli", 0.5), ("bernoulli", 2), ("poisson", -1), ("poisson", 1.5)])
