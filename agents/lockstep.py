@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 
 from dts_gym.harness.teams import Team
-from dts_gym.posteriors.lockstep.linear_runs import LinearRuns, fit_together
+from dts_gym.posteriors.lockstep.run_choices import RunChoices
+from dts_gym.posteriors.lockstep.stacking import runs_class
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import finite_array, integers
 
@@ -32,15 +33,15 @@ def _stackable(agents: Sequence[Any]) -> bool:
         or not first.is_by_scores
         or any(type(agent) is not type(first) or agent._intercept != first._intercept for agent in agents)
     ):
-        return False  # of equal types, all believe in Gaussian rewards where one has a posterior in closed form
-    if not fit_together([agent._posterior for agent in agents]):
+        return False
+    if runs_class([agent._posterior for agent in agents]) is None:
         return False
     table = first._posterior.table
     return bool(first.problem.num_actions * table.packed_dim <= _PAYS_UP_TO)
 
 
 class StackedTeam(Team):
-    """Agents with posteriors in closed form, stacked for the time of the ``with`` block.
+    """Agents whose posteriors can be stacked, for the time of the ``with`` block.
 
     Choices and what is learned are those of the agents one by one, up to rounding, with the same random draws. The
     agents are locked until the end of the block; their posteriors then hold what was learned, also after an exception.
@@ -53,7 +54,9 @@ class StackedTeam(Team):
             self._held.enter_context(agent._lock)
         for agent in self.agents:
             agent._begin_plan()
-        self._runs: LinearRuns | None = LinearRuns([agent._posterior for agent in self.agents])
+        posteriors = [agent._posterior for agent in self.agents]
+        kind = runs_class(posteriors)
+        self._runs: RunChoices[Any] | None = None if kind is None else kind(posteriors)
         self._by_bounds = bool(self.agents[0]._by_bounds)
         self._rngs = [agent._rngs["act"] for agent in self.agents]
         plans = {
