@@ -17,6 +17,7 @@ Source: Ho, Jain and Abbeel, "Denoising diffusion probabilistic models" (2020); 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -144,7 +145,7 @@ class DenoiserLink(Link):
         network = self._network_at(points)
         velocity, entering = self._forward(network, points)
         product = np.broadcast_to(network.last, (*points.shape[:2], *network.last.shape))  # (s, n, d, H)
-        flat = (len(points), -1, len(network.first))  # one product of two matrices for the n points
+        flat = (len(points), points.shape[1] * d, len(network.first))  # one product of two matrices for the n points
         for inner, outer, u in zip(network.inner[::-1], network.outer[::-1], entering[::-1], strict=True):
             through = (product.reshape(flat) @ outer).reshape(product.shape)
             through *= _silu_slope(u)[..., None, :]
@@ -256,7 +257,7 @@ def denoiser_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]
 
 def _stacked(psi: Array) -> Array:
     """Points (..., n, d) as (s, n, d): each layer is one product for n points, and their bytes depend on no others."""
-    return psi.reshape(-1, psi.shape[-2] if psi.ndim > 1 else 1, psi.shape[-1])
+    return psi.reshape(math.prod(psi.shape[:-2]), psi.shape[-2] if psi.ndim > 1 else 1, psi.shape[-1])
 
 
 def _silu(u: Array) -> Array:

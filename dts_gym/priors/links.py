@@ -165,7 +165,7 @@ class MLPLink(Link):
         for weight, z in zip(self.weights[-2::-1], hidden[::-1], strict=True):
             scaled = product * slope_of(z)[..., None, :]  # (..., d, n_out)
             # One product of two matrices for the points of the last axis, not one product for each.
-            flat = scaled.reshape(*lead[:-1], -1, weight.shape[-2])
+            flat = scaled.reshape(*lead[:-1], (lead[-1] if lead else 1) * d, weight.shape[-2])
             product = (flat @ weight).reshape(*lead, d, weight.shape[-1])
         return value, product
 

@@ -22,6 +22,7 @@ from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_posterior import REFRESH_EVERY
 from dts_gym.posteriors.lockstep.run_choices import RunChoices, Streams
 from dts_gym.posteriors.lockstep.search_runs import Guided, SearchRuns
+from dts_gym.priors.denoisers import DenoiserLink
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array, IntArray
 
@@ -130,9 +131,15 @@ class ChainRuns(RunChoices[ChainPosterior]):
 
 
 def fit_together(posteriors: Sequence[object]) -> bool:
-    """Whether posteriors can be one `ChainRuns`: Gaussian rewards, equal sizes, as many rewards learned."""
+    """Whether posteriors can be one `ChainRuns`: Gaussian rewards, equal sizes, as many rewards learned.
+
+    Not where tangents of denoisers are searched for: the rounding of networks in single precision, which depends on how
+    many points are evaluated at once, can end a search elsewhere.
+    """
     own = [posterior for posterior in posteriors if type(posterior) is ChainPosterior]
     if len(own) < len(posteriors) or not all(isinstance(one.evidence.model, GaussianReward) for one in own):
+        return False
+    if any(one.search is not None and any(isinstance(link, DenoiserLink) for link in one.chain.links) for one in own):
         return False
     sizes = {
         (
