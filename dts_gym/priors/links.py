@@ -88,7 +88,8 @@ class AffineLink(Link):
 
     def jacobian(self, psi: Array) -> Array:
         """The weight, whatever ``psi``: (..., d) -> (..., d, d)."""
-        return np.broadcast_to(self.weight, (*psi.shape[:-1], self.dim, self.dim))
+        weight = self.weight if self.weight.ndim == 2 else self.weight[:, None]
+        return np.broadcast_to(weight, (*psi.shape[:-1], self.dim, self.dim))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Settings and arrays, as `link_from_state` accepts them."""
