@@ -47,10 +47,10 @@ import numpy as np
 
 from dts_gym.posteriors.chain.chain import Chain, HasChain, as_chain
 from dts_gym.posteriors.chain.guided_steps import Guide, guides_of, walk, with_prior
-from dts_gym.posteriors.chain.messages import Messages
+from dts_gym.posteriors.chain.messages import Messages, with_axes
 from dts_gym.posteriors.chain.resampling import normalised, resample
 from dts_gym.posteriors.chain.run_streams import Stream, stream_among
-from dts_gym.posteriors.evidence import Evidence, log_evidence, through_noise
+from dts_gym.posteriors.evidence import log_evidence, through_noise
 from dts_gym.priors.links import finite_value
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import integer, positive
@@ -235,7 +235,7 @@ def _filtered(
         raise ValueError(f"defensive must be a share in [0, 1), got {defensive!r}")
     num_defensive = min(round(defensive * P), P - 1)
     low, high = levels[-1], levels[0]
-    values, latents, log_offsets = _with_axes(messages, low, high, mean.ndim - 2, mixed)
+    values, latents, log_offsets = with_axes(messages, low, high, mean.ndim - 2, mixed)
     guides = guides_of(latents, roots := chain.padded_roots[low : high + 1], scale)
     heights = _heights(log_offsets, guides.log_constant, temperature)
     first = latents[-1]
@@ -282,25 +282,6 @@ def _filtered(
         log_shares[:, poor] = _log_shares(expected, num_defensive, P)
         chosen[poor] = _stratified(log_shares[:, poor], P, num_defensive, some)
     return Particles(psi, mean, log_weights, least, normaliser)
-
-
-def _with_axes(messages: Messages, low: int, high: int, rank: int, mixed: bool) -> Messages:
-    """The messages of the levels, with a first axis of guides and ``rank`` axes of filters after it, all alike."""
-    top = messages.latents[high - 1].h.shape[:-1]
-    shape = top if mixed else (1, *top)
-    full = (shape[0], *[1] * (rank + 1 - len(shape)), *shape[1:])
-
-    def alike(array: Array, own: int) -> Array:
-        rest = array.shape[array.ndim - own :]
-        if array.shape[: array.ndim - own] != top:
-            array = np.broadcast_to(array, (*shape, *rest))
-        return array.reshape(*full, *rest)
-
-    def all_alike(evidences: Sequence[Evidence]) -> tuple[Evidence, ...]:
-        return tuple(Evidence(alike(G, 2), alike(h, 1)) for G, h in evidences[low - 1 : high])
-
-    constants = tuple(alike(constant, 0) for constant in messages.log_offsets[low - 1 : high])
-    return Messages(all_alike(messages.values), all_alike(messages.latents), constants)
 
 
 def _heights(log_offsets: Sequence[Array], log_constants: Array, temperature: Array) -> list[Array]:

@@ -100,17 +100,15 @@ class SearchRuns:
         ]
         owners = np.repeat(np.arange(len(starts)), [len(many[0]) + 1 for many in starts])
         best, others = race(self._chain, message, path, owners)
+        more: Owned | None = None  # rows that may be modes beside the densest
         if self._searches[0].looks_for_modes(changes):
             more = unreached(self._chain, message, best, others)
         else:
-            counts = np.bincount(before.owners)
-            several = np.flatnonzero(counts[before.owners] > 1)
+            several = np.flatnonzero(np.bincount(before.owners)[before.owners] > 1)
             more = self._climbed(some_of(before, several.tolist()), message) if several.size else None
-        bounds = (
-            {}
-            if more is None or not len(more.owners)
-            else {int(more.owners[start]): (start, end) for start, end in run_bounds(more.owners)}
-        )
+        bounds: dict[int, tuple[int, int]] = {}
+        if more is not None and len(more.owners):
+            bounds = {int(more.owners[start]): (start, end) for start, end in run_bounds(more.owners)}
         for run, search in enumerate(self._searches):
             densest = _first(self._of_one(run, _row(best, run)))
             modes = None
