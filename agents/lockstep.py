@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 
 from dts_gym.harness.teams import Team
-from dts_gym.posteriors.lockstep.linear_runs import LinearRuns, fit_together
+from dts_gym.posteriors.lockstep.run_choices import RunChoices
+from dts_gym.posteriors.lockstep.stacking import runs_class
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import finite_array, integers
 
@@ -32,17 +33,17 @@ def _stackable(agents: Sequence[Any]) -> bool:
         or not first.is_by_scores
         or any(type(agent) is not type(first) or agent._intercept != first._intercept for agent in agents)
     ):
-        return False  # of equal types, all believe in Gaussian rewards where one has a posterior in closed form
+        return False
     if any(agent._awaits_contexts or getattr(agent, "adapt_scale", False) for agent in agents):
         return False  # their posteriors are replaced as they play, or it is not known yet how they choose
-    if not fit_together([agent._posterior for agent in agents]):
+    if runs_class([agent._posterior for agent in agents]) is None:
         return False
     table = first._posterior.table
     return bool(first.problem.num_actions * table.packed_dim <= _PAYS_UP_TO)
 
 
 class StackedTeam(Team):
-    """Agents with posteriors in closed form, stacked for the time of the ``with`` block.
+    """Agents whose posteriors can be stacked, for the time of the ``with`` block.
 
     Choices and what is learned are those of the agents one by one, up to rounding, with the same random draws. The
     agents are locked until the end of the block; their posteriors then hold what was learned, also after an exception.
@@ -105,7 +106,10 @@ class _Stack:
     def __init__(self, agents: Sequence[Any], rows: list[int], by_bounds: bool) -> None:
         self.rows = np.array(rows)
         self.agents = [agents[row] for row in rows]
-        self.runs: LinearRuns | None = LinearRuns([agent._posterior for agent in self.agents])
+        posteriors = [agent._posterior for agent in self.agents]
+        kind = runs_class(posteriors)
+        assert kind is not None  # the whole team's posteriors can be stacked
+        self.runs: RunChoices[Any] | None = kind(posteriors)
         self._choose = self.runs.upper_confidence if by_bounds else self.runs.thompson
         self._rngs = [agent._rngs["act"] for agent in self.agents]
         plans: dict[Any, int] = {}  # agents of one plan have equal scales, as all learn a reward a round

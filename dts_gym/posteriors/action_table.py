@@ -71,7 +71,7 @@ class Increment(NamedTuple):
 
     def evidence(self) -> Evidence:
         """The increment as evidence, (d, d) and (d,)."""
-        return Evidence(np.multiply.outer(self.v, self.v / self.variance), self.v * (self.residual / self.variance))
+        return _one_evidence(self.v, np.asarray(self.variance), np.asarray(self.residual))
 
 
 class Increments(NamedTuple):
@@ -81,6 +81,10 @@ class Increments(NamedTuple):
     variance: Array  # (n,)
     residual: Array  # (n,)
     precise: dict[int, Observation]  # by the observation's number, where a row is a precise one
+
+    def evidence(self) -> Evidence:
+        """The increments as evidence, (n, d, d) and (n, d)."""
+        return _one_evidence(self.v, self.variance, self.residual)
 
 
 class Seen(NamedTuple):
@@ -225,7 +229,7 @@ class ActionTable:
 
     def to_parameters(self, message: Evidence) -> Evidence:
         """A message in the table's coordinates as one in the parameters': (..., d, d) and (..., d)."""
-        return Evidence(self.inverse.T @ message.G @ self.inverse, message.h @ self.inverse)
+        return transformed(message, self.inverse)
 
     def messages(self, slots: IntArray | list[int] | int) -> Evidence:
         """Messages of rows in the parameters' coordinates, (k, d, d) and (k, d), or of one row (d, d) and (d,)."""
@@ -548,6 +552,16 @@ class ActionTable:
         self.columns.append(len(actions))
         self.actions[begin:], self.cov[begin:] = actions, self.origin
         self.slots.update(zip(actions, range(begin, begin + len(actions)), strict=True))
+
+
+def _one_evidence(v: Array, variance: Array, residual: Array) -> Evidence:
+    scaled = v / variance[..., None]
+    return Evidence(v[..., :, None] * scaled[..., None, :], v * (residual / variance)[..., None])
+
+
+def transformed(message: Evidence, inverse: Array) -> Evidence:
+    """Messages (..., d, d) and (..., d) in coordinates of which ``inverse`` (..., d, d) makes the messages' own."""
+    return Evidence(np.swapaxes(inverse, -1, -2) @ message.G @ inverse, np.vecmat(message.h, inverse))
 
 
 def _add(total: Array, carry: Array, increment: Array) -> None:

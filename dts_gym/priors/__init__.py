@@ -4,7 +4,7 @@ Read `links` first (one step of a chain), `prior` (the base classes of all prior
 priors that users construct). `denoisers` and `reverse_process` make a chain from a denoising diffusion model,
 `two_level` collapses a linear chain, `random_priors` draws chains for experiments, `misspecified` makes a chain wrong
 on purpose. `fitting` and `mixtures` fit a normal distribution, a linear chain or a mixture to parameter vectors.
-`prior_files` saves a prior to a file.
+`prior_files` saves a prior to a file, and `link_stacks` makes one link of the links of many runs.
 """
 
 from dts_gym.priors.chains import (

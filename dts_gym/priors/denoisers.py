@@ -17,6 +17,7 @@ Source: Ho, Jain and Abbeel, "Denoising diffusion probabilistic models" (2020); 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -125,11 +126,13 @@ class DenoiserLink(Link):
 
     def __call__(self, psi: Array) -> Array:
         """The mean of ``z_{l-1}``, or of theta for the first step: (..., d) -> (..., d)."""
-        points = psi.reshape(-1, self.dim)
-        value = np.empty(points.shape)
-        for start in range(0, len(points), _ROWS):
-            part = points[start : start + _ROWS]
-            value[start : start + _ROWS] = self._skip * part + self._gain * self.velocity(part)
+        points = _stacked(psi)
+        value, many = np.empty(points.shape), points.shape[1]
+        stacks = max(1, _ROWS // max(many, 1))
+        for first in range(0, len(points), stacks):
+            for start in range(0, many, _ROWS):
+                at = slice(first, first + stacks), slice(start, start + _ROWS)
+                value[at] = self._skip * points[at] + self._gain * self.velocity(points[at])
         return self._in_units(value).reshape(psi.shape)
 
     def jacobian(self, psi: Array) -> Array:
@@ -138,16 +141,16 @@ class DenoiserLink(Link):
 
     def value_and_jacobian(self, psi: Array) -> tuple[Array, Array]:
         """Value and Jacobian from one forward pass: (..., d) -> (..., d), (..., d, d)."""
-        d, points = self.dim, psi.reshape(-1, self.dim)
+        d, points = self.dim, _stacked(psi)
         network = self._network_at(points)
         velocity, entering = self._forward(network, points)
-        product = np.broadcast_to(network.last, (len(points), *network.last.shape))  # (n, d, H)
+        product = np.broadcast_to(network.last, (*points.shape[:2], *network.last.shape))  # (s, n, d, H)
+        flat = (len(points), points.shape[1] * d, len(network.first))  # one product of two matrices for the n points
         for inner, outer, u in zip(network.inner[::-1], network.outer[::-1], entering[::-1], strict=True):
-            through = (product.reshape(-1, len(outer)) @ outer).reshape(product.shape)
-            through *= _silu_slope(u)[:, None, :]
-            product = product + (through.reshape(-1, len(inner)) @ inner).reshape(product.shape)
-        product = product.reshape(-1, len(network.first)) @ network.first
-        slope = product.reshape(-1, d, d).astype(np.float64, copy=False)
+            through = (product.reshape(flat) @ outer).reshape(product.shape)
+            through *= _silu_slope(u)[..., None, :]
+            product = product + (through.reshape(flat) @ inner).reshape(product.shape)
+        slope = (product.reshape(flat) @ network.first).reshape(*points.shape[:2], d, d).astype(np.float64, copy=False)
         slope *= self._gain
         slope += self._skip * np.eye(d)
         if self.scale is not None:
@@ -156,7 +159,7 @@ class DenoiserLink(Link):
         return value.reshape(psi.shape), slope.reshape(*psi.shape, d)
 
     def velocity(self, psi: Array) -> Array:
-        """The network's prediction, in the units that it was trained in: (n, d) -> (n, d)."""
+        """The network's prediction, in the units that it was trained in: (..., n, d) -> (..., n, d)."""
         return np.asarray(self._forward(self._network_at(psi), psi)[0], dtype=np.float64)
 
     def in_single_precision(self, network: DenoiserNetwork) -> DenoiserLink:
@@ -178,7 +181,7 @@ class DenoiserLink(Link):
         return self.network if far else self._evaluated
 
     def _forward(self, network: DenoiserNetwork, points: Array) -> tuple[Array, list[Array]]:
-        """The velocity at (n, d), and the inputs of each activation, (n, H), in the network's precision."""
+        """The velocity at (..., n, d), and the inputs of each activation, (..., n, H), in the network's precision."""
         entering = []
         times = network.times[self.step - 1]
         h = points.astype(times.dtype, copy=False) @ network.first.T + times[0]
@@ -250,6 +253,11 @@ def denoiser_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]
         arrays.get("scale"),
         arrays.get("offset"),
     )
+
+
+def _stacked(psi: Array) -> Array:
+    """Points (..., n, d) as (s, n, d): each layer is one product for n points, and their bytes depend on no others."""
+    return psi.reshape(math.prod(psi.shape[:-2]), psi.shape[-2] if psi.ndim > 1 else 1, psi.shape[-1])
 
 
 def _silu(u: Array) -> Array:

@@ -84,11 +84,12 @@ class AffineLink(Link):
 
     def __call__(self, psi: Array) -> Array:
         """``weight psi + offset``, (..., d) -> (..., d)."""
-        return psi @ self.weight.T + self.offset
+        return psi @ np.swapaxes(self.weight, -1, -2) + self.offset
 
     def jacobian(self, psi: Array) -> Array:
         """The weight, whatever ``psi``: (..., d) -> (..., d, d)."""
-        return np.broadcast_to(self.weight, (*psi.shape[:-1], self.dim, self.dim))
+        weight = self.weight if self.weight.ndim == 2 else self.weight[:, None]
+        return np.broadcast_to(weight, (*psi.shape[:-1], self.dim, self.dim))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Settings and arrays, as `link_from_state` accepts them."""
@@ -112,7 +113,7 @@ class MLPLink(Link):
     Notes
     -----
     Exact. With ``m`` weights in all, a value costs O(m) for each point and a Jacobian O(d m); each layer is one matrix
-    product for the whole batch.
+    product for the points of the last but one axis. So the bytes of a point's value depend on those points alone.
 
     Examples
     --------
@@ -160,20 +161,22 @@ class MLPLink(Link):
         value, hidden = self._forward(psi)
         lead, d = psi.shape[:-1], self.dim
         slope_of = _SLOPES[self.activation]
-        product = np.broadcast_to(self.weights[-1], (*lead, *self.weights[-1].shape))  # (..., d, n)
+        last = self.weights[-1] if self.weights[-1].ndim == 2 else self.weights[-1][:, None]
+        product = np.broadcast_to(last, (*lead, *last.shape[-2:]))  # (..., d, n)
         for weight, z in zip(self.weights[-2::-1], hidden[::-1], strict=True):
             scaled = product * slope_of(z)[..., None, :]  # (..., d, n_out)
-            # One product of two matrices, not one product for each point.
-            product = (scaled.reshape(-1, len(weight)) @ weight).reshape(*lead, d, weight.shape[1])
+            # One product of two matrices for the points of the last axis, not one product for each.
+            flat = scaled.reshape(*lead[:-1], (lead[-1] if lead else 1) * d, weight.shape[-2])
+            product = (flat @ weight).reshape(*lead, d, weight.shape[-1])
         return value, product
 
     def _forward(self, psi: Array) -> tuple[Array, list[Array]]:
         """The value and the inputs of each activation."""
         activate, hidden = _ACTIVATIONS[self.activation], []
-        value = psi @ self.weights[0].T + self.biases[0]
+        value = psi @ np.swapaxes(self.weights[0], -1, -2) + self.biases[0]
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
             hidden.append(value)
-            value = activate(value) @ weight.T + bias
+            value = activate(value) @ np.swapaxes(weight, -1, -2) + bias
         return value, hidden
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:

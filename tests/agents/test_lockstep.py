@@ -9,6 +9,7 @@ from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_pri
 from dts_gym.agents import LinTS
 from dts_gym.agents.lockstep import StackedTeam
 from dts_gym.harness.teams import Team
+from dts_gym.priors.random_priors import random_mlp_prior
 
 STACKED = ["dTS", "dUCB", "LinTS", "LinUCB", "HierTS", "MarginalLinTS", "TunedTS", "TunedUCB"]
 
@@ -62,6 +63,32 @@ def test_a_team_plays_as_its_agents_would_and_they_go_on_by_themselves(agent_id,
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
         mine.save(tmp_path / "agent.npz")
         assert mine.act(x) == other.act(x) == type(mine).load(tmp_path / "agent.npz").act(x)
+
+
+@pytest.mark.parametrize("agent_id", ["dTS", "dUCB"])
+def test_a_team_on_perceptrons_plays_as_its_agents_would(agent_id, tmp_path):
+    def made():
+        priors = [random_mlp_prior(3, 2, seed=i) for i in range(5)]
+        known = [BanditProblem(6, 3, prior, GaussianReward(0.5), horizon=100) for prior in priors]
+        return [make_agent(agent_id, problem, seed=i, num_particles=8) for i, problem in enumerate(known)]
+
+    alone, team = made(), made()
+    assert isinstance(team[0].together(team), StackedTeam)
+    together(team, 0, 12)
+    with pytest.raises(ValueError, match="reward must be finite"), team[0].together(team) as playing:
+        playing.update(np.ones((5, 3)), np.arange(5), np.full(5, np.nan))
+    together(team, 1, 5)
+    assert team[0].num_updates == 17
+    one_by_one(alone, 0, 12)
+    one_by_one(alone, 1, 5)
+    for mine, other in zip(team, alone, strict=True):
+        left, right = mine._posterior.state(), other._posterior.state()
+        assert left.keys() == right.keys()
+        for name, array in left.items():
+            np.testing.assert_allclose(array, right[name], rtol=1e-9, atol=1e-10, err_msg=name)
+        mine.save(tmp_path / "agent.npz")
+        loaded = type(mine).load(tmp_path / "agent.npz")
+        assert mine.act(np.ones(3)) == other.act(np.ones(3)) == loaded.act(np.ones(3))
 
 
 def test_an_exception_leaves_what_was_learned():

@@ -21,6 +21,7 @@ SETTINGS = {
     "one prior": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "feature_law": "sphere"}, False),
     "pinned": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "instance_seed": 3}, False),
     "clicks": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "reward": "bernoulli"}, True),
+    "perceptrons": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 40, "link": "mlp"}, True),
     "shape": ("SyntheticBandit-v0", {"shape": "rays", "dim": 2, "num_actions": 12, "horizon": 120}, False),
 }
 
@@ -33,6 +34,8 @@ def numbers(comparison):
 def test_regrets_are_those_of_runs_one_by_one(setting, monkeypatch):
     env_id, settings, redraw = SETTINGS[setting]
     agents = ["LinTS:noise_std=0.5", "LinUCB:noise_std=0.5", "GLM-TS"] if setting == "clicks" else LINEAR
+    if setting == "perceptrons":
+        agents = ["dTS:num_particles=8", "dUCB:num_particles=8"]
     if setting == "shape":
         agents = ["LinTS", "TunedTS", "TunedUCB"]
     asked = {"seeds": 5, "env_settings": settings, "redraw_prior": redraw}
@@ -60,6 +63,17 @@ def test_bytes_do_not_depend_on_the_size_of_groups(monkeypatch):
                 for label, runs in numbers(compare("DiffusionBandit-v0", ["dTS", "dUCB", "LinTS"], **asked)).items()
             }
         )
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.slow
+def test_bytes_of_perceptrons_do_not_depend_on_the_size_of_groups(monkeypatch):
+    settings = {"num_actions": 30, "dim": 3, "horizon": 100, "link": "mlp"}
+    found = []
+    for size in (1, 7, 20):
+        monkeypatch.setattr(jobs, "_MOST_TOGETHER", size)
+        runs = compare("DiffusionBandit-v0", ["dTS"], seeds=20, env_settings=settings, redraw_prior=True)
+        found.append([(regret.tobytes(), total) for regret, total in numbers(runs)["dTS"]])
     assert found[0] == found[1] == found[2]
 
 

@@ -11,7 +11,7 @@ from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.chain.chain import AffineMap, as_chain
 from dts_gym.posteriors.chain.chain_posterior import Surrogate
 from dts_gym.posteriors.chain.leave_one_out import parameter_law
-from dts_gym.posteriors.chain.messages import Messages, smoothed_path, upward_messages
+from dts_gym.posteriors.chain.messages import Messages, smoothed_path, upward_messages, without_missing
 from dts_gym.posteriors.chain.particles import Particles, default_defensive, pick, sample_actions, sample_shared
 from dts_gym.posteriors.chain.resampling import normalised, resample
 from dts_gym.posteriors.chain.surrogates import deck_surrogates, statistical_surrogates
@@ -214,9 +214,7 @@ class BranchedLevels:
         if not self._own_tangents:
             return upward_messages(self._chain, self._maps, message, self.branch)
         maps, missing = side_by_side([self._searches[slot] for slot in slots])
-        messages = upward_messages(self._chain, maps, message, self.branch)
-        first, *rest = messages.log_offsets
-        return messages._replace(log_offsets=(np.where(missing, -np.inf, first), *rest))
+        return without_missing(upward_messages(self._chain, maps, message, self.branch), missing)
 
     def values(self, rng: np.random.Generator, scale: float, *, from_clouds: bool) -> tuple[Array, Array | None]:
         """One posterior draw of the played actions' ``f_1(psi_1)``, (P, d), and of ``f_{b+1}`` (d,) if it is shared."""

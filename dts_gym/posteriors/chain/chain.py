@@ -9,7 +9,7 @@ import numpy as np
 
 from dts_gym.priors.denoisers import in_single_precision
 from dts_gym.priors.links import Link, finite_value
-from dts_gym.utils.arrays import Array, factor
+from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.validation import integer
 
 
@@ -46,6 +46,9 @@ class Chain(NamedTuple):
     whiteners : L + 1 arrays (r, d), the pseudo-inverses of the roots.
     padded_roots : (L + 1, d, d), the roots with columns of zeros.
     averages : L maps, each link's slope averaged over the spread of the prior, from which searches start.
+    runs : None for one chain. Else a chain for each of N rows, and (N,) the run that each row belongs to, ascending:
+        links then map (..., N, n, d), roots and whiteners have a first axis of N rows, covariances, averages and padded
+        roots axes (N, 1) where a batch's are; see `dts_gym.posteriors.chain.run_chains`.
     """
 
     links: tuple[Link, ...]
@@ -54,6 +57,7 @@ class Chain(NamedTuple):
     whiteners: tuple[Array, ...]
     padded_roots: Array
     averages: tuple[AffineMap, ...]
+    runs: IntArray | None = None
 
 
 def as_chain(prior: HasChain) -> Chain:

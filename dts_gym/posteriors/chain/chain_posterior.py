@@ -70,16 +70,16 @@ class ChainPosterior(ActionPosterior):
         choice("surrogate", surrogate, get_args(Surrogate))
         super().__init__(np.zeros(d), prior.covariances[0], num_actions)
         self.num_particles = integer("num_particles", num_particles, 1)
-        self._chain = as_chain(prior)
-        self._defensive = default_defensive(prior, surrogate) if self.num_particles > 1 else 0.0
-        self._evidence = RewardEvidence(model, d, expansion)
-        self._statistical = statistical_surrogates(self._chain, np.random.default_rng(seed))
-        self._fixed = deck_surrogates(self._chain) if surrogate == "deck" else self._statistical
-        self._search: TangentSearch | None = None
+        self.chain = as_chain(prior)
+        self.defensive = default_defensive(prior, surrogate) if self.num_particles > 1 else 0.0
+        self.evidence = RewardEvidence(model, d, expansion)
+        self._statistical = statistical_surrogates(self.chain, np.random.default_rng(seed))
+        self.fixed = deck_surrogates(self.chain) if surrogate == "deck" else self._statistical
+        self.search: TangentSearch | None = None
         if surrogate == "jacobian":
-            self._search = TangentSearch(self._chain, self._statistical, (seed,), all_modes=self.num_particles > 1)
-        self._message = Evidence(np.zeros((d, d)), np.zeros(d))  # on f_1(psi_1), in the parameters' coordinates
-        self._changes = 0
+            self.search = TangentSearch(self.chain, self._statistical, (seed,), all_modes=self.num_particles > 1)
+        self.message = Evidence(np.zeros((d, d)), np.zeros(d))  # on f_1(psi_1), in the parameters' coordinates
+        self.changes = 0
         self._known: dict[float, tuple[Array, Array]] = {}  # for each scale the shared part's sample
         self.effective_sample_size = 1.0
         self._follow()
@@ -87,30 +87,30 @@ class ChainPosterior(ActionPosterior):
     @property
     def _maps(self) -> list[AffineMap]:
         """The surrogates for the present evidence."""
-        return self._fixed if self._search is None else self._search.maps
+        return self.fixed if self.search is None else self.search.maps
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
         new = action not in self.table.slots
-        change = self._evidence.observe(self.table, context, action, reward, lambda: self._without(action))
+        change = self.evidence.observe(self.table, context, action, reward, lambda: self._without(action))
         if new:
             self.unplayed.remove(action)
-        self._changes += 1
+        self.changes += 1
         self._hear(change)
-        renewed = self._evidence.renew(self.table, self._mean_of_shared, self._without, self._changes)
+        renewed = self.evidence.renew(self.table, self._mean_of_shared, self._without, self.changes)
         if renewed is not None:
             self._hear(renewed)
-        if self._changes % REFRESH_EVERY == 0:
-            self._message = self.table.to_parameters(self.table.total())
+        if self.changes % REFRESH_EVERY == 0:
+            self.message = self.table.to_parameters(self.table.total())
         self._follow()
 
     def _hear(self, change: Evidence) -> None:
         """Add a change of an action's message, given in the table's coordinates."""
         more = self.table.to_parameters(change)
-        self._message = Evidence(self._message.G + more.G, self._message.h + more.h)
+        self.message = Evidence(self.message.G + more.G, self.message.h + more.h)
 
     def _noise_variance(self, predictor: float) -> float:
-        return self._evidence.model.observed_variance(predictor)
+        return self.evidence.model.observed_variance(predictor)
 
     def _absorb(self, increment: Increment) -> None:
         self._hear(increment.evidence())
@@ -119,21 +119,26 @@ class ChainPosterior(ActionPosterior):
     def _follow(self) -> None:
         """Update the tangents to the evidence: here, not on reading, so that reading changes nothing."""
         self._known = {}
-        if self._search is not None:
-            self._search.search(self._message, self._changes)
+        if self.search is not None:
+            self.search.search(self.message, self.changes)
+
+    def take_over(self, message: Evidence, changes: int, effective_sample_size: float) -> None:
+        """Hold what was learned with other runs' posteriors, when the table and the search hold it already."""
+        self.message, self.changes, self.effective_sample_size = message, changes, effective_sample_size
+        self._known = {}
 
     def _without(self, action: int) -> tuple[Array, Array]:
         """Moments of an action's parameters given the other actions' data, as if the surrogates were the links."""
-        return law_without(self._chain, self._maps, self.table, self._message, action)
+        return law_without(self.chain, self._maps, self.table, self.message, action)
 
     def _mean_of_shared(self) -> Array:
         """Mean of the shared part given all data, as if the surrogates were the links; in the table's coordinates."""
-        return np.asarray(self.table.inverse @ parameter_law(self._chain, self._maps, 1, self._message)[0])
+        return np.asarray(self.table.inverse @ parameter_law(self.chain, self._maps, 1, self.message)[0])
 
     @property
     def _guides(self) -> list[AffineMap]:
         """The surrogates of all guides: those of every mode, with a first axis, where there are several."""
-        return self._fixed if self._search is None else self._search.guides
+        return self.fixed if self.search is None else self.search.guides
 
     def mode_coverage(self) -> float:
         """The share of the modes' mass that lies where the particles can be expected to go.
@@ -141,15 +146,16 @@ class ChainPosterior(ActionPosterior):
         The modes are those that a search of this call's own finds, from 64 draws of the prior: some ms. See
         `dts_gym.posteriors.chain.modes.visited_mass`.
         """
-        search = self._search or TangentSearch(self._chain, self._statistical, (_FIXED_SEED,))
-        return search.mode_coverage(self._message, self._guides, self.num_particles, self._defensive)
+        search = self.search or TangentSearch(self.chain, self._statistical, (_FIXED_SEED,))
+        return search.mode_coverage(self.message, self._guides, self.num_particles, self.defensive)
 
     def _filtered(self, size: int, rng: np.random.Generator, scale: float) -> Particles:
         """Independent filters of the shared levels; notes their effective sample size."""
-        messages = upward_messages(self._chain, self._guides, self._message)
+        several = self.search is not None and self.search.modes is not None
+        messages = upward_messages(self.chain, self._guides, self.message)
         particles = sample_shared(
-            self._chain, messages, 0, self.num_particles, rng,
-            size=size, exploration=scale, defensive=self._defensive, mixed=messages.latents[-1].h.ndim > 1,
+            self.chain, messages, 0, self.num_particles, rng,
+            size=size, exploration=scale, defensive=self.defensive, mixed=several,
         )  # fmt: skip
         self.effective_sample_size = float(particles.effective_sample_size.mean())
         return particles
@@ -161,33 +167,55 @@ class ChainPosterior(ActionPosterior):
 
     def _shared_sample(self, scale: float) -> tuple[Array, Array]:
         if scale not in self._known:
-            size = max(_MOMENT_FILTERS, _MOMENT_DRAWS // self.num_particles)
-            particles = self._filtered(size, np.random.default_rng(_FIXED_SEED), scale)
-            weights = np.exp(particles.log_weights).ravel() / size
-            self._known[scale] = weights, particles.value.reshape(-1, len(self.center)) @ self.table.inverse.T
+            particles = self._filtered(self.num_moment_filters, moment_stream(), scale)
+            weights, values = weighted_values(particles, 0)
+            self._known[scale] = weights, values @ self.table.inverse.T
         return self._known[scale]
 
+    @property
+    def num_moment_filters(self) -> int:
+        """Number of filters whose particles moments are averages of."""
+        return max(_MOMENT_FILTERS, _MOMENT_DRAWS // self.num_particles)
+
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:
-        weights, values = self._shared_sample(scale)
-        mean = weights @ values
-        return mean, (np.sqrt(weights)[:, None] * (values - mean)).T
+        return weighted_moments(*self._shared_sample(scale))
 
     def _shared_state(self) -> Mapping[str, Array | IntArray]:
         state: dict[str, Array | IntArray] = {
-            "message.G": self._message.G,
-            "message.h": self._message.h,
-            "changes": np.array([self._changes], dtype=np.int64),
+            "message.G": self.message.G,
+            "message.h": self.message.h,
+            "changes": np.array([self.changes], dtype=np.int64),
             "effective_sample_size": np.array([self.effective_sample_size]),
-            **self._evidence.state(),
+            **self.evidence.state(),
         }
-        search = {} if self._search is None else self._search.state()
+        search = {} if self.search is None else self.search.state()
         return state | {f"search.{name}": array for name, array in search.items()}
 
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
-        self._evidence.restore(state)
-        self._message = Evidence(np.asarray(state["message.G"], float), np.asarray(state["message.h"], float))
-        self._changes = int(state["changes"][0])
+        self.evidence.restore(state)
+        self.message = Evidence(np.asarray(state["message.G"], float), np.asarray(state["message.h"], float))
+        self.changes = int(state["changes"][0])
         self.effective_sample_size = float(state["effective_sample_size"][0])
-        if self._search is not None:
-            self._search.restore({k.removeprefix("search."): v for k, v in state.items() if k.startswith("search.")})
+        if self.search is not None:
+            self.search.restore({k.removeprefix("search."): v for k, v in state.items() if k.startswith("search.")})
         self._known = {}
+
+
+def moment_stream() -> np.random.Generator:
+    """The random stream of the filters whose particles moments are averages of: always the same."""
+    return np.random.default_rng(_FIXED_SEED)
+
+
+def weighted_values(particles: Particles, axis: int) -> tuple[Array, Array]:
+    """Weights (..., C) and values (..., C, d) of the particles of all filters, those of ``axis`` and after, as one."""
+    log_weights, value = particles.log_weights, particles.value
+    lead = log_weights.shape[:axis]
+    weights = np.exp(log_weights).reshape(*lead, -1) / math.prod(log_weights.shape[axis:-1])
+    return weights, value.reshape(*lead, -1, value.shape[-1])
+
+
+def weighted_moments(weights: Array, values: Array) -> tuple[Array, Array]:
+    """Mean (..., d) and a root (..., d, r) of the covariance of weighted values (..., C, d)."""
+    mean = np.vecmat(weights, values)
+    off = np.sqrt(weights)[..., None] * (values - mean[..., None, :])
+    return mean, np.swapaxes(np.linalg.qr(off, mode="r"), -1, -2)

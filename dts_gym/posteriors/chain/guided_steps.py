@@ -20,17 +20,17 @@ class Guide(NamedTuple):
     log_constant: Array  # (...), log Z(f) less the quadratic form in f
 
 
-def guides_of(latents: Sequence[Evidence], prior_roots: Array, exploration: float) -> Guide:
+def guides_of(latents: Sequence[Evidence], prior_roots: Array, exploration: Array | float) -> Guide:
     """The guided steps of several levels on the first axis, in the order of their messages: one factorisation for all.
 
-    ``prior_roots`` is (levels, d, d).
+    ``prior_roots`` is (levels, d, d), or (levels, N, 1, d, d) of N rows.
     """
     G, h = np.array([latent.G for latent in latents]), np.array([latent.h for latent in latents])
-    roots = prior_roots.reshape(len(latents), *[1] * (h.ndim - 2), *prior_roots.shape[1:])
+    roots = _with_guides(prior_roots, h.ndim + 1)
     return guide_of(Evidence(G, h), roots, exploration)
 
 
-def guide_of(latent: Evidence, prior_root: Array, exploration: float) -> Guide:
+def guide_of(latent: Evidence, prior_root: Array, exploration: Array | float) -> Guide:
     """The guided step to a node with message ``latent`` and noise ``R R'``; singular noise is fine. O(d^3)."""
     root, spread = conditioned_root(prior_root, latent.G)
     root_t = np.swapaxes(root, -1, -2)
@@ -43,13 +43,18 @@ def guide_of(latent: Evidence, prior_root: Array, exploration: float) -> Guide:
 def with_prior(guides: Guide, prior_roots: Array) -> Guide:
     """Guides of several levels (levels, M, ...) and before them, on the second axis, the prior's own steps.
 
-    ``prior_roots`` is (levels, d, d).
+    ``prior_roots`` is as in `guides_of`.
     """
     parts = [np.empty((len(part), part.shape[1] + 1, *part.shape[2:])) for part in guides]
-    roots = prior_roots.reshape(len(prior_roots), *[1] * (guides.root.ndim - 4), *prior_roots.shape[1:])
+    roots = _with_guides(prior_roots, guides.root.ndim)[:, 0]
     for part, guided, own in zip(parts, guides, (np.eye(prior_roots.shape[-1]), 0.0, roots, 0.0), strict=True):
         part[:, 0], part[:, 1:] = own, guided
     return Guide(*parts)
+
+
+def _with_guides(prior_roots: Array, ndim: int) -> Array:
+    """Roots of several levels with an axis of guides after the first, and others as needed for ``ndim`` in all."""
+    return prior_roots.reshape(len(prior_roots), *[1] * (ndim - prior_roots.ndim), *prior_roots.shape[1:])
 
 
 def walk(mean: Array, guide: Guide, noise: Array) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dts_gym.posteriors.chain.chain import AffineMap, Chain, HasChain, spread
 from dts_gym.posteriors.evidence import Evidence, log_evidence, matvec, through_link, through_noise
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, BoolArray
 
 
 class Messages(NamedTuple):
@@ -71,6 +71,31 @@ def upward_messages(prior: HasChain, surrogates: Sequence[AffineMap], message: E
     return Messages(tuple(values), tuple(latents), tuple(log_offsets))
 
 
+def without_missing(messages: Messages, missing: BoolArray) -> Messages:
+    """Messages with a first axis of modes, of which those of ``missing`` (M, ...) have no mass."""
+    first, *rest = messages.log_offsets
+    return messages._replace(log_offsets=(np.where(missing, -np.inf, first), *rest))
+
+
+def with_axes(messages: Messages, low: int, high: int, rank: int, mixed: bool) -> Messages:
+    """The messages of levels ``low`` to ``high``, all with an axis of guides and ``rank`` axes of filters after it."""
+    top = messages.latents[high - 1].h.shape[:-1]
+    shape = top if mixed else (1, *top)
+    full = (shape[0], *[1] * (rank + 1 - len(shape)), *shape[1:])
+
+    def alike(array: Array, own: int) -> Array:
+        rest = array.shape[array.ndim - own :]
+        if array.shape[: array.ndim - own] != top:
+            array = np.broadcast_to(array, (*shape, *rest))
+        return array.reshape(*full, *rest)
+
+    def all_alike(evidences: Sequence[Evidence]) -> tuple[Evidence, ...]:
+        return tuple(Evidence(alike(G, 2), alike(h, 1)) for G, h in evidences[low - 1 : high])
+
+    constants = tuple(alike(constant, 0) for constant in messages.log_offsets[low - 1 : high])
+    return Messages(all_alike(messages.values), all_alike(messages.latents), constants)
+
+
 def smoothed_path(chain: Chain, surrogates: Sequence[AffineMap], messages: Messages, branch: int = 0) -> list[Array]:
     """The most probable path as if the surrogates were the links, given their upward messages: L arrays (..., d)."""
     depth = len(surrogates)
@@ -82,6 +107,6 @@ def smoothed_path(chain: Chain, surrogates: Sequence[AffineMap], messages: Messa
             mean = spread(matvec(A, path[-1]) + c, ell, depth, branch)
         G, h = messages.latents[ell - 1]
         cov = chain.covariances[ell]  # Sigma_{ell+1}
-        solved = np.linalg.solve(np.eye(len(cov)) + cov @ G, (mean + h @ cov)[..., None])
+        solved = np.linalg.solve(np.eye(cov.shape[-1]) + cov @ G, (mean + np.vecmat(h, cov))[..., None])
         path.append(np.asarray(solved[..., 0], dtype=np.float64))
     return path[::-1]

@@ -14,8 +14,10 @@ import numpy as np
 from dts_gym.posteriors.chain.chain import AffineMap, Chain
 from dts_gym.posteriors.chain.guided_steps import guide_of
 from dts_gym.posteriors.chain.messages import upward_messages
+from dts_gym.posteriors.chain.races import Owned
+from dts_gym.posteriors.chain.run_chains import rows_of
 from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, joined, selected
-from dts_gym.posteriors.evidence import Evidence, log_evidence
+from dts_gym.posteriors.evidence import Evidence, log_evidence, matvec
 from dts_gym.utils.arrays import Array, conditioned_root
 
 # Nats of Laplace mass below the best mode's from which on a mode is left out; deviations of a guide that it reaches.
@@ -42,7 +44,7 @@ def modes_of(chain: Chain, message: Evidence, densest: Tangents, others: Tangent
     Examples
     --------
     >>> from dts_gym.posteriors.chain.chain import as_chain
-    >>> from dts_gym.posteriors.chain.tangents import raced_tangents
+    >>> from dts_gym.posteriors.chain.races import raced_tangents
     >>> from dts_gym.priors.chains import DiffusionPrior
     >>> from dts_gym.priors.links import MLPLink
     >>> fold = MLPLink([[[1.0], [-1.0]], [[1.0, 1.0]]])  # |psi|
@@ -52,13 +54,31 @@ def modes_of(chain: Chain, message: Evidence, densest: Tangents, others: Tangent
     [[1.8], [-1.8]]
     """
     best = as_row(chain, densest)
+    apart = unreached(chain, message, best, Owned(others, np.zeros(len(others.log_density), dtype=np.int64))).found
+    return distinct_modes(chain, message, joined([best, apart])) if len(apart.log_density) else best
+
+
+def unreached(chain: Chain, message: Evidence, best: Tangents, others: Owned) -> Owned:
+    """Searches gone on with, as long as the guide of the run's densest path does not reach them.
+
+    Parameters
+    ----------
+    chain, message : of one run, or of R runs with a row each, as in `rows_of`.
+    best : of the densest paths, a row each.
+    others : of searches not yet at their ends.
+    """
     for left in range(_PASSES, -1, -1):
-        others = selected(others, distances(chain, message, best, others)[0] > REACH)
-        if not len(others.log_density):
-            return best
+        here, said = rows_of(chain, message, others.owners)
+        maps = [own.weight if own.weight.ndim == 2 else own.weight[others.owners] for own in best.surrogates]
+        off = [psi - mode[others.owners] for psi, mode in zip(others.found.path, best.path, strict=True)]
+        apart = _deviations(here, said, maps, off).ravel() > REACH
+        others = Owned(selected(others.found, apart), others.owners[apart])
+        if not len(others.owners):
+            break
         if left:
-            others = climbed_tangents(chain, message, others)
-    return distinct_modes(chain, message, joined([best, others]))
+            here, said = rows_of(chain, message, others.owners)
+            others = others._replace(found=climbed_tangents(here, said, others.found))
+    return others
 
 
 def distinct_modes(chain: Chain, message: Evidence, found: Tangents) -> Tangents:
@@ -85,14 +105,19 @@ def laplace_masses(chain: Chain, message: Evidence, found: Tangents) -> Array:
 def distances(chain: Chain, message: Evidence, modes: Tangents, paths: Tangents) -> Array:
     """How far paths (n) are from modes (M), in deviations of each mode's guide, (M, n)."""
     off = [psi - mode[:, None] for psi, mode in zip(paths.path, modes.path, strict=True)]  # L arrays (M, n, d)
+    maps = [own.weight if own.weight.ndim == 2 else own.weight[:, None] for own in modes.surrogates]
+    return _deviations(chain, message, maps, off)
+
+
+def _deviations(chain: Chain, message: Evidence, maps: Sequence[Array], off: Sequence[Array]) -> Array:
+    """Lengths (...) of differences to a mode, L arrays (..., d), in deviations of the guide with these slopes."""
     squares: Array = np.zeros(off[0].shape[:-1])
     expected: Array = np.zeros_like(off[-1])
     for ell in range(len(off), 0, -1):
-        eps = (off[ell - 1] - expected) @ chain.whiteners[ell].T
+        eps = (off[ell - 1] - expected) @ np.swapaxes(chain.whiteners[ell], -1, -2)
         squares += np.vecdot(eps, eps)
-        A = modes.surrogates[ell - 1].weight
-        expected = off[ell - 1] @ np.swapaxes(A, -1, -2)
-    return np.asarray(np.sqrt(squares + np.vecdot(expected @ message.G, expected).clip(0.0)))
+        expected = matvec(maps[ell - 1], off[ell - 1])
+    return np.asarray(np.sqrt(squares + np.vecdot(matvec(message.G, expected), expected).clip(0.0)))
 
 
 def visited_mass(

@@ -47,9 +47,10 @@ import numpy as np
 
 from dts_gym.posteriors.chain.chain import Chain, HasChain, as_chain
 from dts_gym.posteriors.chain.guided_steps import Guide, guides_of, walk, with_prior
-from dts_gym.posteriors.chain.messages import Messages
+from dts_gym.posteriors.chain.messages import Messages, with_axes
 from dts_gym.posteriors.chain.resampling import normalised, resample
-from dts_gym.posteriors.evidence import Evidence, log_evidence, through_noise
+from dts_gym.posteriors.chain.run_streams import Stream, stream_among
+from dts_gym.posteriors.evidence import log_evidence, through_noise
 from dts_gym.priors.links import finite_value
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import integer, positive
@@ -99,10 +100,10 @@ def sample_shared(
     messages: Messages,
     branch: int,
     num_particles: int,
-    rng: np.random.Generator,
+    rng: Stream,
     *,
     size: int = 1,
-    exploration: float = 1.0,
+    exploration: Array | float = 1.0,
     defensive: float = 0.0,
     mixed: bool = False,
 ) -> Particles:
@@ -110,20 +111,21 @@ def sample_shared(
 
     Parameters
     ----------
-    prior : a prior, or its chain (faster).
-    messages : result of `upward_messages`, at the same branch.
+    prior : a prior, or its chain (faster), or the chains of N runs' rows.
+    messages : result of `upward_messages`, at the same branch; with axes (N, 1) of runs.
     branch : 0..L-1, the levels above it are shared.
     num_particles : P, the number of particles of each filter.
-    rng : random generator for the draws.
-    size : n, the number of filters.
-    exploration : e, the exploration scale, positive.
+    rng : random generator for the draws; the `RunStreams` of runs.
+    size : n, the number of filters, of each run.
+    exploration : e, the exploration scale, positive; (N, 1) of runs.
     defensive : share of draws from the prior, 0 <= share < 1, rounded to whole particles.
     mixed : whether the messages have a first axis of M modes, whose guides are used together.
 
     Returns
     -------
     Particles
-        (n, ..., P, d): ``psi_{branch+1}`` and ``f_{branch+1}`` of it, (...) the messages' leading axes if any.
+        (n, ..., P, d): ``psi_{branch+1}`` and ``f_{branch+1}`` of it, (...) the messages' leading axes if any; of runs
+        (N, n, P, d).
 
     Notes
     -----
@@ -152,9 +154,9 @@ def sample_shared(
     chain = as_chain(prior)
     depth = len(chain.links)
     integer("branch", branch, 0, depth - 1)
-    mean = np.zeros(
-        (integer("size", size, 1), *(1,) * (messages.latents[-1].h.ndim - mixed), chain.covariances[0].shape[0])
-    )
+    n, d = integer("size", size, 1), chain.covariances[0].shape[-1]
+    lead = (n, *(1,) * (messages.latents[-1].h.ndim - mixed)) if chain.runs is None else (len(chain.runs), n, 1)
+    mean = np.zeros((*lead, d))
     levels = range(depth, branch, -1)
     return _filtered(chain, messages, levels, mean, num_particles, rng, exploration, defensive, mixed)
 
@@ -201,7 +203,7 @@ def sample_actions(
     return _filtered(chain, messages, range(branch, 0, -1), mean, num_particles, rng, exploration, defensive, mixed)
 
 
-def pick(particles: Particles, rng: np.random.Generator) -> Array:
+def pick(particles: Particles, rng: Stream) -> Array:
     """The value of one particle of each filter, by weight: (..., d)."""
     cumulative = np.exp(particles.log_weights).cumsum(axis=-1)
     threshold = rng.random(cumulative.shape[:-1]) * cumulative[..., -1]
@@ -215,8 +217,8 @@ def _filtered(
     levels: range,
     mean: Array,
     num_particles: int,
-    rng: np.random.Generator,
-    exploration: float,
+    rng: Stream,
+    exploration: Array | float,
     defensive: float,
     mixed: bool,
 ) -> Particles:
@@ -226,13 +228,15 @@ def _filtered(
     entry for each guide; with defensive draws the prior's steps stand before them.
     """
     P = integer("num_particles", num_particles, 1)
-    temperature = positive("exploration", exploration) ** 2
+    scale = np.asarray(positive("exploration", exploration) if np.ndim(exploration) == 0 else exploration)
+    temperature = scale**2  # of a filter
+    per_particle = temperature[..., None]
     if not 0.0 <= defensive < 1.0:
         raise ValueError(f"defensive must be a share in [0, 1), got {defensive!r}")
     num_defensive = min(round(defensive * P), P - 1)
     low, high = levels[-1], levels[0]
-    values, latents, log_offsets = _with_axes(messages, low, high, mean.ndim - 2, mixed)
-    guides = guides_of(latents, roots := chain.padded_roots[low : high + 1], exploration)
+    values, latents, log_offsets = with_axes(messages, low, high, mean.ndim - 2, mixed)
+    guides = guides_of(latents, roots := chain.padded_roots[low : high + 1], scale)
     heights = _heights(log_offsets, guides.log_constant, temperature)
     first = latents[-1]
     M, lead = len(first.h), np.broadcast_shapes(mean.shape[:-2], first.h.shape[1:-1])
@@ -241,7 +245,7 @@ def _filtered(
 
     log_z: Array = np.zeros((M, *lead, 1))  # log Z of the step to come under each guide, 1 at the root
     if high < len(chain.links):
-        log_z = log_evidence(through_noise(*first, chain.covariances[high]), mean) / temperature
+        log_z = log_evidence(through_noise(*first, chain.covariances[high]), mean) / per_particle
     expected = log_z + heights[-1][..., None]
     log_shares = _log_shares(expected, num_defensive, P)
     origin: Array = np.zeros((*lead, P)) + log_sum(expected)  # log T at the last resampling, or at the root
@@ -250,12 +254,14 @@ def _filtered(
     least, normaliser = np.ones(lead), origin[..., 0] - math.log(M)  # the lowest target is M times the evidence
     for ell in levels:
         guide = Guide(*(part[ell - low] for part in guides))
-        noise = exploration * rng.standard_normal((*lead, P, guide.root.shape[-1]))
+        noise = rng.standard_normal((*lead, P, guide.root.shape[-1]))
+        noise *= scale[..., None, None]
         psi = _taken(walk(mean, guide, noise), chosen)
         constant = guide.log_constant[-M:, ..., None]
-        ratio[-M:] += log_evidence(latents[ell - low], psi) / temperature - (log_z + constant)
-        mean = finite_value(chain.links[ell - 1], psi, f"links[{ell - 1}]")
-        log_z = log_evidence(values[ell - low], mean) / temperature
+        ratio[-M:] += log_evidence(latents[ell - low], psi) / per_particle - (log_z + constant)
+        points = psi.reshape(-1, psi.shape[-1]) if chain.runs is None else psi.reshape(len(psi), -1, psi.shape[-1])
+        mean = finite_value(chain.links[ell - 1], points, f"links[{ell - 1}]").reshape(psi.shape)
+        log_z = log_evidence(values[ell - low], mean) / per_particle
         expected = log_z + heights[ell - low][..., None]
         target = log_sum(expected)
         log_weights, relative, log_mean = normalised(target - origin - log_sum(log_shares + ratio))
@@ -264,7 +270,8 @@ def _filtered(
         normaliser = np.where(poor, normaliser + log_mean, normaliser)
         if ell == low or not poor.any():
             continue
-        ancestors = resample(log_weights[poor], rng)
+        some = stream_among(rng, poor)
+        ancestors = resample(log_weights[poor], some)
         rows = np.arange(len(ancestors))[:, None]
         mean, log_shares = mean.copy(), np.array(np.broadcast_to(log_shares, ratio.shape))
         mean[poor] = mean[poor][rows, ancestors]
@@ -273,30 +280,11 @@ def _filtered(
         origin[poor] = target[poor][rows, ancestors]
         ratio[:, poor] = 0.0
         log_shares[:, poor] = _log_shares(expected, num_defensive, P)
-        chosen[poor] = _stratified(log_shares[:, poor], P, num_defensive, rng)
+        chosen[poor] = _stratified(log_shares[:, poor], P, num_defensive, some)
     return Particles(psi, mean, log_weights, least, normaliser)
 
 
-def _with_axes(messages: Messages, low: int, high: int, rank: int, mixed: bool) -> Messages:
-    """The messages of the levels, with a first axis of guides and ``rank`` axes of filters after it, all alike."""
-    top = messages.latents[high - 1].h.shape[:-1]
-    shape = top if mixed else (1, *top)
-    full = (shape[0], *[1] * (rank + 1 - len(shape)), *shape[1:])
-
-    def alike(array: Array, own: int) -> Array:
-        rest = array.shape[array.ndim - own :]
-        if array.shape[: array.ndim - own] != top:
-            array = np.broadcast_to(array, (*shape, *rest))
-        return array.reshape(*full, *rest)
-
-    def all_alike(evidences: Sequence[Evidence]) -> tuple[Evidence, ...]:
-        return tuple(Evidence(alike(G, 2), alike(h, 1)) for G, h in evidences[low - 1 : high])
-
-    constants = tuple(alike(constant, 0) for constant in messages.log_offsets[low - 1 : high])
-    return Messages(all_alike(messages.values), all_alike(messages.latents), constants)
-
-
-def _heights(log_offsets: Sequence[Array], log_constants: Array, temperature: float) -> list[Array]:
+def _heights(log_offsets: Sequence[Array], log_constants: Array, temperature: Array) -> list[Array]:
     """Log constants that the messages on the levels' values leave out, (M, ...) each, lowest first; last the root's.
 
     Relative to the first guide's. Under the lowest level the evidence is one for all guides, and so is its constant.
@@ -322,7 +310,7 @@ def _log_shares(expected: Array, num_defensive: int, P: int) -> Array:
     return log_shares
 
 
-def _stratified(log_shares: Array, P: int, num_defensive: int, rng: np.random.Generator) -> IntArray:
+def _stratified(log_shares: Array, P: int, num_defensive: int, rng: Stream) -> IntArray:
     """The first-axis entry of ``log_shares`` (M, ..., P or 1) that each particle takes, (..., P), by systematic draws.
 
     Each is taken by as many particles as its share says, rounded up or down, in random places.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from dts_gym.posteriors.chain.run_streams import Stream
 from dts_gym.utils.arrays import Array, IntArray
 
 
-def resample(log_weights: Array, rng: np.random.Generator) -> IntArray:
+def resample(log_weights: Array, rng: Stream) -> IntArray:
     """Ancestors of equally weighted particles, by systematic resampling.
 
     Parameters
     ----------
     log_weights : (n, P) log weights of n filters.
-    rng : random generator, which draws one uniform number for each filter.
+    rng : random generator, or those of many runs, which draws one uniform number for each filter.
 
     Returns
     -------

@@ -9,7 +9,8 @@ import numpy as np
 from dts_gym.posteriors.chain.chain import AffineMap, Chain
 from dts_gym.posteriors.chain.messages import smoothed_path, upward_messages
 from dts_gym.posteriors.chain.modes import as_row, distinct_modes, modes_of, visited_mass
-from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, joined, raced_tangents, selected
+from dts_gym.posteriors.chain.races import raced_tangents
+from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, joined, selected
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import finite_array
@@ -60,11 +61,10 @@ class TangentSearch:
         -----
         Local modes. Deterministic. One pass of O(L d^3) from the last paths, a few from each of many starts.
         """
-        if not self.path or changes <= _OFTEN or changes % _NOW_AND_THEN == 0:
-            rng = np.random.default_rng([*self._seed, changes])
-            found, others = raced_tangents(self._chain, message, self._starts(message, rng, _PRIOR_STARTS))
+        if self.starts_afresh(changes):
+            found, others = raced_tangents(self._chain, message, self.starts(message, changes))
             modes = None
-            if self._all_modes and (changes & (changes - 1) == 0 or changes % _NOW_AND_THEN == 0):
+            if self.looks_for_modes(changes):
                 modes = modes_of(self._chain, message, found, others)
             elif self.modes is not None:
                 followed = climbed_tangents(self._chain, message, self.modes)
@@ -73,11 +73,24 @@ class TangentSearch:
             found, modes = climbed_tangents(self._chain, message, Tangents(self.maps, self.path, np.zeros(()))), None
         else:  # the modes are followed; which of them matter is looked at again when many starts are tried
             modes = climbed_tangents(self._chain, message, self.modes)
-            densest = int(modes.log_density.argmax())
-            if densest:
-                rest = [row for row in range(len(modes.log_density)) if row != densest]
-                modes = selected(modes, [densest, *rest])
+            modes = selected(modes, densest_first(modes.log_density))
             found = selected(modes, 0)
+        self.keep(found, modes)
+
+    def starts_afresh(self, changes: int) -> bool:
+        """Whether a search after so many changes of the evidence tries many starts."""
+        return not self.path or changes <= _OFTEN or changes % _NOW_AND_THEN == 0
+
+    def looks_for_modes(self, changes: int) -> bool:
+        """Whether such a search looks for modes that are not kept yet."""
+        return self._all_modes and (changes & (changes - 1) == 0 or changes % _NOW_AND_THEN == 0)
+
+    def starts(self, message: Evidence, changes: int) -> list[Array]:
+        """The paths from which such a search goes, (n, d) a level."""
+        return self._starts(message, np.random.default_rng([*self._seed, changes]), _PRIOR_STARTS)
+
+    def keep(self, found: Tangents, modes: Tangents | None) -> None:
+        """Keep what a search found: the densest path's tangents, and those at all modes."""
         self.maps, self.path = found.surrogates, found.path
         self.modes = modes if modes is not None and len(modes.log_density) > 1 else None
 
@@ -149,6 +162,12 @@ class TangentSearch:
                 for link, A, c in zip(self._chain.links, weights, offsets, strict=True)
             ]
             self.modes = Tangents(maps, list(path), np.zeros(path.shape[1]))
+
+
+def densest_first(log_density: Array) -> list[int]:
+    """The rows with the densest before the others."""
+    densest = int(log_density.argmax())
+    return [densest, *(row for row in range(len(log_density)) if row != densest)]
 
 
 def side_by_side(searches: Sequence[TangentSearch]) -> tuple[list[AffineMap], BoolArray]:

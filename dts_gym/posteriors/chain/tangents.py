@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dts_gym.posteriors.chain.chain import AffineMap, Chain, HasChain, as_chain, spread
 from dts_gym.posteriors.chain.messages import smoothed_path, upward_messages
 from dts_gym.posteriors.evidence import Evidence, matvec
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.validation import integer
 
 # The shares of the way to the linear chain's mode that a pass of the search for tangents tries.
@@ -92,58 +92,13 @@ def jacobian_surrogates(
     """
     chain = as_chain(prior)
     integer("branch", branch, 0, len(chain.links))
-    path = _cold_path(chain, message, branch)
+    path = cold_path(chain, message, branch)
     if start is None:
-        return _climbed(chain, message, branch, _begun(chain, message, branch, path), max_passes, tolerance)
+        return _climbed(chain, message, branch, begun_tangents(chain, message, branch, path), max_passes, tolerance)
     both = [np.stack(np.broadcast_arrays(cold, warm)) for cold, warm in zip(path, start, strict=True)]
-    found = _climbed(chain, message, branch, _begun(chain, message, branch, both), max_passes, tolerance)
+    found = _climbed(chain, message, branch, begun_tangents(chain, message, branch, both), max_passes, tolerance)
     path, log_density = _better(found.path, found.log_density, branch)
     return Tangents(_tangents(chain, path), path, log_density)
-
-
-def raced_tangents(
-    prior: HasChain, message: Evidence, starts: Sequence[Array], max_passes: int = 8, tolerance: float = 1e-3
-) -> tuple[Tangents, Tangents]:
-    """The tangents at the densest path that searches from many starts find, and from the one of `jacobian_surrogates`.
-
-    Parameters
-    ----------
-    prior, max_passes, tolerance : as in `jacobian_surrogates`.
-    message : evidence on ``f_1(psi_1)``, (d, d) and (d,), at branch 0.
-    starts : L arrays (n, d), the paths to start from.
-
-    Returns
-    -------
-    Tangents, Tangents
-        Of the densest path, (d,) a level; and of the other n, (n, d), where each was given up.
-
-    Notes
-    -----
-    After each pass the worse half of the searches is dropped, down to two: about 2 n rows of passes in all.
-
-    Examples
-    --------
-    >>> from dts_gym.priors.random_priors import random_mlp_prior
-    >>> found, others = raced_tangents(random_mlp_prior(2, 1), Evidence(np.eye(2), np.ones(2)), [np.zeros((3, 2))])
-    >>> found.path[0].shape, found.surrogates[0].weight.shape, others.path[0].shape
-    ((2,), (2, 2), (3, 2))
-    """
-    chain = as_chain(prior)
-    path = [np.vstack([cold, many]) for cold, many in zip(_cold_path(chain, message, 0), starts, strict=True)]
-    found = _begun(chain, message, 0, path)
-    given_up = []
-    for _ in range(max_passes):
-        before = found.log_density.max()
-        found = climbed_tangents(chain, message, found, 0, 1, tolerance)
-        left = max(2, len(found.log_density) // 2)
-        order = np.argsort(-found.log_density, kind="stable")
-        given_up.append(selected(found, order[left:]))
-        found = selected(found, order[:left])
-        if left == 2 and found.log_density[0] - before <= tolerance:
-            break
-    best = int(found.log_density.argmax())
-    given_up.append(selected(found, [row for row in range(len(found.log_density)) if row != best]))
-    return selected(found, best), joined(given_up)
 
 
 def climbed_tangents(
@@ -188,12 +143,12 @@ def _tangents(chain: Chain, path: Sequence[Array]) -> list[AffineMap]:
     return tangents
 
 
-def _cold_path(chain: Chain, message: Evidence, branch: int) -> list[Array]:
+def cold_path(chain: Chain, message: Evidence, branch: int) -> list[Array]:
     """The mode of the chain with the links' average slopes."""
     return smoothed_path(chain, chain.averages, upward_messages(chain, chain.averages, message, branch), branch)
 
 
-def _begun(chain: Chain, message: Evidence, branch: int, path: list[Array]) -> Tangents:
+def begun_tangents(chain: Chain, message: Evidence, branch: int, path: list[Array]) -> Tangents:
     """The tangents at a path, moved on the range of the noise."""
     path, log_density = _settled(chain, message, branch, path)
     return Tangents(_tangents(chain, path), path, log_density)
@@ -204,21 +159,47 @@ def _climbed(
 ) -> Tangents:
     """Gauss-Newton passes from a path and its tangents, whose density is recomputed."""
     slopes, path, log_density = found
+    searching: Any = np.True_  # which runs' searches go on
     for _ in range(max_passes):
         goal = smoothed_path(chain, slopes, upward_messages(chain, slopes, message, branch), branch)
         # In the linear chain the path has the same density, because tangents touch the links there.
         ends = _between(path, goal, _ENDS, branch)
-        log_density, promised = _settled(chain, message, branch, ends, slopes)[1]
-        if not (promised - log_density > tolerance).any():
+        before, promised = _settled(chain, message, branch, ends, slopes)[1]
+        before = _where(searching, before, log_density)
+        searching = searching & any_of_run(chain, promised - before > tolerance)
+        if not searching.any():
+            log_density = before
             break
-        before = log_density
-        path, log_density = _towards(chain, message, branch, path, goal, before)
+        further, log_density = _towards(chain, message, branch, path, goal, before)
+        path = [_where(searching, new, old) for new, old in zip(further, path, strict=True)]
+        log_density = _where(searching, log_density, before)
         gain = log_density - before
-        if (gain > 0).any():
-            slopes = _tangents(chain, path)
-        if not (gain > tolerance).any():
+        moved = any_of_run(chain, gain > 0)
+        if moved.any():
+            slopes = [
+                AffineMap(_where(moved, new.weight, old.weight), _where(moved, new.offset, old.offset))
+                for new, old in zip(_tangents(chain, path), slopes, strict=True)
+            ]
+        searching = searching & any_of_run(chain, gain > tolerance)
+        if not searching.any():
             break
     return Tangents(slopes, path, log_density)
+
+
+def any_of_run(chain: Chain, flags: BoolArray) -> Any:
+    """Whether a flag is set in any row of one chain's; in any row of the same run, (N, 1), where there are runs."""
+    if chain.runs is None:
+        return flags.any()
+    starts = np.flatnonzero(np.diff(chain.runs, prepend=-1))
+    each = np.logical_or.reduceat(flags, starts, axis=0)
+    return np.repeat(each, np.diff(starts, append=len(flags)), axis=0)
+
+
+def _where(flags: Any, new: Array, old: Array) -> Array:
+    """The new rows where flags, a number or (N, 1), are set, the old ones elsewhere."""
+    if flags.all():
+        return new
+    return np.where(flags.reshape(*flags.shape, *[1] * (new.ndim - flags.ndim)), new, old)
 
 
 def _settled(
@@ -234,14 +215,14 @@ def _settled(
     settled = []
     for ell in range(depth, 0, -1):
         psi, root = path[ell - 1], chain.roots[ell]
-        eps = (psi - mean) @ chain.whiteners[ell].T  # (..., r), standard normal under the prior
-        if root.shape[1] < len(root):
-            psi = mean + eps @ root.T
+        eps = (psi - mean) @ np.swapaxes(chain.whiteners[ell], -1, -2)  # (..., r), standard normal under the prior
+        if root.shape[-1] < root.shape[-2]:
+            psi = mean + eps @ np.swapaxes(root, -1, -2)
         settled.append(psi)
         term = -0.5 * np.vecdot(eps, eps)
         total = total + (term.sum(axis=-1) if branch < depth and ell <= branch else term)
         if surrogates is None:
-            value = chain.links[ell - 1](psi)
+            value = _values(chain, ell, psi)
         else:
             A, c = surrogates[ell - 1]
             value = matvec(A, psi) + c
@@ -251,6 +232,15 @@ def _settled(
     data = np.vecdot(h - 0.5 * pull, mean)
     total = total + (data.sum(axis=-1) if 0 < branch < depth else data)
     return settled[::-1], np.fmax(total, -np.inf)
+
+
+def _values(chain: Chain, ell: int, psi: Array) -> Array:
+    """The link's values; of runs (..., N, 1, d), the points of a row side by side."""
+    if chain.runs is None or psi.ndim == 3:
+        return chain.links[ell - 1](psi)
+    beside = np.moveaxis(psi[..., 0, :], -2, 0)  # (N, ..., d)
+    value = chain.links[ell - 1](beside.reshape(len(beside), -1, psi.shape[-1]))
+    return np.moveaxis(value.reshape(beside.shape), 0, -2)[..., None, :]
 
 
 def _towards(

@@ -10,9 +10,9 @@ from dts_gym.posteriors.chain.chain import as_chain
 from dts_gym.posteriors.chain.messages import upward_messages
 from dts_gym.posteriors.chain.modes import WINDOW, distances, laplace_masses, modes_of
 from dts_gym.posteriors.chain.particles import pick, sample_shared
+from dts_gym.posteriors.chain.races import raced_tangents
 from dts_gym.posteriors.chain.surrogates import statistical_surrogates
 from dts_gym.posteriors.chain.tangent_tracker import TangentSearch
-from dts_gym.posteriors.chain.tangents import raced_tangents
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.mcmc.slice_sampling import slice_sample
 from dts_gym.priors.chains import DiffusionPrior
@@ -60,7 +60,7 @@ def test_two_equal_modes_are_drawn_alike(depth, branch, std, n):
 @pytest.mark.parametrize(("depth", "branch"), [(1, 0), (2, 2)])
 def test_the_coverage_tells_of_a_mode_that_the_effective_sample_size_does_not_see(depth, branch):
     agent = folded_agent(depth, 0.05, branch, 300)
-    search = agent._engine._search if branch == 0 else agent._engine.levels._searches[0]
+    search = agent._engine.search if branch == 0 else agent._engine.levels._searches[0]
     search.modes = None  # as if the second mode had not been found
     agent.sample_parameters(100 if branch == 0 else None)
     gauges = agent.diagnostics
@@ -148,12 +148,12 @@ def test_a_random_perceptrons_modes_are_found_as_long_slice_runs_find_them():
         x, a = rng.uniform(-1, 1, 2), int(rng.integers(5))
         agent.update(x, a, float(x @ theta[a] + 0.3 * rng.standard_normal()))
     posterior = agent._engine
-    truth = slice_sample(prior, *posterior._message, rng, 20, thin=100, burn_in=3_000, chains=100)
+    truth = slice_sample(prior, *posterior.message, rng, 20, thin=100, burn_in=3_000, chains=100)
     assert truth.r_hat.max() < 1.05
     values = truth.values.reshape(-1, 2)
-    assert len(posterior._search.modes.log_density) > 1
+    assert len(posterior.search.modes.log_density) > 1
     score = energy_score(pick(posterior._filtered(2_000, rng, 1.0), rng), values, rng)
-    posterior._search.modes = None
+    posterior.search.modes = None
     alone = energy_score(pick(posterior._filtered(2_000, rng, 1.0), rng), values, rng)
     print(score, alone)
     assert score.z_score < 4.5

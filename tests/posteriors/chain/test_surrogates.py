@@ -6,8 +6,9 @@ from scipy.optimize import minimize
 
 from dts_gym.posteriors.chain.chain import as_chain
 from dts_gym.posteriors.chain.messages import upward_messages
+from dts_gym.posteriors.chain.races import raced_tangents
 from dts_gym.posteriors.chain.surrogates import deck_surrogates, statistical_surrogates
-from dts_gym.posteriors.chain.tangents import climbed_tangents, jacobian_surrogates, raced_tangents
+from dts_gym.posteriors.chain.tangents import climbed_tangents, jacobian_surrogates
 from dts_gym.posteriors.evidence import Evidence, log_evidence, through_noise
 from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior
 from dts_gym.priors.links import AffineLink, MLPLink
