@@ -92,9 +92,10 @@ class MixedEffectPrior(Prior):
 
     def mix(self, effects: Array) -> Array:
         """``W_a effects`` of every action, (K, d), from effects (q,)."""
+        psi = finite_array("effects", effects, (self.effect_dim,), copy=False)
         if self.is_by_weights:
-            return np.asarray(self.mixing @ effects.reshape(self.mixing.shape[1], self.dim))
-        return np.asarray(self.mixing @ effects)
+            return np.asarray(self.mixing @ psi.reshape(self.mixing.shape[1], self.dim))
+        return np.asarray(self.mixing @ psi)
 
     def effect_root(self) -> Array:
         """A square root (q, r) of the effects' covariance, r its rank."""
@@ -121,13 +122,14 @@ class MixedEffectPrior(Prior):
 
     def draws(self, rng: np.random.Generator, size: int) -> Array:
         """Parameters of ``size`` actions that share nothing, (size, d), each one of the K, picked at random."""
+        count = integer("size", size, 1)
         means, covs = self.marginals()
         roots = np.zeros_like(covs)
         for root, cov in zip(roots, covs, strict=True):
             part = factor(cov)
             root[:, : part.shape[1]] = part
-        rows = rng.integers(self.num_actions, size=size)
-        return np.asarray(means[rows] + np.matvec(roots[rows], rng.standard_normal((size, self.dim))))
+        rows = rng.integers(self.num_actions, size=count)
+        return np.asarray(means[rows] + np.matvec(roots[rows], rng.standard_normal((count, self.dim))))
 
     def _repr_facts(self) -> dict[str, Any]:
         return {**super()._repr_facts(), "num_actions": self.num_actions, "effect_dim": self.effect_dim}
