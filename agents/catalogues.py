@@ -90,7 +90,7 @@ class Catalogue(ABC):
                     )
                 K = problem.num_actions + integer("count", count, 1)
                 changed = replace(problem, num_actions=K)
-            if np.ndim(self._settings.get("prior_mean")) == 2:
+            if getattr(self._settings.get("prior_mean"), "ndim", 0) == 2:
                 self._refuse_changes("add_actions")
             self._go_on(changed, self._posterior.state())
         return np.arange(problem.num_actions, K)
