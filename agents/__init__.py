@@ -1,12 +1,13 @@
 """Agents: one ``act`` / ``update`` interface, an agent a class; the mathematics is in `dts_gym.posteriors`.
 
-Read `base` (the template: what is checked, random streams; `inputs`, `cautions`, `saving`, `checked_files` and
-`together` serve it), then `posterior_agents` (agents with a posterior; `estimates` is what they say about actions,
-`propensities` how likely they pick them, `exploring` how they explore), then any agent: `diffusion` (dTS and dUCB;
-`approximations` are the ways to keep their posterior), `information` (IDS and Greedy), `linear`, `glm`,
-`learned_priors`, `baselines`. `lockstep` stacks the posteriors of many agents while they play. Agents that choose their
-exploration play `simulation`, decide by `choosing` and report an `exploration_tuning`; `choose` asks for one in the
-open. `adapting` keeps the rounds of agents that move their prior's variance.
+Read `base` (the template: what is checked, random streams; `inputs`, `cautions`, `saving`, `checked_files`, `slates`
+and `together` serve it), then `posterior_agents` (agents with a posterior; `estimates` is what they say about actions,
+`propensities` how likely they pick them, `exploring` how they explore, `catalogues` how the set of actions changes) and
+`score_agents` (those that pick by a draw or a bound), then any agent: `diffusion` (dTS and dUCB; `approximations` are
+the ways to keep their posterior), `information` (IDS and Greedy), `linear`, `mixed_effects`, `glm`, `learned_priors`,
+`baselines`. `lockstep` stacks the posteriors of many agents while they play. Agents that choose their exploration play
+`simulation`, decide by `choosing` and report an `exploration_tuning`; `choose` asks for one in the open. `adapting`
+keeps the rounds of agents that move their prior's variance.
 """
 
 from dts_gym.agents.base import Agent
@@ -17,6 +18,7 @@ from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
 from dts_gym.agents.information import DiffusionGreedy, DiffusionIDS
 from dts_gym.agents.learned_priors import FittedPriorAgent, LaplaceDPS, MixTS, MixUCB, TunedTS, TunedUCB
 from dts_gym.agents.linear import HierTS, JointTS, LinearAgent, LinTS, LinUCB, MarginalLinTS
+from dts_gym.agents.mixed_effects import MixedEffectTS
 from dts_gym.agents.posterior_agents import ModelAgent, PosteriorAgent
 from dts_gym.posteriors.interface import Posterior
 
@@ -42,6 +44,7 @@ __all__ = [
     "MarginalLinTS",
     "MixTS",
     "MixUCB",
+    "MixedEffectTS",
     "ModelAgent",
     "Oracle",
     "Posterior",

@@ -13,9 +13,11 @@ from dts_gym.agents.posterior_agents import ModelAgent
 from dts_gym.posteriors.choices import any_of, tied_best
 from dts_gym.posteriors.interface import ConfidencePosterior, Posterior
 from dts_gym.posteriors.marginals import NormalLaws
+from dts_gym.posteriors.ranking import best_of_all
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.posteriors.unplayed import allowed_scores
+from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -50,7 +52,10 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
         intercept: bool = False,
     ) -> None:
         self.epsilon = fraction("epsilon", epsilon, ends=True)
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        if not isinstance(prior, TwoLevelPrior):
+            raise ValueError(f"prior_mean must have one axis for EpsilonGreedy, got shape {prior.action_means.shape}")
+        self._prior = prior
         self._intercept = bool(given["intercept"])
         super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)
 
@@ -93,6 +98,9 @@ class Random(Agent):
 
     def _formula(self, context: Array, mask: BoolArray | None) -> Array:
         return any_of(np.ones(self.problem.num_actions, dtype=bool) if mask is None else mask)
+
+    def _ranked(self, context: Array, rng: np.random.Generator, mask: BoolArray | None, size: int) -> IntArray:
+        return best_of_all(np.zeros(self.num_actions), mask, size, rng)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         first = 0 if mask is None else int(mask.argmax())
@@ -175,6 +183,9 @@ class Oracle(Agent):
     def _formula(self, context: Array, mask: BoolArray | None) -> Array:
         chosen = self._choose(context, self._rngs["predict-greedy"], mask)  # draws nothing
         return any_of(np.arange(self.problem.num_actions) == chosen)
+
+    def _ranked(self, context: Array, rng: np.random.Generator, mask: BoolArray | None, size: int) -> IntArray:
+        return best_of_all(self.instance.linear_predictors(context), mask, size, None)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._choose(contexts, rng, mask)

@@ -11,7 +11,8 @@ import numpy as np
 from dts_gym.agents.adapting import Rounds, in_parts
 from dts_gym.agents.approximations import DEFAULT_PARTICLES, Approximation, ClosedForm, Particles, approximation_of
 from dts_gym.agents.inputs import linear_chain
-from dts_gym.agents.posterior_agents import AnyWay, PosteriorAgent, UpperConfidence
+from dts_gym.agents.posterior_agents import PosteriorAgent
+from dts_gym.agents.score_agents import AnyWay, UpperConfidence
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype
 from dts_gym.posteriors.careful_posterior import CarefulPosterior
@@ -23,6 +24,7 @@ from dts_gym.posteriors.exploration import Setting, stepped
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.linear_chain import downward, upward
+from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
 from dts_gym.posteriors.prior_scale import believed_scale, gauge
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior
@@ -38,7 +40,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
 
     Parameters
     ----------
-    problem : a problem whose prior is any chain.
+    problem : a problem whose prior is any chain, or a `MixedEffectPrior`, whose posterior is exact for Gaussian rewards
+        and which accepts neither ``branch`` nor ``approximation`` nor float32.
     seed : seed for all of the agent's random draws; None uses fresh entropy.
     exploration : factor on the posterior standard deviations, the name of a rule, or a function of ``(t, n)``, see
         `dts_gym.posteriors.exploration.Exploration`. None: 1, the Bayesian answer, where the agent draws (dTS);
@@ -121,8 +124,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         self.branch = self._approximation.branch
         self.approximation: Approximation | None = self._approximation.name
         self.num_particles = DEFAULT_PARTICLES if num_particles is None else int(num_particles)
-        if self.adapt_scale:
-            settings["adapt_scale"] = True
+        settings |= {"adapt_scale": True} if self.adapt_scale else {}
         super().__init__(
             problem,
             seed=seed,
@@ -166,10 +168,10 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             return gauges
 
     @property
-    def _engine(self) -> ActionPosterior | BranchedPosterior:
+    def _engine(self) -> ActionPosterior | BranchedPosterior | MixedEffectPosterior:
         """The posterior of all actions, or of the shared parameter where there is one."""
         posterior = self._posterior.engine if isinstance(self._posterior, SharedParameterPosterior) else self._posterior
-        assert isinstance(posterior, ActionPosterior | BranchedPosterior)
+        assert isinstance(posterior, ActionPosterior | BranchedPosterior | MixedEffectPosterior)
         return posterior
 
     def sample_chain(self) -> list[Array]:
@@ -181,9 +183,11 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         chain = rescaled_prior(linear_chain(type(self).__name__, self.problem), self._prior_scale)
         assert isinstance(chain, LinearDiffusionPrior)
         with self._lock:
-            K, d, tempering = self._engine.num_actions, self.problem.dim, self.exploration_scale**2
-            table = self._engine.table
-            if isinstance(self._engine, CarefulPosterior) and self._engine.is_careful:
+            engine = self._engine
+            assert isinstance(engine, ActionPosterior | BranchedPosterior)
+            K, d, tempering = engine.num_actions, self.problem.dim, self.exploration_scale**2
+            table = engine.table
+            if isinstance(engine, CarefulPosterior) and engine.is_careful:
                 raise ValueError(
                     "agent must have rewards that outweigh the prior by less than 2e9 for sample_chain, got more: draw "
                     "the actions' parameters, with sample_parameters, instead"

@@ -14,6 +14,7 @@ from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.information import information_directed
 from dts_gym.posteriors.marginals import NormalLaws
+from dts_gym.posteriors.ranking import ranked_means
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
@@ -171,3 +172,6 @@ class DiffusionGreedy(ChainAgent):
 
     def _formula(self, context: Array, mask: BoolArray | None) -> Array:
         return any_of(tied_best(self._posterior.laws(context[None], 1.0).of_all(NormalLaws.mean)[0], mask))
+
+    def _ranked(self, context: Array, rng: np.random.Generator, mask: BoolArray | None, size: int) -> IntArray:
+        return ranked_means(self._posterior, context, rng, mask, size)

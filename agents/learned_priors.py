@@ -9,7 +9,8 @@ from typing import Any, Self, get_args
 import numpy as np
 
 from dts_gym.agents.inputs import checked_problem
-from dts_gym.agents.posterior_agents import P, PosteriorAgent, ThompsonSampling, UpperConfidence
+from dts_gym.agents.posterior_agents import P, PosteriorAgent
+from dts_gym.agents.score_agents import ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior

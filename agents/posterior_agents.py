@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
 from dts_gym.agents.base import Agent
+from dts_gym.agents.catalogues import Catalogue
 from dts_gym.agents.cautions import Belief, FirstRewards
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.exploring import Exploring
 from dts_gym.agents.inputs import checked_problem
-from dts_gym.posteriors.choices import any_of, tied_best
 from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, IndependentGivenShared, Posterior
-from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.marginals import ActionLaws
 from dts_gym.priors.fitting import marginal_moments
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -29,7 +29,7 @@ B = TypeVar("B", bound=BoundedPosterior)
 R = TypeVar("R")
 
 
-class ModelAgent(Agent, Estimates, Generic[P]):
+class ModelAgent(Agent, Catalogue, Estimates, Generic[P]):
     """An agent that learns a posterior of all actions' parameters; subclasses define which, and how to choose."""
 
     _posterior: P
@@ -197,123 +197,3 @@ class PosteriorAgent(Exploring, ModelAgent[P]):
                 f"Gaussian rewards, the problem has {self.problem.reward_model!r}"
             )
         return self.problem.reward_model
-
-
-class ThompsonSampling(PosteriorAgent[P]):
-    """An agent that plays the best action of one posterior draw, with a new draw for each context."""
-
-    is_by_scores = True
-
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
-
-    def _laws_given_shared(self, context: Array, rng: np.random.Generator, size: int) -> ActionLaws | None:
-        return self._laws_of_draws(context, rng, size)
-
-
-class UpperConfidence(PosteriorAgent[B]):
-    """An agent that plays the action of the largest mean plus ``exploration`` posterior standard deviations.
-
-    A bound picks the same action for equal contexts until it learns. So a batch is picked in order: each pick counts as
-    if its reward were its mean, which narrows the bounds of those after it and, where the posterior is Gaussian, moves
-    no mean. Plays whose rewards have not come (``pending`` of `act`) count in the same way.
-    """
-
-    picks_in_order = True
-    is_by_scores = True
-    _explores_by: ClassVar[tuple[str, ...]] = ("bounds",)
-
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        return self._posterior.upper_confidence(contexts, rng, self.exploration_scale, mask)
-
-    def _bounds(self, laws: NormalLaws) -> Array:
-        """Upper bounds of untempered distributions."""
-        return laws.mean() + self.exploration_scale * np.sqrt(laws.variance())
-
-    def _formula(self, context: Array, mask: BoolArray | None) -> Array | None:
-        bounds = self._posterior.laws(context[None], 1.0).of_all(self._bounds)[0]
-        return any_of(tied_best(bounds, mask))
-
-    def _play(
-        self,
-        contexts: Array,
-        rng: np.random.Generator,
-        mask: BoolArray | None,
-        pending: tuple[Array, IntArray] | None,
-    ) -> IntArray:
-        single = self._is_single(contexts)
-        if pending is None and (single or len(contexts) == 1):
-            return super()._play(contexts, rng, mask, None)
-        rows = contexts[None] if single else contexts
-        masks = list(mask) if mask is not None and mask.ndim == 2 else [mask] * len(rows)
-        chosen = np.array(
-            self._in_order(rows, masks, lambda x, one: self._choose(x, rng, one), int, pending), dtype=np.int64
-        )
-        return chosen[0] if single else chosen
-
-    def _act_with_probabilities(self, rows: Array, masks: list[BoolArray | None], size: int) -> list[tuple[int, float]]:
-        return self._in_order(rows, masks, lambda x, one: self._pick_with_probability(x, one, size), lambda one: one[0])
-
-    def _in_order(
-        self,
-        rows: Array,
-        masks: list[BoolArray | None],
-        pick: Callable[[Array, BoolArray | None], R],
-        action_of: Callable[[R], int],
-        pending: tuple[Array, IntArray] | None = None,
-    ) -> list[R]:
-        """What ``pick`` returns for every row, each pick counting as played for those after it; then all is as before.
-
-        Plays that are ``pending`` count for all.
-        """
-        if pending is None and len(rows) == 1:
-            return [pick(rows[0], masks[0])]
-        before, found = self._posterior.state(), []
-        try:
-            for x, action in () if pending is None else zip(*pending, strict=True):
-                self._posterior.expect(x, int(action))
-            for x, mask in zip(rows, masks, strict=True):
-                found.append(pick(x, mask))
-                if len(found) < len(rows):
-                    self._posterior.expect(x, action_of(found[-1]))
-        finally:
-            self._posterior.restore(before)
-        return found
-
-
-class AnyWay(UpperConfidence[B]):
-    """An agent that draws or uses upper confidence bounds, as its exploration says."""
-
-    _explores_by: ClassVar[tuple[str, ...]] = ("bounds", "draws")
-
-    @property
-    def picks_in_order(self) -> bool:  # type: ignore[override]
-        """Whether the picks of a batch depend on those before them, as bounds do."""
-        return self._by_bounds
-
-    def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
-        if self._by_bounds:
-            return super()._choose(contexts, rng, mask)
-        return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
-
-    def _formula(self, context: Array, mask: BoolArray | None) -> Array | None:
-        return super()._formula(context, mask) if self._by_bounds else None
-
-    def _laws_given_shared(self, context: Array, rng: np.random.Generator, size: int) -> ActionLaws | None:
-        return None if self._by_bounds else self._laws_of_draws(context, rng, size)
-
-    def _act_with_probabilities(self, rows: Array, masks: list[BoolArray | None], size: int) -> list[tuple[int, float]]:
-        if self._by_bounds:
-            return super()._act_with_probabilities(rows, masks, size)
-        return PosteriorAgent._act_with_probabilities(self, rows, masks, size)
-
-    def _play(
-        self,
-        contexts: Array,
-        rng: np.random.Generator,
-        mask: BoolArray | None,
-        pending: tuple[Array, IntArray] | None,
-    ) -> IntArray:
-        if self._by_bounds:
-            return super()._play(contexts, rng, mask, pending)
-        return PosteriorAgent._play(self, contexts, rng, mask, pending)
