@@ -71,16 +71,6 @@ class Rule(ABC):
         return f"{type(self).__name__}()"
 
 
-class ContextFree(Rule):
-    """The base of rules that share a budget out among the actions, and so need one context for all rounds."""
-
-    needs_one_context = True
-
-    @abstractmethod
-    def choose(self, belief: Belief, streams: RunStreams) -> IntArray:
-        """The actions to play in this round, (R,)."""
-
-
 def best_rows(values: Array) -> IntArray:
     """The column of the largest value in every row, (R,); of tied ones the first."""
     return np.asarray(values.argmax(axis=-1), dtype=np.int64)
