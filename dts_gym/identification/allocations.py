@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logsumexp, softmax
 
 from dts_gym.utils.arrays import Array, IntArray
 
 _STEPS = 500
-_GAP = 1e-4  # relative duality gap at which shares are good enough
+_GAP = 1e-6  # relative duality gap at which shares are good enough
 _EQUAL = 1e-12  # two scores are one where the variance of their difference is below this share of their variances
 
 
@@ -86,27 +85,28 @@ def least_shares(objective: Callable[[Array], Objective], num_actions: int) -> A
     Raises
     ------
     ArithmeticError
-        If the value is not within 1e-4 of the least one, relative to its size or to 1.
+        If the value is not within 1e-6 of the least one, relative to its size.
 
     Notes
     -----
-    L-BFGS over the logarithms of the shares. ``sum_k w_k g_k - min_k g_k`` with the gradient g bounds how far the value
-    is above the least one, because the function is convex.
+    L-BFGS over numbers whose squares are the shares, up to a factor. ``sum_k w_k g_k - min_k g_k`` with the gradient g
+    bounds how far the value is above the least one, because the function is convex.
     """
+    start = np.full(num_actions, 1.0 / np.sqrt(num_actions))
+    size = max(abs(objective(start * start).value), 1e-300)
 
-    def by_logs(logs: Array) -> tuple[float, Array]:
-        shares = softmax(logs)
+    def by_roots(roots: Array) -> tuple[float, Array]:
+        total = float(roots @ roots)
+        shares = roots * roots / total
         value, gradient = objective(shares)
-        return value, shares * (gradient - shares @ gradient)
+        return value / size, 2.0 * roots / (total * size) * (gradient - shares @ gradient)
 
-    start = np.zeros(num_actions)
-    size = max(abs(objective(softmax(start)).value), 1e-300)
-    options = {"maxiter": _STEPS, "ftol": 1e-13, "gtol": 1e-9}
-    found = minimize(lambda u: tuple(part / size for part in by_logs(u)), start, jac=True, method="L-BFGS-B", options=options)
-    shares = np.asarray(np.exp(found.x - logsumexp(found.x)))
+    options = {"maxiter": _STEPS, "ftol": 1e-14, "gtol": 1e-9}
+    roots = minimize(by_roots, start, jac=True, method="L-BFGS-B", options=options).x
+    shares = np.asarray(roots * roots / (roots @ roots))
     value, gradient = objective(shares)
     gap = float(shares @ gradient - gradient.min())
-    if gap > _GAP * max(abs(value), size, 1e-300):
+    if gap > _GAP * max(abs(value), size):
         raise ArithmeticError(f"the shares must be optimal within {_GAP:g}, got a gap of {gap:.3g} at {value:.6g}")
     return shares
 

@@ -44,8 +44,10 @@ class KnowledgeGradient(Rule):
     def choose(self, belief: Belief, streams: RunStreams) -> IntArray:
         """The action of the largest expected rise; without any the one of the largest variance."""
         cov, variances = belief.cov, belief.variances
-        slopes = np.swapaxes(cov, 1, 2) / np.sqrt(variances + belief.noise_std**2)[:, :, None]  # (R, a, K)
-        rise = expected_rise(np.broadcast_to(belief.mean[:, None], slopes.shape), slopes)
+        scale = np.sqrt(variances + belief.noise_std**2)
+        rise = np.empty(variances.shape)
+        for row, mean in enumerate(belief.mean):  # a run at a time: its numbers stay in the processor's cache
+            rise[row] = expected_rise(np.broadcast_to(mean, cov[row].shape), cov[row] / scale[row][:, None])
         return best_rows(np.where(rise.max(axis=1, keepdims=True) > 0, rise, variances))
 
 
@@ -75,24 +77,20 @@ def expected_rise(heights: Array, slopes: Array) -> Array:
     shape, K = heights.shape[:-1], heights.shape[-1]
     a, b = heights.reshape(-1, K), slopes.reshape(-1, K)
     total = np.zeros(len(a))
-    lines = np.lexsort((-a, b))[:, 0] if K else np.zeros(len(a), dtype=np.int64)  # the least slope, then the highest
-    left = np.arange(len(a))
+    left = np.arange(len(a))  # the problems whose envelope goes on, and their present lines
+    lines = np.where(b == b.min(axis=1, keepdims=True), a, -np.inf).argmax(axis=1)
     while len(left):
-        height, slope = a[left], b[left]
         own = np.arange(len(left))
-        steeper = slope - slope[own, lines[left]][:, None]  # (left, K)
-        lower = height[own, lines[left]][:, None] - height
+        steeper = b - b[own, lines][:, None]  # (left, K)
         with np.errstate(divide="ignore", invalid="ignore"):
-            meets = np.where(steeper > 0, lower / steeper, np.inf)
+            meets = np.where(steeper > 0, (a[own, lines][:, None] - a) / steeper, np.inf)
         first = meets.min(axis=1)
-        going = np.isfinite(first)
         # Of lines that meet at one point the steepest goes on.
         following = np.where(meets <= first[:, None], steeper, -1.0).argmax(axis=1)
+        going = np.isfinite(first)
         far = np.abs(first[going])
         value = np.exp(-far * far / 2) / np.sqrt(2 * np.pi) - far * ndtr(-far)
         total[left[going]] += steeper[own, following][going] * value.clip(0.0)
-        lines[left[going]] = following[going]
-        left = left[going]
+        left, lines = left[going], following[going]
+        a, b = a[going], b[going]
     return np.asarray(total.reshape(shape)[()])
-
-
