@@ -88,7 +88,7 @@ def expected_rise(heights: Array, slopes: Array) -> Array:
         # Of lines that meet at one point the steepest goes on.
         following = np.where(meets <= first[:, None], steeper, -1.0).argmax(axis=1)
         going = np.isfinite(first)
-        far = np.abs(first[going])
+        far = np.minimum(np.abs(first[going]), 37.0)  # past it the value is 0, and its parts are subnormal
         value = np.exp(-far * far / 2) / np.sqrt(2 * np.pi) - far * ndtr(-far)
         total[left[going]] += steeper[own, following][going] * value.clip(0.0)
         left, lines = left[going], following[going]
