@@ -46,6 +46,9 @@ class Game(ABC):
     belief: Belief
     streams: RunStreams
 
+    def check(self, rule: Rule, budget: int) -> None:  # noqa: B027 - a fixed context suits every rule
+        """Raise ValueError for a rule or a budget that the runs cannot have."""
+
     @abstractmethod
     def pay(self, actions: IntArray) -> Array:
         """The rewards (R,) of this round's actions (R,); the next call is the next round."""
@@ -70,8 +73,7 @@ def play(game: Game, rule: Rule, budget: int) -> Outcomes:
     least = rule.least_budget(K)
     if budget < least:
         raise ValueError(f"budget must be at least {least} for {rule!r} with {K} actions, got {budget}")
-    if isinstance(game, PolicyGame) and rule.needs_one_context:
-        raise ValueError(f"context must be given for {rule!r}, which plans for one context, got contexts that change")
+    game.check(rule, budget)
     rule.start(game.belief, budget, game.streams)
     for _ in range(budget):
         actions = rule.choose(game.belief, game.streams)
@@ -123,6 +125,14 @@ class PolicyGame(Game):
         context, _ = env.reset(seed=seed)
         self.belief: AgentBelief = AgentBelief(problem, context, seed)
         self.streams = RunStreams([stream(seed, "agent")])
+
+    def check(self, rule: Rule, budget: int) -> None:
+        """Raise ValueError for a rule that plans for one context, or a budget beyond the horizon."""
+        horizon = _problem(self._env).horizon
+        if rule.needs_one_context:
+            raise ValueError(f"context must be given for {rule!r}, which plans for one, got contexts that change")
+        if horizon is not None and budget > horizon:
+            raise ValueError(f"budget must be at most the environment's horizon {horizon}, got {budget}")
 
     def pay(self, actions: IntArray) -> Array:
         """The environment's reward."""

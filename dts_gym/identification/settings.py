@@ -9,7 +9,8 @@ import numpy as np
 
 from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
-from dts_gym.priors.two_level import collapse
+from dts_gym.priors.prior import Prior
+from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array
@@ -59,7 +60,7 @@ def score_prior(problem: BanditProblem, context: Any) -> ScorePrior:
         raise ValueError(f"problem must have Gaussian rewards, got {problem.reward_model!r:.200}")
     prior = problem.prior
     if problem.features == "shared":
-        mean, cov = _parameter_moments(prior)
+        mean, cov = _two_levels(prior).marginal()
         return ScorePrior(x @ mean, _symmetric(x @ cov @ x.T))
     if isinstance(prior, MixedEffectPrior):
         root = prior.effect_root()
@@ -86,7 +87,10 @@ def checked_context(problem: BanditProblem, context: Any) -> Array:
 
 
 def mab(seed: int = 0, num_actions: int = 10) -> Setting:
-    """Independent actions: prior means ``linspace(0, 1)``, deviations ``linspace(.1, .5)``, noise 1; the same for every seed."""
+    """Independent actions of prior means ``linspace(0, 1)`` and deviations ``linspace(.1, .5)``, with noise 1.
+
+    It is the same for every seed. Source: Nguyen et al. (2025).
+    """
     K = integer("num_actions", num_actions, 1)
     std = np.linspace(0.1, 0.5, K)
     prior = MixedEffectPrior(
@@ -98,10 +102,7 @@ def mab(seed: int = 0, num_actions: int = 10) -> Setting:
 def linear(seed: int = 0, num_actions: int = 30, dim: int = 4) -> Setting:
     """One parameter vector for all actions, ``N(0, I)``, and features that are normal numbers drawn under ``seed``."""
     K, d = integer("num_actions", num_actions, 1), integer("dim", dim, 1)
-    prior = MixedEffectPrior(np.zeros((1, 0)), np.zeros((0, 0)), np.eye(d))
     features = stream(seed, "contexts").standard_normal((K, d))
-    # A mixed-effect prior describes its actions one by one; a shared parameter is that of a chain without noise.
-    del prior
     chain = LinearDiffusionPrior([np.eye(d)], [np.eye(d) / 2, np.eye(d) / 2])
     return Setting(BanditProblem(K, d, chain, GaussianReward(1.0), features="shared"), features)
 
@@ -133,16 +134,13 @@ def setting_of(name: str) -> Callable[..., Setting]:
     return SETTINGS[name]
 
 
-def _parameter_moments(prior: Any) -> tuple[Array, Array]:
-    """Mean (d,) and covariance (d, d) of the parameter vector that all actions share."""
-    return _two_levels(prior).marginal()
-
-
-def _two_levels(prior: Any) -> Any:
+def _two_levels(prior: Prior) -> TwoLevelPrior:
     if not isinstance(prior, LinearDiffusionPrior):
-        raise ValueError(f"prior must be a LinearDiffusionPrior or a MixedEffectPrior, got {prior!r:.200}")
-    zero = [np.zeros(prior.dim)] * prior.depth
-    return collapse([link.weight for link in prior.links], prior.covariances, zero, prior.branch)
+        raise ValueError(
+            f"prior must be a LinearDiffusionPrior, or a MixedEffectPrior of actions with parameters of their own, "
+            f"got {prior!r:.200}"
+        )
+    return prior.two_level()
 
 
 def _symmetric(cov: Array) -> Array:
