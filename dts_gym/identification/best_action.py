@@ -88,5 +88,3 @@ def independent_probabilities(mean: Array, variances: Array) -> Array:
     density = np.exp(others - z * z / 2) / std
     found = weights @ density
     return np.asarray(found / found.sum())
-
-

@@ -159,7 +159,9 @@ class PolicyGame(Game):
 
 def posed_game(posed: Sequence[Posed], seeds: Sequence[int]) -> ScoreGame:
     """Runs of problems at their fixed contexts, an instance drawn from the prior for each seed."""
-    instances = [drawn_instance(each.problem, stream(seed, "instance")) for each, seed in zip(posed, seeds, strict=True)]
+    instances = [
+        drawn_instance(each.problem, stream(seed, "instance")) for each, seed in zip(posed, seeds, strict=True)
+    ]
     return _score_game(posed, instances, seeds)
 
 

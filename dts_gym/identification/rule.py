@@ -74,5 +74,3 @@ class Rule(ABC):
 def best_rows(values: Array) -> IntArray:
     """The column of the largest value in every row, (R,); of tied ones the first."""
     return np.asarray(values.argmax(axis=-1), dtype=np.int64)
-
-

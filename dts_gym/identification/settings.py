@@ -65,7 +65,9 @@ def score_prior(problem: BanditProblem, context: Any) -> ScorePrior:
     if isinstance(prior, MixedEffectPrior):
         root = prior.effect_root()
         columns = np.stack([prior.mix(column) for column in root.T], axis=-1) if root.size else None  # (K, d, r)
-        own = np.einsum("i,kij,j->k", x, np.broadcast_to(prior.action_cov, (prior.num_actions, prior.dim, prior.dim)), x)
+        own = np.einsum(
+            "i,kij,j->k", x, np.broadcast_to(prior.action_cov, (prior.num_actions, prior.dim, prior.dim)), x
+        )
         shared = np.zeros((len(own), 0)) if columns is None else np.einsum("d,kdr->kr", x, columns)
         means = (prior.action_means + prior.mix(prior.effect_mean)) @ x
         return ScorePrior(means, _symmetric(shared @ shared.T + np.diag(own)))

@@ -137,7 +137,9 @@ def case_of(source: Any, seed: int, context: Any = None) -> Case:
     if callable(source) and not isinstance(source, BanditProblem) and problem_of(source) is None:
         setting = source(seed)
         if not isinstance(setting, Setting):
-            raise ValueError(f"env_or_problem must be a problem, an environment or make a Setting, got {setting!r:.200}")
+            raise ValueError(
+                f"env_or_problem must be a problem, an environment or make a Setting, got {setting!r:.200}"
+            )
         return case_of(setting.problem, seed, setting.context)
     problem = source if isinstance(source, BanditProblem) else problem_of(source)
     if problem is None:
