@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from dts_gym.harness.experiment import AgentSpec
     from dts_gym.harness.runner import RunResult, run
     from dts_gym.harness.tuning import tune
-    from dts_gym.identification.comparison import compare_identification
-    from dts_gym.identification.trials import identify
+    from dts_gym.identification.comparing import compare_identification
+    from dts_gym.identification.identifying import identify
     from dts_gym.pretraining.branch_choice import BranchChoice, choose_branch
     from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, load_prior
     from dts_gym.priors.links import AffineLink, Link, MLPLink
@@ -95,8 +95,8 @@ _HOMES = {
     "RunResult": "harness.runner",
     "choose_branch": "pretraining.branch_choice",
     "compare": "harness.comparing",
-    "compare_identification": "identification.comparison",
-    "identify": "identification.trials",
+    "compare_identification": "identification.comparing",
+    "identify": "identification.identifying",
     "load_prior": "priors.chains",
     "random_linear_prior": "priors.random_priors",
     "random_mlp_prior": "priors.random_priors",
