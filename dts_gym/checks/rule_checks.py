@@ -1,4 +1,4 @@
-"""A conformance suite for rules of best-arm identification, the package's own and a user's: `dts_gym.checks.check_rule`."""
+"""A conformance suite for rules of best-arm identification, also your own: `dts_gym.checks.check_rule`."""
 
 from __future__ import annotations
 
@@ -41,18 +41,19 @@ def check_rule(rule: str | type[Rule] | RuleSpec) -> None:
     spec = rule_spec(rule)
     made = spec.make()
     least = type(made).least_budget(_ACTIONS)
-    assert isinstance(least, int) and least >= 1, f"least_budget must be a number of 1 or more, got {least!r}"
+    is_number = isinstance(least, int) and least >= 1
+    assert is_number, f"least_budget must be a number of 1 or more, got {least!r}"
     budgets = {least, max(least, _ROUNDS)}
     for budget in sorted(budgets):
         actions, chosen = _played(made, budget, range(_RUNS))
         again, chosen_again = _played(made, budget, range(_RUNS))
-        assert np.array_equal(actions, again) and np.array_equal(chosen, chosen_again), (
-            "a rule must choose the same with the same streams, also when it is started again"
-        )
+        same = np.array_equal(actions, again) and np.array_equal(chosen, chosen_again)
+        assert same, "a rule must choose the same with the same streams, also when it is started again"
         for run in range(_RUNS):
             alone, chosen_alone = _played(spec.make(), budget, [run])
-            assert np.array_equal(alone[:, 0], actions[:, run]) and chosen_alone[0] == chosen[run], (
-                f"a run must not depend on the runs beside it, got {alone[:, 0]} alone and {actions[:, run]} with others"
+            same = np.array_equal(alone[:, 0], actions[:, run]) and chosen_alone[0] == chosen[run]
+            assert same, (
+                f"a run must not depend on the runs beside it, got {alone[:, 0]} alone, {actions[:, run]} with others"
             )
     one = spec.make()
     _played(one, type(one).least_budget(1), range(_RUNS), 1)
@@ -80,9 +81,8 @@ def _played(rule: Rule, budget: int, runs: Any, K: int = _ACTIONS) -> tuple[IntA
 
 def _checked(name: str, actions: Any, runs: int, K: int) -> IntArray:
     fits = isinstance(actions, np.ndarray) and actions.shape == (runs,) and actions.dtype.kind in "iu"
-    assert fits and 0 <= actions.min() <= actions.max() < K, (
-        f"{name} must return an array of {runs} integers in 0..{K - 1}, got {actions!r:.200}"
-    )
+    fits = fits and 0 <= actions.min() <= actions.max() < K
+    assert fits, f"{name} must return an array of {runs} integers in 0..{K - 1}, got {actions!r:.200}"
     return np.array(actions, dtype=np.int64)
 
 

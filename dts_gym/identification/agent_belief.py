@@ -1,4 +1,4 @@
-"""The belief of an agent's posterior: for chains that are not linear, rewards that are not Gaussian, changing contexts."""
+"""The belief of an agent's posterior: for chains and rewards without a normal belief, and changing contexts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Shares of a budget for every action, from the prior alone: optimal for an error bound, D-optimal, or by the prior.
 
 A prior is a normal distribution of K scores, given by its mean and a root ``F`` (K, r) of its covariance. With shares
-``w`` of n rounds the posterior covariance is ``V = F (I + (n / noise_std^2) F' diag(w) F)^-1 F'``, whatever the rewards.
+``w`` of n rounds the posterior covariance is ``V = F (I + (n / noise_std^2) F' diag(w) F)^-1 F'``, for any rewards.
 """
 
 from __future__ import annotations

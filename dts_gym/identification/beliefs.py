@@ -86,9 +86,10 @@ class ScoreBelief(Belief):
     Notes
     -----
     Exact. A root ``F`` of the covariance, ``F F' = cov``, is updated by Potter's formula, so that the covariance stays
-    PSD whatever the rounding: with ``f`` the action's row of F and ``D = f'f + noise_std^2``, ``mean += F f (y - m) / D``
-    and ``F -= F f f' / (D + noise_std sqrt(D))``. O(K r) a reward and run, r the rank. Source: Potter 1963; Bierman,
-    "Factorization Methods for Discrete Sequential Estimation" (1977), chapter 2.
+    PSD whatever the rounding: with ``f`` the action's row of F and ``D = f'f + noise_std^2``,
+    ``mean += F f (y - m) / D`` and ``F -= F f f' / (D + noise_std sqrt(D))``. O(K r) a reward and
+    run, r the rank. Source: Potter 1963; Bierman, "Factorization Methods for Discrete Sequential
+    Estimation" (1977), chapter 2.
 
     Examples
     --------

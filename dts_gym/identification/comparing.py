@@ -64,7 +64,7 @@ class Target:
         return env_game(gym.make(self.what, disable_env_checker=True, **self.settings), seeds, self.context)
 
     def groups(self, seeds: Sequence[int]) -> list[list[int]]:
-        """The seeds in groups whose runs advance together: where the belief is exact all of them, else each by itself."""
+        """The seeds in groups whose runs advance together: all where the belief is exact, else each by itself."""
         if isinstance(self.what, str) and self.what in SETTINGS:
             return [list(seeds)]
         if isinstance(self.what, BanditProblem):

@@ -100,7 +100,7 @@ class _Elimination(Rule):
 
     def choose(self, belief: Belief, streams: RunStreams) -> IntArray:
         """The stage's next actions, in turn."""
-        while self._round >= self._stages[self._stage].rounds and self._stage + 1 < len(self._stages):
+        while self._stage + 1 < len(self._stages) and self._round >= self._stages[self._stage].rounds:
             self._begin_next(belief)
         place = self._round % self._ranked.shape[1]
         self._round += 1
@@ -134,8 +134,8 @@ class SequentialHalving(_Elimination):
 
     Notes
     -----
-    `halving_schedule` has the stages. An action is ranked by the average of all its rewards, or by its prior mean (given
-    the other actions' rewards) as long as it has none. Source: Karnin, Koren and Somekh, "Almost Optimal Exploration in
+    `halving_schedule` has the stages. An action is ranked by the average of all its rewards, or by its posterior mean
+    as long as it has none. Source: Karnin, Koren and Somekh, "Almost Optimal Exploration in
     Multi-Armed Bandits" (2013).
     """
 

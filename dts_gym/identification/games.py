@@ -196,11 +196,8 @@ def _score_game(posed: Sequence[Posed], instances: Sequence[BanditInstance], see
     problem, context = posed[0]
     priors = [score_prior(*each) for each in posed]
     known = [prior for prior in priors if prior is not None]
-    belief: Belief
-    if len(known) == len(priors):
-        belief = _stacked(known, problem)
-    else:
-        belief = AgentBelief(problem, context, seeds[0])
+    is_exact = len(known) == len(priors)
+    belief: Belief = _stacked(known, problem) if is_exact else AgentBelief(problem, context, seeds[0])
     return ScoreGame(scores, belief, problem.reward_model, seeds)
 
 

@@ -73,8 +73,8 @@ def identify(
     budget : n, the number of rounds.
     seed : seed for the instance, the noise and the rule's draws; instance and noise are the same for every rule.
     context : the context of every round, (d,), or (K, d) features of a shared parameter. None: the one that the
-        environment's instances fix, or ``[1.0]`` for a problem of dimension 1; an environment whose contexts change then
-        has a policy recommended.
+        environment's instances fix, or ``[1.0]`` for a problem of dimension 1; an environment whose contexts change
+        then has a policy recommended.
 
     Returns
     -------
@@ -88,10 +88,10 @@ def identify(
 
     Notes
     -----
-    At a fixed context, with Gaussian rewards and a prior of affine links or mixed effects, the belief about the K scores
-    is exact. For other priors and rewards it is the posterior of a dTS agent. Contexts that change need a rule that
-    decides round by round: Uniform, TS, TopTwoTS, T3C or KnowledgeGradient, which then look at the present context.
-
+    At a fixed context, with Gaussian rewards and a prior of affine links or mixed effects, the belief about the K
+    scores is exact. For other priors and rewards it is the posterior of a dTS agent. Contexts that change need a rule
+    that decides round by round: Uniform, TS, TopTwoTS, T3C or KnowledgeGradient, which then look at the present
+    context.
     Examples
     --------
     >>> result = identify("mab", "TopTwoTS", budget=100, seed=1)

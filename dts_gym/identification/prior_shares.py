@@ -61,8 +61,9 @@ class OptimalAllocation(_Allocation):
 
     Notes
     -----
-    See `dts_gym.identification.allocations.error_objective`, for scores of any covariance. The optimal shares are within
-    1e-6 of the least bound. Rounds are rounded to the largest remainders. O(K^3) a step, some hundred steps a prior.
+    See `dts_gym.identification.allocations.error_objective`, for scores of any covariance. The optimal shares are
+    within 1e-6 of the least bound. Rounds are rounded to the largest remainders. O(K^3) a step, some hundred
+    steps a prior.
     """
 
     def __init__(self, mix: float = 0.5, recommend: Recommend = "mean") -> None:

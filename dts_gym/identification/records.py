@@ -129,8 +129,8 @@ def load(out: Path) -> IdentificationComparison:
                 held = read_runs(out, cell, block)
                 if held is None or not np.isin(asked, held[0].seeds).all():
                     raise ValueError(
-                        f"folder must hold all runs, got {os.fspath(out)!r} without some of {rule['label']} with budget "
-                        f"{budget}: resume the comparison"
+                        f"folder must hold all runs, got {os.fspath(out)!r} without some of {rule['label']} with "
+                        f"budget {budget}: resume the comparison"
                     )
                 parts.append(held[0])
                 states += held[1]

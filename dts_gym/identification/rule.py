@@ -54,7 +54,7 @@ class Rule(ABC):
         """The smallest budget with which the rule works for K actions."""
         return 1
 
-    def start(self, belief: Belief, budget: int, streams: RunStreams) -> None:
+    def start(self, belief: Belief, budget: int, streams: RunStreams) -> None:  # noqa: B027 - most rules need none
         """Prepare for runs of ``budget`` rounds, given the prior belief; `choose` is called once a round after it."""
 
     @abstractmethod

@@ -23,8 +23,8 @@ class Posed(NamedTuple):
     context: Array
 
 
-def mab(seed: int, num_actions: int = 10) -> Posed:
-    """Independent actions of prior means ``linspace(0, 1)`` and deviations ``linspace(.1, .5)``, with noise 1.
+def mab(seed: int, num_actions: int = 10, noise_std: float = 1.0) -> Posed:
+    """Independent actions of prior means ``linspace(0, 1)`` and deviations ``linspace(.1, .5)``.
 
     The problem is the same for every seed.
     """
@@ -32,22 +32,22 @@ def mab(seed: int, num_actions: int = 10) -> Posed:
     std = np.linspace(0.1, 0.5, K)
     means = np.linspace(0.0, 1.0, K)[:, None]
     prior = MixedEffectPrior(np.zeros((K, 0)), np.zeros((0, 0)), std[:, None, None] ** 2, action_means=means)
-    return Posed(BanditProblem(K, 1, prior, GaussianReward(1.0)), np.ones(1))
+    return Posed(BanditProblem(K, 1, prior, GaussianReward(noise_std)), np.ones(1))
 
 
-def linear(seed: int, num_actions: int = 30, dim: int = 4) -> Posed:
-    """One parameter vector ``N(0, I)`` for all actions; features are normal numbers drawn under ``seed``; noise 1."""
+def linear(seed: int, num_actions: int = 30, dim: int = 4, noise_std: float = 1.0) -> Posed:
+    """One parameter vector ``N(0, I)`` for all actions; features are normal numbers drawn under ``seed``."""
     K, d = integer("num_actions", num_actions, 1), integer("dim", dim, 1)
     features = stream(seed, "contexts").standard_normal((K, d))
     prior = LinearDiffusionPrior([np.eye(d)], [np.eye(d) / 2, np.eye(d) / 2])
-    return Posed(BanditProblem(K, d, prior, GaussianReward(1.0), features="shared"), features)
+    return Posed(BanditProblem(K, d, prior, GaussianReward(noise_std), features="shared"), features)
 
 
-def hierarchical(seed: int, num_actions: int = 60, num_effects: int = 10) -> Posed:
+def hierarchical(seed: int, num_actions: int = 60, num_effects: int = 10, noise_std: float = 1.0) -> Posed:
     """Effects that actions share by mixing weights, which are uniform numbers over their sum, drawn under ``seed``.
 
     The effects are ``N(linspace(0, 2), diag(linspace(.1^2, .5^2)))``, the actions' own deviations
-    ``linspace(.1, .5)``, the noise 1.
+    ``linspace(.1, .5)``.
     """
     K, J = integer("num_actions", num_actions, 1), integer("num_effects", num_effects, 1)
     mixing = stream(seed, "contexts").random((K, J))
@@ -57,7 +57,7 @@ def hierarchical(seed: int, num_actions: int = 60, num_effects: int = 10) -> Pos
         np.linspace(0.1, 0.5, K)[:, None, None] ** 2,
         effect_mean=np.linspace(0.0, 2.0, J),
     )
-    return Posed(BanditProblem(K, 1, prior, GaussianReward(1.0)), np.ones(1))
+    return Posed(BanditProblem(K, 1, prior, GaussianReward(noise_std)), np.ones(1))
 
 
 SETTINGS: dict[str, Callable[..., Posed]] = {"mab": mab, "linear": linear, "hierarchical": hierarchical}

@@ -1,4 +1,4 @@
-"""Rules that play what a posterior draw says: Thompson sampling, and its two versions with a leader and a challenger."""
+"""Rules that play what a posterior draw says: Thompson sampling, and two with a leader and a challenger."""
 
 from __future__ import annotations
 
