@@ -1,6 +1,6 @@
 """Best-arm identification: which of 60 related actions is the best, after 300 rounds?
 
-    python examples/identification.py 20
+python examples/identification.py 20
 """
 
 import sys
