@@ -5,15 +5,15 @@ and `together` serve it), then `posterior_agents` (agents with a posterior; `est
 `propensities` how likely they pick them, `exploring` how they explore, `catalogues` how the set of actions changes) and
 `score_agents` (those that pick by a draw or a bound), then any agent: `diffusion` (dTS and dUCB; `approximations` are
 the ways to keep their posterior), `information` (IDS and Greedy), `linear`, `mixed_effects`, `glm`, `learned_priors`,
-`baselines`. `lockstep` stacks the posteriors of many agents while they play. Agents that choose their exploration play
-`simulation`, decide by `choosing` and report an `exploration_tuning`; `choose` asks for one in the open. `adapting`
-keeps the rounds of agents that move their prior's variance.
+`baselines`. `lockstep` stacks the posteriors of many agents while they play. Agents that choose their exploration do
+it by `auto`; `choose` asks for a choice in the open. `adapting` keeps the rounds of agents that move their prior's
+variance.
 """
 
+from dts_gym.agents.auto.exploration_tuning import ExplorationTuning
 from dts_gym.agents.base import Agent
 from dts_gym.agents.baselines import EpsilonGreedy, Oracle, Random
 from dts_gym.agents.diffusion import ChainAgent, DiffusionTS, DiffusionUCB
-from dts_gym.agents.exploration_tuning import ExplorationTuning
 from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
 from dts_gym.agents.information import DiffusionGreedy, DiffusionIDS
 from dts_gym.agents.learned_priors import FittedPriorAgent, LaplaceDPS, MixTS, MixUCB, TunedTS, TunedUCB

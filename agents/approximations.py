@@ -24,7 +24,7 @@ from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
-from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear

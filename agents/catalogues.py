@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
-from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.problem import BanditProblem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dts_gym.agents.exploration_tuning import ExplorationTuning
+from dts_gym.agents.auto.exploration_tuning import ExplorationTuning
 from dts_gym.agents.exploring import Exploring
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.problem.problem import BanditProblem

@@ -24,7 +24,7 @@ from dts_gym.posteriors.exploration import Setting, stepped
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.linear_chain import downward, upward
-from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.prior_scale import believed_scale, gauge
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dts_gym.agents.choosing import choose, family
-from dts_gym.agents.exploration_tuning import ExplorationTuning
+from dts_gym.agents.auto.choosing import choose, family
+from dts_gym.agents.auto.exploration_tuning import ExplorationTuning
+from dts_gym.agents.auto.simulation import Contexts
 from dts_gym.agents.saving import Plan
-from dts_gym.agents.simulation import Contexts
 from dts_gym.posteriors.exploration import Exploration, Setting
 from dts_gym.problem.contexts import sample_size
 from dts_gym.problem.problem import BanditProblem

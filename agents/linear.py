@@ -9,7 +9,7 @@ from dts_gym.posteriors.action_table import Dtype, checked_dtype
 from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.joint_posterior import JointPosterior
-from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import as_linear

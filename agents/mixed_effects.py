@@ -5,7 +5,7 @@ from __future__ import annotations
 from dts_gym.agents.inputs import disjoint_problem
 from dts_gym.agents.score_agents import ThompsonSampling
 from dts_gym.posteriors.exploration import Setting
-from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.seeding import Seed

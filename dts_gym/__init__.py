@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dts_gym.harness.run_result import RunResult
     from dts_gym.harness.runner import run
     from dts_gym.harness.tuning import tune
+    from dts_gym.identification.comparing import compare_identification
+    from dts_gym.identification.identifying import identify
     from dts_gym.pretraining.branch_choice import BranchChoice, choose_branch
     from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, load_prior
     from dts_gym.priors.links import AffineLink, Link, MLPLink
@@ -58,9 +60,12 @@ __all__ = [
     "choose_branch",
     "choose_exploration",
     "compare",
+    "compare_identification",
     "datasets",
     "env_ids",
     "envs",
+    "identification",
+    "identify",
     "load_prior",
     "make_agent",
     "offpolicy",
@@ -74,7 +79,18 @@ __all__ = [
     "tune",
 ]
 
-_MODULES = ("agents", "callbacks", "checks", "datasets", "envs", "offpolicy", "pretraining", "sweeps", "theory")
+_MODULES = (
+    "agents",
+    "callbacks",
+    "checks",
+    "datasets",
+    "envs",
+    "identification",
+    "offpolicy",
+    "pretraining",
+    "sweeps",
+    "theory",
+)
 _HOMES = {
     "AffineLink": "priors.links",
     "AgentSpec": "harness.experiment",
@@ -95,6 +111,8 @@ _HOMES = {
     "choose_branch": "pretraining.branch_choice",
     "choose_exploration": "agents.choose",
     "compare": "harness.comparing",
+    "compare_identification": "identification.comparing",
+    "identify": "identification.identifying",
     "load_prior": "priors.chains",
     "random_linear_prior": "priors.random_priors",
     "random_mlp_prior": "priors.random_priors",

@@ -21,6 +21,7 @@ SETTINGS = {
     "custom_env": (["20", "2"], "check_env passes", ()),
     "digits": (["300", "1"], "right over all rounds", ("sklearn",)),
     "frame": (["SyntheticBandit-v0", "frame.png", "20", "num_actions=5", "shape=moons"], "after 20 rounds", ()),
+    "identification": (["2"], "TopTwoTS", ()),
     "large_k": (["30", "1000000000"], "peak memory", ()),
     "movielens": (["ratings", "30", "1"], "60 users, 120 movies", ()),
     "offpolicy": (["400"], "true value", ("sklearn",)),

@@ -42,6 +42,11 @@ COMMANDS = {
         "dts_gym.cli.run:run_comparison", "Compare agents on the same instances: a table, a figure, records.", True
     ),
     "tune": Command("dts_gym.cli.run:run_tuning", "Find every agent's best exploration scale.", True),
+    "identify": Command(
+        "dts_gym.cli.identify:run_identification",
+        "Compare rules of best-arm identification over budgets: a table, a figure, records.",
+        True,
+    ),
     "sweep": Command(
         "dts_gym.cli.sweep:run_sweep_file",
         "Run a file of experiments: environments x agents x seeds x settings.",
@@ -157,7 +162,7 @@ def _answer(arguments: list[str]) -> str:
         words, env_words = split_env_arguments(words)
         function = functools.partial(function, env_words)
     elif of_env := [word for word in words if word.startswith("--env.")]:
-        raise ValueError(f"{of_env[0]} goes with run and tune only")
+        raise ValueError(f"{of_env[0]} goes with run, tune and identify only")
     import tyro
 
     return str(tyro.cli(function, prog=f"dts-gym {name}", args=words))

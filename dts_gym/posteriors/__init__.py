@@ -16,6 +16,5 @@ Read in this order:
 4. `joint_posterior` (dense, for small problems), `shared_parameter` (one parameter for all actions),
    `mixture_posterior` and `laplace_posterior` (rivals). `information` serves information-directed sampling; `lockstep`
    holds the posteriors of many runs as one array.
-5. `mixed_effect_posterior` is exact where every action has an offset, a map of shared effects and a covariance of its
-   own; `mixed_effect_rows` are its numbers, `unplayed_groups` its unplayed actions, group by group.
+5. `mixed_effects` is exact where every action has an offset, a map of shared effects and a covariance of its own.
 """

@@ -11,7 +11,7 @@ from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.careful_posterior import CarefulPosterior
 from dts_gym.posteriors.choices import Candidates, candidates
 from dts_gym.posteriors.marginals import NormalLaws
-from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.mixture_posterior import MixturePosterior
 from dts_gym.posteriors.unplayed import allowed_scores
 from dts_gym.utils.arrays import Array, BoolArray, IntArray

@@ -18,10 +18,10 @@ from dts_gym import (
     make_agent,
     random_linear_prior,
 )
-from dts_gym.agents.choosing import BOUNDS, DRAWS, DRAWS_BESIDE, decided, staged
-from dts_gym.agents.exploration_tuning import ExplorationTuning
+from dts_gym.agents.auto.choosing import BOUNDS, DRAWS, DRAWS_BESIDE, decided, staged
+from dts_gym.agents.auto.exploration_tuning import ExplorationTuning
+from dts_gym.agents.auto.simulation import Contexts, rewards_of
 from dts_gym.agents.lockstep import StackedTeam
-from dts_gym.agents.simulation import Contexts, rewards_of
 from dts_gym.posteriors.exploration import Exploration
 
 WAYS = {"dTS": (*BOUNDS, *DRAWS_BESIDE), "dUCB": BOUNDS, "LinUCB": BOUNDS, "LinTS": DRAWS, "HierTS": DRAWS}

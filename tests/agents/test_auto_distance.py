@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dts_gym import choose_exploration, make_agent
-from dts_gym.agents.simulation import Contexts, rewards_of
+from dts_gym.agents.auto.simulation import Contexts, rewards_of
 
 PRIORS, INSTANCES, ROUNDS = 20, 60, 60
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dts_gym.agents.exploration_tuning import ExplorationTuning
-from dts_gym.agents.simulation import Contexts, rewards_of
+from dts_gym.agents.auto.exploration_tuning import ExplorationTuning
+from dts_gym.agents.auto.simulation import Contexts, rewards_of
 from dts_gym.datasets.download import cache_folder
 from dts_gym.harness.teams import advance_together
 from dts_gym.posteriors.exploration import Exploration

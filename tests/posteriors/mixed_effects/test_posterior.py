@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dts_gym import GaussianReward, MixedEffectPrior
-from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
 

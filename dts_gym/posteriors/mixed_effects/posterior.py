@@ -6,8 +6,8 @@ import numpy as np
 
 from dts_gym.posteriors.information import RewardDraws
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
-from dts_gym.posteriors.mixed_effect_rows import MixedEffectRows, Scores, pulled
-from dts_gym.posteriors.unplayed_groups import best_of_groups
+from dts_gym.posteriors.mixed_effects.rows import MixedEffectRows, Scores, pulled
+from dts_gym.posteriors.mixed_effects.unplayed_groups import best_of_groups
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 

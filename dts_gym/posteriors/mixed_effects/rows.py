@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dts_gym.posteriors.evidence import learn
-from dts_gym.posteriors.unplayed_groups import UnplayedGroups, groups_of
+from dts_gym.posteriors.mixed_effects.unplayed_groups import UnplayedGroups, groups_of
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.columns import Columns, without_row

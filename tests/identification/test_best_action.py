@@ -1,0 +1,49 @@
+"""The probability to be the best action: against draws, known cases, and its own reliability."""
+
+import numpy as np
+import pytest
+
+from dts_gym.identification import RuleSpec, RunStreams, ScoreBelief, pose
+from dts_gym.identification.best_action import best_probabilities, independent_probabilities
+from dts_gym.identification.games import play, posed_game
+
+DRAWS = 40_000
+
+
+def test_quadrature_agrees_with_draws():
+    # 6 z values; false alarm below 1e-4 at 4.5
+    mean, std = np.array([0.0, 0.1, 0.5, -1.0, 0.5, 0.45]), np.array([1.0, 0.01, 0.3, 2.0, 0.3, 1e-4])
+    found = independent_probabilities(mean, std**2)
+    draws = mean + std * np.random.default_rng(0).standard_normal((DRAWS * 10, 6))
+    shares = np.bincount(draws.argmax(axis=1), minlength=6) / len(draws)
+    error = np.sqrt(np.maximum(found * (1 - found), 1e-9) / len(draws))
+    assert np.isclose(found.sum(), 1)
+    assert found[2] == pytest.approx(found[4])
+    assert (np.abs(shares - found) / error).max() < 4.5
+
+
+def test_correlated_scores_are_judged_by_their_joint_distribution():
+    # the difference of two scores is N(0.3, 0.2): P(first best) = cdf(0.3 / sqrt 0.2) = 0.748833
+    belief = ScoreBelief([0.3, 0.0], [[1.0, 0.9], [0.9, 1.0]])
+    found = best_probabilities(belief, RunStreams([np.random.default_rng(1)]), DRAWS)[0]
+    assert abs(found[0] - 0.748833) < 4.5 * np.sqrt(0.75 * 0.25 / DRAWS)
+
+
+@pytest.mark.parametrize("name", ["mab", "hierarchical"])
+def test_probabilities_are_reliable(name):
+    """Over 1000 runs the number of best recommendations is that of the probabilities' sum, also in each of five bands.
+
+    Six z values of each problem, false alarm 4e-5.
+    """
+    seeds = range(1000)
+    sizes = {"num_actions": 6} if name == "mab" else {"num_actions": 8, "num_effects": 3}
+    game = posed_game([pose(name, sizes, seed) for seed in seeds], seeds)
+    found = play(game, RuleSpec("TopTwoTS").make(), 25)
+    probabilities = best_probabilities(game.belief, game.streams, 4000)
+    p = probabilities[np.arange(1000), found.recommendations]
+    bands = np.digitize(p, [0.3, 0.5, 0.7, 0.9])
+    for rows in (np.ones(1000, dtype=bool), *(bands == band for band in range(5))):
+        if rows.sum() < 20:
+            continue
+        z = (found.is_best[rows] - p[rows]).sum() / np.sqrt((p[rows] * (1 - p[rows]) + 0.25 / 4000).sum())
+        assert abs(z) < 4.5
