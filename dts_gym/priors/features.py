@@ -117,7 +117,8 @@ class FeaturePrior(Prior):
         Warns
         -----
         UserWarning
-            If estimates vary less than their errors along a direction: there ``action_cov`` is 0.
+            If estimates vary less than their errors along a direction: there ``action_cov`` is 0. Or if the features,
+            about as many as the items, explain ``theta`` wholly: then ``action_cov`` is about 0.
 
         Notes
         -----
