@@ -12,7 +12,7 @@ from dts_gym.posteriors.glm.glm_table import GLMTable
 from dts_gym.utils.arrays import Array
 
 # An expansion is stale where the mean has moved by this many deviations that the action's own evidence would have.
-_STALE = 0.5
+_STALE = 0.25
 # Number of actions that an update checks.
 _LOOKED_AT = 64
 
@@ -44,8 +44,8 @@ def renew(
     Notes
     -----
     An expansion is stale by the distance that other actions' data have moved the action's mean since, in deviations of
-    the action's own evidence. Below half a deviation this leaves errors of some hundredths of a posterior standard
-    deviation. The cost is O(d^2) for each action that is checked.
+    the action's own evidence. Below a quarter of a deviation this leaves errors of some hundredths of a posterior
+    standard deviation. The cost is O(d^2) for each action that is checked.
     """
     P, reached = len(table), table.reached
     slots = (turn * _LOOKED_AT + np.arange(min(_LOOKED_AT, P))) % P

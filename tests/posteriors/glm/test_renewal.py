@@ -58,11 +58,12 @@ def errors(model, shared, own, size):
 SETTINGS = [
     (BernoulliReward(), 4.0, 0.25, 1.0),
     (BernoulliReward(), 4.0, 0.25, 2.0),
+    (BernoulliReward(), 1.0, 0.25, 4.0),
     (PoissonReward(), 1.0, 0.25, 1.0),
 ]
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=["bernoulli", "bernoulli, long contexts", "poisson"])
+@pytest.mark.parametrize("setting", SETTINGS, ids=["bernoulli", "bernoulli, long", "bernoulli, longer", "poisson"])
 def test_an_action_played_long_ago_has_its_posterior_mean(setting, monkeypatch):
     # Root mean square and largest; without renewal the second is 0.25 to 0.7, and the first 0.09 to 0.3.
     off = errors(*setting)
