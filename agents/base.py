@@ -12,6 +12,7 @@ import numpy as np
 from dts_gym.agents.cautions import Cautious
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem
 from dts_gym.agents.saving import Plan, Saved
+from dts_gym.agents.slates import Slates
 from dts_gym.agents.together import Together
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -19,7 +20,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import MOST, finite_array, integer, integers, plain
 
 
-class Agent(Saved, Cautious, Together):
+class Agent(Saved, Cautious, Together, Slates):
     """A bandit agent: it picks actions for contexts and learns from rewards.
 
     Subclasses define how to choose, learn, forget and keep their state; this class checks input, owns the random
@@ -58,7 +59,14 @@ class Agent(Saved, Cautious, Together):
         return cls(env.unwrapped.problem, seed=seed, **settings)
 
     @final
-    def act(self, context: Any, mask: Any = None, *, pending: tuple[Any, Any] | None = None) -> int | IntArray:
+    def act(
+        self,
+        context: Any,
+        mask: Any = None,
+        *,
+        pending: tuple[Any, Any] | None = None,
+        size: int | None = None,
+    ) -> int | IntArray:
         """Pick an action for every context.
 
         Parameters
@@ -71,10 +79,11 @@ class Agent(Saved, Cautious, Together):
             come yet. An agent that uses upper confidence bounds counts each as played with a reward equal to its mean,
             only for this call, so that it does not repeat a pending play. Agents that draw ignore them, because every
             draw is different.
+        size : number m of actions for every context: the m best of one draw or bounds, in order; None picks one.
 
         Returns
         -------
-        int or (n,) ints
+        int or (n,) ints; with ``size`` (m,) or (n, m) ints
             Each row has an independent posterior draw where the agent draws. An agent that uses upper confidence bounds
             picks the rows in order: each pick counts as played, its reward as equal to its mean, for those after it.
 
@@ -104,10 +113,12 @@ class Agent(Saved, Cautious, Together):
         x = self._check_context(context)
         waiting = checked_pending(pending, self._check_context, self._is_single, self.problem.num_actions)
         allowed = self._check_mask(mask, x)
+        count = self._checked_size(size, allowed)
+        play = self._play if count is None else partial(self._slates, size=count)
         with self._lock:
-            chosen = self._drawn("act", lambda rng: self._play(x, rng, allowed, waiting))
+            chosen = self._drawn("act", lambda rng: play(x, rng, allowed, waiting))
             self._begin_plan()
-        return int(chosen) if self._is_single(x) else chosen
+        return int(chosen) if self._is_single(x) and count is None else chosen
 
     @final
     def begin_run(self, num_rewards: int) -> None:

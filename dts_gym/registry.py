@@ -39,6 +39,7 @@ _AGENTS: dict[str, str | type[Agent]] = {
     "HierTS": "dts_gym.agents.linear:HierTS",
     "MarginalLinTS": "dts_gym.agents.linear:MarginalLinTS",
     "JointTS": "dts_gym.agents.linear:JointTS",
+    "meTS": "dts_gym.agents.mixed_effects:MixedEffectTS",
     "GLM-TS": "dts_gym.agents.glm:GLMTS",
     "UCB-GLM": "dts_gym.agents.glm:UCBGLM",
     "TunedTS": "dts_gym.agents.learned_priors:TunedTS",
@@ -124,8 +125,7 @@ def is_built_in(name: str) -> bool:
 
 def take_entries(entries: Entries) -> None:
     """Register the entries that `user_entries` returned."""
-    if entries.env is not None:
-        gym.registry[entries.env.id] = entries.env
+    gym.registry.update({} if entries.env is None else {entries.env.id: entries.env})
     _AGENTS.update(entries.agents)
 
 
@@ -223,6 +223,7 @@ def make_agent(
         "HierTS",
         "MarginalLinTS",
         "JointTS",
+        "meTS",
         "GLM-TS",
         "UCB-GLM",
         "TunedTS",

@@ -110,20 +110,21 @@ class MixedEffectPrior(Prior):
         root = self.effect_root()
         effects = self.effect_mean + root @ rng.standard_normal(root.shape[1])
         noise = rng.standard_normal((K, self.dim))
-        return self.action_means + self.mix(effects) + np.matvec(self.own_roots(), noise)
+        return np.asarray(self.action_means + self.mix(effects) + np.matvec(self.own_roots(), noise))
 
     def mix(self, effects: Array) -> Array:
         """``W_a effects`` of every action, (K, d), from effects (q,)."""
+        psi = finite_array("effects", effects, (self.effect_dim,), copy=False)
         if self.is_by_weights:
-            return np.asarray(self.mixing @ effects.reshape(self.mixing.shape[1], self.dim))
-        return np.asarray(self.mixing @ effects)
+            return np.asarray(self.mixing @ psi.reshape(self.mixing.shape[1], self.dim))
+        return np.asarray(self.mixing @ psi)
 
     def effect_root(self) -> Array:
         """A square root (q, r) of the effects' covariance, r its rank."""
         return factor(self.effect_cov) if self.effect_dim else np.zeros((0, 0))
 
     def own_roots(self) -> Array:
-        """Square roots ``R`` of the actions' own covariances, ``S_a = R R'``: (d, d), or (K, d, d) if they differ."""
+        """Square roots ``R`` of own covariances, ``S_a = R R'``: (d, d), or (K, d, d) where they differ."""
         d = self.dim
         covs = self.action_cov.reshape(-1, d, d)
         roots = np.zeros_like(covs)
@@ -143,13 +144,14 @@ class MixedEffectPrior(Prior):
 
     def draws(self, rng: np.random.Generator, size: int) -> Array:
         """Parameters of ``size`` actions that share nothing, (size, d), each one of the K, picked at random."""
+        count = integer("size", size, 1)
         means, covs = self.marginals()
         roots = np.zeros_like(covs)
         for root, cov in zip(roots, covs, strict=True):
             part = factor(cov)
             root[:, : part.shape[1]] = part
-        rows = rng.integers(self.num_actions, size=size)
-        return np.asarray(means[rows] + np.matvec(roots[rows], rng.standard_normal((size, self.dim))))
+        rows = rng.integers(self.num_actions, size=count)
+        return np.asarray(means[rows] + np.matvec(roots[rows], rng.standard_normal((count, self.dim))))
 
     def _repr_facts(self) -> dict[str, Any]:
         return {**super()._repr_facts(), "num_actions": self.num_actions, "effect_dim": self.effect_dim}

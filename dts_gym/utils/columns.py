@@ -59,6 +59,12 @@ class Columns:
                 array[: self._length] = kept[name][: self._length]
         self._length = end
 
+    def shorten(self, length: int) -> None:
+        """Keep the first rows only, that many; the rows after them are zeros when they are in use again."""
+        for array in self.arrays.values():
+            array[length : self._length] = 0
+        self._length = length
+
     def move(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on in arrays of that many rows, (capacity, ...), at least as many as there are rows in use."""
         for name, array in arrays.items():
@@ -75,6 +81,21 @@ class Columns:
         self._allocate(self._length)
         for name, array in self.arrays.items():
             array[:] = state[name]
+
+
+def without_row(rows: Mapping[str, NDArray[Any]], slot: int | None, count: int) -> dict[str, NDArray[Any]]:
+    """Arrays of ``count`` rows without one of them, whose place the last row takes; None removes none.
+
+    Examples
+    --------
+    >>> without_row({"actions": np.array([7, 8, 9])}, 0, 3)
+    {'actions': array([9, 8])}
+    """
+    if slot is None:
+        return dict(rows)
+    order = np.arange(count - 1)
+    order[slot : slot + 1] = count - 1
+    return {name: values[order] for name, values in rows.items()}
 
 
 def stacked(parts: Sequence[Columns], capacity: int) -> dict[str, NDArray[Any]]:
