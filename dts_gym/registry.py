@@ -6,12 +6,11 @@ import importlib
 import inspect
 import os
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
+from gymnasium.envs.registration import find_highest_version, get_env_id, load_env_creator, parse_env_id
 
 from dts_gym.utils.extras import OPTIONAL_AGENTS
 
@@ -90,44 +89,24 @@ def register_agent(agent_id: str, entry_point: str | type[Agent]) -> None:
         lacking |= set(getattr(entry_point, "__abstractmethods__", ()))
         if lacking:
             raise ValueError(f"entry_point must be a class that defines {sorted(lacking)}, got {entry_point!r}")
-    if agent_id in _AGENTS and _place(_AGENTS[agent_id]) != _place(entry_point):
+    if agent_id in _AGENTS and place_of(_AGENTS[agent_id]) != place_of(entry_point):
         raise ValueError(f"agent_id must be new, got {agent_id!r}, which is registered")
     _AGENTS[agent_id] = entry_point
 
 
-def _place(entry_point: str | type) -> str:
+def own_entry(agent_id: str) -> str | type[Agent] | None:
+    """The entry point of an agent that a user registered; None for other ids."""
+    return None if is_built_in(agent_id) else _AGENTS.get(agent_id)
+
+
+def place_of(entry_point: str | type) -> str:
+    """Where an entry point's class is, ``"module:Class"``."""
     return entry_point if isinstance(entry_point, str) else f"{entry_point.__module__}:{entry_point.__qualname__}"
-
-
-class Entries(NamedTuple):
-    """Registry entries that another process may lack: an environment's spec, agents' entry points by id."""
-
-    env: EnvSpec | None
-    agents: dict[str, str | type[Agent]]
-
-
-def user_entries(env_id: str, agent_ids: Iterable[str]) -> Entries:
-    """A user's own entries, for `take_entries` in a worker process, which does not know those of a script or notebook.
-
-    Ids with a module, ``"module:Id"``, are omitted: importing the module registers them.
-    """
-    spec = None if ":" in env_id or env_id in _ENVS else gym.spec(env_id)
-    if spec is not None and isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
-        spec = replace(spec, entry_point=cast("Any", load_env_creator(spec.entry_point)))
-    own = {name: _AGENTS[name] for name in agent_ids if name in _AGENTS and not is_built_in(name)}
-    here = {name: agent_class(name) for name, entry in own.items() if _place(entry).startswith("__main__:")}
-    return Entries(spec, {**own, **here})
 
 
 def is_built_in(name: str) -> bool:
     """Whether an id belongs to the package."""
     return name in _ENVS or name in _BUILT_IN or name in OPTIONAL_AGENTS
-
-
-def take_entries(entries: Entries) -> None:
-    """Register the entries that `user_entries` returned."""
-    gym.registry.update({} if entries.env is None else {entries.env.id: entries.env})
-    _AGENTS.update(entries.agents)
 
 
 def env_ids() -> list[str]:
@@ -192,7 +171,7 @@ def agent_class(agent_id: str) -> type[Agent]:
 
 def agent_id_of(cls: type) -> str:
     """The id under which a class is registered; the class's own name if it is not."""
-    return next((name for name, entry in _AGENTS.items() if _place(entry) == _place(cls)), cls.__name__)
+    return next((name for name, entry in _AGENTS.items() if place_of(entry) == place_of(cls)), cls.__name__)
 
 
 def agent_settings(agent_id: str) -> dict[str, inspect.Parameter]:

@@ -21,7 +21,8 @@ from dts_gym.harness.run_record import RunRecord, blas_threads
 from dts_gym.harness.run_result import RunResult
 from dts_gym.harness.runner import check_run, horizon_of, run
 from dts_gym.harness.teams import advance_together
-from dts_gym.registry import Entries, env_creator, is_built_in, make_agent, take_entries, user_entries, versioned
+from dts_gym.harness.user_entries import Entries, take_entries, user_entries
+from dts_gym.registry import env_creator, is_built_in, make_agent, versioned
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import seed_sequence
 from dts_gym.utils.validation import integer, listed, plain

@@ -16,6 +16,7 @@ from dts_gym.harness.code_state import code_state, distinct
 from dts_gym.harness.conduct import Conduct
 from dts_gym.harness.jobs import checked_seeds
 from dts_gym.harness.provenance import describe
+from dts_gym.harness.user_entries import Entries, take_entries, user_entries
 from dts_gym.identification import records
 from dts_gym.identification.comparison import IdentificationComparison, Runs
 from dts_gym.identification.games import Game, PolicyGame, advance_together, env_game, play, posed_game
@@ -23,7 +24,7 @@ from dts_gym.identification.rules import RuleSpec, rule_spec
 from dts_gym.identification.scores import checked_context
 from dts_gym.identification.settings import SETTINGS, Posed, pose
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.registry import Entries, take_entries, user_entries, versioned
+from dts_gym.registry import versioned
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.validation import integer, listed, plain

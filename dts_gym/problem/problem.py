@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.priors.chains import prior_from_state
+from dts_gym.priors.features import FeaturePrior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import Prior
 from dts_gym.problem.rewards import RewardModel, reward_model
@@ -37,6 +38,7 @@ class BanditProblem(Shown):
     context_sample : (N, d) contexts like those to come, with shared features (N, K, d), for agents that simulate what
         they believe; None where they are unknown.
     fixed_context : whether an instance shows one context in all its rounds.
+    item_features : (K, p) features of the items that the actions stand for; None where there are none.
 
     Examples
     --------
@@ -54,6 +56,7 @@ class BanditProblem(Shown):
     past_parameters: Array | None = None
     context_sample: Array | None = None
     fixed_context: bool = False
+    item_features: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_actions", integer("num_actions", self.num_actions, 1))
@@ -64,6 +67,10 @@ class BanditProblem(Shown):
             raise ValueError(f"prior must be a dts_gym Prior, got {self.prior!r:.200}")
         if self.prior.dim != self.dim:
             raise ValueError(f"prior must have dim {self.dim}, got a prior of dim {self.prior.dim}")
+        if isinstance(self.prior, FeaturePrior):
+            raise ValueError(
+                f"prior must be that of the actions, prior.for_actions(item_features), got {self.prior!r:.200}"
+            )
         if isinstance(self.prior, MixedEffectPrior) and self.prior.num_actions != self.num_actions:
             raise ValueError(f"prior must describe {self.num_actions} actions, got one of {self.prior.num_actions}")
         if not isinstance(self.reward_model, RewardModel):
@@ -80,6 +87,11 @@ class BanditProblem(Shown):
                 raise ValueError(f"context_sample must have a row or more, got shape {sample.shape}")
             object.__setattr__(self, "context_sample", sample)
         object.__setattr__(self, "fixed_context", boolean("fixed_context", self.fixed_context))
+        if self.item_features is not None:
+            items = finite_array("item_features", self.item_features, (self.num_actions, None), LARGEST)
+            if not items.shape[1]:
+                raise ValueError(f"item_features must have a column or more, got shape {items.shape}")
+            object.__setattr__(self, "item_features", items)
 
     @property
     def context_shape(self) -> tuple[int, ...]:
@@ -94,6 +106,8 @@ class BanditProblem(Shown):
             arrays["past_parameters"] = self.past_parameters
         if self.context_sample is not None:
             arrays["context_sample"] = self.context_sample
+        if self.item_features is not None:
+            arrays["item_features"] = self.item_features
         settings = {
             "num_actions": self.num_actions,
             "dim": self.dim,
@@ -166,6 +180,7 @@ def problem_from_state(settings: dict[str, Any], arrays: dict[str, Array]) -> Ba
         past_parameters=arrays.get("past_parameters"),
         context_sample=arrays.get("context_sample"),
         fixed_context=settings.get("fixed_context", False),  # older files have none
+        item_features=arrays.get("item_features"),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import dts_gym
 from dts_gym import registry
 from dts_gym.agents import LinTS, LinUCB
+from dts_gym.harness import user_entries
 
 ray_only = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")
 SCRIPT = '''
@@ -67,9 +68,9 @@ def test_only_entries_that_a_worker_may_not_know_are_sent(monkeypatch):
     monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
     monkeypatch.setitem(gym.registry, "Here-v0", gym.spec("DiffusionBandit-v0"))
     registry.register_agent("Here", "dts_gym.agents:LinTS")
-    assert registry.user_entries("DiffusionBandit-v0", ["dTS", "my.module:MyTS"]) == (None, {})
-    assert registry.user_entries("my.module:My-v0", ["Here"]) == (None, {"Here": "dts_gym.agents:LinTS"})
-    env, agents = registry.user_entries("Here-v0", ["LinTS"])
+    assert user_entries.user_entries("DiffusionBandit-v0", ["dTS", "my.module:MyTS"]) == (None, {})
+    assert user_entries.user_entries("my.module:My-v0", ["Here"]) == (None, {"Here": "dts_gym.agents:LinTS"})
+    env, agents = user_entries.user_entries("Here-v0", ["LinTS"])
     assert env.entry_point == "dts_gym.envs.diffusion:DiffusionBanditEnv"
     assert agents == {}
 
