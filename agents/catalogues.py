@@ -49,8 +49,8 @@ class Catalogue(ABC):
         Raises
         ------
         ValueError
-            If neither or both are given, an argument does not fit the prior, or the agent's posterior cannot grow. The
-            agent is then unchanged.
+            If neither or both are given, an argument does not fit the prior, or the agent's posterior cannot grow, or
+            it has ``adapt_scale``. The agent is then unchanged.
 
         Notes
         -----
@@ -72,6 +72,7 @@ class Catalogue(ABC):
         with self._lock:
             if not isinstance(self._posterior, TwoLevelPosterior | GLMPosterior | MixedEffectPosterior):
                 self._refuse_changes("add_actions")
+            self._refuse_adapting("add_actions")
             if isinstance(problem.prior, MixedEffectPrior):
                 prior = problem.prior
                 if item_features is None or prior.action_cov.ndim == 3:
@@ -112,7 +113,7 @@ class Catalogue(ABC):
         ------
         ValueError
             If the action is out of range, the features do not fit, or the agent's posterior is not an exact Gaussian
-            one around a shared part. The agent is then unchanged.
+            one around a shared part, or it has ``adapt_scale``. The agent is then unchanged.
 
         Notes
         -----
@@ -133,6 +134,7 @@ class Catalogue(ABC):
         with self._lock:
             if not isinstance(self._posterior, TwoLevelPosterior | MixedEffectPosterior):
                 self._refuse_changes("retire")
+            self._refuse_adapting("retire")
             problem = self.problem
             if item_features is not None:
                 features, row = self._weights_of(item_features, number)
@@ -165,6 +167,10 @@ class Catalogue(ABC):
         fresh._posterior.restore(state)
         read = ("problem", "_prior", "_chain", "_approximation", "_posterior")
         self.__dict__.update({name: value for name, value in fresh.__dict__.items() if name in read})
+
+    def _refuse_adapting(self, method: str) -> None:
+        if getattr(self, "adapt_scale", False):  # the rounds that it keeps would be replayed with other actions
+            raise ValueError(f"{method} must be called on an agent that does not adapt its prior, got adapt_scale=True")
 
     def _refuse_changes(self, method: str) -> NoReturn:
         raise ValueError(

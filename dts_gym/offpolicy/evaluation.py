@@ -150,6 +150,8 @@ def evaluate(
     groups = action_groups(log, action_features) if "MIPS" in names else None
     terms = gather(log, policy, models.fits, groups)
     rounds = _rounds(log, terms)
+    if rounds is not None and tuning.max_weight is not None and rounds.weights.max() > tuning.max_weight * (1 + 1e-9):
+        raise ValueError(f"max_weight must be at least the log's largest, {rounds.weights.max():.6g}, got {max_weight}")
     rng = stream(seed, "report")
     found = {
         name: _claimed(models.fits[name], terms, name, contexts, tuning.level)

@@ -262,6 +262,10 @@ REFUSED = {
     "rewards below 0": (dict(estimators=["LS"]), "rewards must not be negative for LS"),
     "a level": (dict(estimators=["IPS"], level=1.0), "level must be"),
     "no range": (dict(estimators=["IPS"], interval="bernstein"), "reward_range must be given"),
+    "a weight above the largest": (
+        dict(estimators=["IPS"], interval="bernstein", reward_range=(-99, 99), max_weight=1e-3),
+        "max_weight must be at least the log's largest",
+    ),
     "a wrong range": (dict(estimators=["IPS"], reward_range=(0, 1)), "reward_range must hold the log's rewards"),
     "another family": (dict(estimators=["IPS"], reward="bernoulli"), "reward must be 0 or 1"),
     "a policy of another size": (dict(policy=np.full((N, 3), 1 / 3)), r"policy must have shape \(120, 4\)"),
