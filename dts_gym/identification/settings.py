@@ -75,7 +75,7 @@ def pose(name: str, settings: Mapping[str, Any], seed: int) -> Posed:
     Raises
     ------
     ValueError
-        If there is no such problem, or a setting is unknown or out of range.
+        If there is no such problem, a setting is unknown, or a setting or the seed is out of range.
 
     Examples
     --------
@@ -84,7 +84,8 @@ def pose(name: str, settings: Mapping[str, Any], seed: int) -> Posed:
     """
     if name not in SETTINGS:
         raise ValueError(f"name must be one of {list(SETTINGS)}, got {name!r:.200}{did_you_mean(name, SETTINGS)}")
+    known = integer("seed", seed, 0)
     try:
-        return SETTINGS[name](seed, **settings)
+        return SETTINGS[name](known, **settings)
     except TypeError as error:
         raise ValueError(f"settings must be arguments of {name!r}, got {dict(settings)!r:.200}") from error
