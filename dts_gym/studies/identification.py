@@ -1,4 +1,8 @@
-"""Best-arm identification: rules with a budget on the paper's problems, and how often each recommends wrongly."""
+"""Best-arm identification: rules with a budget of rounds on three problems, and how often each recommends wrongly.
+
+The problems and the first claim are those of Nguyen et al., "Prior-Dependent Allocations for Bayesian Fixed-Budget
+Best-Arm Identification in Structured Bandits" (2025), "the paper" of this file.
+"""
 
 from __future__ import annotations
 
@@ -121,9 +125,9 @@ _CONTRASTS = (
     ),
 )
 _DESCRIPTION = (
-    " Noise 1; 1000 instances drawn from the prior (the paper: 10 000), the same and with the same noise for every "
-    "rule and budget. A rule recommends the action of the largest posterior mean, a rule by stages the action that is "
-    "left."
+    " Noise 1; 1000 instances drawn from the prior (Nguyen et al. 2025: 10 000), the same and with the same noise for "
+    "every rule and budget. A rule recommends the action of the largest posterior mean, a rule by stages the action "
+    "that is left."
 )
 STUDIES = (
     IdentificationStudy(
