@@ -209,14 +209,14 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         scale = self.exploration_scale if self._exploration.is_constant else 1.0  # Markov chains follow one
         approximation = self._approximation
         if isinstance(approximation, ClosedForm) and self._prior_scale != 1.0:
-            chain = rescaled_prior(approximation.chain, self._prior_scale)
-            assert isinstance(chain, LinearDiffusionPrior)
+            chain: Any = rescaled_prior(approximation.chain, self._prior_scale)
             approximation = replace(approximation, chain=chain)
         return approximation.posterior(self.problem, self.reward_model, scale, rng)
 
     def _evidence(self) -> Evidence:
         """What rewards say of the played actions' parameters less their prior mean."""
-        return Evidence(*self._engine.table.evidence())
+        engine: Any = self._engine  # of agents that adapt their prior: of a chain in closed form
+        return Evidence(*engine.table.evidence())
 
     def _forget(self) -> None:
         self._prior_scale, self._rounds = 1.0, Rounds(self.problem.context_shape)

@@ -10,7 +10,7 @@ from dts_gym.identification.beliefs import ScoreBelief
 from dts_gym.identification.rule import Rule
 from dts_gym.identification.rules import RuleSpec, rule_spec
 from dts_gym.identification.streams import RunStreams
-from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.arrays import IntArray
 
 _ACTIONS, _RUNS, _ROUNDS = 5, 3, 12
 
@@ -86,10 +86,10 @@ def _checked(name: str, actions: Any, runs: int, K: int) -> IntArray:
     return np.array(actions, dtype=np.int64)
 
 
-def _state(belief: ScoreBelief) -> tuple[Array, ...]:
+def _state(belief: ScoreBelief) -> tuple[Any, ...]:
     return belief.mean.copy(), belief.root.copy(), belief.counts.copy(), belief.totals.copy()
 
 
-def _unchanged(name: str, before: tuple[Array, ...], belief: ScoreBelief) -> None:
+def _unchanged(name: str, before: tuple[Any, ...], belief: ScoreBelief) -> None:
     same = all(np.array_equal(old, new) for old, new in zip(before, _state(belief), strict=True))
     assert same, f"{name} must leave the belief as it is"

@@ -42,8 +42,10 @@ class AgentBelief(Belief):
         self.counts = np.zeros((1, problem.num_actions), dtype=np.int64)
         self.totals = np.zeros((1, problem.num_actions))
         model = problem.reward_model
-        known = isinstance(model, GaussianReward)
-        self.noise_std = model.noise_std if known else float(np.sqrt(model.observed_variance(float(self.mean.mean()))))
+        if isinstance(model, GaussianReward):
+            self.noise_std = model.noise_std
+        else:
+            self.noise_std = float(np.sqrt(model.observed_variance(float(self.mean.mean()))))
 
     @property
     def context(self) -> Array:

@@ -7,7 +7,7 @@ A prior is a normal distribution of K scores, given by its mean and a root ``F``
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
@@ -101,8 +101,9 @@ def least_shares(objective: Callable[[Array], Objective], num_actions: int) -> A
         value, gradient = objective(shares)
         return value / size, 2.0 * roots / (total * size) * (gradient - shares @ gradient)
 
-    options = {"maxiter": _STEPS, "ftol": 1e-14, "gtol": 1e-9}
-    roots = minimize(by_roots, start, jac=True, method="L-BFGS-B", options=options).x
+    options: Any = {"maxiter": _STEPS, "ftol": 1e-14, "gtol": 1e-9}
+    found: Any = minimize(by_roots, start, jac=True, method="L-BFGS-B", options=options)
+    roots: Array = found.x
     shares = np.asarray(roots * roots / (roots @ roots))
     value, gradient = objective(shares)
     gap = float(shares @ gradient - gradient.min())

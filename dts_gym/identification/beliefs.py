@@ -134,7 +134,7 @@ class ScoreBelief(Belief):
 
     @cached_property
     def _cov(self) -> Array:
-        return self._root @ np.swapaxes(self._root, -1, -2)
+        return np.asarray(self._root @ np.swapaxes(self._root, -1, -2))
 
     @property
     def cov(self) -> Array:
@@ -154,7 +154,7 @@ class ScoreBelief(Belief):
     def draw(self, streams: RunStreams, size: int, rows: IntArray | None = None) -> Array:
         """Posterior draws of the scores, (R, size, K), by one standard normal number for each column of the root."""
         mean, root = (self._mean, self._root) if rows is None else (self._mean[rows], self._root[rows])
-        return mean[:, None] + streams.normal(size, root.shape[-1]) @ np.swapaxes(root, -1, -2)
+        return np.asarray(mean[:, None] + streams.normal(size, root.shape[-1]) @ np.swapaxes(root, -1, -2))
 
     def update(self, action: Any, reward: Any) -> None:
         """Condition on one reward a run.

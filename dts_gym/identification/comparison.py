@@ -43,7 +43,7 @@ class Runs(NamedTuple):
         """The runs of these seeds, in this order; all must be among them."""
         place = {seed: row for row, seed in enumerate(self.seeds.tolist())}
         rows = [place[seed] for seed in seeds]
-        return Runs(*(part[rows] for part in self))
+        return Runs(self.seeds[rows], self.recommendations[rows], self.simple_regrets[rows], self.is_best[rows])
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -75,7 +75,7 @@ class Scores(NamedTuple):
     def exceed(self, point: float) -> Array:
         """Probability (A,) that one score exceeds a point."""
         each = log_ndtr((self.means - point) / self.stds)
-        return np.exp(each[0] if len(each) == 1 else logsumexp(self.log_weights + each, axis=0))
+        return np.asarray(np.exp(each[0] if len(each) == 1 else logsumexp(self.log_weights + each, axis=0)))
 
 
 def scores_of(own: NormalLaws, other: NormalLaws | None, row: int, banned: IntArray, num_unplayed: int) -> Scores:
