@@ -79,8 +79,8 @@ def pose(name: str, settings: Mapping[str, Any], seed: int) -> Posed:
 
     Examples
     --------
-    >>> pose("hierarchical", {"num_actions": 4}, 0).problem
-    BanditProblem(num_actions=4, dim=1, prior=MixedEffectPrior(dim=1, num_actions=4, effect_dim=10), ...)
+    >>> pose("hierarchical", {"num_actions": 4}, 0).problem.prior
+    MixedEffectPrior(dim=1, num_actions=4, effect_dim=10)
     """
     if name not in SETTINGS:
         raise ValueError(f"name must be one of {list(SETTINGS)}, got {name!r:.200}{did_you_mean(name, SETTINGS)}")
