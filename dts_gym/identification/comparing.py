@@ -132,6 +132,19 @@ def compare_identification(
     (40,)
     """
     conduct = Conduct(None if out is None else Path(out), resume, backend, num_workers, None, progress)
+    return compared_rules(conduct, env_id_or_problem, rules, budgets, seeds, env_settings, context)
+
+
+def compared_rules(
+    conduct: Conduct,
+    env_id_or_problem: str | BanditProblem,
+    rules: Sequence[Any],
+    budgets: int | Sequence[int],
+    seeds: int | Sequence[int],
+    env_settings: Mapping[str, Any] | None = None,
+    context: Any = None,
+) -> IdentificationComparison:
+    """The comparison of `compare_identification`, whose folder and workers are packed in ``conduct``."""
     target = _checked_target(env_id_or_problem, env_settings, context)
     specs = checked_rules(rules)
     sizes = checked_budgets(budgets)

@@ -90,7 +90,7 @@ class IdentificationComparison(ShownTable):
                 regret = float(self.simple_regret(label, budget).mean())
                 lines.append([budget, label, error, low, high, regret, len(self.seeds)])
             return csv_text(names, lines)
-        return layout(self._rows(), style, left=2)
+        return layout(self.rows(), style, left=2)
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for each run: "rule", "budget", "seed", "simple_regret" and "is_best".
@@ -118,12 +118,13 @@ class IdentificationComparison(ShownTable):
 
     def _repr_table(self) -> Display:
         count = len(self.seeds)
-        return Display(f"{len(self.labels)} rules on {self.name}: {count} seeds", self._rows(), left=2)
+        return Display(f"{len(self.labels)} rules on {self.name}: {count} seeds", self.rows(), left=2)
 
     def _cells(self) -> list[tuple[int, str]]:
         return [(budget, label) for budget in self.budgets for label in self.labels]
 
-    def _rows(self) -> list[list[str]]:
+    def rows(self) -> list[list[str]]:
+        """The rows of the table, the first one the header."""
         first = self.labels[0]
         rows = [["budget", "rule", "P(error)", "simple regret", f"P(error) more than {first}'s"]]
         for budget, label in self._cells():

@@ -75,16 +75,17 @@ def pose(name: str, settings: Mapping[str, Any], seed: int) -> Posed:
     Raises
     ------
     ValueError
-        If there is no such problem, or a setting is unknown or out of range.
+        If there is no such problem, a setting is unknown, or a setting or the seed is out of range.
 
     Examples
     --------
-    >>> pose("hierarchical", {"num_actions": 4}, 0).problem
-    BanditProblem(num_actions=4, dim=1, prior=MixedEffectPrior(dim=1, num_actions=4, effect_dim=10), ...)
+    >>> pose("hierarchical", {"num_actions": 4}, 0).problem.prior
+    MixedEffectPrior(dim=1, num_actions=4, effect_dim=10)
     """
     if name not in SETTINGS:
         raise ValueError(f"name must be one of {list(SETTINGS)}, got {name!r:.200}{did_you_mean(name, SETTINGS)}")
+    known = integer("seed", seed, 0)
     try:
-        return SETTINGS[name](seed, **settings)
+        return SETTINGS[name](known, **settings)
     except TypeError as error:
         raise ValueError(f"settings must be arguments of {name!r}, got {dict(settings)!r:.200}") from error

@@ -71,7 +71,7 @@ def expected_rise(heights: Array, slopes: Array) -> Array:
 
     Examples
     --------
-    >>> expected_rise(np.array([0.0, 0.0]), np.array([0.0, 1.0])).round(6)
+    >>> round(float(expected_rise(np.array([0.0, 0.0]), np.array([0.0, 1.0]))), 6)
     0.398942
     """
     shape, K = heights.shape[:-1], heights.shape[-1]

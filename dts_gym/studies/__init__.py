@@ -4,7 +4,8 @@ Read `study` (the definition of an experiment; `claims` has the claim that each 
 (experiments that compare agents), `outcome` (tables and verdicts; `pictures` draws them, `causes` explains why claims
 fail), `findings` and `page` (the files and the report). Then any experiment: `regret`, `gap_vs_actions`, `scaling`,
 `misspecification`, `swiss_roll`, `movielens`, `cost`, `posterior_error`, `bound`, `planar`, `exploration`;
-and on logs (`log_study` is their template) `offpolicy`, `offpolicy_digits`.
+on logs (`log_study` is their template) `offpolicy`, `offpolicy_digits`; and of best-arm identification
+`identification`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ _STUDIES = {
     "offpolicy-synthetic": "offpolicy",
     "offpolicy-ratings": "offpolicy",
     "offpolicy-digits": "offpolicy_digits",
+    "bai-mab": "identification",
+    "bai-linear": "identification",
+    "bai-hierarchical": "identification",
 }
 
 

@@ -35,6 +35,7 @@ from dts_gym.envs import (
     SyntheticBanditEnv,
 )
 from dts_gym.experiment import kept_rounds
+from dts_gym.identification import ScoreBelief, pose
 from dts_gym.offpolicy import BanditLog, evaluate, learn, record, replay
 from dts_gym.pretraining import fit
 from dts_gym.priors.fitting import fit_gaussian, fit_linear_chain
@@ -82,6 +83,8 @@ CLICKS = BanditLog(VECTORS, RATED % 4, RATED % 2, np.full(60, 0.25))
 LEARNED = learn(LOG, "sDM", PRIOR)
 ROWS = LoggedBanditEnv(LOG)
 ROWS.reset(seed=0)
+IDENTIFIED = dts_gym.compare_identification("mab", ["Uniform"], budgets=4, seeds=2)
+BELIEF = ScoreBelief(X, EYE)
 LADDER = {"num_rounds": 5, "num_actions": 3, "dim": 2, "stds": [1.0, 1.0], "noise_std": 1.0}
 SIZES = {"num_actions": 4, "dim": 2, "depth": 2, "horizon": 5, "noise_std": 1.0, "prior_seed": 0, "instance_seed": 0}
 COMPARED = {"env_id": "DiffusionBandit-v0", "agents": ["LinTS"], "backend": "serial", "bracket": False}
@@ -228,6 +231,27 @@ CALLS = {
     "replay": Call(lambda **given: replay(LOG, dts_gym.make_agent("LinTS", PROBLEM, seed=0), **given), {"seed": 0}),
     "LearnedPolicy.action_probabilities": Call(LEARNED.action_probabilities, {"contexts": VECTORS[:3]}),
     "LearnedPolicy.act": Call(LEARNED.act, {"contexts": X}),
+    "identify": Call(
+        dts_gym.identify, {"budget": 5, "seed": 0, "context": X}, {"env_or_problem": PROBLEM, "rule": "TopTwoTS"}
+    ),
+    "compare_identification": Call(
+        dts_gym.compare_identification,
+        {"budgets": 5, "seeds": 2, "context": X, "num_workers": 1},
+        {"env_id_or_problem": PROBLEM, "rules": ["TopTwoTS"], "backend": "serial"},
+    ),
+    "compare_identification, lists": Call(
+        dts_gym.compare_identification,
+        {"budgets": [4, 5], "seeds": [0, 1]},
+        {"env_id_or_problem": "mab", "rules": ["Uniform"], "backend": "serial"},
+    ),
+    "IdentificationComparison.errors": Call(IDENTIFIED.errors, {"budget": 4}, {"label": "Uniform"}),
+    "IdentificationComparison.simple_regret": Call(IDENTIFIED.simple_regret, {"budget": 4}, {"label": "Uniform"}),
+    "IdentificationComparison.values": Call(
+        IDENTIFIED.values, {"budget": 4}, {"label": "Uniform", "measure": "simple regret"}
+    ),
+    "ScoreBelief": Call(ScoreBelief, {"mean": X, "cov": EYE, "noise_std": 0.5}),
+    "ScoreBelief.update": Call(BELIEF.update, {"action": 1, "reward": 0.5}, {}, BELIEF),
+    "pose": Call(pose, {"seed": 0}, {"name": "mab", "settings": {}}),
     "SyntheticBanditEnv": Call(
         SyntheticBanditEnv,
         {"num_past": 50, "past_seed": 0, **{name: value for name, value in SIZES.items() if name != "prior_seed"}},
@@ -277,12 +301,12 @@ for agent_id in dts_gym.agent_ids():
             CALLS[f"{agent_id}: {setting}"] = Call(dts_gym.make_agent, {setting: SETTINGS[setting]}, fixed)
 
 MODULES = ("", ".envs", ".priors", ".problem", ".datasets", ".pretraining", ".sweeps", ".experiment", ".callbacks",
-           ".offpolicy")  # fmt: skip
+           ".offpolicy", ".identification")  # fmt: skip
 # What is no number by its name, where the signature says Any or an alias.
 NO_NUMBERS = {
     "env_or_problem", "settings", "agent", "env", "prior", "mixture", "mask", "masks", "pending", "state",
     "episode_start", "axes", "rng", "covs", "self", "args", "kwargs", "arrays", "options", "env_settings",
-    "tuning_settings", "noise", "report", "device",
+    "tuning_settings", "noise", "report", "device", "rule",
 }  # fmt: skip
 # Functions, and parameters of one, without a door, and why.
 WITHOUT = {
@@ -295,6 +319,9 @@ WITHOUT = {
     "the same door as factorise, behind files": "cached_factors",
     "results of logs, which the package makes, and policies of a user's own":
         r"Estimate|Evaluation|Evaluation\.\w+|ReplayResult|ReplayResult\.interval|LearnedPolicy|Policy\.\w+",
+    "results of rules, which the package makes": r"Identification|IdentificationComparison",
+    "what a rule calls in every round, and what a run calls of it":
+        r"(Score)?Belief\.(draw|difference_variances)|RunStreams\.\w+|Rule\.start",
     "read from files, or rows as NumPy's indexing reads them": r"BanditLog\.(read_obd|read_vw|rows|from_obp)",
     "abstract: its environments have rows": "RowsEnv",
     "ends that may not be known, see its test": "evaluate: reward_range",
