@@ -3,7 +3,7 @@
 Read `base` (the template: what is checked, random streams; `inputs`, `cautions`, `saving`, `checked_files` and
 `together` serve it), then `posterior_agents` (agents with a posterior; `estimates` is what they say about actions),
 then any agent: `diffusion` (dTS and dUCB; `approximations` are the ways to keep their posterior), `information` (IDS
-and Greedy), `linear`, `glm`, `learned_priors`, `baselines`. `lockstep` stacks the posteriors of many agents while they
+and Greedy), `linear`, `mixed_effects`, `glm`, `learned_priors`, `baselines`. `lockstep` stacks the posteriors of many agents while they
 play.
 """
 
@@ -14,6 +14,7 @@ from dts_gym.agents.glm import GLMTS, UCBGLM, GLMAgent
 from dts_gym.agents.information import DiffusionGreedy, DiffusionIDS
 from dts_gym.agents.learned_priors import FittedPriorAgent, LaplaceDPS, MixTS, MixUCB, TunedTS, TunedUCB
 from dts_gym.agents.linear import HierTS, JointTS, LinearAgent, LinTS, LinUCB, MarginalLinTS
+from dts_gym.agents.mixed_effects import MixedEffectTS
 from dts_gym.agents.posterior_agents import ModelAgent, PosteriorAgent
 from dts_gym.posteriors.interface import Posterior
 
@@ -38,6 +39,7 @@ __all__ = [
     "MarginalLinTS",
     "MixTS",
     "MixUCB",
+    "MixedEffectTS",
     "ModelAgent",
     "Oracle",
     "Posterior",

@@ -1,19 +1,21 @@
 """How an agent keeps the posterior of a chain: in closed form, by particles, or by Markov chains.
 
-Each of the three ways is a small class that holds the settings it reads and makes the posterior for a problem.
-`approximation_of` checks the keywords of `dts_gym.agents.ChainAgent` and packs them into one of the three.
+A prior of mixed effects has a closed form of its own.
+
+Each of these ways is a small class that holds the settings it reads and makes the posterior for a problem.
+`approximation_of` checks the keywords of `dts_gym.agents.ChainAgent` and packs them into one of them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from dts_gym.agents.inputs import checked_problem, disjoint_dtype
 from dts_gym.posteriors.action_posterior import ActionPosterior
-from dts_gym.posteriors.action_table import Dtype
+from dts_gym.posteriors.action_table import Dtype, checked_dtype
 from dts_gym.posteriors.chain.branched_levels import Pool, checked_pool
 from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.chain.chain_posterior import ChainPosterior, Surrogate
@@ -22,9 +24,13 @@ from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
+from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
+from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -75,6 +81,56 @@ class ClosedForm:
         if isinstance(model, GaussianReward):
             return TwoLevelPosterior(two_level, num_actions, model.noise_std, dtype=self.dtype)
         return GLMPosterior(two_level, num_actions, model, self.expansion)
+
+
+@dataclass(frozen=True)
+class MixedEffects:
+    """The posterior of a `MixedEffectPrior`; exact, for Gaussian rewards.
+
+    Attributes
+    ----------
+    prior : the problem's.
+    """
+
+    prior: MixedEffectPrior
+
+    name: ClassVar[None] = None
+    branch: ClassVar[int] = 0
+
+    def posterior(
+        self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
+    ) -> ConfidencePosterior:
+        """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
+        if not isinstance(model, GaussianReward):
+            raise ValueError(
+                f"reward_model must be Gaussian with a prior of mixed effects, or noise_std given, got {model!r}"
+            )
+        return MixedEffectPosterior(self.prior, model.noise_std)
+
+
+@dataclass(frozen=True)
+class MixedEffects:
+    """The posterior under a prior of mixed effects: exact, for Gaussian rewards.
+
+    Attributes
+    ----------
+    prior : the problem's prior.
+    """
+
+    prior: MixedEffectPrior
+
+    name: ClassVar[None] = None
+    branch: ClassVar[int] = 0
+
+    def posterior(
+        self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
+    ) -> ConfidencePosterior:
+        """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
+        if not isinstance(model, GaussianReward):
+            raise ValueError(
+                f"noise_std must be given where the rewards are not Gaussian under a MixedEffectPrior, got {model!r}"
+            )
+        return MixedEffectPosterior(self.prior, model.noise_std)
 
 
 @dataclass(frozen=True)
@@ -186,8 +242,10 @@ def approximation_of(
     pool: Pool,
     num_shared_draws: int,
     dtype: Dtype,
-) -> ClosedForm | Particles | Slice:
+) -> ClosedForm | MixedEffects | Particles | Slice:
     """Return the approximation that the keywords of `ChainAgent` ask for; ValueError for a wrong keyword."""
+    if isinstance(checked_problem(problem).prior, MixedEffectPrior):
+        return _mixed_effects(problem, {"branch": branch, "approximation": approximation, "dtype": dtype})
     prior = as_chain_prior(checked_problem(problem).prior)
     level = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
     choice("approximation", approximation, get_args(Approximation), or_none=True)
@@ -214,6 +272,30 @@ def approximation_of(
     stands_in: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
     name = approximation or "particles"
     return Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind, shared)
+
+
+def _mixed_effects(problem: BanditProblem, given: dict[str, Any]) -> MixedEffects:
+    """The closed form of a prior of mixed effects, which ignores what a linear chain in closed form ignores too."""
+    assert isinstance(problem.prior, MixedEffectPrior)
+    for name, expected in (("branch", None), ("approximation", None), ("dtype", "float64")):
+        if given[name] != expected:
+            raise ValueError(f"{name} must be left out with a prior of mixed effects, got {given[name]!r:.200}")
+    if problem.features != "disjoint":
+        raise ValueError(f"problem must have disjoint features with mixed effects, got {problem.features!r} ones")
+    return MixedEffects(problem.prior)
+
+
+def _mixed_effects(problem: BanditProblem, **refused: Any) -> MixedEffects:
+    """The posterior of a prior that is no chain; settings that only a chain has must be left out."""
+    assert isinstance(problem.prior, MixedEffectPrior)
+    if problem.features != "disjoint":
+        raise ValueError(f"problem must have disjoint features with a MixedEffectPrior, got {problem.features!r} ones")
+    if checked_dtype(refused.pop("dtype")) != "float64":
+        raise ValueError("dtype must be 'float64' with a MixedEffectPrior, got 'float32'")
+    for name, value in refused.items():
+        if value is not None:
+            raise ValueError(f"{name} must be left out with a MixedEffectPrior, which is no chain, got {value!r}")
+    return MixedEffects(problem.prior)
 
 
 def _refuse_float32(dtype: Dtype) -> None:

@@ -20,6 +20,8 @@ from dts_gym.posteriors.exploration import Setting, stepped
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.linear_chain import downward, upward
+from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.problem.problem import BanditProblem
@@ -32,7 +34,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
 
     Parameters
     ----------
-    problem : a problem whose prior is any chain.
+    problem : a problem whose prior is any chain, or a `MixedEffectPrior`, whose posterior is exact for Gaussian rewards
+        and which accepts neither ``branch`` nor ``approximation`` nor float32.
     seed : seed for all of the agent's random draws; None uses fresh entropy.
     exploration : factor on the posterior standard deviations, the name of a rule, or a function of ``(t, n)``, see
         `dts_gym.posteriors.exploration.Exploration`. None: 1, the Bayesian answer, where the agent draws (dTS);
@@ -119,6 +122,8 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         takes some milliseconds; nothing is drawn from the agent's streams and nothing is kept.
         """
         with self._lock:
+            if isinstance(self._posterior, MixedEffectPosterior):
+                return {}
             engine = self._engine
             if not isinstance(engine, ChainPosterior | BranchedPosterior):
                 return {}
@@ -130,10 +135,10 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             return gauges
 
     @property
-    def _engine(self) -> ActionPosterior | BranchedPosterior:
+    def _engine(self) -> ActionPosterior | BranchedPosterior | MixedEffectPosterior:
         """The posterior of all actions, or of the shared parameter where there is one."""
         posterior = self._posterior.engine if isinstance(self._posterior, SharedParameterPosterior) else self._posterior
-        assert isinstance(posterior, ActionPosterior | BranchedPosterior)
+        assert isinstance(posterior, ActionPosterior | BranchedPosterior | MixedEffectPosterior)
         return posterior
 
     def sample_chain(self) -> list[Array]:
@@ -144,9 +149,11 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         """
         chain = linear_chain(type(self).__name__, self.problem)
         with self._lock:
-            K, d, tempering = self._engine.num_actions, self.problem.dim, self.exploration_scale**2
-            table = self._engine.table
-            if isinstance(self._engine, CarefulPosterior) and self._engine.is_careful:
+            engine = self._engine
+            assert isinstance(engine, ActionPosterior | BranchedPosterior)
+            K, d, tempering = engine.num_actions, self.problem.dim, self.exploration_scale**2
+            table = engine.table
+            if isinstance(engine, CarefulPosterior) and engine.is_careful:
                 raise ValueError(
                     "agent must have rewards that outweigh the prior by less than 2e9 for sample_chain, got more: draw "
                     "the actions' parameters, with sample_parameters, instead"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
+import numpy as np
+
 from dts_gym.agents.inputs import independent_prior
 from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.exploration import Setting
@@ -11,6 +13,7 @@ from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
+from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
@@ -44,7 +47,12 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         intercept: bool = False,
         expansion: Mode = "map",
     ) -> None:
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        if not isinstance(prior, TwoLevelPrior):
+            raise ValueError(
+                f"prior_mean must have one axis for {type(self).__name__}, got shape {np.shape(prior_mean)}"
+            )
+        self._prior = prior
         self._intercept = bool(given["intercept"])
         self._expansion: Mode = choice("expansion", expansion, get_args(Mode))
         super().__init__(

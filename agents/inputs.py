@@ -9,6 +9,8 @@ import numpy as np
 
 from dts_gym.posteriors.action_table import Dtype, checked_dtype
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
+from dts_gym.priors.fitting import marginal_moments
+from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import as_chain_prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditProblem
@@ -103,14 +105,30 @@ def checked_pending(
 
 def independent_prior(
     problem: BanditProblem, prior_mean: Array | None, prior_cov: Array | None, intercept: bool
-) -> tuple[TwoLevelPrior, dict[str, Array | bool | None]]:
-    """Return the prior of independent actions, and the arguments in the form that `Agent` saves to files."""
+) -> tuple[TwoLevelPrior | MixedEffectPrior, dict[str, Array | bool | None]]:
+    """Return the prior of independent actions, and the arguments in the form that `Agent` saves to files.
+
+    With a mean for each action, ``prior_mean`` (K, d), it is a prior of mixed effects without any effect.
+    """
     intercept = boolean("intercept", intercept)
     d = checked_problem(problem).dim + intercept
-    mean = None if prior_mean is None else finite_array("prior_mean", prior_mean, (d,))
+    given = None if prior_mean is None else as_float64("prior_mean", prior_mean)
+    by_action = given is not None and given.ndim == 2
+    K = problem.num_actions
+    mean = None if given is None else finite_array("prior_mean", given, (K, d) if by_action else (d,))
     cov = None if prior_cov is None else covariance("prior_cov", prior_cov, d)
-    prior = TwoLevelPrior(np.zeros(d) if mean is None else mean, np.zeros((d, d)), np.eye(d) if cov is None else cov)
-    return prior, {"prior_mean": mean, "prior_cov": cov, "intercept": intercept}
+    settings: dict[str, Array | bool | None] = {"prior_mean": mean, "prior_cov": cov, "intercept": intercept}
+    own = np.eye(d) if cov is None else cov
+    if mean is not None and by_action:
+        if problem.features != "disjoint":
+            raise ValueError(f"prior_mean must have shape ({d},) where all actions share a parameter, got {mean.shape}")
+        return MixedEffectPrior(np.zeros((K, 0)), np.zeros((0, 0)), own, action_means=mean), settings
+    return TwoLevelPrior(np.zeros(d) if mean is None else mean, np.zeros((d, d)), own), settings
+
+
+def independent_moments(prior: TwoLevelPrior | MixedEffectPrior) -> tuple[Array, Array]:
+    """Mean and covariance of an action's parameters under a prior that `independent_prior` returned."""
+    return marginal_moments(prior) if isinstance(prior, MixedEffectPrior) else prior.marginal()
 
 
 def linear_chain(agent: str, problem: BanditProblem) -> LinearDiffusionPrior:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dts_gym.agents.inputs import disjoint_dtype, disjoint_problem, independent_prior, linear_chain
+from dts_gym.agents.inputs import disjoint_dtype, disjoint_problem, independent_moments, independent_prior, linear_chain
 from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.action_table import Dtype, checked_dtype
 from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.joint_posterior import JointPosterior
+from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import as_linear
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
+from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
@@ -71,7 +73,7 @@ class LinearAgent(PosteriorAgent[ConfidencePosterior]):
     Parameters
     ----------
     problem, seed, exploration, noise_std, dtype : as in `DiffusionTS`; the problem's own prior is not used.
-    prior_mean : (d,) mean of every action's prior, zeros if None.
+    prior_mean : (d,) mean of every action's prior, or (K, d), one for each action; zeros if None.
     prior_cov : (d, d) PSD covariance of every action's prior, the identity if None.
     intercept : whether every context gets a trailing 1: an action's mean reward is then ``x' theta + c``; the prior,
         `sample_parameters` and `moments` then have d + 1 numbers, of which ``c`` is the last.
@@ -93,17 +95,20 @@ class LinearAgent(PosteriorAgent[ConfidencePosterior]):
         self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
         self._intercept = bool(given["intercept"])
         self._dtype = disjoint_dtype(problem, dtype)
+        if isinstance(self._prior, MixedEffectPrior) and self._dtype != "float64":
+            raise ValueError(f"dtype must be 'float64' with a prior_mean for each action, got {dtype!r}")
         super().__init__(
             problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std, dtype=dtype, **given
         )
 
     def _prior_moments(self) -> tuple[Array, Array]:
-        return self._prior.marginal()
+        return independent_moments(self._prior)
 
     def _make_posterior(self) -> ConfidencePosterior:
-        return posterior_for(
-            self.problem, lambda K: TwoLevelPosterior(self._prior, K, self.noise_std, dtype=self._dtype)
-        )
+        prior = self._prior
+        if isinstance(prior, MixedEffectPrior):
+            return MixedEffectPosterior(prior, self.noise_std)
+        return posterior_for(self.problem, lambda K: TwoLevelPosterior(prior, K, self.noise_std, dtype=self._dtype))
 
 
 class LinTS(ThompsonSampling[ConfidencePosterior], LinearAgent):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dts_gym.pretraining.branch_choice import BranchChoice, choose_branch
     from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, load_prior
     from dts_gym.priors.links import AffineLink, Link, MLPLink
+    from dts_gym.priors.mixed_effects import MixedEffectPrior
     from dts_gym.priors.prior import Prior
     from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
     from dts_gym.problem.problem import BanditInstance, BanditProblem
@@ -43,6 +44,7 @@ __all__ = [
     "LinearDiffusionPrior",
     "Link",
     "MLPLink",
+    "MixedEffectPrior",
     "PoissonReward",
     "Prior",
     "RewardModel",
@@ -81,6 +83,7 @@ _HOMES = {
     "LinearDiffusionPrior": "priors.chains",
     "Link": "priors.links",
     "MLPLink": "priors.links",
+    "MixedEffectPrior": "priors.mixed_effects",
     "PoissonReward": "problem.rewards",
     "Prior": "priors.prior",
     "RewardModel": "problem.rewards",

@@ -10,6 +10,7 @@ from scipy.special import ndtri
 
 from dts_gym.priors.chains import prior_from_state
 from dts_gym.priors.links import Link, finite_value
+from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.utils.arrays import Array, factor
 from dts_gym.utils.seeding import stream
@@ -201,9 +202,9 @@ def _unrolled(prior: ChainPrior, rng: np.random.Generator, count: int) -> list[A
 
 
 def _check_draws(prior: Prior) -> None:
-    d = prior.dim
-    first, again = (prior.sample(stream(1, "check"), 3) for _ in range(2))
-    assert first.shape == (3, d), f"sample must return shape (3, {d}) for 3 actions, got {first.shape}"
+    d, K = prior.dim, prior.num_actions if isinstance(prior, MixedEffectPrior) else 3
+    first, again = (prior.sample(stream(1, "check"), K) for _ in range(2))
+    assert first.shape == (K, d), f"sample must return shape ({K}, {d}) for {K} actions, got {first.shape}"
     assert np.isfinite(first).all(), "sample must return finite parameters"
     assert (first == again).all(), "sample must depend on its generator alone"
 

@@ -1,9 +1,9 @@
 """Priors over the parameters of actions: chains of links with Gaussian noise, and their parts.
 
 Read `links` first (one step of a chain), `prior` (the base classes of all priors and of chains), then `chains` (the
-priors that users construct). `denoisers` and `reverse_process` make a chain from a denoising diffusion model,
-`two_level` collapses a linear chain, `random_priors` draws chains for experiments, `misspecified` makes a chain wrong
-on purpose. `fitting` and `mixtures` fit a normal distribution, a linear chain or a mixture to parameter vectors.
+priors that users construct). `mixed_effects` has priors that know the actions one by one. `denoisers` and
+`reverse_process` make a chain from a denoising diffusion model, `two_level` collapses a linear chain, `random_priors`
+draws chains for experiments, `misspecified` makes a chain wrong on purpose. `fitting` and `mixtures` fit a normal distribution, a linear chain or a mixture to parameter vectors.
 `prior_files` saves a prior to a file.
 """
 
@@ -15,12 +15,14 @@ from dts_gym.priors.chains import (
     load_prior,
     prior_from_state,
 )
+from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 
 __all__ = [
     "ChainPrior",
     "DiffusionPrior",
     "LinearDiffusionPrior",
+    "MixedEffectPrior",
     "Prior",
     "as_chain_prior",
     "as_linear",

@@ -10,6 +10,7 @@ import numpy as np
 
 from dts_gym.priors.denoisers import denoiser_from_state
 from dts_gym.priors.links import AffineLink, Link, link_from_state
+from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.priors.prior_files import read_prior_file
 from dts_gym.priors.two_level import TwoLevelPrior, collapse
@@ -166,8 +167,10 @@ class DiffusionPrior(ChainPrior):
         return {"kind": "diffusion", "branch": self.branch, "links": links}, arrays
 
 
-def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> ChainPrior:
+def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> Prior:
     """Build the prior that `Prior.state` described; ValueError for an unknown kind."""
+    if settings.get("kind") == "mixed":
+        return MixedEffectPrior(**arrays)
     kind, covariances = settings.get("kind"), list(arrays.get("covariances", ()))
     if kind == "linear":
         return LinearDiffusionPrior(list(arrays["weights"]), covariances, list(arrays["offsets"]), settings["branch"])
@@ -178,10 +181,10 @@ def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -
             build = denoiser_from_state if own.get("kind") == "denoiser" else link_from_state
             links.append(build(own, _under(f"links.{i}.", arrays) | shared))
         return DiffusionPrior(links, covariances, settings["branch"])
-    raise ValueError(f"kind of the saved prior must be 'linear' or 'diffusion', got {kind!r}")
+    raise ValueError(f"kind of the saved prior must be 'linear', 'diffusion' or 'mixed', got {kind!r}")
 
 
-def load_prior(path: str | os.PathLike[str]) -> ChainPrior:
+def load_prior(path: str | os.PathLike[str]) -> Prior:
     """Read a prior that `Prior.save` wrote; equal seeds give equal draws.
 
     Raises

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
+from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array
@@ -31,6 +32,8 @@ def prior_draws(prior: Prior) -> Array:
 def independent_draws(prior: Prior, rng: np.random.Generator, size: int) -> Array:
     """Draw parameters of ``size`` actions that share nothing, (size, d): from a chain at branch L, else from instances.
 
+    A prior that knows the actions one by one is drawn for one of them, picked at random, each time.
+
     Examples
     --------
     >>> from dts_gym import random_linear_prior
@@ -39,6 +42,8 @@ def independent_draws(prior: Prior, rng: np.random.Generator, size: int) -> Arra
     """
     if isinstance(prior, ChainPrior):
         return prior.with_branch(prior.depth).sample(rng, size)
+    if isinstance(prior, MixedEffectPrior):
+        return prior.draws(rng, size)
     return np.concatenate([prior.sample(rng, 1) for _ in range(size)])
 
 
@@ -54,6 +59,10 @@ def marginal_moments(prior: Prior) -> tuple[Array, Array]:
     chain = as_linear(prior)
     if chain is not None:
         return chain.two_level(chain.depth).marginal()
+    if isinstance(prior, MixedEffectPrior):
+        means, covs = prior.marginals()
+        off = means - means.mean(axis=0)
+        return means.mean(axis=0), covs.mean(axis=0) + off.T @ off / len(off)
     return fit_gaussian(independent_draws(prior, stream(0, "past-parameters"), _MOMENT_DRAWS)).marginal()
 
 

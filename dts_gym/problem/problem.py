@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.priors.chains import prior_from_state
+from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import Prior
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
@@ -58,6 +59,8 @@ class BanditProblem(Shown):
             raise ValueError(f"prior must be a dts_gym Prior, got {self.prior!r:.200}")
         if self.prior.dim != self.dim:
             raise ValueError(f"prior must have dim {self.dim}, got a prior of dim {self.prior.dim}")
+        if isinstance(self.prior, MixedEffectPrior) and self.prior.num_actions != self.num_actions:
+            raise ValueError(f"prior must describe {self.num_actions} actions, got one of {self.prior.num_actions}")
         if not isinstance(self.reward_model, RewardModel):
             raise ValueError(f"reward_model must be a dts_gym RewardModel, got {self.reward_model!r:.200}")
         choice("features", self.features, get_args(Features))

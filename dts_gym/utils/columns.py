@@ -59,6 +59,12 @@ class Columns:
                 array[: self._length] = kept[name][: self._length]
         self._length = end
 
+    def shorten(self, length: int) -> None:
+        """Keep the first rows only, that many; the rows after them are zeros when they are in use again."""
+        for array in self.arrays.values():
+            array[length : self._length] = 0
+        self._length = length
+
     def move(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on in arrays of that many rows, (capacity, ...), at least as many as there are rows in use."""
         for name, array in arrays.items():

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 import dts_gym
-from dts_gym import BanditProblem, BernoulliReward, GaussianReward, make_agent, random_linear_prior, random_mlp_prior
+from dts_gym import (
+    BanditProblem,
+    BernoulliReward,
+    GaussianReward,
+    MixedEffectPrior,
+    make_agent,
+    random_linear_prior,
+    random_mlp_prior,
+)
 from truth import loud_denoisers
 
 NUM_THREADS = 4
@@ -25,6 +33,7 @@ MORE = {
     "single precision": ("LinTS", LINEAR, None, {"dtype": "float32"}),
     "by a rule": ("dTS", LINEAR, None, {"exploration": "decay"}),
     "LaplaceDPS": ("LaplaceDPS", loud_denoisers(), None, {"pool_size": 20}),
+    "meTS": ("meTS", MixedEffectPrior(np.eye(6), np.eye(12), np.eye(2)), None, {}),
     "GLM-TS": ("GLM-TS", LINEAR, BernoulliReward(), {}),
     "UCB-GLM": ("UCB-GLM", LINEAR, BernoulliReward(), {}),
 }

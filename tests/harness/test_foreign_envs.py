@@ -116,7 +116,7 @@ def test_agents_that_need_the_law_of_rewards_say_so(agent_id):
 
 
 def test_every_agent_can_be_made_with_what_it_needs_saved_and_loaded(tmp_path):
-    for agent_id in set(dts_gym.agent_ids()) - {"Oracle", "LaplaceDPS", "SB3"}:
+    for agent_id in set(dts_gym.agent_ids()) - {"Oracle", "LaplaceDPS", "meTS", "SB3"}:
         agent = make_agent(agent_id, Plain(), seed=0, noise_std=1.0, prior=PRIOR)
         assert isinstance(agent.problem.reward_model, GaussianReward)
     for agent_id, settings in (("Random", {}), ("EpsilonGreedy", {}), ("LinTS", {"noise_std": 1.0})):

@@ -31,6 +31,7 @@ from truth import loud_denoisers
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.normal(size=(60, 2))
+MIXED = dts_gym.MixedEffectPrior(np.eye(4), np.eye(8), np.eye(2))
 PRIOR, GAUSSIAN = random_linear_prior(2, 1), GaussianReward(0.5)
 PROBLEM = BanditProblem(4, 2, PRIOR, GAUSSIAN, past_parameters=VECTORS)
 INSTANCE = BanditInstance(np.ones((4, 2)), GAUSSIAN)
@@ -110,6 +111,19 @@ CALLS = {
     ),
     "run_sweep": Call(run_sweep, {"num_workers": 1}, {"sweep": Sweep(**SWEPT, seeds=1, rounds=2), "backend": "serial"}),
     "make_agent": Call(dts_gym.make_agent, {"seed": 0}, {"agent_id": "LinTS", "env_or_problem": PROBLEM}),
+    "MixedEffectPrior": Call(
+        dts_gym.MixedEffectPrior,
+        {
+            "mixing": np.eye(4),
+            "effect_cov": np.eye(8),
+            "action_cov": EYE,
+            "effect_mean": np.ones(8),
+            "action_means": np.ones((4, 2)),
+        },
+    ),
+    "MixedEffectPrior.mix": Call(MIXED.mix, {"effects": np.ones(8)}),
+    "MixedEffectPrior.draws": Call(MIXED.draws, {"size": 3}, {"rng": RNG}, RNG),
+    "MixedEffectPrior.sample": Call(MIXED.sample, {"num_actions": 4}, {"rng": RNG}, RNG),
     "random_linear_prior": Call(
         random_linear_prior, {"dim": 2, "depth": 2, "stds": 1.0, "weight_norm": 1.0, "seed": 0, "branch": 1}
     ),
@@ -167,7 +181,7 @@ SETTINGS = {
 BESIDE = {"num_steps": {"approximation": "slice", "num_particles": 2}}
 for agent_id in dts_gym.agent_ids():
     if agent_id not in ("Oracle", "SB3"):
-        prior = loud_denoisers() if agent_id == "LaplaceDPS" else PRIOR
+        prior = {"LaplaceDPS": loud_denoisers(), "meTS": MIXED}.get(agent_id, PRIOR)
         problem = BanditProblem(4, 2, prior, GAUSSIAN, past_parameters=VECTORS)
         known = {"seed", *registry.agent_settings(agent_id)}
         for setting in sorted(known & set(SETTINGS)):

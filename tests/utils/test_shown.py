@@ -64,7 +64,7 @@ def env():
     return made
 
 
-@pytest.mark.parametrize("agent_id", [name for name in agent_ids() if name not in ("LaplaceDPS", "SB3")])
+@pytest.mark.parametrize("agent_id", [name for name in agent_ids() if name not in ("LaplaceDPS", "meTS", "SB3")])
 def test_an_agent_says_its_id_sizes_and_what_it_has_learned(env, agent_id):
     agent = dts_gym.make_agent(agent_id, env, seed=0)
     agent.update([0.5, 0.5, 0.5], 2, 1.0)
