@@ -15,7 +15,7 @@ import numpy as np
 
 from dts_gym.agents.inputs import checked_problem, disjoint_dtype
 from dts_gym.posteriors.action_posterior import ActionPosterior
-from dts_gym.posteriors.action_table import Dtype, checked_dtype
+from dts_gym.posteriors.action_table import Dtype
 from dts_gym.posteriors.chain.branched_levels import Pool, checked_pool
 from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.chain.chain_posterior import ChainPosterior, Surrogate
@@ -25,11 +25,9 @@ from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
 from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
-from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
-from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.problem.problem import BanditProblem
@@ -104,31 +102,6 @@ class MixedEffects:
         if not isinstance(model, GaussianReward):
             raise ValueError(
                 f"reward_model must be Gaussian with a prior of mixed effects, or noise_std given, got {model!r}"
-            )
-        return MixedEffectPosterior(self.prior, model.noise_std)
-
-
-@dataclass(frozen=True)
-class MixedEffects:
-    """The posterior under a prior of mixed effects: exact, for Gaussian rewards.
-
-    Attributes
-    ----------
-    prior : the problem's prior.
-    """
-
-    prior: MixedEffectPrior
-
-    name: ClassVar[None] = None
-    branch: ClassVar[int] = 0
-
-    def posterior(
-        self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
-    ) -> ConfidencePosterior:
-        """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
-        if not isinstance(model, GaussianReward):
-            raise ValueError(
-                f"noise_std must be given where the rewards are not Gaussian under a MixedEffectPrior, got {model!r}"
             )
         return MixedEffectPosterior(self.prior, model.noise_std)
 
@@ -282,19 +255,6 @@ def _mixed_effects(problem: BanditProblem, given: dict[str, Any]) -> MixedEffect
             raise ValueError(f"{name} must be left out with a prior of mixed effects, got {given[name]!r:.200}")
     if problem.features != "disjoint":
         raise ValueError(f"problem must have disjoint features with mixed effects, got {problem.features!r} ones")
-    return MixedEffects(problem.prior)
-
-
-def _mixed_effects(problem: BanditProblem, **refused: Any) -> MixedEffects:
-    """The posterior of a prior that is no chain; settings that only a chain has must be left out."""
-    assert isinstance(problem.prior, MixedEffectPrior)
-    if problem.features != "disjoint":
-        raise ValueError(f"problem must have disjoint features with a MixedEffectPrior, got {problem.features!r} ones")
-    if checked_dtype(refused.pop("dtype")) != "float64":
-        raise ValueError("dtype must be 'float64' with a MixedEffectPrior, got 'float32'")
-    for name, value in refused.items():
-        if value is not None:
-            raise ValueError(f"{name} must be left out with a MixedEffectPrior, which is no chain, got {value!r}")
     return MixedEffects(problem.prior)
 
 

@@ -11,9 +11,11 @@ from dts_gym.agents.base import Agent
 from dts_gym.agents.inputs import independent_prior
 from dts_gym.agents.posterior_agents import ModelAgent
 from dts_gym.posteriors.interface import ConfidencePosterior, Posterior
+from dts_gym.posteriors.ranking import best_of_all
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.posteriors.unplayed import allowed_scores
+from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -48,7 +50,10 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
         intercept: bool = False,
     ) -> None:
         self.epsilon = fraction("epsilon", epsilon, ends=True)
-        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
+        if not isinstance(prior, TwoLevelPrior):
+            raise ValueError(f"prior_mean must have one axis for EpsilonGreedy, got shape {np.shape(prior_mean)}")
+        self._prior = prior
         self._intercept = bool(given["intercept"])
         super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)
 
@@ -82,6 +87,9 @@ class Random(Agent):
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         rows = contexts.shape[: contexts.ndim - len(self.problem.context_shape)]
         return _uniform(self.problem.num_actions, rows, rng, mask)
+
+    def _ranked(self, context: Array, rng: np.random.Generator, mask: BoolArray | None, size: int) -> IntArray:
+        return best_of_all(np.zeros(self.num_actions), mask, size, rng)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         first = 0 if mask is None else int(mask.argmax())
@@ -160,6 +168,9 @@ class Oracle(Agent):
         if contexts.ndim == len(self.problem.context_shape):
             return np.asarray(allowed_scores(self.instance.linear_predictors(contexts), mask).argmax())
         return np.array([self._choose(x, rng, mask) for x in contexts], dtype=np.int64)
+
+    def _ranked(self, context: Array, rng: np.random.Generator, mask: BoolArray | None, size: int) -> IntArray:
+        return best_of_all(self.instance.linear_predictors(context), mask, size, None)
 
     def _choose_greedily(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._choose(contexts, rng, mask)

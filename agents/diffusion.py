@@ -21,7 +21,6 @@ from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.linear_chain import downward, upward
 from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
-from dts_gym.posteriors.mixed_effect_posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.problem.problem import BanditProblem
@@ -122,8 +121,6 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         takes some milliseconds; nothing is drawn from the agent's streams and nothing is kept.
         """
         with self._lock:
-            if isinstance(self._posterior, MixedEffectPosterior):
-                return {}
             engine = self._engine
             if not isinstance(engine, ChainPosterior | BranchedPosterior):
                 return {}

@@ -12,6 +12,7 @@ from dts_gym.posteriors.chain.chain_posterior import Surrogate
 from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.information import information_directed
+from dts_gym.posteriors.ranking import ranked_means
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import Seed
@@ -162,3 +163,6 @@ class DiffusionGreedy(ChainAgent):
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.greedy(contexts, mask, rng)
+
+    def _ranked(self, context: Array, rng: np.random.Generator, mask: BoolArray | None, size: int) -> IntArray:
+        return ranked_means(self._posterior, context, rng, mask, size)

@@ -9,11 +9,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from dts_gym.agents.base import Agent
+from dts_gym.agents.catalogues import Catalogue
 from dts_gym.agents.cautions import Belief, FirstRewards
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.posteriors.exploration import Exploration, Setting
 from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, Posterior
+from dts_gym.posteriors.ranking import ranked_bounds, ranked_draw
 from dts_gym.priors.fitting import marginal_moments
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -25,7 +27,7 @@ P = TypeVar("P", bound=Posterior)
 B = TypeVar("B", bound=BoundedPosterior)
 
 
-class ModelAgent(Agent, Estimates, Generic[P]):
+class ModelAgent(Agent, Catalogue, Estimates, Generic[P]):
     """An agent that learns a posterior of all actions' parameters; subclasses define which, and how to choose."""
 
     _posterior: P
@@ -199,6 +201,9 @@ class ThompsonSampling(PosteriorAgent[P]):
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.thompson(contexts, rng, self.exploration_scale, mask)
 
+    def _ranked(self, context: Array, rng: np.random.Generator, mask: BoolArray | None, size: int) -> IntArray:
+        return ranked_draw(self._posterior, context, rng, self.exploration_scale, mask, size)
+
 
 class UpperConfidence(PosteriorAgent[B]):
     """An agent that plays the action of the largest mean plus ``exploration`` posterior standard deviations.
@@ -214,6 +219,31 @@ class UpperConfidence(PosteriorAgent[B]):
 
     def _choose(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         return self._posterior.upper_confidence(contexts, rng, self.exploration_scale, mask)
+
+    def _ranked(self, context: Array, rng: np.random.Generator, mask: BoolArray | None, size: int) -> IntArray:
+        return ranked_bounds(self._posterior, context, rng, self.exploration_scale, mask, size)
+
+    def _slates(
+        self,
+        contexts: Array,
+        rng: np.random.Generator,
+        mask: BoolArray | None,
+        pending: tuple[Array, IntArray] | None,
+        size: int,
+    ) -> IntArray:
+        rows = contexts[None] if self._is_single(contexts) else contexts
+        picked = np.empty((len(rows), size), dtype=np.int64)
+        before = self._posterior.state()
+        try:
+            for x, action in () if pending is None else zip(*pending, strict=True):
+                self._posterior.expect(x, int(action))
+            for i, x in enumerate(rows):
+                picked[i] = self._ranked(x, rng, mask[i] if mask is not None and mask.ndim == 2 else mask, size)
+                for action in picked[i].tolist() if i + 1 < len(rows) else ():
+                    self._posterior.expect(x, action)
+        finally:
+            self._posterior.restore(before)
+        return picked
 
     def _play(
         self,

@@ -5,7 +5,8 @@ Read in this order:
 1. `interface`: the methods of every posterior. `evidence`: the evidence of rewards about a vector, in natural form, and
    how it passes a noise or a link. `linear_chain`: the two recursions of the paper, level by level.
 2. `action_table` (the played actions' numbers), `unplayed` (all the others, never looked at one by one), `marginals`,
-   `pruning` and `choices`: how an action is picked; `exploration` sets the scale, round by round.
+   `pruning` and `choices`: how an action is picked; `exploration` sets the scale, round by round; `ranking` picks
+   several actions of one draw.
 3. `action_posterior`: the template of posteriors with a shared part. `two_level_posterior` is the exact one for
    linear chains and Gaussian rewards. Where rewards outweigh the prior by more than float64 holds, `precise_rows` keep
    normal distributions in twofold precision, `precise_actions` are a table's rows of that kind, and

@@ -22,7 +22,7 @@ from dts_gym.posteriors.unplayed_groups import UnplayedGroups, best_of_groups, g
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
-from dts_gym.utils.columns import Columns
+from dts_gym.utils.columns import Columns, without_row
 
 # Actions whose bounds are computed at once, from the largest that a bound may be downwards.
 _BLOCK = 64
@@ -266,7 +266,7 @@ class MixedEffectPosterior:
     def _best(
         self, played: Array, top: Array, counts: IntArray, rng: np.random.Generator | None, mask: BoolArray | None
     ) -> IntArray:
-        """Action of the largest score of those played (P,) and of groups (G,); of tied ones any, or without rng first."""
+        """Action of the largest score of played ones (P,) and groups (G,); of tied ones any, without rng the first."""
         if mask is not None:
             played = np.where(mask[self.actions], played, -np.inf)
         top = np.where(counts > 0, top, -np.inf)
@@ -313,16 +313,26 @@ class MixedEffectPosterior:
     ) -> RewardDraws:
         """Posterior draws of the allowed actions' mean rewards, for one context; unplayed ones count one by one."""
         actions = np.arange(self.num_actions) if mask is None else np.flatnonzero(mask)
-        scores, rows = self._all_scores(context)
-        effects = self._draw_effects(rng, scale, (num_draws,))
-        means = scores.mean + effects @ _pulled(scores.mixing, scores.v, self._by_weights).T  # (M, P + G)
-        at = rows[actions]
-        drawn = means[:, at] + scale * scores.std[at] * rng.standard_normal((num_draws, len(at)))
+        drawn = self.score_draws(context, rng, scale, num_draws, actions)
         nothing = np.zeros(num_draws)
         return RewardDraws(actions, None, drawn.argmax(axis=1), model.mean(drawn), nothing, nothing)
 
+    def score_draws(
+        self, context: Array, rng: np.random.Generator, scale: float, size: int, actions: IntArray | None = None
+    ) -> Array:
+        """Joint posterior draws of the scores of some actions, None for all, for one context: (size, k)."""
+        scores, rows = self._all_scores(context)
+        effects = self._draw_effects(rng, scale, (size,))
+        means = scores.mean + effects @ _pulled(scores.mixing, scores.v, self._by_weights).T  # (size, P + G)
+        at = rows if actions is None else rows[actions]
+        return np.asarray(means[:, at] + scale * scores.std[at] * rng.standard_normal((size, len(at))))
+
+    def without(self, action: int) -> dict[str, Array | IntArray]:
+        """`state` after an action's own part is forgotten; what its rewards told of the effects stays."""
+        return self.state() | without_row(self._learned.state(), self._slots.get(action), len(self._slots))
+
     def _parts(self) -> tuple[Array, Array, Array]:
-        """Means (K, d) at the effects' prior mean, how parameters follow (K, d, q), and roots of own parts (K, d, d)."""
+        """Means (K, d) at the effects' prior mean, maps of effects (K, d, q), and roots of own parts (K, d, d)."""
         K, d = self.num_actions, self.dim
         mixing = self.prior.mixing
         maps = np.stack([np.kron(b, np.eye(d)) for b in mixing]) if self._by_weights else mixing.copy()

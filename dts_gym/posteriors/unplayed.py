@@ -55,6 +55,11 @@ class UnplayedActions:
         place = int(rng.integers(self.num_played, self.num_actions))
         return self._at.get(place, place)
 
+    def draw_distinct(self, rng: np.random.Generator, size: int) -> IntArray:
+        """(size,) different actions of the set, in a uniformly random order."""
+        places = self.num_played + rng.choice(len(self), size, replace=False)
+        return np.array([self._at.get(place, place) for place in places.tolist()], dtype=np.int64)
+
     def lowest(self, played: Container[int]) -> int:
         """The lowest-numbered unplayed action, given the played ones; amortised O(1)."""
         while self._lowest in played:
@@ -86,6 +91,10 @@ class AllowedActions:
     def draw_one(self, rng: np.random.Generator) -> int:
         """One uniform draw from the set."""
         return int(self._numbers[rng.integers(len(self._numbers))])
+
+    def draw_distinct(self, rng: np.random.Generator, size: int) -> IntArray:
+        """(size,) different actions of the set, in a uniformly random order."""
+        return np.asarray(rng.choice(self._numbers, size, replace=False))
 
     def lowest(self, played: Container[int]) -> int:
         """The lowest-numbered action of the set."""

@@ -1,10 +1,10 @@
 """Priors over the parameters of actions: chains of links with Gaussian noise, and their parts.
 
-Read `links` first (one step of a chain), `prior` (the base classes of all priors and of chains), then `chains` (the
-priors that users construct). `mixed_effects` has priors that know the actions one by one. `denoisers` and
+Read `links` first (one step of a chain), `prior` (the base classes of all priors and of chains), then `chains` and
+`mixed_effects` (the priors that users construct; the second knows the actions one by one). `denoisers` and
 `reverse_process` make a chain from a denoising diffusion model, `two_level` collapses a linear chain, `random_priors`
-draws chains for experiments, `misspecified` makes a chain wrong on purpose. `fitting` and `mixtures` fit a normal distribution, a linear chain or a mixture to parameter vectors.
-`prior_files` saves a prior to a file.
+draws chains for experiments, `misspecified` makes a chain wrong on purpose. `fitting` and `mixtures` fit a normal
+distribution, a linear chain or a mixture to parameter vectors. `prior_files` saves a prior to a file.
 """
 
 from dts_gym.priors.chains import (

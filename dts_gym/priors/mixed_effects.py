@@ -16,8 +16,8 @@ class MixedEffectPrior(Prior):
 
     The effects are ``psi ~ N(effect_mean, effect_cov)``, q numbers, and ``delta_a ~ N(0, S_a)``. With mixing weights
     ``b_a``, (J,), an action's map is ``W_a = b_a' kron I_d``: the effects are J vectors (d,), stacked one after the
-    other, and ``W_a psi`` is their sum weighted by ``b_a``. Items with features ``z_a`` are the same with ``b_a = z_a``,
-    two levels with a shared part are ``b_a = (1,)``, and independent actions have no effects (J = 0).
+    other, and ``W_a psi`` is their sum weighted by ``b_a``. Items with features ``z_a`` are the same with
+    ``b_a = z_a``, two levels with a shared part are ``b_a = (1,)``, and independent actions have no effects (J = 0).
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class MixedEffectPrior(Prior):
     def sample(self, rng: np.random.Generator, num_actions: int) -> Array:
         """Draw the parameters of all actions of one instance, (K, d); ``num_actions`` must be K, else ValueError."""
         K = integer("num_actions", num_actions, 1)
-        if K != self.num_actions:
+        if self.num_actions != K:
             raise ValueError(f"num_actions must be {self.num_actions}, which the prior describes one by one, got {K}")
         root = self.effect_root()
         effects = self.effect_mean + root @ rng.standard_normal(root.shape[1])
@@ -102,7 +102,7 @@ class MixedEffectPrior(Prior):
         return factor(self.effect_cov) if self.effect_dim else np.zeros((0, 0))
 
     def own_roots(self) -> Array:
-        """Square roots ``R`` of the actions' own covariances, ``S_a = R R'``: (d, d), or (K, d, d) where they differ."""
+        """Square roots ``R`` of own covariances, ``S_a = R R'``: (d, d), or (K, d, d) where they differ."""
         d = self.dim
         covs = self.action_cov.reshape(-1, d, d)
         roots = np.zeros_like(covs)

@@ -83,6 +83,21 @@ class Columns:
             array[:] = state[name]
 
 
+def without_row(rows: Mapping[str, NDArray[Any]], slot: int | None, count: int) -> dict[str, NDArray[Any]]:
+    """Arrays of ``count`` rows without one of them, whose place the last row takes; None removes none.
+
+    Examples
+    --------
+    >>> without_row({"actions": np.array([7, 8, 9])}, 0, 3)
+    {'actions': array([9, 8])}
+    """
+    if slot is None:
+        return dict(rows)
+    order = np.arange(count - 1)
+    order[slot : slot + 1] = count - 1
+    return {name: values[order] for name, values in rows.items()}
+
+
 def stacked(parts: Sequence[Columns], capacity: int) -> dict[str, NDArray[Any]]:
     """Move columns of the same kinds into shared arrays, (parts, capacity, ...), of which they are views from then on.
 
