@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dts_gym.harness.tuning import tune
     from dts_gym.pretraining.branch_choice import BranchChoice, choose_branch
     from dts_gym.priors.chains import DiffusionPrior, LinearDiffusionPrior, load_prior
+    from dts_gym.priors.features import FeaturePrior
     from dts_gym.priors.links import AffineLink, Link, MLPLink
     from dts_gym.priors.mixed_effects import MixedEffectPrior
     from dts_gym.priors.prior import Prior
@@ -40,6 +41,7 @@ __all__ = [
     "BernoulliReward",
     "BranchChoice",
     "DiffusionPrior",
+    "FeaturePrior",
     "GaussianReward",
     "LinearDiffusionPrior",
     "Link",
@@ -79,6 +81,7 @@ _HOMES = {
     "BernoulliReward": "problem.rewards",
     "BranchChoice": "pretraining.branch_choice",
     "DiffusionPrior": "priors.chains",
+    "FeaturePrior": "priors.features",
     "GaussianReward": "problem.rewards",
     "LinearDiffusionPrior": "priors.chains",
     "Link": "priors.links",

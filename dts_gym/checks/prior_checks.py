@@ -201,8 +201,13 @@ def _unrolled(prior: ChainPrior, rng: np.random.Generator, count: int) -> list[A
     return levels[::-1]
 
 
+def _num_actions(prior: Prior) -> int:
+    """A number of actions that the prior can draw."""
+    return prior.num_actions if isinstance(prior, MixedEffectPrior) else 3
+
+
 def _check_draws(prior: Prior) -> None:
-    d, K = prior.dim, prior.num_actions if isinstance(prior, MixedEffectPrior) else 3
+    d, K = prior.dim, _num_actions(prior)
     first, again = (prior.sample(stream(1, "check"), K) for _ in range(2))
     assert first.shape == (K, d), f"sample must return shape ({K}, {d}) for {K} actions, got {first.shape}"
     assert np.isfinite(first).all(), "sample must return finite parameters"
@@ -287,5 +292,5 @@ def _check_state(prior: Prior) -> None:
         raise AssertionError(
             f"state() must return what a prior can be built from again, or raise ValueError as Link.state does: {error}"
         ) from error
-    first, second = (one.sample(stream(4, "check"), 3) for one in (prior, built))
+    first, second = (one.sample(stream(4, "check"), _num_actions(prior)) for one in (prior, built))
     assert (first == second).all(), "a prior built from state() must draw the same under the same seed"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dts_gym.pretraining.branch_choice import checked_labels
 from dts_gym.utils.arrays import Array, factor
-from dts_gym.utils.validation import covariance, finite_array
+from dts_gym.utils.validation import covariances, finite_array
 
 
 class PastVectors(NamedTuple):
@@ -60,18 +60,7 @@ def _checked(theta: Array, noise_cov: Array | None) -> tuple[Array, Array | None
         raise ValueError(_hyperplane(total))
     if noise_cov is None:
         return seen, None
-    if np.ndim(noise_cov) == 2:
-        return seen, covariance("noise_cov", noise_cov, d)
-    errors = finite_array("noise_cov", noise_cov, (N, d, d))
-    lowest = np.linalg.eigvalsh((errors + np.swapaxes(errors, -1, -2)) / 2)[:, 0]
-    largest = np.abs(errors).max(axis=(-2, -1))
-    bad = np.flatnonzero(
-        (lowest < -1e-9 * largest) | (np.abs(errors - np.swapaxes(errors, -1, -2)).max(axis=(-2, -1)) > 1e-9 * largest)
-    )
-    if bad.size:
-        covariance(f"noise_cov[{bad[0]}]", errors[bad[0]], d)
-        raise ValueError(f"noise_cov[{bad[0]}] must be symmetric and positive semi-definite, got {errors[bad[0]]}")
-    return seen, (errors + np.swapaxes(errors, -1, -2)) / 2
+    return seen, covariances("noise_cov", noise_cov, N, d)
 
 
 def _hyperplane(cov: Array) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dts_gym.priors.denoisers import denoiser_from_state
+from dts_gym.priors.features import FeaturePrior
 from dts_gym.priors.links import AffineLink, Link, link_from_state
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import ChainPrior, Prior
@@ -170,7 +171,9 @@ class DiffusionPrior(ChainPrior):
 def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> Prior:
     """Build the prior that `Prior.state` described; ValueError for an unknown kind."""
     if settings.get("kind") == "mixed":
-        return MixedEffectPrior(**arrays)
+        return MixedEffectPrior.from_state(arrays)
+    if settings.get("kind") == "features":
+        return FeaturePrior(**arrays)
     kind, covariances = settings.get("kind"), list(arrays.get("covariances", ()))
     if kind == "linear":
         return LinearDiffusionPrior(list(arrays["weights"]), covariances, list(arrays["offsets"]), settings["branch"])
@@ -181,7 +184,7 @@ def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -
             build = denoiser_from_state if own.get("kind") == "denoiser" else link_from_state
             links.append(build(own, _under(f"links.{i}.", arrays) | shared))
         return DiffusionPrior(links, covariances, settings["branch"])
-    raise ValueError(f"kind of the saved prior must be 'linear', 'diffusion' or 'mixed', got {kind!r}")
+    raise ValueError(f"kind of the saved prior must be 'linear', 'diffusion', 'mixed' or 'features', got {kind!r}")
 
 
 def load_prior(path: str | os.PathLike[str]) -> Prior:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 
+from dts_gym.priors.feature_map import FeatureMap
 from dts_gym.priors.prior import Prior
 from dts_gym.utils.arrays import Array, factor
 from dts_gym.utils.validation import LARGEST, as_float64, covariance, finite_array, integer
@@ -26,12 +28,15 @@ class MixedEffectPrior(Prior):
     action_cov : (d, d) PSD covariance ``S`` of every action's own part, or (K, d, d), one for each action.
     effect_mean : (q,) mean of the effects, zeros if None.
     action_means : (K, d) offsets ``m_a`` of the actions, zeros if None.
+    feature_map : what makes rows of ``mixing`` of items' features, where it was made so (`FeaturePrior`); None: the
+        rows are the features.
 
     Attributes
     ----------
     num_actions, dim, effect_dim : K, d and q.
     is_by_weights : whether ``mixing`` is (K, J).
     mixing, effect_cov, action_cov, effect_mean, action_means : as given, as float64 arrays.
+    feature_map : as given.
 
     Raises
     ------
@@ -56,6 +61,8 @@ class MixedEffectPrior(Prior):
         action_cov: Array,
         effect_mean: Array | None = None,
         action_means: Array | None = None,
+        *,
+        feature_map: FeatureMap | None = None,
     ) -> None:
         own = as_float64("action_cov", action_cov)
         if own.ndim not in (2, 3) or own.shape[-1] < 1:
@@ -79,6 +86,21 @@ class MixedEffectPrior(Prior):
         self.action_means = (
             np.zeros((K, d)) if action_means is None else finite_array("action_means", action_means, (K, d))
         )
+        if feature_map is not None and self.mixing.shape[1:] != (1 + len(feature_map.means),):
+            expected = f"(K, {1 + len(feature_map.means)})"
+            raise ValueError(f"mixing must have shape {expected} with this feature_map, got {self.mixing.shape}")
+        self.feature_map = feature_map
+
+    def weights_of(self, item_features: Array) -> Array:
+        """Rows of ``mixing`` (n, J) of items with features (n, p); ValueError unless ``mixing`` is (K, J).
+
+        Without a ``feature_map`` the rows are the features, and p is J.
+        """
+        if not self.is_by_weights:
+            raise ValueError(f"item_features must be left out for a prior without mixing weights, got {self!r}")
+        if self.feature_map is not None:
+            return self.feature_map.weights(item_features)
+        return finite_array("item_features", item_features, (None, self.mixing.shape[1]), LARGEST)
 
     def sample(self, rng: np.random.Generator, num_actions: int) -> Array:
         """Draw the parameters of all actions of one instance, (K, d); ``num_actions`` must be K, else ValueError."""
@@ -137,4 +159,15 @@ class MixedEffectPrior(Prior):
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Settings and arrays, as `prior_from_state` accepts them."""
         names = ("mixing", "effect_cov", "action_cov", "effect_mean", "action_means")
-        return {"kind": "mixed"}, {name: getattr(self, name) for name in names}
+        arrays = {name: getattr(self, name) for name in names}
+        if self.feature_map is not None:
+            arrays |= {"feature_means": self.feature_map.means, "feature_deviations": self.feature_map.deviations}
+        return {"kind": "mixed"}, arrays
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, Array]) -> Self:
+        """Build the prior that `state` described."""
+        own = dict(arrays)
+        means, deviations = own.pop("feature_means", None), own.pop("feature_deviations", None)
+        known = None if means is None or deviations is None else FeatureMap(means, deviations)
+        return cls(**own, feature_map=known)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.priors.chains import prior_from_state
+from dts_gym.priors.features import FeaturePrior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.prior import Prior
 from dts_gym.problem.rewards import RewardModel, reward_model
@@ -34,6 +35,7 @@ class BanditProblem(Shown):
     features : "disjoint" (a theta for each action, contexts (d,)) or "shared" (one theta, contexts (K, d)).
     horizon : number of rounds in one instance; None where it is unknown.
     past_parameters : (N, d) parameters of past actions, for agents that fit a prior of their own.
+    item_features : (K, p) features of the items that the actions stand for; None where there are none.
 
     Examples
     --------
@@ -49,6 +51,7 @@ class BanditProblem(Shown):
     features: Features = "disjoint"
     horizon: int | None = 5000
     past_parameters: Array | None = None
+    item_features: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_actions", integer("num_actions", self.num_actions, 1))
@@ -59,6 +62,10 @@ class BanditProblem(Shown):
             raise ValueError(f"prior must be a dts_gym Prior, got {self.prior!r:.200}")
         if self.prior.dim != self.dim:
             raise ValueError(f"prior must have dim {self.dim}, got a prior of dim {self.prior.dim}")
+        if isinstance(self.prior, FeaturePrior):
+            raise ValueError(
+                f"prior must be that of the actions, prior.for_actions(item_features), got {self.prior!r:.200}"
+            )
         if isinstance(self.prior, MixedEffectPrior) and self.prior.num_actions != self.num_actions:
             raise ValueError(f"prior must describe {self.num_actions} actions, got one of {self.prior.num_actions}")
         if not isinstance(self.reward_model, RewardModel):
@@ -69,6 +76,11 @@ class BanditProblem(Shown):
             if not len(past):
                 raise ValueError(f"past_parameters must have a row or more, got shape {past.shape}")
             object.__setattr__(self, "past_parameters", past)
+        if self.item_features is not None:
+            items = finite_array("item_features", self.item_features, (self.num_actions, None), LARGEST)
+            if not items.shape[1]:
+                raise ValueError(f"item_features must have a column or more, got shape {items.shape}")
+            object.__setattr__(self, "item_features", items)
 
     @property
     def context_shape(self) -> tuple[int, ...]:
@@ -81,6 +93,8 @@ class BanditProblem(Shown):
         arrays = {f"prior.{name}": array for name, array in prior_arrays.items()}
         if self.past_parameters is not None:
             arrays["past_parameters"] = self.past_parameters
+        if self.item_features is not None:
+            arrays["item_features"] = self.item_features
         settings = {
             "num_actions": self.num_actions,
             "dim": self.dim,
@@ -150,6 +164,7 @@ def problem_from_state(settings: dict[str, Any], arrays: dict[str, Array]) -> Ba
         features=settings["features"],
         horizon=settings["horizon"],
         past_parameters=arrays.get("past_parameters"),
+        item_features=arrays.get("item_features"),
     )
 
 

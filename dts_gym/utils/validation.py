@@ -149,6 +149,25 @@ def covariance(name: str, value: Any, dim: int) -> Array:
     return cov
 
 
+def covariances(name: str, value: Any, count: int, dim: int) -> Array:
+    """Return ``value`` as one covariance (dim, dim), or as ``count`` of them, (count, dim, dim); else ValueError.
+
+    Asymmetry and negative eigenvalues of one of many are rounding errors up to 1e-9 of its largest entry.
+    """
+    if np.ndim(value) == 2:
+        return covariance(name, value, dim)
+    covs = finite_array(name, value, (count, dim, dim))
+    even = (covs + np.swapaxes(covs, -1, -2)) / 2
+    lowest, largest = np.linalg.eigvalsh(even)[:, 0], np.abs(covs).max(axis=(-2, -1))
+    bad = np.flatnonzero(
+        (lowest < -1e-9 * largest) | (np.abs(covs - np.swapaxes(covs, -1, -2)).max(axis=(-2, -1)) > 1e-9 * largest)
+    )
+    if bad.size:
+        covariance(f"{name}[{bad[0]}]", covs[bad[0]], dim)
+        raise ValueError(f"{name}[{bad[0]}] must be symmetric and positive semi-definite, got {covs[bad[0]]}")
+    return even
+
+
 def positive(name: str, value: Any, largest: float = math.inf) -> float:
     """Return ``value`` as a positive finite float, at most ``largest``; else raise ValueError."""
     try:
