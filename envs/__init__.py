@@ -1,14 +1,22 @@
 """Environments: one file each; made by id, ``gym.make("DiffusionBandit-v0")``.
 
 Read `base` (what an episode is, and what a step reports), then an environment: `diffusion`, `shared`, `synthetic`,
-`movielens`. `vector` plays many instances as arrays (`vector_inputs` checks what it
-receives), `rendering` draws frames.
+`catalogue`, `movielens`. `vector` plays many instances as arrays (`ahead` draws their rounds, `vector_inputs` checks
+what it receives), `rendering` draws frames.
 """
 
 from dts_gym.envs.base import BanditEnv
+from dts_gym.envs.catalogue import CatalogueBanditEnv
 from dts_gym.envs.diffusion import DiffusionBanditEnv
 from dts_gym.envs.shared import SharedDiffusionBanditEnv
 from dts_gym.envs.synthetic import SyntheticBanditEnv
 from dts_gym.envs.vector import BanditVectorEnv
 
-__all__ = ["BanditEnv", "BanditVectorEnv", "DiffusionBanditEnv", "SharedDiffusionBanditEnv", "SyntheticBanditEnv"]
+__all__ = [
+    "BanditEnv",
+    "BanditVectorEnv",
+    "CatalogueBanditEnv",
+    "DiffusionBanditEnv",
+    "SharedDiffusionBanditEnv",
+    "SyntheticBanditEnv",
+]

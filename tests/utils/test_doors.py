@@ -18,7 +18,13 @@ import dts_gym
 from dts_gym import BanditInstance, BanditProblem, GaussianReward, random_linear_prior, random_mlp_prior, registry
 from dts_gym.callbacks import Metrics, action_entropy, posterior_width
 from dts_gym.datasets import Ratings, factorise, sample_shape, shape_dim
-from dts_gym.envs import BanditVectorEnv, DiffusionBanditEnv, SharedDiffusionBanditEnv, SyntheticBanditEnv
+from dts_gym.envs import (
+    BanditVectorEnv,
+    CatalogueBanditEnv,
+    DiffusionBanditEnv,
+    SharedDiffusionBanditEnv,
+    SyntheticBanditEnv,
+)
 from dts_gym.experiment import kept_rounds
 from dts_gym.pretraining import fit
 from dts_gym.priors.fitting import fit_gaussian, fit_linear_chain
@@ -143,6 +149,11 @@ CALLS = {
         {**SIZES, "stds": 1.0, "weight_norm": 1.0, "prior_error": 0.5, "prior_scale": 2.0, "branch": 1},
     ),
     "SharedDiffusionBanditEnv": Call(SharedDiffusionBanditEnv, SIZES),
+    "CatalogueBanditEnv": Call(
+        CatalogueBanditEnv,
+        {"num_live": 4, "change": 0.5, "every": 2, "num_features": 2, "feature_std": 1.0, "item_std": 0.5}
+        | {name: value for name, value in SIZES.items() if name not in ("num_actions", "depth")},
+    ),
     "SyntheticBanditEnv": Call(
         SyntheticBanditEnv,
         {"num_past": 50, "past_seed": 0, **{name: value for name, value in SIZES.items() if name != "prior_seed"}},
