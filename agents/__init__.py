@@ -1,9 +1,9 @@
 """Agents: one ``act`` / ``update`` interface, an agent a class; the mathematics is in `dts_gym.posteriors`.
 
-Read `base` (the template: what is checked, random streams; `inputs`, `cautions`, `saving`, `checked_files` and
-`together` serve it), then `posterior_agents` (agents with a posterior; `estimates` is what they say about actions,
-`catalogues` how the set of actions changes), then any agent: `diffusion` (dTS and dUCB; `approximations` are the ways
-to keep their posterior), `information` (IDS and Greedy), `linear`, `mixed_effects`, `glm`, `learned_priors`,
+Read `base` (the template: what is checked, random streams; `inputs`, `cautions`, `saving`, `checked_files`,
+`slates` and `together` serve it), then `posterior_agents` (agents with a posterior; `estimates` is what they say about
+actions, `catalogues` how the set of actions changes), then any agent: `diffusion` (dTS and dUCB; `approximations` are
+the ways to keep their posterior), `information` (IDS and Greedy), `linear`, `mixed_effects`, `glm`, `learned_priors`,
 `baselines`. `lockstep` stacks the posteriors of many agents while they play.
 """
 

@@ -12,6 +12,7 @@ import numpy as np
 from dts_gym.agents.cautions import Cautious
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem
 from dts_gym.agents.saving import Plan, Saved
+from dts_gym.agents.slates import Slates
 from dts_gym.agents.together import Together
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -19,7 +20,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import MOST, finite_array, integer, integers, plain
 
 
-class Agent(Saved, Cautious, Together):
+class Agent(Saved, Cautious, Together, Slates):
     """A bandit agent: it picks actions for contexts and learns from rewards.
 
     Subclasses define how to choose, learn, forget and keep their state; this class checks input, owns the random
@@ -78,8 +79,7 @@ class Agent(Saved, Cautious, Together):
             come yet. An agent that uses upper confidence bounds counts each as played with a reward equal to its mean,
             only for this call, so that it does not repeat a pending play. Agents that draw ignore them, because every
             draw is different.
-        size : number m of different actions to pick for every context: the m best of one posterior draw, or the m
-            largest bounds, best first. None picks one. IDS and EpsilonGreedy refuse it.
+        size : number m of actions for every context: the m best of one draw or bounds, in order; None picks one.
 
         Returns
         -------
@@ -113,16 +113,12 @@ class Agent(Saved, Cautious, Together):
         x = self._check_context(context)
         waiting = checked_pending(pending, self._check_context, self._is_single, self.problem.num_actions)
         allowed = self._check_mask(mask, x)
-        if size is not None:
-            count = self._checked_size(size, allowed)
-            with self._lock:
-                slates = self._drawn("act", lambda rng: self._slates(x, rng, allowed, waiting, count))
-                self._begin_plan()
-            return slates[0] if self._is_single(x) else slates
+        count = self._checked_size(size, allowed)
+        play = self._play if count is None else partial(self._slates, size=count)
         with self._lock:
-            chosen = self._drawn("act", lambda rng: self._play(x, rng, allowed, waiting))
+            chosen = self._drawn("act", lambda rng: play(x, rng, allowed, waiting))
             self._begin_plan()
-        return int(chosen) if self._is_single(x) else chosen
+        return int(chosen) if self._is_single(x) and count is None else chosen
 
     @final
     def begin_run(self, num_rewards: int) -> None:
@@ -331,36 +327,6 @@ class Agent(Saved, Cautious, Together):
     ) -> IntArray:
         """Actions, () or (n,), that `act` picks under a checked mask, (K,) or a row a context, with plays pending."""
         return self._choose_allowed(self._choose_to_play, contexts, rng, mask)
-
-    @property
-    def num_actions(self) -> int:
-        """K, the number of actions."""
-        return self.problem.num_actions
-
-    def _checked_size(self, size: Any, mask: BoolArray | None) -> int:
-        """Return the number of actions to pick for a context; ValueError if a mask allows fewer."""
-        most = self.num_actions if mask is None else int(mask.sum(axis=-1).min())
-        if type(self)._ranked is Agent._ranked:
-            raise ValueError(f"size must be left out for {type(self).__name__}, which picks one action, got {size!r}")
-        return integer("size", size, 1, most)
-
-    def _slates(
-        self,
-        contexts: Array,
-        rng: np.random.Generator,
-        mask: BoolArray | None,
-        pending: tuple[Array, IntArray] | None,
-        size: int,
-    ) -> IntArray:
-        """The ``size`` best actions of every context in order, (n, size); (1, size) for one context."""
-        rows = contexts[None] if self._is_single(contexts) else contexts
-        each = [mask[i] if mask is not None and mask.ndim == 2 else mask for i in range(len(rows))]
-        picked = [self._ranked(x, rng, one, size) for x, one in zip(rows, each, strict=True)]
-        return np.array(picked, dtype=np.int64).reshape(len(rows), size)
-
-    def _ranked(self, context: Array, rng: np.random.Generator, mask: BoolArray | None, size: int) -> IntArray:
-        """The ``size`` best allowed actions for one context, best first; agents without it refuse ``size``."""
-        raise NotImplementedError
 
     def _choose_to_play(self, contexts: Array, rng: np.random.Generator, mask: BoolArray | None) -> IntArray:
         """As `_choose`, for `act` alone: it may consume draws that the agent keeps for its next choices."""

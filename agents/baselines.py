@@ -52,7 +52,7 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
         self.epsilon = fraction("epsilon", epsilon, ends=True)
         prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
         if not isinstance(prior, TwoLevelPrior):
-            raise ValueError(f"prior_mean must have one axis for EpsilonGreedy, got shape {np.shape(prior_mean)}")
+            raise ValueError(f"prior_mean must have one axis for EpsilonGreedy, got shape {prior.action_means.shape}")
         self._prior = prior
         self._intercept = bool(given["intercept"])
         super().__init__(problem, seed=seed, epsilon=self.epsilon, **given)

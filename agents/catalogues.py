@@ -37,8 +37,9 @@ class Catalogue(ABC):
 
         Parameters
         ----------
-        item_features : (n, J) a row for each new action, where the problem's prior is a `MixedEffectPrior` with mixing
-            weights and one covariance for all actions: the new rows of ``mixing``, with offsets of zero.
+        item_features : (n, p) a row for each new action, where the problem's prior is a `MixedEffectPrior` with mixing
+            weights and one covariance for all actions: features as given to `FeaturePrior.for_actions` where the prior
+            was made by it, else the new rows of ``mixing``. Offsets are zero.
         count : number n of new actions, where the prior does not tell actions apart.
 
         Returns
@@ -54,7 +55,8 @@ class Catalogue(ABC):
         Notes
         -----
         What the agent knows of the other actions stays as it was to the last bit; the new ones are unplayed. The agent
-        has a problem of its own from then on, which `reset`, `spawn` and `save` keep. The cost is that of a copy of the
+        has a problem of its own from then on, which `reset`, `spawn` and `save` keep, with ``item_features`` of all
+        actions, or None where those of the new ones are not known. The cost is that of a copy of the
         posterior. With shared features the number of actions is part of each context, and nothing need be added.
 
         Examples
@@ -77,20 +79,22 @@ class Catalogue(ABC):
                         "item_features must be given with a prior of mixed effects, whose action_cov must be (d, d), "
                         f"got {item_features!r:.200} and {prior.action_cov.shape}"
                     )
-                rows = self._weights_of(item_features, None)
+                features, rows = self._weights_of(item_features, None)
                 mixing = np.concatenate([prior.mixing, rows])
                 means = np.concatenate([prior.action_means, np.zeros((len(rows), prior.dim))])
-                grown = MixedEffectPrior(mixing, prior.effect_cov, prior.action_cov, prior.effect_mean, means)
-                K = grown.num_actions
-                changed = replace(problem, num_actions=K, prior=grown)
+                grown = _of_items(prior, mixing, means)
+                K, known = grown.num_actions, problem.item_features
+                alike = known is not None and known.shape[1] == features.shape[1]
+                items = np.concatenate([known, features]) if known is not None and alike else None
+                changed = replace(problem, num_actions=K, prior=grown, item_features=items)
             else:
                 if count is None:
                     raise ValueError(
                         f"count must be given where the prior does not tell actions apart, got {item_features!r:.200}"
                     )
                 K = problem.num_actions + integer("count", count, 1)
-                changed = replace(problem, num_actions=K)
-            if np.ndim(self._settings.get("prior_mean")) == 2:
+                changed = replace(problem, num_actions=K, item_features=None)
+            if getattr(self._settings.get("prior_mean"), "ndim", 0) == 2:
                 self._refuse_changes("add_actions")
             self._go_on(changed, self._posterior.state())
         return np.arange(problem.num_actions, K)
@@ -101,8 +105,8 @@ class Catalogue(ABC):
         Parameters
         ----------
         action : number of the action.
-        item_features : (J,) the new item's row of ``mixing``, where the problem's prior is a `MixedEffectPrior` with
-            mixing weights; None leaves it.
+        item_features : (p,) the new item's features or row of ``mixing``, as in `add_actions`, where the problem's
+            prior is a `MixedEffectPrior` with mixing weights; None leaves it.
 
         Raises
         ------
@@ -131,27 +135,29 @@ class Catalogue(ABC):
                 self._refuse_changes("retire")
             problem = self.problem
             if item_features is not None:
-                mixing = (
-                    problem.prior.mixing.copy() if isinstance(problem.prior, MixedEffectPrior) else np.empty((0, 0))
-                )
-                row = self._weights_of(item_features, number)
-                mixing[number] = row[0]
-                prior = problem.prior
+                features, row = self._weights_of(item_features, number)
+                prior, items = problem.prior, problem.item_features
                 assert isinstance(prior, MixedEffectPrior)
-                parts = prior.effect_cov, prior.action_cov, prior.effect_mean, prior.action_means
-                problem = replace(problem, prior=MixedEffectPrior(mixing, *parts))
+                mixing = prior.mixing.copy()
+                mixing[number] = row[0]
+                if items is not None and items.shape[1] == features.shape[1]:
+                    items = items.copy()
+                    items[number] = features[0]
+                else:
+                    items = None
+                problem = replace(problem, prior=_of_items(prior, mixing, prior.action_means), item_features=items)
             self._go_on(problem, self._posterior.without(number))
 
-    def _weights_of(self, item_features: Any, number: int | None) -> Array:
-        """Return features of items as rows of mixing weights; else raise ValueError."""
+    def _weights_of(self, item_features: Any, number: int | None) -> tuple[Array, Array]:
+        """Return features of items (n, p), and the rows of mixing weights that they give; else raise ValueError."""
         prior = self.problem.prior
-        if not isinstance(prior, MixedEffectPrior) or not prior.is_by_weights:
+        if not isinstance(prior, MixedEffectPrior):
             raise ValueError(f"item_features must be left out for a prior without mixing weights, got {prior!r:.200}")
-        shape = (None, prior.mixing.shape[1]) if number is None else (prior.mixing.shape[1],)
-        rows = np.atleast_2d(finite_array("item_features", item_features, shape, LARGEST))
-        if not len(rows):
-            raise ValueError(f"item_features must have a row or more, got shape {rows.shape}")
-        return rows
+        shape = (None, None) if number is None else (None,)
+        features = np.atleast_2d(finite_array("item_features", item_features, shape, LARGEST))
+        if not len(features):
+            raise ValueError(f"item_features must have a row or more, got shape {features.shape}")
+        return features, prior.weights_of(features)
 
     def _go_on(self, problem: BanditProblem, state: Mapping[str, Array | IntArray]) -> None:
         """Go on with this problem, and a posterior in this state."""
@@ -166,3 +172,9 @@ class Catalogue(ABC):
             f"quadratic expansion, and with one prior_mean for all actions; got {type(self).__name__} with a "
             f"{type(self._posterior).__name__}"
         )
+
+
+def _of_items(prior: MixedEffectPrior, mixing: Array, action_means: Array) -> MixedEffectPrior:
+    """A prior with the effects of ``prior`` and other actions."""
+    parts = prior.effect_cov, prior.action_cov, prior.effect_mean, action_means
+    return MixedEffectPrior(mixing, *parts, feature_map=prior.feature_map)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import get_args
 
-import numpy as np
-
 from dts_gym.agents.inputs import independent_prior
 from dts_gym.agents.posterior_agents import PosteriorAgent, ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.exploration import Setting
@@ -50,7 +48,7 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
         if not isinstance(prior, TwoLevelPrior):
             raise ValueError(
-                f"prior_mean must have one axis for {type(self).__name__}, got shape {np.shape(prior_mean)}"
+                f"prior_mean must have one axis for {type(self).__name__}, got shape {prior.action_means.shape}"
             )
         self._prior = prior
         self._intercept = bool(given["intercept"])

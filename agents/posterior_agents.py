@@ -243,7 +243,7 @@ class UpperConfidence(PosteriorAgent[B]):
                     self._posterior.expect(x, action)
         finally:
             self._posterior.restore(before)
-        return picked
+        return picked[0] if self._is_single(contexts) else picked
 
     def _play(
         self,

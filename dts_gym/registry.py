@@ -126,8 +126,7 @@ def is_built_in(name: str) -> bool:
 
 def take_entries(entries: Entries) -> None:
     """Register the entries that `user_entries` returned."""
-    if entries.env is not None:
-        gym.registry[entries.env.id] = entries.env
+    gym.registry.update({} if entries.env is None else {entries.env.id: entries.env})
     _AGENTS.update(entries.agents)
 
 

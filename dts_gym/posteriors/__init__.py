@@ -12,11 +12,9 @@ Read in this order:
    normal distributions in twofold precision, `precise_actions` are a table's rows of that kind, and
    `careful_posterior` chooses with them; `glm` has rewards of other families, `chain` links that are not affine, by
    particles, and `mcmc` Markov chains, to compare the others with.
-4. `mixed_effect_posterior` is the exact posterior where actions share effects by weights or features of their own;
-   `alike` groups its unplayed actions.
-5. `joint_posterior` (dense, for small problems), `shared_parameter` (one parameter for all actions),
+4. `joint_posterior` (dense, for small problems), `shared_parameter` (one parameter for all actions),
    `mixture_posterior` and `laplace_posterior` (rivals). `information` serves information-directed sampling; `lockstep`
    holds the posteriors of many runs as one array.
 5. `mixed_effect_posterior` is exact where every action has an offset, a map of shared effects and a covariance of its
-   own; `unplayed_groups` are its unplayed actions, group by group.
+   own; `mixed_effect_rows` are its numbers, `unplayed_groups` its unplayed actions, group by group.
 """

@@ -104,7 +104,7 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
         prior.save(os.fspath(path))
         return prior
 
-    return cached(path, lambda: load_prior(path), make, "the cached prior is made anew")
+    return cached(path, lambda: as_chain_prior(load_prior(path)), make, "the cached prior is made anew")
 
 
 def _is_auto(branch: Any) -> bool:

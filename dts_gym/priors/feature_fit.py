@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,8 @@ def fit_scales(theta: Array, features: Array) -> FeatureFit:
     intercept is orthogonal to them: with ``A = Theta_c'(I + tau^2 Z Z')^-1 Theta_c`` of the centred rows, ``m`` their
     mean and ``c = 1 / (1 + N tau_0^2)``, the density is largest at ``S = (A + c N m m') / N``, where it is
     ``d/2 log c - d/2 log|I + tau^2 Z Z'| - N/2 log|S|`` up to a constant, and of that the maximum over ``c`` is
-    ``min(1, d / ((N - d) N m'A^-1 m))``. O(N p min(N, p) + r d^2 + d^3) with r the rank of Z, the last two for each
+    ``min(1, d / ((N - d) N m'A^-1 m))``. Where the density grows to the end of the grid, the features explain every
+    row, and a UserWarning says so. O(N p min(N, p) + r d^2 + d^3) with r the rank of Z, the last two for each
     ``tau``.
     """
     from scipy.optimize import minimize_scalar  # slow to import
@@ -62,6 +64,12 @@ def fit_scales(theta: Array, features: Array) -> FeatureFit:
         lambda at: -profile.value(float(np.exp(at))), bounds=ends, method="bounded", options={"xatol": 1e-9}
     )
     scale = float(np.exp(found.x))
+    if best == _GRID - 1:
+        warnings.warn(
+            f"item_features explain all of theta: {profile.squares.size} independent features of {len(theta)} items "
+            "leave nothing to an item's own part, so action_cov is about 0; pass more items or fewer features",
+            stacklevel=3,
+        )
     return profile.fit(scale if profile.value(scale) > profile.value(0.0) else 0.0)
 
 

@@ -117,7 +117,8 @@ class FeaturePrior(Prior):
         Warns
         -----
         UserWarning
-            If estimates vary less than their errors along a direction: there ``action_cov`` is 0.
+            If estimates vary less than their errors along a direction: there ``action_cov`` is 0. Or if the features,
+            about as many as the items, explain ``theta`` wholly: then ``action_cov`` is about 0.
 
         Notes
         -----
@@ -160,7 +161,7 @@ class FeaturePrior(Prior):
         scales[0] = fitted.intercept_scale
         feature_cov = _posterior_cov(weights, scales)
         effects = feature_cov @ (weights.T @ seen)
-        return cls(effects, feature_cov, rows, own, z, [fitted.intercept_scale, fitted.feature_scale])
+        return cls(effects, feature_cov, rows, own, z, scales[:2])
 
     def for_actions(self, item_features: Array, *, learn_effects: bool = True) -> MixedEffectPrior:
         """The prior of a problem whose actions are items with these features.
@@ -188,7 +189,7 @@ class FeaturePrior(Prior):
         if not len(weights):
             raise ValueError(f"item_features must have a row or more, got {len(weights)}")
         q = self.effects.size
-        cov = np.kron(self.feature_cov, self.row_cov) if learned else np.zeros((q, q))
+        cov = np.asarray(np.kron(self.feature_cov, self.row_cov)) if learned else np.zeros((q, q))
         return MixedEffectPrior(weights, cov, self.action_cov, self.effects.ravel(), feature_map=self.feature_map)
 
     @cached_property

@@ -110,7 +110,7 @@ class MixedEffectPrior(Prior):
         root = self.effect_root()
         effects = self.effect_mean + root @ rng.standard_normal(root.shape[1])
         noise = rng.standard_normal((K, self.dim))
-        return self.action_means + self.mix(effects) + np.matvec(self.own_roots(), noise)
+        return np.asarray(self.action_means + self.mix(effects) + np.matvec(self.own_roots(), noise))
 
     def mix(self, effects: Array) -> Array:
         """``W_a effects`` of every action, (K, d), from effects (q,)."""

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from dts_gym import BanditProblem, GaussianReward, MixedEffectPrior, make_agent, random_linear_prior, random_mlp_prior
+from dts_gym import (
+    BanditProblem,
+    FeaturePrior,
+    GaussianReward,
+    MixedEffectPrior,
+    make_agent,
+    random_linear_prior,
+    random_mlp_prior,
+)
 from dts_gym.agents import Agent
 
 K, D = 6, 2
@@ -91,6 +99,43 @@ def test_a_grown_agent_is_one_that_had_all_actions_from_the_start(agent_id, prio
     agent.reset(0)
     assert agent.num_actions == K + 3
     agent.update([1.0, 0.0], K + 2, 1.0)
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_new_items_come_with_their_features(learn: bool, tmp_path) -> None:
+    """The truth is an agent whose problem had all items, in features' own units, from the start."""
+    rng = np.random.default_rng(5)
+    past = 7.0 + 30.0 * rng.normal(size=(20, 3))
+    fitted = FeaturePrior.fit(past @ rng.normal(size=(3, D)) / 30 + rng.normal(size=(20, D)), past)
+    z = 7.0 + 30.0 * rng.normal(size=(K + 2, 3))
+
+    def agent_of_items(items: np.ndarray) -> Agent:
+        prior = fitted.for_actions(items, learn_effects=learn)
+        problem = BanditProblem(len(items), D, prior, GaussianReward(0.5), item_features=items)
+        agent = make_agent("dTS", problem, seed=1)
+        agent.update(*rounds())
+        return agent
+
+    agent, truth = agent_of_items(z[:K]), agent_of_items(z)
+    agent.add_actions(z[K:])
+    np.testing.assert_array_equal(agent.problem.item_features, z)
+    for ours, theirs in zip(agent.moments(), truth.moments(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+    agent.retire(K, z[0])
+    agent.save(tmp_path / "agent.npz")
+    for one in (agent, Agent.load(tmp_path / "agent.npz")):
+        np.testing.assert_array_equal(one.problem.item_features, np.vstack([z[:K], z[0], z[K + 1]]))
+        np.testing.assert_allclose(one.problem.prior.mixing[K], truth.problem.prior.mixing[0], atol=1e-12)
+    agent.add_actions(z[:1])  # a prior that went through a change, too
+    assert agent.problem.item_features.shape == (K + 3, 3)
+    with pytest.raises(ValueError, match=r"item_features must have shape \(any, 3\)"):
+        agent.add_actions(agent.problem.prior.mixing)
+
+
+def test_features_that_are_not_known_of_all_are_not_kept() -> None:
+    agent = make_agent("LinTS", BanditProblem(K, D, LINEAR, GaussianReward(), item_features=np.eye(K)), seed=0)
+    agent.add_actions(count=1)
+    assert agent.problem.item_features is None
 
 
 def test_what_cannot_change_says_so_and_stays() -> None:

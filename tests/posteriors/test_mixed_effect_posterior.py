@@ -214,7 +214,7 @@ def test_precise_rewards_keep_their_deviations(noise: float) -> None:
 
 @pytest.mark.slow
 def test_a_million_updates_do_not_drift() -> None:
-    """Against the dense natural form, in which a million rewards are 24 (context, action) pairs with counts and sums."""
+    """Against the dense natural form, where a million rewards are 24 (context, action) pairs with counts and sums."""
     prior, rng = prior_of("weights"), np.random.default_rng(7)
     posterior, q = MixedEffectPosterior(prior, NOISE), prior.effect_dim
     contexts = rng.normal(size=(6, D))

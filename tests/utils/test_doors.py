@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 
 import dts_gym
-from dts_gym import BanditInstance, BanditProblem, GaussianReward, random_linear_prior, random_mlp_prior, registry
+from dts_gym import (
+    BanditInstance,
+    BanditProblem,
+    FeaturePrior,
+    GaussianReward,
+    random_linear_prior,
+    random_mlp_prior,
+    registry,
+)
 from dts_gym.callbacks import Metrics, action_entropy, posterior_width
 from dts_gym.datasets import Ratings, factorise, sample_shape, shape_dim
 from dts_gym.envs import (
@@ -39,6 +47,8 @@ RNG = np.random.default_rng(0)
 VECTORS = RNG.normal(size=(60, 2))
 MIXED = dts_gym.MixedEffectPrior(np.eye(4), np.eye(8), np.eye(2))
 PRIOR, GAUSSIAN = random_linear_prior(2, 1), GaussianReward(0.5)
+TURNED = VECTORS[::-1].copy()
+ITEMS = FeaturePrior.fit(VECTORS, TURNED)
 PROBLEM = BanditProblem(4, 2, PRIOR, GAUSSIAN, past_parameters=VECTORS)
 INSTANCE = BanditInstance(np.ones((4, 2)), GAUSSIAN)
 RATED = np.arange(60, dtype=np.int32)
@@ -81,12 +91,26 @@ CALLS = {
     "BanditInstance.expected_rewards": Call(INSTANCE.expected_rewards, {"context": X}),
     "BanditProblem": Call(
         BanditProblem,
-        {"num_actions": 4, "dim": 2, "horizon": 5, "past_parameters": VECTORS},
+        {"num_actions": 4, "dim": 2, "horizon": 5, "past_parameters": VECTORS, "item_features": VECTORS[:4]},
         {"prior": PRIOR, "reward_model": GAUSSIAN},
     ),
     "DiffusionPrior": Call(
         dts_gym.DiffusionPrior, {"covariances": [EYE, EYE], "branch": 1}, {"links": [dts_gym.AffineLink(EYE)]}
     ),
+    "FeaturePrior": Call(
+        FeaturePrior,
+        {
+            "effects": np.ones((3, 2)),
+            "feature_cov": np.eye(3),
+            "row_cov": EYE,
+            "action_cov": EYE,
+            "item_features": VECTORS,
+            "scales": X,
+        },
+    ),
+    "FeaturePrior.fit": Call(FeaturePrior.fit, {"theta": VECTORS, "item_features": TURNED, "noise_cov": EYE / 64}),
+    "FeaturePrior.for_actions": Call(ITEMS.for_actions, {"item_features": VECTORS}),
+    "MixedEffectPrior.weights_of": Call(ITEMS.for_actions(VECTORS).weights_of, {"item_features": VECTORS}),
     "GaussianReward": Call(GaussianReward, {"noise_std": 1.0}),
     "RewardModel.check": Call(GAUSSIAN.check, {"reward": 1.0}),
     "LinearDiffusionPrior": Call(

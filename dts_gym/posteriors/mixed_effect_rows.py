@@ -1,0 +1,215 @@
+"""What rewards tell of mixed effects, ``theta_a = m_a + W_a psi + delta_a``: of the effects, and of played actions.
+
+Given the effects ``psi`` and the rewards, actions are independent and normal, as around a shared part; every action has
+an offset, a map and an own covariance of its own. With ``delta_a = R_a e``, ``e ~ N(0, I)``, a played action keeps
+``e | psi ~ N(e0 - F W_a psi, P P')``: the root ``P`` of its own part, how it follows the effects, ``F``, and its mean
+``e0`` where they are at their prior mean. A reward changes all three by rank one, and is one scalar observation of the
+effects, whose posterior is kept in square-root form too. No covariance can become indefinite by rounding, and none of
+the (d, q) maps is built where mixing weights are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from dts_gym.posteriors.evidence import learn
+from dts_gym.posteriors.unplayed_groups import UnplayedGroups, groups_of
+from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.columns import Columns, without_row
+
+
+class Scores(NamedTuple):
+    """Scores ``x' theta_a = mean + v' W_a psi + std z`` of n actions, psi less its prior mean, z standard normal.
+
+    Attributes
+    ----------
+    mixing : (n, J) or (n, d, q), the actions' weights or maps.
+    mean : (n,) means where the effects are at their prior mean.
+    v : (n, d) how scores follow the actions' parameters; (d,) where that is the context itself.
+    std : (n,), or () for all.
+    """
+
+    mixing: Array
+    mean: Array
+    v: Array
+    std: Array
+
+
+class MixedEffectRows:
+    """The effects, the played actions' rows and the groups of unplayed ones, given Gaussian rewards; exact.
+
+    Parameters
+    ----------
+    prior : the distribution of effects and actions.
+    noise_std : standard deviation of the rewards.
+    """
+
+    def __init__(self, prior: MixedEffectPrior, noise_std: float) -> None:
+        self.prior, self.noise_std = prior, noise_std
+        d = self.dim = prior.dim
+        self.num_actions = prior.num_actions
+        self._by_weights = prior.is_by_weights
+        self._centers = prior.action_means + prior.mix(prior.effect_mean)  # (K, d)
+        self._own_roots = prior.own_roots()  # (d, d), or (K, d, d)
+        self.unplayed = UnplayedGroups(groups_of(prior))
+        one = self.unplayed.members
+        self._group_mixing, self._group_centers = prior.mixing[one], self._centers[one]
+        self._group_roots = self._own_roots if self._own_roots.ndim == 2 else self._own_roots[one]
+        self._effects = np.zeros(prior.effect_dim)  # less their prior mean
+        self._root = prior.effect_root()  # (q, r)
+        self._stale = np.inf  # rewards since the length of the root was computed
+        self._length = 0.0
+        self._slots: dict[int, int] = {}
+        # Of "pull" the first d rows are P', the last d are F'.
+        self._learned = Columns(
+            {"actions": ((), np.int64), "pull": ((2 * d, d), np.float64), "own": ((d,), np.float64)}
+        )
+        own = {} if self._own_roots.ndim == 2 else {"root": ((d, d), np.float64)}
+        self._known = Columns(
+            {"mixing": (prior.mixing.shape[1:], np.float64), "center": ((d,), np.float64), **own}
+        )  # the prior's rows of played actions, as they are read in every round
+
+    @property
+    def actions(self) -> IntArray:
+        """(P,) the played actions, in the order of their first play."""
+        return self._learned.used("actions")
+
+    @property
+    def effects(self) -> tuple[Array, Array]:
+        """Posterior mean (q,) of the effects, and a root (q, r) of their covariance."""
+        return self.prior.effect_mean + self._effects, self._root.copy()
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+        slot = self._slot_of(action)
+        root = self._own_roots if self._own_roots.ndim == 2 else self._own_roots[action]
+        u = context @ root
+        pull, own = self._learned["pull"][slot], self._learned["own"][slot]
+        P, F = pull[: self.dim].T, pull[self.dim :].T
+        reach = u @ P
+        v = context - u @ F
+        noise = self.noise_std**2
+        total = noise + float(reach @ reach)
+        residual = reward - float(context @ self._centers[action]) - float(u @ own)
+        F += np.multiply.outer(P @ reach, v / total)
+        learn(own, P, reach, residual, noise)
+        w = pulled(self.prior.mixing[action], v, self._by_weights)
+        if self._root.size:
+            learn(self._effects, self._root, w @ self._root, residual - float(w @ self._effects), total)
+            self._stale += 1
+
+    def expect(self, context: Array, action: int) -> None:
+        """Condition on a reward that is equal to its mean, which shrinks deviations and moves no mean. Exact."""
+        self.update(context, action, float(self._means(self._one(context, action), self._effects)[0]))
+
+    def _slot_of(self, action: int) -> int:
+        slot = self._slots.get(action)
+        if slot is None:
+            self.unplayed.remove(action)
+            slot = self._append(action)
+            self._learned["pull"][slot, : self.dim] = np.eye(self.dim)
+        return slot
+
+    def _append(self, action: int) -> int:
+        slot = self._slots[action] = len(self._slots)
+        self._known.append()
+        if len(self._learned) < len(self._known):
+            self._learned.append()
+            self._learned["actions"][slot] = action
+        self._known["mixing"][slot], self._known["center"][slot] = self.prior.mixing[action], self._centers[action]
+        if self._own_roots.ndim == 3:
+            self._known["root"][slot] = self._own_roots[action]
+        return slot
+
+    def _played(self, x: Array) -> Scores:
+        """Scores of the played actions."""
+        pull, d = self._learned.used("pull"), self.dim
+        if self._own_roots.ndim == 2:
+            u = x @ self._own_roots
+            seen = (pull.reshape(-1, d) @ u).reshape(-1, 2 * d)
+            own = self._learned.used("own") @ u
+        else:
+            u = x @ self._known.used("root")  # (P, d)
+            seen = np.matvec(pull, u)
+            own = np.vecdot(self._learned.used("own"), u)
+        reach = seen[:, :d]
+        mean = self._known.used("center") @ x + own
+        return Scores(self._known.used("mixing"), mean, x - seen[:, d:], np.sqrt(np.vecdot(reach, reach)))
+
+    def _groups(self, x: Array) -> Scores:
+        """Scores of an unplayed action of each group."""
+        return Scores(self._group_mixing, self._group_centers @ x, x, np.linalg.norm(x @ self._group_roots, axis=-1))
+
+    def _one(self, x: Array, action: int) -> Scores:
+        """Scores of one action, in arrays of length 1."""
+        slot = self._slots.get(action)
+        g = self.unplayed.group[action]
+        rows, at = (self._groups(x), slice(g, g + 1)) if slot is None else (self._played(x), slice(slot, slot + 1))
+        return Scores(rows.mixing[at], rows.mean[at], rows.v if slot is None else rows.v[at], rows.std)
+
+    def _means(self, scores: Scores, effects: Array) -> Array:
+        """Means (n,) of scores given effects (q,), less their prior mean."""
+        if not effects.size:
+            return scores.mean
+        if not self._by_weights:
+            followed = scores.mixing @ effects  # (n, d)
+        elif scores.v.ndim == 1:
+            return np.asarray(scores.mean + scores.mixing @ (effects.reshape(-1, self.dim) @ scores.v))
+        else:
+            followed = scores.mixing @ effects.reshape(-1, self.dim)
+        return np.asarray(scores.mean + (followed @ scores.v if scores.v.ndim == 1 else np.vecdot(followed, scores.v)))
+
+    def _shared_roots(self, scores: Scores) -> Array:
+        """Roots (n, r) of what the effects add to the variances of scores."""
+        if self._by_weights and scores.v.ndim == 1:
+            J, r = scores.mixing.shape[1], self._root.shape[1]
+            return np.asarray(scores.mixing @ (scores.v @ self._root.reshape(J, self.dim, r)))
+        return pulled(scores.mixing, scores.v, self._by_weights) @ self._root
+
+    def _variances(self, scores: Scores) -> Array:
+        """Marginal variances (n,) of scores."""
+        shared = self._shared_roots(scores)
+        return np.asarray(scores.std**2 + np.vecdot(shared, shared))
+
+    def _draw_effects(self, rng: np.random.Generator, scale: float, lead: tuple[int, ...] = ()) -> Array:
+        """Draws of the effects, (*lead, q), less their prior mean."""
+        noise = rng.standard_normal((*lead, self._root.shape[1]))
+        return np.asarray(self._effects + scale * (noise @ self._root.T))
+
+    def without(self, action: int) -> dict[str, Array | IntArray]:
+        """`state` after an action's own part is forgotten; what its rewards told of the effects stays."""
+        return self.state() | without_row(self._learned.state(), self._slots.get(action), len(self._slots))
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+        return {**self._learned.state(), "effects": self._effects.copy(), "root": self._root.copy()}
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Restore what `state` returned."""
+        self._learned.restore(state)
+        self._effects = np.array(state["effects"], dtype=np.float64)
+        self._root = np.array(state["root"], dtype=np.float64, order="C")
+        self._stale = np.inf
+        played = self.actions.tolist()
+        self.unplayed.reset(played)
+        kept = list(self._slots)
+        same = 0  # rows that stay: after picks of a batch all but the last few
+        while same < min(len(kept), len(played)) and kept[same] == played[same]:
+            same += 1
+        for action in kept[same:]:
+            del self._slots[action]
+        self._known.shorten(same)
+        for action in played[same:]:
+            self._append(action)
+
+
+def pulled(mixing: Array, v: Array, by_weights: bool) -> Array:
+    """``W' v`` of maps, by weights (..., J) or themselves (..., d, q), and vectors (..., d) or (d,): (..., q)."""
+    if by_weights:
+        products = mixing[..., :, None] * v[..., None, :]
+        return np.asarray(products.reshape(*mixing.shape[:-1], mixing.shape[-1] * v.shape[-1]))
+    return np.asarray(np.vecmat(v, mixing))
