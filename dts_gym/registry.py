@@ -26,6 +26,7 @@ _ENVS = {
     "DiffusionBandit-v0": "dts_gym.envs.diffusion:DiffusionBanditEnv",
     "SharedDiffusionBandit-v0": "dts_gym.envs.shared:SharedDiffusionBanditEnv",
     "SyntheticBandit-v0": "dts_gym.envs.synthetic:SyntheticBanditEnv",
+    "CatalogueBandit-v0": "dts_gym.envs.catalogue:CatalogueBanditEnv",
     "MovieLensBandit-v0": "dts_gym.envs.movielens:MovieLensBanditEnv",
     "LoggedBandit-v0": "dts_gym.envs.logged:LoggedBanditEnv",
     "ClassificationBandit-v0": "dts_gym.envs.classification:ClassificationBanditEnv",

@@ -1,12 +1,13 @@
 """Environments: one file each; made by id, ``gym.make("DiffusionBandit-v0")``.
 
 Read `base` (what an episode is, and what a step reports), then an environment: `diffusion`, `shared`, `synthetic`,
-`movielens`; `rows` is the template of those whose rounds are rows of a table, `logged` and `classification`. `vector`
-plays many instances as arrays (`vector_inputs` checks what it
+`catalogue`, `movielens`; `rows` is the template of those whose rounds are rows of a table, `logged` and
+`classification`. `vector` plays many instances as arrays (`ahead` draws their rounds, `vector_inputs` checks what it
 receives), `rendering` draws frames.
 """
 
 from dts_gym.envs.base import BanditEnv
+from dts_gym.envs.catalogue import CatalogueBanditEnv
 from dts_gym.envs.classification import ClassificationBanditEnv
 from dts_gym.envs.diffusion import DiffusionBanditEnv
 from dts_gym.envs.logged import LoggedBanditEnv
@@ -17,6 +18,7 @@ from dts_gym.envs.vector import BanditVectorEnv
 __all__ = [
     "BanditEnv",
     "BanditVectorEnv",
+    "CatalogueBanditEnv",
     "ClassificationBanditEnv",
     "DiffusionBanditEnv",
     "LoggedBanditEnv",

@@ -10,8 +10,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from dts_gym.posteriors.unplayed import allowed_scores
 from dts_gym.problem.problem import BanditInstance, BanditProblem
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.memory import refuse_larger
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import boolean, choice, integer
@@ -30,9 +31,10 @@ class Episode(NamedTuple):
 class BanditEnv(gym.Env[Observation, np.int64]):
     """A contextual bandit as an environment: an episode is one instance of ``horizon`` rounds.
 
-    Subclasses draw the instance and the contexts. The instance, the contexts and the noise have a random stream
-    each, and every step draws the same amount of noise whatever the action: agents that play the same seed meet
-    the same instance, contexts and noise. `BanditVectorEnv` holds one such environment and draws many episodes from it.
+    Subclasses draw the instance and the contexts, and may say which actions each round allows (`masks`). The instance,
+    the contexts and the noise have a random stream each, and every step draws the same amount of noise whatever the
+    action: agents that play the same seed meet the same instance, contexts and noise. `BanditVectorEnv` holds one such
+    environment and draws many episodes from it.
 
     Parameters
     ----------
@@ -72,6 +74,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         self.observation_space = self._context_space()
         self._pinned: tuple[int, BanditInstance] | None = None  # the pinned instance and its seed
         self._round: int | None = None  # None: a reset is due
+        self._mask: BoolArray | None = None  # what the present round allows; None: all actions
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -85,8 +88,8 @@ class BanditEnv(gym.Env[Observation, np.int64]):
 
         Returns
         -------
-        context, {}
-            No action has been played, so the info is empty.
+        context, info
+            No action has been played: ``info`` is empty, or has ``action_mask`` where rounds do not allow all actions.
 
         Raises
         ------
@@ -101,7 +104,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         self._cumulative_regret = 0.0
         self._history: list[tuple[int, float]] = []  # actions and cumulative regrets, for frames
         self._context = self.next_contexts(self._episode, 1)[0]
-        return self._context.copy(), {}
+        return self._context.copy(), self._offered(0)
 
     def pinned_by(self, options: Mapping[str, Any], known: Sequence[str]) -> int | None:
         """The seed that pins the instance under a reset's options; ValueError if one is not ``known``."""
@@ -137,35 +140,48 @@ class BanditEnv(gym.Env[Observation, np.int64]):
             return np.broadcast_to(fixed, (count, *fixed.shape))
         return self._draw_contexts(episode.contexts, count)
 
+    def masks(self, rounds: IntArray) -> BoolArray | None:
+        """Return the actions that rounds of an episode allow, (n, K) booleans; None: every round allows all.
+
+        Parameters
+        ----------
+        rounds : (n,) numbers of rounds, from 0; those from the horizon on allow what the last round does.
+        """
+        return None
+
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play an action on the current context.
 
         Parameters
         ----------
-        action : int in 0..K-1.
+        action : int in 0..K-1, one that the round's mask allows.
 
         Returns
         -------
         next context, reward, False, whether the horizon is reached, info
             ``info`` holds ``expected_reward``, ``optimal_action``, ``regret`` and ``cumulative_regret``, all in
-            expectation over the noise and for the context that the action was played on; without `regret_info` it is
-            empty.
+            expectation over the noise and for the context that the action was played on; without `regret_info` it
+            lacks these. The best action is the best of those allowed. Where rounds do not allow all actions it has
+            ``action_mask``, (K,) int8, the actions that may be played on the next context.
 
         Raises
         ------
         ValueError
-            If the action is out of range; the episode is then unchanged.
+            If the action is out of range or not allowed; the episode is then unchanged.
         gymnasium.error.ResetNeeded
             Before the first reset and after the last round.
         """
         if self._round is None or self.instance is None:
             raise gym.error.ResetNeeded("reset must come before step: there is no episode, or it has ended")
         a = integer("action", action, 0, self.problem.num_actions - 1)
+        if self._mask is not None and not self._mask[a]:
+            raise ValueError(f"action must be one that info['action_mask'] allows in this round, got {a}")
         context = self._context.astype(np.float64)
         predictor = self.instance.linear_predictor(context, a)
         info = self._truth(context, predictor) if self.regret_info else {}
         reward = float(self.problem.reward_model.sample(self._episode.noise, np.asarray(predictor)))
         self._round += 1
+        info |= self._offered(self._round)
         truncated = self._round >= self.horizon
         if truncated:
             self._round = None
@@ -220,9 +236,15 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         )
         return rendering.draw(view)
 
+    def _offered(self, number: int) -> dict[str, Any]:
+        """Begin the round of that number: the info of its mask, empty where all actions are allowed."""
+        masks = self.masks(np.array([number]))
+        self._mask = None if masks is None else masks[0]
+        return {} if self._mask is None else {"action_mask": self._mask.astype(np.int8)}
+
     def _truth(self, context: Array, predictor: float) -> dict[str, Any]:
         assert self.instance is not None
-        best = int(self.instance.linear_predictors(context).argmax())
+        best = int(allowed_scores(self.instance.linear_predictors(context), self._mask).argmax())
         # The same formula as for the played action, so that the best action has a regret of exactly zero.
         best_predictor = self.instance.linear_predictor(context, best)
         means = self.problem.reward_model.mean(np.array([predictor, best_predictor]))

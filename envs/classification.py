@@ -47,7 +47,8 @@ class ClassificationBanditEnv(RowsEnv):
     ## Arguments
     - ``data="digits"``: a data set of scikit-learn (extra ``classification``): ``"digits"``, ``"wine"`` or
       ``"breast_cancer"``; not used if X and y are given.
-    - ``X=None``, ``y=None``: examples of your own, features (n, p) and classes (n,), any integers.
+    - ``X=None``: features (n, p) of examples of your own, given with y.
+    - ``y=None``: their classes (n,), any integers.
     - ``dim=None``: number of numbers that a context has, the trailing 1 included; None: all features.
     - ``label_noise=0.0``: probability that a round's class is replaced by a random one.
     - ``horizon=5000``: number of rounds of an episode.

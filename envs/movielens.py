@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
 
-from dts_gym.datasets import Factors, cached_factors
+from dts_gym.datasets import Factors, MovieFeatures, cached_factors, load_movie_features
 from dts_gym.envs.base import BanditEnv, Observation
 from dts_gym.envs.vector import vector_maker
 from dts_gym.pretraining.prior_cache import learned_prior
+from dts_gym.priors.features import FeaturePrior
 from dts_gym.priors.prior import Prior
 from dts_gym.problem.contexts import sample_of_rows
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import BernoulliReward, GaussianReward
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import choice, fraction, integer
+from dts_gym.utils.validation import boolean, choice, fraction, integer
 
 Part = Literal["all", "tuning", "report"]
 
@@ -41,6 +42,12 @@ class MovieLensBanditEnv(BanditEnv):
     the training movies.
 
     ``part`` splits the other movies into two halves, one to tune agents on and one to report.
+
+    With ``movie_features=True`` the prior is a `dts_gym.FeaturePrior` fitted to the training movies: what their genres
+    and year say about a movie's factors. It needs to know which movies are played, so these are drawn once, from
+    ``prior_seed``, and a reset draws users and noise only; ``problem.item_features`` has the K movies' genres and year.
+    The attribute ``movie_features`` names the columns, and counts the movies that lack genres or a year, for which the
+    mean stands.
 
     ## Action Space
     ``Discrete(num_actions)``: movies.
@@ -71,6 +78,9 @@ class MovieLensBanditEnv(BanditEnv):
       training movies are most probable (`dts_gym.choose_branch`); None: "auto" for "diffusion", L - 1 for "linear" (the
       top level shared), and a prior of your own keeps its branch.
     - ``reward="gaussian"``: reward family, ``"gaussian"`` or ``"bernoulli"``.
+    - ``movie_features=False``: whether the prior is one over genres and year, read from the file of movies beside the
+      ratings (``movies.csv``, ``movies.dat`` or ``u.item``); ``prior``, ``depth`` and ``branch`` must then be left out.
+    - ``prior_seed=None``: seed for the K movies, only with ``movie_features``; None is 0.
     - ``noise_std=None``: standard deviation of the ratings' noise; None: that of the residuals.
     - ``min_ratings=20``: least number of ratings of a movie; movies with fewer are left out.
     - ``train_fraction=0.5``: share of the movies that the prior is fitted to.
@@ -96,6 +106,8 @@ class MovieLensBanditEnv(BanditEnv):
         depth: int | None = None,
         branch: int | Literal["auto"] | None = None,
         reward: Literal["gaussian", "bernoulli"] = "gaussian",
+        movie_features: bool = False,
+        prior_seed: int | None = None,
         noise_std: float | None = None,
         min_ratings: int = 20,
         train_fraction: float = 0.5,
@@ -106,31 +118,42 @@ class MovieLensBanditEnv(BanditEnv):
         render_mode: str | None = None,
     ) -> None:
         K = integer("num_actions", num_actions, 1)
+        with_features = boolean("movie_features", movie_features)
         factors = cached_factors(data, rank)
-        train, self._held_out = _split(factors, min_ratings, train_fraction, split_seed, part)
-        if len(self._held_out) < K:
+        train, held_out = _split(factors, min_ratings, train_fraction, split_seed, part)
+        if len(held_out) < K:
             where = "" if part == "all" else f" in the part {part!r}"
             raise ValueError(
-                f"num_actions must be at most {len(self._held_out)}, the movies of {os.fspath(data)!r} with "
+                f"num_actions must be at most {len(held_out)}, the movies of {os.fspath(data)!r} with "
                 f"{min_ratings} ratings or more that the prior is not fitted to{where}, got {K}"
             )
         self._users = factors.user_factors.astype(np.float32)
-        ratings = GaussianReward(factors.noise_std if noise_std is None else noise_std)
+        ratings, movies = GaussianReward(factors.noise_std if noise_std is None else noise_std), factors.movie_factors
         if choice("reward", reward, ("gaussian", "bernoulli")) == "bernoulli":
             # The logistic distribution of standard deviation 1 has scale sqrt(3) / pi.
-            scale = math.pi / (math.sqrt(3.0) * ratings.noise_std)
-            train, self._held_out = scale * train, scale * self._held_out
-        if branch is None and isinstance(prior, str) and prior == "diffusion":
-            branch = "auto"
+            movies = math.pi / (math.sqrt(3.0) * ratings.noise_std) * movies
+        self._held_out = movies[held_out]
+        self._played: IntArray | None = None  # which of these are the actions; None: drawn at reset
+        self.movie_features: MovieFeatures | None = None
+        known, fitted = None, None
+        if with_features:
+            _refuse_learned(prior, depth, branch)
+            self.movie_features = load_movie_features(data)
+            seed = integer("prior_seed", 0 if prior_seed is None else prior_seed, 0)
+            self._played = stream(seed, "prior").choice(len(held_out), K, replace=False)
+            z = self.movie_features.values
+            known = z[held_out[self._played]]
+            fitted = FeaturePrior.fit(movies[train], z[train]).for_actions(known)
+        elif prior_seed is not None:
+            raise ValueError(f"prior_seed must be left out without movie_features, got {prior_seed!r:.200}")
         problem = BanditProblem(
             num_actions=K,
-            dim=factors.movie_factors.shape[1],
-            # A small network: a thousand movies leave nothing for a large one to learn, and its size sets the cost of a
-            # round.
-            prior=learned_prior(prior, train, depth, branch, hidden=32, blocks=1),
+            dim=movies.shape[1],
+            prior=_learned(prior, movies[train], depth, branch) if fitted is None else fitted,
             reward_model=ratings if reward == "gaussian" else BernoulliReward(),
             horizon=horizon,
-            past_parameters=train,
+            past_parameters=movies[train],
+            item_features=known,
             context_sample=sample_of_rows(self._users),
         )
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
@@ -139,7 +162,9 @@ class MovieLensBanditEnv(BanditEnv):
         return gym.spaces.Box(self._users.min(axis=0), self._users.max(axis=0), dtype=np.float32)
 
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
-        chosen = rng.choice(len(self._held_out), self.problem.num_actions, replace=False)
+        chosen = self._played
+        if chosen is None:
+            chosen = rng.choice(len(self._held_out), self.problem.num_actions, replace=False)
         return BanditInstance(self._held_out[chosen], self.problem.reward_model)
 
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
@@ -149,15 +174,31 @@ class MovieLensBanditEnv(BanditEnv):
 make_vector = vector_maker(MovieLensBanditEnv)
 
 
+def _refuse_learned(prior: Any, depth: Any, branch: Any) -> None:
+    """Raise ValueError if a prior is asked for beside the one over features."""
+    named = {"prior": None if isinstance(prior, str) and prior == "linear" else prior, "depth": depth, "branch": branch}
+    for name, value in named.items():
+        if value is not None:
+            raise ValueError(f"{name} must be left out with movie_features, got {value!r:.200}")
+
+
+def _learned(prior: Any, train: Array, depth: int | None, branch: int | Literal["auto"] | None) -> Prior:
+    """The prior without features, learned from the training movies (N, d) where it is not given."""
+    if branch is None and isinstance(prior, str) and prior == "diffusion":
+        branch = "auto"
+    # A small network: a thousand movies leave nothing for a large one to learn, and its size sets the cost of a round.
+    return learned_prior(prior, train, depth, branch, hidden=32, blocks=1)
+
+
 def _split(
     factors: Factors, min_ratings: int, train_fraction: float, split_seed: int, part: Part
-) -> tuple[Array, Array]:
-    """Return the factors of the training movies and of the held-out movies or a half of them, (N, d) each."""
+) -> tuple[IntArray, IntArray]:
+    """Return the numbers of the training movies and of the held-out movies or a half of them."""
     choice("part", part, get_args(Part))
     least = integer("min_ratings", min_ratings, 1)
     train_fraction = fraction("train_fraction", train_fraction)
     seed = integer("split_seed", split_seed, 0)
-    movies = factors.movie_factors[factors.counts >= least]
+    movies = np.flatnonzero(factors.counts >= least)
     if len(movies) < 4:
         raise ValueError(f"min_ratings must leave 4 movies or more, got {least}, which leaves {len(movies)}")
     shuffled = movies[stream(seed, "split").permutation(len(movies))]

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from dts_gym.envs.ahead import RoundsAhead, masks_of
 from dts_gym.envs.base import BanditEnv, Episode, Observation, alike_but_for_priors, refuse_oversized
 from dts_gym.envs.vector_inputs import checked_mode, checked_reset_mask, checked_seeds
 from dts_gym.problem.problem import BanditInstance, BanditProblem
@@ -156,7 +157,8 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
         Returns
         -------
-        contexts (N, d), or (N, K, d) with shared features, {}
+        contexts (N, d), or (N, K, d) with shared features, infos
+            ``infos`` is empty, or has ``action_mask`` (N, K) where rounds do not allow all actions.
 
         Raises
         ------
@@ -184,14 +186,14 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             self._begin_all(pinned)
         else:
             self._begin(mask, pinned)
-        return self._contexts[self._at].copy(), {}
+        return self._ahead.contexts[self._ahead.at].copy(), self._offered(mask)
 
     def step(self, actions: Any) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Play an action in every instance.
 
         Parameters
         ----------
-        actions : (N,) ints in 0..K-1.
+        actions : (N,) ints in 0..K-1, each one that its instance's mask allows.
 
         Returns
         -------
@@ -204,7 +206,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         Raises
         ------
         ValueError
-            If an action is out of range or there are not N actions; all episodes are then unchanged.
+            If an action is out of range or not allowed or there are not N; all episodes are then unchanged.
         gymnasium.error.ResetNeeded
             Before the first reset, and where an ended episode waits for one (autoreset mode "Disabled").
         """
@@ -216,37 +218,45 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
                 "reset must come before step where episodes ended: options={'reset_mask': mask}"
             )
         a = integers("actions", actions, self.num_envs, self.problem.num_actions)
-        at = self._at
+        self._refuse_disallowed(a, begun)
+        ahead, at = self._ahead, self._ahead.at
         if self.problem.features == "disjoint":
-            predictors = np.vecdot(self._parameters[self._rows, a], self._contexts[at].astype(np.float64))
+            predictors = np.vecdot(self._parameters[self._rows, a], ahead.contexts[at].astype(np.float64))
         else:
-            predictors = np.vecdot(self._contexts[at, self._rows, a].astype(np.float64), self._parameters)
-        rewards = self.problem.reward_model.from_noise(self._noise[at], predictors)
+            predictors = np.vecdot(ahead.contexts[at, self._rows, a].astype(np.float64), self._parameters)
+        rewards = self.problem.reward_model.from_noise(ahead.noise[at], predictors)
         told = self._truth(predictors, at) if self._law.regret_info else {}
         self._rounds += 1
         truncated = (self._rounds >= self._horizon) & ~begun
-        self._at += 1
+        ahead.at += 1
         same_step = self._mode is AutoresetMode.SAME_STEP
         infos: dict[str, Any] = _masked(told, ~begun)
         if same_step and truncated.any():
             infos |= self._final_infos(told, truncated)
-        if self._at == self._length:  # episodes that begin now draw their own rounds
-            self._new_block(min(2 * self._length, self._longest), ~truncated if same_step else ~begun)
+        if ahead.at == ahead.length:  # episodes that begin now draw their own rounds
+            self._new_block(min(2 * ahead.length, self._longest), ~truncated if same_step else ~begun)
         new = truncated if same_step else begun
         if new.any():
             rewards = rewards if same_step else np.where(new, 0.0, rewards)
             self._begin(new, self._law.instance_seed)
         if not same_step:
             self._ended = truncated.copy()
-        return self._contexts[self._at].copy(), rewards, np.zeros(self.num_envs, bool), truncated, infos
+        infos |= self._offered(np.ones(self.num_envs, bool))
+        return self._ahead.contexts[self._ahead.at].copy(), rewards, np.zeros(self.num_envs, bool), truncated, infos
+
+    def _refuse_disallowed(self, actions: IntArray, begun: BoolArray) -> None:
+        """Raise ValueError if an instance whose episode plays on does not allow its action."""
+        if self._allowed is not None and (wrong := ~(self._allowed[self._rows, actions] | begun)).any():
+            i = int(wrong.argmax())
+            raise ValueError(f"actions must be ones that infos['action_mask'] allows, got {actions[i]} in instance {i}")
 
     def _truth(self, predictors: Array, at: int) -> dict[str, Array | IntArray]:
         reached = self.problem.reward_model.mean(predictors)
-        regret = self._possible[at] - reached
+        regret = self._ahead.possible[at] - reached
         self._regret += regret
         return {
             "expected_reward": reached,
-            "optimal_action": self._best[at],
+            "optimal_action": self._ahead.best[at],
             "regret": regret,
             "cumulative_regret": self._regret,
         }
@@ -254,12 +264,13 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     def _final_infos(self, told: dict[str, Array | IntArray], ended: BoolArray) -> dict[str, Any]:
         last = np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(ended).tolist():
-            if self._at < self._length:
-                last[i] = self._contexts[self._at, i].copy()
+            if self._ahead.at < self._ahead.length:
+                last[i] = self._ahead.contexts[self._ahead.at, i].copy()
             else:
                 last[i] = self._laws[i].next_contexts(self._episodes[i], 1)[0].copy()
         infos: dict[str, Any] = {"final_obs": last, "_final_obs": ended.copy()}
-        return infos | {"final_info": _masked(told, ended), "_final_info": ended.copy()}
+        final = _masked(told, ended) | self._offered(ended)
+        return infos | {"final_info": final, "_final_info": ended.copy()}
 
     def _begin_all(self, pinned: int | None) -> None:
         K, d, N = self.problem.num_actions, self.problem.dim, self.num_envs
@@ -278,35 +289,21 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             self._episodes[i] = self._laws[i].begin_episode(self._generator(i), pinned)
             if self._episodes[i].instance is not before:
                 self._parameters[i] = self._episodes[i].instance.parameters
-            self._draw_ahead(i, self._at)
+            self._ahead.draw(i, self._episodes[i], 0)
         self._rounds[mask] = 0
         self._ended[mask] = False
         self._regret[mask] = 0.0
 
     def _new_block(self, length: int, mask: BoolArray) -> None:
         """Start a block of ``length`` rounds; draw it for the masked sub-environments, as the others begin anew."""
-        shape = length, self.num_envs
-        self._at, self._length = 0, length
-        self._contexts = np.empty((*shape, *self.problem.context_shape), dtype=np.float32)
-        self._noise, self._possible = np.empty(shape), np.empty(shape)
-        self._best = np.empty(shape, dtype=np.int64)
+        self._ahead = RoundsAhead(self._laws, length)
         for i in np.flatnonzero(mask).tolist():
-            self._draw_ahead(i, 0)
+            self._ahead.draw(i, self._episodes[i], int(self._rounds[i]))
 
-    def _draw_ahead(self, i: int, start: int) -> None:
-        """Draw the block's rounds from ``start`` on for sub-environment ``i``, continuing its streams."""
-        episode, model, count = self._episodes[i], self.problem.reward_model, self._length - start
-        contexts = self._laws[i].next_contexts(episode, count)
-        self._contexts[start:, i] = contexts
-        self._noise[start:, i] = model.draw_noise(episode.noise, (count,))
-        if self._law.regret_info:
-            x, theta = contexts.astype(np.float64), episode.instance.parameters
-            best = episode.instance.linear_predictors(x).argmax(axis=-1)
-            # The same formula as for the played action, so that the best action has a regret of exactly zero.
-            shared = self.problem.features == "shared"
-            predictors = np.vecdot(x[np.arange(count), best], theta) if shared else np.vecdot(theta[best], x)
-            self._best[start:, i] = best
-            self._possible[start:, i] = model.mean(predictors)
+    def _offered(self, told: BoolArray) -> dict[str, Any]:
+        """The info of the rounds that begin: masks of instances where ``told``; empty where all actions are allowed."""
+        self._allowed = masks_of(self._laws, self._rounds)
+        return {} if self._allowed is None else _masked({"action_mask": self._allowed.astype(np.int8)}, told)
 
     def _generator(self, i: int) -> np.random.Generator:
         rng = self._rngs[i]
@@ -320,7 +317,8 @@ def _masked(values: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, ND
     """Infos in the form of Gymnasium's vector environments, as fresh arrays: zeros where masked out, and the masks."""
     infos = {}
     for key, value in values.items():
-        infos[key], infos[f"_{key}"] = np.where(mask, value, 0), mask.copy()
+        rows = mask.reshape(-1, *(1,) * (value.ndim - 1))
+        infos[key], infos[f"_{key}"] = np.where(rows, value, 0), mask.copy()
     return infos
 
 

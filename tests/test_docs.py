@@ -281,7 +281,7 @@ def test_a_setting_that_no_docstring_describes_is_an_error(pages, monkeypatch):
 def test_an_environments_arguments_are_those_of_its_docstring(env_id):
     creator = env_creator(env_id)
     section = re.search(r"^## Arguments\n(.*?)^## ", inspect.cleandoc(creator.__doc__), re.DOTALL | re.MULTILINE)
-    described = re.findall(r"^- ``(\w+)=", section[1], re.MULTILINE)
+    described = re.findall(r"^- ``(\w+)[=`]", section[1], re.MULTILINE)
     assert described == list(inspect.signature(creator).parameters)
 
 

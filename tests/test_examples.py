@@ -16,6 +16,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SETTINGS = {
     "animation": (["6", "2"], "animation.gif: 2 frames", ()),
     "batches": (["40", "20", "2"], "difference", ()),
+    "catalogue": (["4", "100", "40"], "quantiles of a choice", ()),
     "compare_agents": (["20", "2"], "±", ()),
     "custom_agent": (["20", "2", "1"], "check_agent passes", ()),
     "custom_env": (["20", "2"], "check_env passes", ()),

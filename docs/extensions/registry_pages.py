@@ -39,6 +39,11 @@ FORMULAS = {
     "x": "x",
     "theta": r"\theta",
     "x' theta_a": r"x^\top \theta_a",
+    "z_a": "z_a",
+    "B": "B",
+    "delta_a": r"\delta_a",
+    "theta_a = B z_a + delta_a": r"\theta_a = B z_a + \delta_a",
+    "feature_std^2 / p": r"\tau^2 / p",
     "phi(x, a)": r"\varphi(x, a)",
     "phi(x, a)' theta": r"\varphi(x, a)^\top \theta",
     "N(x' theta_a, noise_std^2)": r"\mathcal{N}(x^\top \theta_a, \sigma^2)",
@@ -60,6 +65,9 @@ _BANDITS = {
     "GLM-TS": 'env = gym.make("DiffusionBandit-v0", num_actions=20, dim=3, reward="bernoulli")',
     "UCB-GLM": 'env = gym.make("DiffusionBandit-v0", num_actions=20, dim=3, reward="bernoulli")',
     "JointTS": 'env = gym.make("DiffusionBandit-v0", num_actions=5, dim=2)',
+    "meTS": """weights = np.random.default_rng(0).dirichlet(np.ones(2), 20)  # of two effects, for each of 20 actions
+prior = dts_gym.MixedEffectPrior(weights, np.eye(6), 0.1 * np.eye(3))
+env = gym.make("DiffusionBandit-v0", num_actions=20, dim=3, prior=prior)""",
     "LaplaceDPS": """past = dts_gym.datasets.sample_shape("moons", np.random.default_rng(0), 1000)
 prior = dts_gym.pretraining.fit(past, depth=5, max_steps=100)  # extra torch; a look: the defaults take longer
 env = gym.make("SyntheticBandit-v0", shape="moons", num_actions=20, prior=prior)""",

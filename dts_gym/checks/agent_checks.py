@@ -92,17 +92,8 @@ def _maker(make: str | type[Agent] | AgentMaker) -> AgentMaker:
 
 
 def _check_names(agent: Any) -> None:
-    methods = (
-        "act",
-        "act_with_probability",
-        "action_probabilities",
-        "update",
-        "predict",
-        "reset",
-        "spawn",
-        "save",
-        "load",
-    )
+    also = ("action_probabilities", "act_with_probability")
+    methods = ("act", "update", "predict", *also, "reset", "spawn", "save", "load")
     for name in (*methods, "num_updates", "problem"):
         assert hasattr(agent, name), (
             f"an agent must have {name!r} (dts_gym.agents.Agent defines it), {agent!r:.100} has not"

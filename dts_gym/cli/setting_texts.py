@@ -35,7 +35,7 @@ def option_texts(env_id: str) -> dict[str, str]:
     'K, the number of actions.'
     """
     doc = inspect.getdoc(env_creator(env_id)) or ""
-    found = re.findall(r"^- ``(\w+)=[^`]*``: (.*(?:\n  .*)*)", doc, flags=re.MULTILINE)
+    found = re.findall(r"^- ``(\w+)(?:=[^`]*)?``: (.*(?:\n  .*)*)", doc, flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
 
 

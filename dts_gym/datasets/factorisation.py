@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dts_gym.datasets.download import cache_folder
-from dts_gym.datasets.movielens import Ratings, Source, find_ratings, load_ratings
+from dts_gym.datasets.movielens import Ratings, find_ratings, load_ratings
 from dts_gym.utils.archives import read_archive, write_archive
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.caching import cached
@@ -150,7 +150,7 @@ def cached_factors(
     source = find_ratings(data)
     settings = {
         "format": _FORMAT,
-        "content": _digest(source),
+        "content": source.digest(),
         "rank": integer("rank", rank, 1),
         "regularisation": positive("regularisation", regularisation),
         "num_iterations": integer("num_iterations", num_iterations, 1),
@@ -236,11 +236,6 @@ def _normalise(users: Array, movies: Array) -> tuple[Array, Array]:
     largest = np.abs(movies).argmax(axis=0)
     signs = np.where(movies[largest, np.arange(movies.shape[1])] < 0, -1.0, 1.0)
     return users * signs, movies * signs
-
-
-def _digest(source: Source) -> str:
-    with open(source.path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path, settings: dict[str, Any]) -> Factors:

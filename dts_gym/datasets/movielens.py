@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import lzma
 import os
@@ -74,16 +75,26 @@ class Ratings(Shown):
 
 
 class Source(NamedTuple):
-    """Location of ratings: a file, and its member where the file is a zip."""
+    """Location of ratings, or of movies: a file, and its member where the file is a zip."""
 
     path: Path
     member: str | None
-    layout: str  # a key of ``_FORMATS``
+    layout: str  # the name that GroupLens gives files of this format
 
     @property
     def place(self) -> str:
         """The path, with the member after an exclamation mark."""
         return os.fspath(self.path) + (f"!{self.member}" if self.member else "")
+
+    def digest(self) -> str:
+        """SHA-256 of the file, for a zip of the whole zip."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def is_member(self) -> bool:
+        """Whether the zip has the member."""
+        with zipfile.ZipFile(self.path) as archive:
+            return self.member in archive.namelist()
 
 
 def load_ratings(data: str | os.PathLike[str] = "ml-1m") -> Ratings:
@@ -175,6 +186,17 @@ def _within_zip(path: Path) -> Source:
         if nearest:
             return Source(path, nearest[0], layout)
     raise ValueError(f"data must be a zip with one of {list(_FORMATS)}, got {os.fspath(path)!r}")
+
+
+def read_bytes(source: Source) -> bytes:
+    """The whole content of a file or member; ValueError if it is damaged."""
+    if source.member is None:
+        return source.path.read_bytes()
+    try:
+        with zipfile.ZipFile(source.path) as archive:
+            return archive.read(source.member)
+    except _DAMAGED as error:
+        raise _refusal(source, f"a member that can be unpacked without a password: {error}") from error
 
 
 @contextmanager

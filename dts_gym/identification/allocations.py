@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 from dts_gym.utils.arrays import Array, IntArray
 
@@ -92,6 +91,8 @@ def least_shares(objective: Callable[[Array], Objective], num_actions: int) -> A
     L-BFGS over numbers whose squares are the shares, up to a factor. ``sum_k w_k g_k - min_k g_k`` with the gradient g
     bounds how far the value is above the least one, because the function is convex.
     """
+    from scipy.optimize import minimize  # slow to import
+
     start = np.full(num_actions, 1.0 / np.sqrt(num_actions))
     size = max(abs(objective(start * start).value), 1e-300)
 

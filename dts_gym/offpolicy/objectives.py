@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import log_ndtr
 
 from dts_gym.offpolicy.learned_policies import NODE_WEIGHTS, NODES, softmax_probabilities
@@ -26,6 +25,8 @@ def best_softmax(log: BanditLog, gains: Array, lam: float | None, penalty: float
     penalty : factor on ``|theta|^2 / 2``, subtracted.
     max_steps : number of steps of L-BFGS at most.
     """
+    from scipy.optimize import minimize  # slow to import
+
     shape = (1 if log.features == "shared" else log.num_actions), log.dim
 
     def loss(flat: Array) -> tuple[float, Array]:
@@ -70,6 +71,8 @@ def best_perturbed(
     noise : standard deviation of the parameters.
     max_steps : number of steps of L-BFGS at most.
     """
+    from scipy.optimize import minimize  # slow to import
+
     n, gains = len(log), np.log1p(lam * log.rewards / played) / lam
 
     def loss(flat: Array) -> tuple[float, Array]:

@@ -31,7 +31,7 @@ SHORT = {"tuning_rounds": 4000}
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """Nothing that another test chose is found."""
-    from dts_gym.agents import choosing
+    from dts_gym.agents.auto import choosing
 
     choosing._answer.cache_clear()
     monkeypatch.setenv("DTS_GYM_DATA", str(tmp_path / "cache"))
@@ -101,7 +101,7 @@ def test_the_seed_changes_what_is_simulated():
 
 
 def test_the_choice_is_kept_on_disk_and_a_damaged_file_is_replaced(tmp_path):
-    from dts_gym.agents import choosing
+    from dts_gym.agents.auto import choosing
 
     found = choose_exploration(small(), "LinTS", **SHORT)
     (path,) = (tmp_path / "cache" / "explorations").glob("*.json")
@@ -118,7 +118,7 @@ def test_the_choice_is_kept_on_disk_and_a_damaged_file_is_replaced(tmp_path):
 
 def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
     found = choose_exploration(small(), "LinTS", **SHORT)
-    from dts_gym.agents import choosing
+    from dts_gym.agents.auto import choosing
 
     choosing._answer.cache_clear()
     (tmp_path / "file").write_text("")

@@ -55,9 +55,9 @@ def test_me_ts_is_dts_draw_for_draw_and_keeps_the_contract() -> None:
 
 
 def test_me_ts_refuses_other_priors() -> None:
-    with pytest.raises(ValueError, match="prior must be a MixedEffectPrior with mixing weights"):
+    with pytest.raises(ValueError, match="must have a MixedEffectPrior of mixing weights"):
         make_agent("meTS", problem_of(MAPS))
-    with pytest.raises(ValueError, match="prior must be a MixedEffectPrior"):
+    with pytest.raises(ValueError, match="must have a MixedEffectPrior of mixing weights"):
         make_agent("meTS", BanditProblem(K, D, random_linear_prior(D, 1), GaussianReward()))
 
 
@@ -72,7 +72,7 @@ def test_a_loaded_agent_goes_on_bit_for_bit(agent_id: str, tmp_path) -> None:
 
 def test_a_batch_under_bounds_counts_the_picks_before_as_played() -> None:
     """The truth plays one by one, with rewards equal to the posterior means."""
-    x = np.tile([1.0, 0.5], (5, 1))
+    x = np.tile([1.0, 0.5], (40, 1))
     batch = taught("dUCB", exploration=3.0).act(x)
     single = taught("dUCB", exploration=3.0)
     picks = []

@@ -195,6 +195,11 @@ def test_a_user_waits_while_another_has_the_agent():
     x = [1.0, 0.5]
     calls = {
         "act": (x,),
+        "act_with_probability": (x,),
+        "add_actions": (None, 1),
+        "adopt_tuning": (None,),
+        "choose_exploration": (),
+        "retire": (0,),
         "action_probabilities": (x, 2),
         "begin_run": (5,),
         "credible_interval": (x,),

@@ -204,9 +204,9 @@ def test_other_refusals(tmp_path, capsys, monkeypatch):
     assert main(["plot", str(tmp_path)]) == 2
     assert "must be a folder of records" in capsys.readouterr().err
     assert main(["plot", str(tmp_path), "--env.dim", "3"]) == 2
-    assert "goes with run and tune only" in capsys.readouterr().err
+    assert "goes with run, tune and identify only" in capsys.readouterr().err
     assert main(["sweep", str(tmp_path), "--env.dim", "3"]) == 2
-    assert "--env.dim goes with run and tune only" in capsys.readouterr().err
+    assert "--env.dim goes with run, tune and identify only" in capsys.readouterr().err
     for arguments in (["run", "--frobnicate"], ["run", "--seeds", "many"], ["run", "--env.dim", "wide"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
@@ -277,7 +277,7 @@ def test_help_and_version_load_no_command(argument):
 def test_an_unknown_command_is_one_line_with_the_nearest(name, suggestion, capsys):
     assert main([name, "--seeds", "3"]) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith("dts-gym: error: the command must be one of run, tune, sweep, ")
+    assert captured.err.startswith("dts-gym: error: the command must be one of run, tune, identify, sweep, ")
     assert captured.err.endswith(f"got {name!r}" + (f"; did you mean {suggestion}?\n" if suggestion else "\n"))
     assert captured.err.count("\n") == 1
     assert not captured.out

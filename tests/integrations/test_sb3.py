@@ -51,7 +51,13 @@ def test_sb3s_checks_pass_on_every_environment(env_id, ratings, monkeypatch, tmp
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*unconventional shape")  # (K, d): a row of features an action
-        check_env(gym.make(env_id, num_actions=5, **({"data": ratings} if "Lens" in env_id else {})))
+        own = {
+            "CatalogueBandit-v0": {"num_live": 5},
+            "ClassificationBandit-v0": {"X": np.eye(6), "y": np.arange(6) % 3},
+            "LoggedBandit-v0": {"log": dts_gym.offpolicy.BanditLog(np.eye(4), np.arange(4) % 3, np.ones(4))},
+            "MovieLensBandit-v0": {"num_actions": 5, "data": ratings},
+        }
+        check_env(gym.make(env_id, **own.get(env_id, {"num_actions": 5})))
 
 
 @pytest.mark.parametrize("env_id", [D, "SharedDiffusionBandit-v0"])

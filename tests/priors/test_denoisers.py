@@ -250,7 +250,7 @@ def test_a_silent_network_has_the_closed_form(branch):
         agent.update(x, a, y)
     for found, expected in zip(agent._posterior.moments(), truth.moments(), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-9)
-    assert agent.diagnostics == {}
+    assert "effective_sample_size" not in agent.diagnostics  # no particles: the closed form
 
 
 def test_a_bias_alone_is_affine_and_a_last_layer_is_not():

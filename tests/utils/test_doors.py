@@ -28,6 +28,7 @@ from dts_gym.callbacks import Metrics, action_entropy, posterior_width
 from dts_gym.datasets import Ratings, factorise, sample_shape, shape_dim
 from dts_gym.envs import (
     BanditVectorEnv,
+    CatalogueBanditEnv,
     ClassificationBanditEnv,
     DiffusionBanditEnv,
     LoggedBanditEnv,
@@ -252,6 +253,11 @@ CALLS = {
     "ScoreBelief": Call(ScoreBelief, {"mean": X, "cov": EYE, "noise_std": 0.5}),
     "ScoreBelief.update": Call(BELIEF.update, {"action": 1, "reward": 0.5}, {}, BELIEF),
     "pose": Call(pose, {"seed": 0}, {"name": "mab", "settings": {}}),
+    "CatalogueBanditEnv": Call(
+        CatalogueBanditEnv,
+        {"num_live": 4, "change": 0.5, "every": 2, "num_features": 2, "feature_std": 1.0, "item_std": 0.5}
+        | {name: value for name, value in SIZES.items() if name not in ("num_actions", "depth")},
+    ),
     "SyntheticBanditEnv": Call(
         SyntheticBanditEnv,
         {"num_past": 50, "past_seed": 0, **{name: value for name, value in SIZES.items() if name != "prior_seed"}},

@@ -117,6 +117,9 @@ CALLS = {
     "act_with_probability": {"context": X, "num_shared": 3},
     "action_probabilities": {"context": X, "num_draws": 3, "num_shared": 3},
     "begin_run": {"num_rewards": 5},
+    "add_actions": {"count": 2},
+    "choose_exploration": {"seed": 0},
+    "retire": {"action": 1},
     "credible_interval": {"context": X, "level": 0.9},
     "marginals": {"context": X},
     "mean_reward": {"context": X},
@@ -127,8 +130,8 @@ CALLS = {
     "spawn": {"count": 2},
     "update": {"context": X, "action": 1, "reward": 0.5},
 }
-NO_NUMBERS = {"moments", "sample_chain", "save", "load", "from_env", "together", "warn"}
-NOT_NUMBERS = {"mask", "method", "pending", "state", "episode_start", "deterministic"}
+NO_NUMBERS = {"adopt_tuning", "moments", "sample_chain", "save", "load", "from_env", "together", "warn"}
+NOT_NUMBERS = {"item_features", "size", "mask", "method", "pending", "state", "episode_start", "deterministic"}
 
 
 def test_every_method_with_numbers_is_in_the_table():

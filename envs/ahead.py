@@ -1,0 +1,62 @@
+"""What no play changes, for many instances at once: a block of rounds drawn ahead, and the actions that are allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dts_gym.envs.base import BanditEnv, Episode
+from dts_gym.posteriors.unplayed import allowed_scores
+from dts_gym.utils.arrays import BoolArray, IntArray
+
+
+class RoundsAhead:
+    """The next rounds of N instances, as arrays whose first axis is the round.
+
+    Parameters
+    ----------
+    laws : N environments of the same sizes, which contexts, noise and masks are drawn from.
+    length : number of rounds in the block.
+
+    Attributes
+    ----------
+    at : place in the block of the present round, ``length`` once all were played.
+    contexts : (length, N, ...) float32.
+    noise : (length, N), from which the reward model makes rewards.
+    best, possible : (length, N) best allowed action and its mean reward; left undefined without ``regret_info``.
+    """
+
+    def __init__(self, laws: Sequence[BanditEnv], length: int) -> None:
+        self._laws = laws
+        problem, shape = laws[0].problem, (length, len(laws))
+        self.at, self.length = 0, length
+        self.contexts = np.empty((*shape, *problem.context_shape), dtype=np.float32)
+        self.noise, self.possible = np.empty(shape), np.empty(shape)
+        self.best = np.empty(shape, dtype=np.int64)
+
+    def draw(self, i: int, episode: Episode, number: int) -> None:
+        """Draw instance i's rounds from the present one on, which is the episode's round of that number."""
+        law, start, count = self._laws[i], self.at, self.length - self.at
+        model = law.problem.reward_model
+        contexts = law.next_contexts(episode, count)
+        self.contexts[start:, i] = contexts
+        self.noise[start:, i] = model.draw_noise(episode.noise, (count,))
+        if law.regret_info:
+            x, theta = contexts.astype(np.float64), episode.instance.parameters
+            scores = episode.instance.linear_predictors(x)
+            best = allowed_scores(scores, law.masks(np.arange(number, number + count))).argmax(axis=-1)
+            # The same formula as for the played action, so that the best action has a regret of exactly zero.
+            shared = law.problem.features == "shared"
+            predictors = np.vecdot(x[np.arange(count), best], theta) if shared else np.vecdot(theta[best], x)
+            self.best[start:, i] = best
+            self.possible[start:, i] = model.mean(predictors)
+
+
+def masks_of(laws: Sequence[BanditEnv], rounds: IntArray) -> BoolArray | None:
+    """The actions that N instances allow, (N, K), each in its round of ``rounds`` (N,); None where all allow all."""
+    if laws[0] is laws[-1]:  # one for all instances
+        return laws[0].masks(rounds)
+    masks = [law.masks(rounds[i : i + 1]) for i, law in enumerate(laws)]
+    known = [mask for mask in masks if mask is not None]
+    return np.concatenate(known) if known else None
