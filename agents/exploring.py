@@ -116,6 +116,7 @@ class Exploring:
         ValueError
             If neither the agent nor a run nor the problem sets the number of rounds.
         """
+        number = integer("seed", seed, 0)
         if not self._is_auto:
             return None
         with self._lock:
@@ -129,7 +130,7 @@ class Exploring:
                 contexts = self._believed_contexts()
                 if contexts is None:
                     return None
-                self.adopt_tuning(choose(self._pristine(), contexts, n, integer("seed", seed, 0), self._tuning_rounds))
+                self.adopt_tuning(choose(self._pristine(), contexts, n, number, self._tuning_rounds))
             return self._tuning
 
     def _prepare(self, contexts: Array) -> None:

@@ -113,7 +113,7 @@ def test_cpu_tensors_are_numbers_unless_they_record_gradients():
 # Every public method of an agent that takes numbers, with right arguments by name.
 X = np.array([0.5, 1.0])
 CALLS = {
-    "act": {"context": X},
+    "act": {"context": X, "size": 2},
     "act_with_probability": {"context": X, "num_shared": 3},
     "action_probabilities": {"context": X, "num_draws": 3, "num_shared": 3},
     "begin_run": {"num_rewards": 5},
@@ -131,7 +131,7 @@ CALLS = {
     "update": {"context": X, "action": 1, "reward": 0.5},
 }
 NO_NUMBERS = {"adopt_tuning", "moments", "sample_chain", "save", "load", "from_env", "together", "warn"}
-NOT_NUMBERS = {"item_features", "size", "mask", "method", "pending", "state", "episode_start", "deterministic"}
+NOT_NUMBERS = {"item_features", "mask", "method", "pending", "state", "episode_start", "deterministic"}
 
 
 def test_every_method_with_numbers_is_in_the_table():
