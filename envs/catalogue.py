@@ -127,7 +127,8 @@ class CatalogueBanditEnv(BanditEnv):
 
     def _offered(self, number: int) -> dict[str, Any]:
         told = super()._offered(number)
-        self.action_space.live = told["action_mask"].copy()  # whoever receives the info may change it
+        space: Any = self.action_space
+        space.live = told["action_mask"].copy()  # whoever receives the info may change it
         return told
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:

@@ -20,7 +20,7 @@ def setting_texts(agent_id: str) -> dict[str, str | None]:
     Examples
     --------
     >>> setting_texts("LinTS")["prior_mean"]
-    "(d,) mean of every action's prior, zeros if None."
+    "(d,) mean of every action's prior, or (K, d), one for each action; zeros if None."
     """
     cls = agent_class(agent_id)
     return {name: _described(cls, name, set()) for name in agent_settings(agent_id)}

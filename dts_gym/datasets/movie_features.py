@@ -151,11 +151,12 @@ def _movies(source: Source) -> Iterator[_Movie]:
     lines = [line.rstrip("\r") for line in text.split("\n")]  # splitlines would split at a byte of Latin-1
     lines = [line for line in lines if line]
     if source.layout == "movies.csv":
-        rows = csv.reader(lines)
+        rows: Iterator[list[str]] = csv.reader(lines)
         if (header := next(rows, None)) != _HEADER:
             raise _refusal(source, f"the header {','.join(_HEADER)!r}, got {header!r:.100}")
     elif source.layout == "movies.dat":
-        rows = iter([[line[: (i := line.find("::"))], *line[i + 2 :].rsplit("::", 1)] for line in lines])
+        parts = [line.partition("::") for line in lines]
+        rows = iter([[number, *rest.rsplit("::", 1)] for number, _, rest in parts])
     else:
         rows = iter([line.split("|") for line in lines])
     for row in rows:

@@ -320,7 +320,7 @@ WITHOUT = {
         r"(RewardModel|GaussianReward|BernoulliReward|PoissonReward|Link|AffineLink|MLPLink)\.(?!check$)\w+",
     "results and parts of episodes, which the package makes":
         r"BranchChoice|RunResult|RunResult\.instance|Factors|Ratings|RunRecord|Round|SweepResult|Experiment"
-        r"|BanditEnv\.(begin_episode|next_contexts|pinned_by)",
+        r"|BanditEnv\.(begin_episode|next_contexts|pinned_by|masks)|CatalogueBanditEnv\.masks|MovieFeatures",
     "abstract: its classes have rows": "BanditEnv",
     "the same door as factorise, behind files": "cached_factors",
     "results of logs, which the package makes, and policies of a user's own":

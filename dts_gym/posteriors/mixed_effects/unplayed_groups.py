@@ -12,12 +12,12 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
 def groups_of(prior: MixedEffectPrior) -> IntArray:
-    """The group of every action, (K,), numbered from 0: actions of equal offset, map and own covariance are one group.
+    """The group of every action, (K,): actions of equal offset, map and own covariance are one, numbered in any order.
 
     Examples
     --------
     >>> groups_of(MixedEffectPrior([[1.0], [2.0], [1.0]], [[1.0]], [[1.0]])).tolist()
-    [0, 1, 0]
+    [1, 0, 1]
     """
     K = prior.num_actions
     parts = [prior.action_means, prior.mixing.reshape(K, -1)]
