@@ -10,8 +10,9 @@ many, `comparison` is their result, with its `records` and `figures`.
 
 from dts_gym.identification.beliefs import Belief, ScoreBelief
 from dts_gym.identification.comparing import compare_identification
-from dts_gym.identification.comparison import IdentificationComparison, load_identification
+from dts_gym.identification.comparison import IdentificationComparison
 from dts_gym.identification.identifying import Identification, identify
+from dts_gym.identification.records import load_identification
 from dts_gym.identification.rule import Rule
 from dts_gym.identification.rules import RuleSpec, rule_ids
 from dts_gym.identification.settings import SETTINGS, pose

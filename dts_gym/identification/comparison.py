@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -16,8 +15,6 @@ from dts_gym.utils.tables import Style, csv_text, data_frame, layout, mean_inter
 from dts_gym.utils.validation import choice, integer
 
 if TYPE_CHECKING:
-    import os
-
     from matplotlib.axes import Axes
 
 Measure = Literal["error", "simple regret"]
@@ -145,16 +142,3 @@ class IdentificationComparison(ShownTable):
 def _interval(values: Array) -> str:
     low, mean, high = mean_interval(values)
     return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} ({low:.3f}, {high:.3f})"
-
-
-def load_identification(folder: str | os.PathLike[str]) -> IdentificationComparison:
-    """Read the folder that `dts_gym.compare_identification` wrote as ``out``.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no comparison of rules, a file is damaged, or runs are missing.
-    """
-    from dts_gym.identification.records import load
-
-    return load(Path(folder))

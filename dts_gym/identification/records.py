@@ -116,8 +116,15 @@ def read_runs(out: Path, cell: Cell, block: int) -> tuple[Runs, list[dict[str, A
     return Runs(**{name: arrays[name] for name in Runs._fields}), list(settings.get("states", []))
 
 
-def load(out: Path) -> IdentificationComparison:
-    """Read a folder's comparison; ValueError where runs are missing."""
+def load_identification(folder: str | os.PathLike[str]) -> IdentificationComparison:
+    """Read the folder that `dts_gym.compare_identification` wrote as ``out``.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no comparison of rules, a file is damaged, or runs are missing.
+    """
+    out = Path(folder)
     saved = _description(out)
     seeds = tuple(saved["seeds"])
     runs: dict[tuple[str, int], Runs] = {}
