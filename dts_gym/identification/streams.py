@@ -30,14 +30,14 @@ class RunStreams:
         return len(self._generators)
 
     def normal(self, *shape: int) -> Array:
-        """Standard normal numbers, (R, *shape)."""
+        """Standard normal numbers, R of every shape: (R, ...)."""
         out = np.empty((len(self), *shape))
         for row, rng in enumerate(self._generators):
             out[row] = rng.standard_normal(shape)
         return out
 
     def uniform(self, *shape: int) -> Array:
-        """Uniform numbers in [0, 1), (R, *shape)."""
+        """Uniform numbers in [0, 1), R of every shape: (R, ...)."""
         out = np.empty((len(self), *shape))
         for row, rng in enumerate(self._generators):
             out[row] = rng.random(shape)
