@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.columns import Columns
 from dts_gym.utils.validation import finite_array, integers
 
 _FIRST = 16  # rewards, at which the variance is judged first; then wherever their number is a power of two
 
 
 class Rounds:
-    """The rounds that were learned, in arrays that grow.
+    """The rounds that were learned.
 
     Parameters
     ----------
@@ -22,46 +23,33 @@ class Rounds:
     """
 
     def __init__(self, context_shape: tuple[int, ...]) -> None:
-        self._contexts = np.empty((0, *context_shape))
-        self._actions = np.empty(0, dtype=np.int64)
-        self._rewards = np.empty(0)
-        self._count = 0
+        kinds = {"contexts": (context_shape, np.float64), "played": ((), np.int64), "rewards": ((), np.float64)}
+        self._shape, self._columns = context_shape, Columns(kinds)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._columns)
 
     def append(self, contexts: Array, actions: IntArray, rewards: Array) -> None:
         """Add n rounds."""
-        end = self._count + len(rewards)
-        if end > len(self._rewards):
-            room = max(end, 2 * len(self._rewards))
-            for name in ("_contexts", "_actions", "_rewards"):
-                old = getattr(self, name)
-                new = np.empty((room, *old.shape[1:]), dtype=old.dtype)
-                new[: self._count] = old[: self._count]
-                setattr(self, name, new)
-        self._contexts[self._count : end] = contexts
-        self._actions[self._count : end] = actions
-        self._rewards[self._count : end] = rewards
-        self._count = end
+        start = len(self)
+        self._columns.append(len(rewards))
+        for name, values in (("contexts", contexts), ("played", actions), ("rewards", rewards)):
+            self._columns.used(name)[start:] = values
 
     def all(self) -> tuple[Array, IntArray, Array]:
         """All rounds, (n, ...), (n,) and (n,)."""
-        n = self._count
-        return self._contexts[:n], self._actions[:n], self._rewards[:n]
+        return self._columns.used("contexts"), self._columns.used("played"), self._columns.used("rewards")
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues."""
-        contexts, played, rewards = (part.copy() for part in self.all())
-        return {"contexts": contexts, "played": played, "rewards": rewards}
+        return self._columns.state()
 
     def restore(self, state: Mapping[str, Any], num_actions: int) -> None:
         """Restore what `state` returned; ValueError for arrays that cannot be it."""
         rewards = finite_array("rounds.rewards", state["rewards"], (None,))
-        contexts = finite_array("rounds.contexts", state["contexts"], (len(rewards), *self._contexts.shape[1:]))
+        contexts = finite_array("rounds.contexts", state["contexts"], (len(rewards), *self._shape))
         played = integers("rounds.played", state["played"], len(rewards), num_actions)
-        self._count = 0
-        self.append(contexts, played, rewards)
+        self._columns.restore({"contexts": contexts, "played": played, "rewards": rewards})
 
 
 def in_parts(

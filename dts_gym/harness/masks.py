@@ -39,15 +39,15 @@ def masks_of(info: Mapping[str, Any], num_envs: int) -> Any:
     if "action_mask" not in info:
         return None
     masks, told = np.asarray(info["action_mask"]), np.asarray(info.get("_action_mask", np.ones(num_envs, bool)))
-    return _filled([mask if has else None for mask, has in zip(masks, told, strict=True)])
+    return filled([mask if has else None for mask, has in zip(masks, told, strict=True)])
 
 
 def masks_of_each(infos: Sequence[Mapping[str, Any]]) -> Any:
     """The masks (N, K) in a list of infos, as SB3's vector environments return them; None where none reports one."""
-    return _filled([info.get("action_mask") for info in infos])
+    return filled([info.get("action_mask") for info in infos])
 
 
-def _filled(masks: Sequence[Any]) -> Any:
+def filled(masks: Sequence[Any]) -> Any:
     """The masks as one array; a row that allows all stands where there is none."""
     known = [np.asarray(mask) for mask in masks if mask is not None]
     if not known:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dts_gym.harness.masks import play
+from dts_gym.harness.masks import filled, play
 from dts_gym.problem.problem import problem_of
 from dts_gym.utils.archives import write_archive
 from dts_gym.utils.locks import LOCK, locked
@@ -48,7 +48,7 @@ class RoundLog:
         one = {"contexts": np.asarray(context), "actions": int(action), "rewards": float(reward)}
         if probability is not None:
             one["propensities"] = probability
-        self._masks.append(None if mask is None else np.asarray(mask).astype(bool))
+        self._masks.append(None if mask is None else np.array(mask))
         self._rounds.append(one)
         if len(self._rounds) == _BLOCK_ROUNDS:
             self.write()
@@ -57,9 +57,9 @@ class RoundLog:
         """Write the rounds that are in no block yet."""
         if self._rounds:
             arrays = {name: np.array([one[name] for one in self._rounds]) for name in self._rounds[0]}
-            if any(mask is not None for mask in self._masks):
-                every = np.ones(self._settings["num_actions"], dtype=bool)
-                arrays["masks"] = np.array([every if mask is None else mask for mask in self._masks])
+            masks = filled(self._masks)
+            if masks is not None:
+                arrays["masks"] = masks.astype(bool)
             write_archive(self._folder / f"rounds-{self._written:05d}.npz", arrays, self._settings)
             self._written, self._rounds, self._masks = self._written + 1, [], []
 

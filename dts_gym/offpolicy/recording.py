@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dts_gym.harness.masks import filled
 from dts_gym.harness.runner import begin_run, check_sizes, horizon_of
 from dts_gym.offpolicy.log import BanditLog
 from dts_gym.problem.problem import problem_of
@@ -90,10 +91,8 @@ def _played(agent: Any, context: Any, mask: Any, rng: np.random.Generator) -> tu
 def _log_of(env: Any, rows: list[tuple[Any, int, float, Any, Any]], learn: bool) -> BanditLog:
     contexts, actions, rewards, propensities, masks = zip(*rows, strict=True)
     problem = problem_of(env)
-    told = [mask for mask in masks if mask is not None]
-    every = None
-    if told:
-        every = np.array([np.ones_like(told[0]) if mask is None else mask for mask in masks]).astype(bool)
+    every = filled(masks)
+    every = None if every is None else every.astype(bool)
     model = None if problem is None or isinstance(problem.reward_model, UnknownReward) else problem.reward_model
     K = int(env.action_space.n)
     return BanditLog(

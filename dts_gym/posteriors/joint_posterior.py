@@ -8,7 +8,7 @@ import numpy as np
 
 from dts_gym.posteriors.choices import any_of_best
 from dts_gym.posteriors.evidence import learn
-from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.marginals import ActionLaws
 from dts_gym.posteriors.precise_rows import LIMIT, Observation, PreciseRows, refuse
 from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.utils.arrays import Array, BoolArray, IntArray, factor
@@ -116,8 +116,8 @@ class JointPosterior:
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
         """Posterior distributions of ``x' theta_a``, contexts (n, d), which are normal. O(K d n) for each context."""
         means, roots = (np.stack(part) for part in zip(*map(self._scores, contexts), strict=True))
-        own = NormalLaws(np.ones((1, 1, 1)), means[None], scale**2 * (roots * roots).sum(axis=-1)[None])
-        return ActionLaws(self.num_actions, np.arange(self.num_actions), own, None)
+        variances = scale**2 * (roots * roots).sum(axis=-1)
+        return ActionLaws.of_normals(self.num_actions, np.arange(self.num_actions), means, variances)
 
     def greedy(
         self, contexts: Array, mask: BoolArray | None = None, rng: np.random.Generator | None = None

@@ -105,15 +105,11 @@ class ActionLaws(NamedTuple):
 
     @classmethod
     def of_normals(cls, num_actions: int, actions: IntArray, means: Array, variances: Array) -> ActionLaws:
-        """Normal distributions of means (n, P + 1) and variances alike, the last of any other action."""
-        variances = np.broadcast_to(variances, means.shape)
-        one = np.ones((1, 1, 1))
-        return cls(
-            num_actions,
-            actions,
-            NormalLaws(one, means[None, :, :-1], variances[None, :, :-1]),
-            NormalLaws(one[..., 0], means[None, :, -1], variances[None, :, -1]),
-        )
+        """Normal distributions of means (n, P) and variances alike; of (n, P + 1) the last is any other action's."""
+        variances, one, P = np.broadcast_to(variances, means.shape), np.ones((1, 1, 1)), len(actions)
+        others = NormalLaws(one, means[None, :, P:], variances[None, :, P:])
+        other = None if means.shape[1] == P else NormalLaws(*(part[..., 0] for part in others))
+        return cls(num_actions, actions, NormalLaws(one, means[None, :, :P], variances[None, :, :P]), other)
 
     def of_all(self, statistic: Callable[[NormalLaws], Array]) -> Array:
         """The value of ``statistic``, (C, ...) -> (...), for every action's distribution: (n, K)."""

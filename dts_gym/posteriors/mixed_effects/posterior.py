@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dts_gym.posteriors.information import RewardDraws
-from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
+from dts_gym.posteriors.marginals import ActionLaws
 from dts_gym.posteriors.mixed_effects.rows import MixedEffectRows, Scores, pulled
 from dts_gym.posteriors.mixed_effects.unplayed_groups import best_of_groups
 from dts_gym.problem.rewards import RewardModel
@@ -137,8 +137,7 @@ class MixedEffectPosterior(MixedEffectRows):
         for i, x in enumerate(contexts):
             scores, rows = self._all_scores(x)
             means[i], variances[i] = self._means(scores, self._effects)[rows], self._variances(scores)[rows]
-        own = NormalLaws(np.ones((1, 1, 1)), means[None], scale**2 * variances[None])
-        return ActionLaws(self.num_actions, np.arange(self.num_actions), own, None)
+        return ActionLaws.of_normals(self.num_actions, np.arange(self.num_actions), means, scale**2 * variances)
 
     def reward_draws(
         self,
@@ -165,8 +164,7 @@ class MixedEffectPosterior(MixedEffectRows):
     def laws_given_shared(self, context: Array, rng: np.random.Generator, scale: float, size: int) -> ActionLaws:
         """Distributions of ``x' theta_a`` given draws of the effects, see `ActionPosterior`; O(size K q)."""
         means, stds = self._given_effects(context, rng, scale, size)
-        own = NormalLaws(np.ones((1, 1, 1)), means[None], np.broadcast_to(stds * stds, means.shape)[None])
-        return ActionLaws(self.num_actions, np.arange(self.num_actions), own, None)
+        return ActionLaws.of_normals(self.num_actions, np.arange(self.num_actions), means, stds * stds)
 
     def _given_effects(
         self, context: Array, rng: np.random.Generator, scale: float, size: int, actions: IntArray | None = None
