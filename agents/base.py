@@ -13,7 +13,6 @@ from dts_gym.agents.cautions import Cautious
 from dts_gym.agents.inputs import checked_context, checked_mask, checked_pending, checked_problem
 from dts_gym.agents.propensities import Propensities
 from dts_gym.agents.saving import Plan, Saved
-from dts_gym.agents.slates import Slates
 from dts_gym.agents.together import Together
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -21,7 +20,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import finite_array, integer, integers, plain
 
 
-class Agent(Saved, Cautious, Together, Propensities, Slates):
+class Agent(Saved, Cautious, Together, Propensities):
     """A bandit agent: it picks actions for contexts and learns from rewards.
 
     Subclasses define how to choose, learn, forget and keep their state; this class checks input, owns the random
@@ -43,7 +42,6 @@ class Agent(Saved, Cautious, Together, Propensities, Slates):
     """
 
     reward_model: RewardModel
-    picks_in_order = False  # whether the picks of a batch depend on those before them
     is_by_scores = False  # whether a choice is the action of the largest posterior draw or bound, and nothing else
     _intercept = False  # whether contexts get a trailing 1
 
@@ -53,6 +51,11 @@ class Agent(Saved, Cautious, Together, Propensities, Slates):
         self._settings = {name: plain(value) for name, value in settings.items()}
         self.reward_model = self._believed_rewards()
         self.reset(seed)
+
+    @property
+    def picks_in_order(self) -> bool:
+        """Whether the picks of a batch depend on those before them."""
+        return False
 
     @classmethod
     def from_env(cls, env: Any, *, seed: int | np.random.SeedSequence | None = None, **settings: Any) -> Self:

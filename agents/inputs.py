@@ -81,6 +81,12 @@ def checked_mask(mask: Any, num_actions: int, num_contexts: int | None) -> BoolA
     return None if allowed.all() else allowed
 
 
+def as_rows(contexts: Array, mask: BoolArray | None, single: bool) -> tuple[Array, list[BoolArray | None]]:
+    """Checked contexts as a batch, where ``single`` says that they are one, and a mask for each."""
+    rows = contexts[None] if single else contexts
+    return rows, list(mask) if mask is not None and mask.ndim == 2 else [mask] * len(rows)
+
+
 def checked_pending(
     pending: Any, check: Callable[[Any], Array], is_single: Callable[[Array], bool], num_actions: int
 ) -> tuple[Array, IntArray] | None:

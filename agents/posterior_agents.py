@@ -15,8 +15,7 @@ from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.exploring import Exploring
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.posteriors.exploration import Setting
-from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, IndependentGivenShared, Posterior
-from dts_gym.posteriors.marginals import ActionLaws
+from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, Posterior
 from dts_gym.priors.fitting import marginal_moments
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -173,12 +172,6 @@ class PosteriorAgent(Exploring, ModelAgent[P]):
         """
         with self._lock:
             return self._posterior.moments(self.exploration_scale)
-
-    def _laws_of_draws(self, context: Array, rng: np.random.Generator, size: int) -> ActionLaws | None:
-        """Distributions of a draw's scores given ``size`` draws of what is shared; None if they are not independent."""
-        if not isinstance(self._posterior, IndependentGivenShared):
-            return None
-        return self._posterior.laws_given_shared(context, rng, self.exploration_scale, size)
 
     def _repr_facts(self) -> Mapping[str, Any]:
         first = {"exploration": self.exploration} if "exploration" in self._settings else {}

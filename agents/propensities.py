@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from dts_gym.agents.inputs import as_rows
+from dts_gym.agents.slates import Slates
 from dts_gym.posteriors.marginals import ActionLaws
 from dts_gym.posteriors.win_probabilities import scores_of, win_probabilities
-from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import MOST, choice, integer
 
@@ -22,16 +23,13 @@ _DRAWS = 1000  # number of choices by which probabilities are estimated where no
 _SHARED_DRAWS = 32
 
 
-class Propensities(ABC):
+class Propensities(Slates):
     """The probabilities of an agent's picks."""
 
-    problem: BanditProblem
-    picks_in_order: bool
     _lock: threading.RLock
     _rngs: dict[str, np.random.Generator]
     _drawn: Callable[[str, Callable[[np.random.Generator], IntArray]], IntArray]
     _choose_allowed: Callable[..., IntArray]
-    _is_single: Callable[[Array], bool]
     _begin_plan: Callable[[], None]
     _prepare: Callable[[Array], None]
 
@@ -110,11 +108,10 @@ class Propensities(ABC):
         if method is not None:
             choice("method", method, get_args(Method))
         single = self._is_single(x)
-        rows = x[None] if single else x
+        rows, masks = as_rows(x, allowed, single)
         found = np.empty((len(rows), self.problem.num_actions))
         with self._lock:
-            for i, row in enumerate(rows):
-                one = allowed[i] if allowed is not None and allowed.ndim == 2 else allowed
+            for i, (row, one) in enumerate(zip(rows, masks, strict=True)):
                 found[i] = self._probabilities(row, one, method, count, size)
         return found[0] if single else found
 
@@ -156,13 +153,16 @@ class Propensities(ABC):
         allowed = self._check_mask(mask, x)
         size = integer("num_shared", num_shared, 1, most=MOST)
         single = self._is_single(x)
-        rows = x[None] if single else x
-        masks = [allowed] * len(rows) if allowed is None or allowed.ndim == 1 else list(allowed)
+        rows, masks = as_rows(x, allowed, single)
+
+        def pick(row: Array, one: BoolArray | None) -> tuple[int, float]:
+            return self._pick_with_probability(row, one, size)
+
         with self._lock:
             states = {name: copy.deepcopy(rng.bit_generator.state) for name, rng in self._rngs.items()}
             try:
                 self._prepare(x)
-                picked = self._act_with_probabilities(rows, masks, size)
+                picked = self._each(rows, masks, pick, lambda picked: [picked[0]])
             except ValueError:
                 for name, state in states.items():
                     self._rngs[name].bit_generator.state = state
@@ -179,10 +179,6 @@ class Propensities(ABC):
     def _laws_given_shared(self, context: Array, rng: np.random.Generator, size: int) -> ActionLaws | None:
         """Distributions of the scores given draws of what is shared, a row for each; None where they are not known."""
         return None
-
-    def _act_with_probabilities(self, rows: Array, masks: list[BoolArray | None], size: int) -> list[tuple[int, float]]:
-        """The picks for each row, and their probabilities."""
-        return [self._pick_with_probability(x, mask, size) for x, mask in zip(rows, masks, strict=True)]
 
     def _pick_with_probability(self, x: Array, mask: BoolArray | None, size: int) -> tuple[int, float]:
         exact = self._formula(x, mask)  # before the pick, which may change what is kept for the next one

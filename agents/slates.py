@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
+from dts_gym.agents.inputs import as_rows
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import integer
+
+R = TypeVar("R")
 
 
 class Slates(ABC):
@@ -44,10 +48,29 @@ class Slates(ABC):
         size: int,
     ) -> IntArray:
         """The ``size`` best actions of every context in order, (n, size); (size,) for one context."""
-        rows = contexts[None] if self._is_single(contexts) else contexts
-        each = [mask[i] if mask is not None and mask.ndim == 2 else mask for i in range(len(rows))]
-        picked = [self._ranked(x, rng, one, size) for x, one in zip(rows, each, strict=True)]
-        return np.array(picked, dtype=np.int64).reshape((size,) if self._is_single(contexts) else (len(rows), size))
+
+        def pick(x: Array, one: BoolArray | None) -> IntArray:
+            return self._ranked(x, rng, one, size)
+
+        rows, masks = as_rows(contexts, mask, self._is_single(contexts))
+        picked = np.array(self._each(rows, masks, pick, np.ndarray.tolist, pending), dtype=np.int64)
+        picked = picked.reshape(len(rows), size)
+        return picked[0] if self._is_single(contexts) else picked
+
+    def _each(
+        self,
+        rows: Array,
+        masks: list[BoolArray | None],
+        pick: Callable[[Array, BoolArray | None], R],
+        actions_of: Callable[[R], list[int]],
+        pending: tuple[Array, IntArray] | None = None,
+    ) -> list[R]:
+        """What ``pick`` returns for every row and its mask.
+
+        Where the agent picks in order, the actions of each pick, and plays that are ``pending``, count as played for
+        the picks after them; then all is as before.
+        """
+        return [pick(x, mask) for x, mask in zip(rows, masks, strict=True)]
 
     def _ranked(self, context: Array, rng: np.random.Generator, mask: BoolArray | None, size: int) -> IntArray:
         """The ``size`` best allowed actions for one context, best first; agents without it refuse ``size``."""

@@ -1,4 +1,4 @@
-"""The several best actions of one posterior draw, or of bounds, in order."""
+"""The several best actions of one posterior draw, or by scores of all actions, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from dts_gym.posteriors.careful_posterior import CarefulPosterior
 from dts_gym.posteriors.choices import Candidates, candidates
 from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
-from dts_gym.posteriors.mixture_posterior import MixturePosterior
 from dts_gym.posteriors.unplayed import allowed_scores
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
@@ -44,20 +43,6 @@ def ranked_draw(
     left = len(among.unplayed) - np.arange(count)
     tops = mean0 + scale * std0 * ndtri_exp(-(rng.standard_exponential(count) / left).cumsum())
     return merged(among, drawn, tops, size, rng)
-
-
-def ranked_bounds(
-    posterior: Any, context: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None, size: int
-) -> IntArray:
-    """The ``size`` allowed actions of the largest upper bounds, largest first; ties at random. O(K)."""
-    laws = posterior.laws(context[None], 1.0)
-
-    def bound(law: NormalLaws) -> Array:
-        if isinstance(getattr(posterior, "engine", posterior), MixturePosterior):
-            return law.upper_bound(scale)
-        return np.asarray(law.mean() + scale * np.sqrt(law.variance()))
-
-    return best_of_all(laws.of_all(bound)[0], mask, size, rng)
 
 
 def ranked_means(
