@@ -21,7 +21,7 @@ class Cell:
     Parameters
     ----------
     name : name of the cell's folder.
-    env_id, env_settings, agents, seeds, num_rounds, redraw_prior : as in `dts_gym.compare`.
+    env_id, env_settings, agents, seeds, num_rounds, redraw_prior, auto_once : as in `dts_gym.compare`.
     grid : exploration scales that tuning tries first; an empty grid reports the agents untuned.
     tuning_seeds : number of runs of each agent at each value of the grid.
     tuning_settings : the ``env_settings`` that differ while tuning, for example which movies are played.
@@ -37,6 +37,7 @@ class Cell:
     seeds: int
     num_rounds: int
     redraw_prior: bool = False
+    auto_once: bool = False
     grid: tuple[float, ...] = ()
     tuning_seeds: int = 5
     tuning_settings: Mapping[str, Any] = field(default_factory=dict)

@@ -58,6 +58,6 @@ def run_cells(study: CellStudy, ask: Ask, conduct: Conduct) -> Outcome:
 def _compared(cell: Cell, conduct: Conduct) -> Comparison:
     """The comparison of a cell, as `dts_gym.compare` would make it."""
     asked = cell.env_id, cell.agents, cell.seeds, cell.num_rounds, cell.env_settings
-    experiment = make_experiment(*asked, "report", cell.redraw_prior)
+    experiment = make_experiment(*asked, "report", cell.redraw_prior, cell.auto_once)
     tuned = cell.grid, cell.tuning_seeds, cell.tuning_settings, cell.bracket
     return run_experiment(experiment, checked_tuning([experiment], *tuned) if cell.grid else None, conduct)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dts_gym.diagnostics.error_problems import PLANAR
@@ -12,6 +13,7 @@ from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.study import Profile
 
 RULE = "dUCB (exploration horizon)"
+_ITSELF = "dTS (exploration auto)"
 _OURS = "dUCB:exploration=horizon"
 _AUTO = "dTS:exploration=auto"
 _ADAPTED = "dUCB:exploration=horizon,adapt_scale=true"
@@ -114,7 +116,14 @@ def _wrong(name: str, agents: tuple[str, ...], quick: bool, **settings: Any) -> 
 def _few(K: int, n: int, noise_std: float, seeds: int) -> Cell:
     """Few actions, where the agent that tunes itself has something to gain."""
     name = f"few-actions-{K}-rounds-{n}-noise-{noise_std:g}"
-    return _chain(name, (K, 5, 2, n), (_AUTO, *_STRUCTURED, "LinTS", "LinUCB"), seeds, False, noise_std=noise_std)
+    cell = _chain(name, (K, 5, 2, n), (_AUTO, *_STRUCTURED, "LinTS", "LinUCB"), seeds, False, noise_std=noise_std)
+    return replace(cell, auto_once=True)
+
+
+def _chosen_by_itself(cell: Cell) -> Cell:
+    """The runs of another cell with dTS that tunes itself, once, on the first run's prior."""
+    name = f"auto-{cell.name}"
+    return replace(cell, name=name, agents=(_OURS, _AUTO), grid=(), auto_once=True, panel=f"auto {cell.panel}")
 
 
 def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
@@ -124,7 +133,11 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
             _wrong("horizon", ("dUCB:exploration=horizon,horizon=25",), True),
         )
     horizons = tuple(f"dUCB:exploration=horizon,horizon={n}" for n in (500, 1000, 4000, 8000))
-    return (
+    told = tuple(
+        _chain(f"prior-scale-{scale:g}", (100, 5, 2, 2000), _LINEAR, 50, False, prior_scale=scale)
+        for scale in (0.25, 0.5, 2.0, 4.0)
+    )
+    right = (
         *(_chain(f"LL-{n}", (100, 5, 2, n), _LINEAR, 50, False) for n in (1000, 2000, 5000)),
         _chain("LL-actions-1000", (1000, 20, 4, 2000), _LINEAR, 20, False),
         _chain("LL-actions-10000", (10_000, 20, 4, 5000), _LINEAR, 5, False),
@@ -150,10 +163,11 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
             for shape in PLANAR
         ),
         _drawn_from("swiss-roll", _LEARNED, 500, "an action each", depth=40),
-        *(
-            _chain(f"prior-scale-{scale:g}", (100, 5, 2, 2000), _LINEAR, 50, False, prior_scale=scale)
-            for scale in (0.25, 0.5, 2.0, 4.0)
-        ),
+    )
+    return (
+        *right,
+        *told,
+        *(_chosen_by_itself(cell) for cell in right),
         *(_few(K, n, noise, 50) for n in (200, 2000, 10_000) for noise in (0.2, 1.0, 5.0) for K in (2, 5, 10)),
         *(
             _chain(f"adapted-{scale:g}", (100, 5, 2, 2000), (_ADAPTED, *_STRUCTURED), 50, False, prior_scale=scale)
@@ -174,14 +188,17 @@ STUDY = CellStudy(
         "K=10^4). Linear and perceptron chains drawn for each run; ratings with a linear prior fitted to other movies; "
         "shapes in the plane with a denoising diffusion model of other draws. Cells of a wrong horizon and of a prior "
         "whose variance is told a quarter to four times what it is, with and without an agent that moves it. Cells of "
-        "few actions, with dTS that chooses its exploration by simulating its prior. 50 runs at K=100 and with few "
-        "actions, 20 at K=1000, for perceptrons with clicks, for ratings and for shapes, 5 at K=10^4."
+        "few actions, with dTS that chooses its exploration by simulating the first run's prior; a cell auto-NAME has "
+        "that agent in the runs of NAME. 50 runs at K=100 and with few actions, 20 at K=1000, for perceptrons with "
+        "clicks, for ratings and for shapes, 5 at K=10^4."
     ),
     reading=Reading(
         reference=RULE,
         claims=(
             Claim(_CLAIM, RULE, _RIVALS),
             Claim("Untuned, no baseline is ahead of it.", RULE, _STATED),
+            Claim("An agent that tunes itself has no more regret than it.", _ITSELF, (RULE,)),
+            Claim("Nor than the best constant scale of any rival.", _ITSELF, _RIVALS),
         ),
     ),
     cells=_cells,
