@@ -16,7 +16,7 @@ from dts_gym.harness import records
 from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.code_state import code_state, distinct, state_text
 from dts_gym.harness.conduct import Conduct
-from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, kept_rounds
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, base_label, kept_rounds
 from dts_gym.harness.run_record import RunRecord, blas_threads
 from dts_gym.harness.run_result import RunResult
 from dts_gym.harness.runner import check_run, horizon_of, run
@@ -33,8 +33,8 @@ _ROLE_KEYS: dict[Role, int] = {"report": 51, "tuning": 52}
 _MOST_SEEDS = 1_000_000
 _Job = tuple[int, int, int]  # index of the task, seed, index of the agent
 # Runs that advance together: at most so many, fewer where more rounds would be lost with them, but no fewer than the
-# last; and from so many seeds on.
-_MOST_TOGETHER, _ROUNDS_TOGETHER, _LEAST_TOGETHER, _LEAST_SEEDS = 50, 3_000_000, 8, 4
+# last; and from so many runs on.
+_MOST_TOGETHER, _ROUNDS_TOGETHER, _LEAST_TOGETHER, _LEAST_RUNS = 50, 3_000_000, 8, 4
 
 
 class Task(NamedTuple):
@@ -45,7 +45,7 @@ class Task(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs of one agent that advance together, or one by itself.
+    """Runs of one experiment and one kind of agent that advance together, or one by itself.
 
     Attributes
     ----------
@@ -192,8 +192,9 @@ def _comparison(number: int, experiment: Experiment, done: Mapping[_Job, RunReco
 def grouped(jobs: Sequence[_Job], experiments: Sequence[Experiment], num_workers: int) -> list[Group]:
     """The jobs in groups whose runs advance together, in the order of their first jobs; others by themselves.
 
-    A group holds runs of one agent, on seeds that follow each other. With several workers groups are smaller, so that
-    there are at least twice as many as workers, if there are so many runs. No number depends on the groups.
+    A group holds runs of one agent, at one exploration scale or several, on seeds that follow each other. With several
+    workers groups are smaller, so that there are at least twice as many as workers, if there are so many runs. No
+    number depends on the groups.
 
     Notes
     -----
@@ -204,50 +205,60 @@ def grouped(jobs: Sequence[_Job], experiments: Sequence[Experiment], num_workers
     together = {number: _advance_together(experiments[number]) for number in asked}
     stacked = sum(together[number][index] for number, _, index in jobs)
     even = -(-stacked // (2 * num_workers)) if num_workers > 1 else _MOST_TOGETHER
+    kinds = {number: _alike(experiments[number].agents) for number in asked}
     groups: list[Group] = []
-    open_groups: dict[tuple[int, int], Group] = {}  # by task and agent
+    open_groups: dict[tuple[int, int], Group] = {}  # by task and kind of agent
     for job in jobs:
         number, _, index = job
+        kind = number, kinds[number][index]
         long = max(_LEAST_TOGETHER, _ROUNDS_TOGETHER // experiments[number].num_rounds)
         size = max(1, min(_MOST_TOGETHER, even, long)) if together[number][index] else 1
-        held = open_groups.get((number, index))
+        held = open_groups.get(kind)
         if held is not None and len(held.jobs) < size:
             held.jobs.append(job)
         else:
             groups.append(Group([job], together[number][index]))
-            open_groups[number, index] = groups[-1]
+            open_groups[kind] = groups[-1]
     return groups
+
+
+def _alike(agents: Sequence[AgentSpec]) -> list[int]:
+    """For each agent the number of the first that differs from it in its exploration scale at most."""
+    kinds = [(spec.id, base_label(spec)) for spec in agents]
+    return [kinds.index(kind) for kind in kinds]
 
 
 def _advance_together(experiment: Experiment) -> list[bool]:
     """Which agents' runs advance together: on the package's environments, where their class offers it and it pays."""
-    if len(experiment.seeds) < _LEAST_SEEDS or not is_built_in(experiment.env_id):
-        return [False] * len(experiment.agents)
+    kinds = _alike(experiment.agents)
+    if not is_built_in(experiment.env_id):
+        return [False] * len(kinds)
     env = gym.make(experiment.env_id, disable_env_checker=True, **experiment.env_settings)
     try:
         made = [make_agent(spec.id, env, seed=0, **spec.settings) for spec in experiment.agents]
     finally:
         env.close()
-    return [advance_together([agent]) for agent in made]
+    many = [len(experiment.seeds) * kinds.count(kind) >= _LEAST_RUNS for kind in kinds]
+    return [enough and advance_together([agent]) for enough, agent in zip(many, made, strict=True)]
 
 
 def _run_group(group: Group, experiment: Experiment, entries: Entries) -> list[tuple[_Job, RunRecord]]:
     """The runs of a group, with their jobs."""
     take_entries(entries)
-    spec = experiment.agents[group.jobs[0][2]]
+    specs = [experiment.agents[index] for _, _, index in group.jobs]
     numbers = [seed for _, seed, _ in group.jobs]
     seeds = [run_seeds(seed, experiment.role) for seed in numbers]
     if not group.together:
-        return [(group.jobs[0], _run_single(experiment, spec, numbers[0], seeds[0]))]
+        return [(group.jobs[0], _run_single(experiment, specs[0], numbers[0], seeds[0]))]
     priors: dict[str, Any] = {"prior_seeds": [each.prior for each in seeds]} if experiment.redraw_prior else {}
     envs = gym.make_vec(experiment.env_id, num_envs=len(seeds), **experiment.env_settings, **priors)
     try:
         problems = envs.unwrapped.problems  # type: ignore[attr-defined]
         agents = [
             make_agent(spec.id, problem, seed=each.agent, **spec.settings)
-            for problem, each in zip(problems, seeds, strict=True)
+            for problem, spec, each in zip(problems, specs, seeds, strict=True)
         ]
-        for agent in agents:
+        for agent, spec in zip(agents, specs, strict=True):
             adopt_choice(agent, spec, experiment)
         result = run(envs, agents, experiment.num_rounds, seed=[each.env for each in seeds])
     finally:

@@ -10,6 +10,7 @@ import pytest
 import dts_gym
 from dts_gym.agents import LinTS
 from dts_gym.harness import jobs
+from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.comparing import compare
 from dts_gym.harness.experiment import AgentSpec, Experiment
 from dts_gym.harness.jobs import Group, grouped
@@ -43,7 +44,7 @@ def test_regrets_are_those_of_runs_one_by_one(setting, monkeypatch):
     monkeypatch.setattr(jobs, "_run_group", lambda group, *rest: groups.append(group) or run_group(group, *rest))
     together = compare(env_id, agents, **asked)
     assert sum(len(group.jobs) == 5 for group in groups) == len(agents) - (setting == "clicks")
-    monkeypatch.setattr(jobs, "_LEAST_SEEDS", 10**9)
+    monkeypatch.setattr(jobs, "_LEAST_RUNS", 10**9)
     alone = numbers(compare(env_id, agents, **asked))
     assert {len(group.jobs) for group in groups[-5 * len(agents) :]} == {1}
     for label, runs in numbers(together).items():
@@ -106,6 +107,25 @@ def test_groups_hold_small_tables_on_many_seeds(asked, workers, sizes):
     assert [group.jobs[0] for group in groups] == sorted(group.jobs[0] for group in groups)
     assert all(len({(number, index) for number, _, index in group.jobs}) == 1 for group in groups)
     assert all(isinstance(group, Group) for group in groups)
+
+
+def test_scales_of_one_agent_advance_together_and_change_no_number(monkeypatch):
+    agents = ["dTS", "dTS:exploration=0.5", "dTS:exploration=0.25", "dTS:branch=1"]
+    asked = Experiment(
+        "DiffusionBandit-v0",
+        {"num_actions": 12, "dim": 3, "horizon": 120},
+        tuple(map(parse_agent, agents)),
+        (0, 1),
+        120,
+    )
+    groups = grouped(all_jobs(asked), [asked], 1)
+    assert [len(group.jobs) for group in groups] == [6, 1, 1]  # two seeds alone are too few
+    settings = {"seeds": 4, "env_settings": dict(asked.env_settings), "redraw_prior": True}
+    together = numbers(compare("DiffusionBandit-v0", agents[:3], **settings))
+    for label in together:
+        monkeypatch.setattr(jobs, "_MOST_TOGETHER", 1)
+        alone = numbers(compare("DiffusionBandit-v0", [agents[list(together).index(label)]], **settings))[label]
+        assert [(a.tobytes(), b) for a, b in together[label]] == [(a.tobytes(), b) for a, b in alone]
 
 
 def test_a_stop_loses_the_group_in_flight_and_resuming_has_the_same_bytes(tmp_path, monkeypatch, stopped_after):
