@@ -10,13 +10,14 @@ from typing import Any, Self
 import numpy as np
 
 from dts_gym.harness.teams import Team
-from dts_gym.posteriors.lockstep.run_choices import RunChoices
-from dts_gym.posteriors.lockstep.stacking import runs_class
+from dts_gym.posteriors.lockstep.stacking import Runs, stacker
+from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.validation import finite_array, integers
 
-# Numbers in the packed matrices of all K actions, up to which a round of stacked tables is faster than a round of each:
-# above, reading them takes the time, and single tables hold the played actions alone.
+# Numbers in the packed matrices of all K actions, or in the features of actions that share a parameter, up to which a
+# round of stacked posteriors is faster than a round of each: above, reading them takes the time, and single tables hold
+# the played actions alone.
 _PAYS_UP_TO = 1 << 16
 
 
@@ -28,18 +29,20 @@ def team_of_agents(agents: Sequence[Any]) -> Team:
 def _stackable(agents: Sequence[Any]) -> bool:
     first = agents[0]
     own = type(first).__module__.startswith("dts_gym.agents.")  # a subclass of the user's may choose in another way
-    if (
-        not own
-        or not first.is_by_scores
-        or any(type(agent) is not type(first) or agent._intercept != first._intercept for agent in agents)
-    ):
+    if not own or not first.is_by_scores or any(_kind(agent) != _kind(first) for agent in agents):
         return False
     if any(agent._awaits_contexts or getattr(agent, "adapt_scale", False) for agent in agents):
         return False  # their posteriors are replaced as they play, or it is not known yet how they choose
-    if runs_class([agent._posterior for agent in agents]) is None:
+    posterior, K = first._posterior, first.problem.num_actions
+    if stacker([agent._posterior for agent in agents]) is None:
         return False
-    table = first._posterior.table
-    return bool(first.problem.num_actions * table.packed_dim <= _PAYS_UP_TO)
+    shares = isinstance(posterior, SharedParameterPosterior)
+    return bool(K * (first.problem.dim if shares else posterior.table.packed_dim) <= _PAYS_UP_TO)
+
+
+def _kind(agent: Any) -> tuple[object, ...]:
+    """What is equal of agents that choose in the same way, from contexts of the same sizes."""
+    return type(agent), agent._intercept, agent.problem.context_shape, agent.problem.num_actions
 
 
 class StackedTeam(Team):
@@ -107,9 +110,9 @@ class _Stack:
         self.rows = np.array(rows)
         self.agents = [agents[row] for row in rows]
         posteriors = [agent._posterior for agent in self.agents]
-        kind = runs_class(posteriors)
-        assert kind is not None  # the whole team's posteriors can be stacked
-        self.runs: RunChoices[Any] | None = kind(posteriors)
+        stack = stacker(posteriors)
+        assert stack is not None  # the whole team's posteriors can be stacked
+        self.runs: Runs | None = stack(posteriors)
         self._choose = self.runs.upper_confidence if by_bounds else self.runs.thompson
         self._rngs = [agent._rngs["act"] for agent in self.agents]
         plans: dict[Any, int] = {}  # agents of one plan have equal scales, as all learn a reward a round

@@ -19,7 +19,8 @@ class Together:
         `dts_gym.run` calls this for the agents of a vector environment. Where all posteriors are in closed form, or of
         chains by particles whose levels are all shared, under Gaussian rewards, of the same sizes and small enough,
         they are stacked, and a round is a few operations on arrays: choices and what is learned are those of the
-        agents one by one, up to rounding, with the same random draws.
+        agents one by one, up to rounding, with the same random draws. Actions may have parameters of their own or share
+        one.
 
         Parameters
         ----------

@@ -16,6 +16,7 @@ from dts_gym.agents.auto.exploration_tuning import ExplorationTuning
 from dts_gym.agents.auto.simulation import Contexts, rewards_of
 from dts_gym.datasets.download import cache_folder
 from dts_gym.harness.teams import advance_together
+from dts_gym.posteriors.chain.chain_posterior import ChainPosterior
 from dts_gym.posteriors.exploration import Exploration
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array, IntArray
@@ -37,7 +38,7 @@ DRAWS = (
 )
 # Beside bounds on the same posterior other draws are not worth their simulation.
 DRAWS_BESIDE = (Exploration(0.5, False), Exploration(0.25, False))
-# Where runs are not stacked there is time for a few.
+# Where runs are not stacked, or chains are by particles, there is time for a few.
 _SMALL = (BOUNDS[0], Exploration("horizon", True, 0.5), DRAWS[0], Exploration(0.5, False), Exploration(0.25, False))
 # Runs that stacked agents play, with at most 1000 numbers in all matrices of one and with more, and runs of others; and
 # the most instance-rounds of each. They take no more time than some 60 runs by themselves.
@@ -138,7 +139,9 @@ def _read(path: Path) -> ExplorationTuning:
 
 def _simulated(question: _Question) -> ExplorationTuning:
     agent, n = question.agent, question.num_rounds
-    stacked = advance_together([agent])
+    engine = getattr(agent._posterior, "engine", agent._posterior)
+    # Particles take most of the time, whether runs are stacked or not.
+    stacked = advance_together([agent]) and not isinstance(engine, ChainPosterior)
     runs, most = _SINGLE
     if stacked:
         d = agent.problem.dim

@@ -23,10 +23,11 @@ from dts_gym.posteriors.choices import (
     thompson,
     upper_confidence,
 )
+from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.information import RewardDraws, best_of_normals, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.posteriors.pruning import contenders, responses, variance_along, with_shared_variance
-from dts_gym.posteriors.totals import action_moments
+from dts_gym.posteriors.totals import action_moments, draws_of_rows
 from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
@@ -372,11 +373,9 @@ class ActionPosterior(ABC):
         m = self._draw_shared(lead, rng, scale)
         center = np.zeros((*lead, 1, d)) if m is None else m[..., None, :]
         theta = center + scale * reached * rng.standard_normal((*lead, K, d))  # in the table's coordinates
-        gamma = self.table.gamma()  # (P, d, d)
-        values, vectors = np.linalg.eigh(np.diag(reached) - gamma * np.outer(reached, reached))
-        noise = scale * np.sqrt(values.clip(0.0)) * rng.standard_normal((*lead, *values.shape))  # (..., P, d)
-        pull = (self.table.beta - (gamma @ center[..., None])[..., 0]) * reached
-        theta[..., self.table.actions, :] = center + pull + (vectors @ noise[..., None])[..., 0]
+        noise = scale * rng.standard_normal((*lead, len(self.table), d))
+        messages = Evidence(self.table.gamma(), self.table.beta)
+        theta[..., self.table.actions, :] = draws_of_rows(reached, messages, center, noise)
         theta = theta @ self.table.basis.T + self.center
         if self.table.precise.rows:
             slots = self.table.precise.slots

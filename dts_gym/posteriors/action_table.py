@@ -217,11 +217,12 @@ class ActionTable:
         In a float32 table without the block past what ``S`` reaches, which is zero there.
         """
         rows: Any = slice(len(self.slots)) if slots is None else slots
-        return self.unpack(self._packed_gamma(rows))
+        return self.unpack(self.packed_gamma(self.columns.arrays, rows))
 
-    def _packed_gamma(self, rows: Any) -> Array:
+    def packed_gamma(self, columns: Mapping[str, NDArray[Any]], rows: Any) -> Array:
+        """Packed ``Gamma`` of rows of a table's arrays, or of those of several that stand in one."""
         # The first difference is exact where little has been learned; the carry then has the digits of what has.
-        return np.asarray((self.origin - self.columns["cov"][rows]) - self.columns["cov_carry"][rows])
+        return np.asarray((self.origin - columns["cov"][rows]) - columns["cov_carry"][rows])
 
     def unpack(self, packed: Any) -> Array:
         """Packed (..., d (d + 1) / 2) to symmetric (..., d, d)."""
@@ -447,7 +448,7 @@ class ActionTable:
 
     def total(self) -> Evidence:
         """The sum of all messages, (d, d) and (d,), in the table's coordinates: O(P d^2)."""
-        gamma = self._packed_gamma(slice(len(self.slots)))
+        gamma = self.packed_gamma(self.columns.arrays, slice(len(self.slots)))
         return Evidence(self.unpack(gamma.sum(axis=0)), self.beta.sum(axis=0))
 
     def forms(self, u: Array, m: Array | None) -> tuple[Array | None, Array]:

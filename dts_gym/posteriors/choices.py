@@ -277,6 +277,11 @@ def any_of_best(scores: Array, mask: BoolArray | None, rng: np.random.Generator 
         return np.asarray(tied.argmax(axis=-1))
     if scores.ndim > 1:
         return np.array([any_of_best(row, mask, rng) for row in scores], dtype=np.int64)
+    return one_of_tied(tied, rng)
+
+
+def one_of_tied(tied: BoolArray, rng: np.random.Generator) -> IntArray:
+    """One of tied actions (K,) at random."""
     rows = np.flatnonzero(tied)
     return np.asarray(rows[rng.integers(len(rows))])
 

@@ -51,7 +51,7 @@ class SharedParameterPosterior:
             return np.array([self.thompson(features, rng, scale, mask) for features in contexts], dtype=np.int64)
         if self.is_careful:
             return any_of_best(self._draws(contexts, rng, scale, 1)[0], mask, rng)
-        return any_of_best(contexts @ self.sample_parameters(rng, scale), mask, rng)
+        return any_of_best(np.matvec(contexts, self.sample_parameters(rng, scale)), mask, rng)
 
     def upper_confidence(
         self, contexts: Array, rng: np.random.Generator, scale: float = 1.0, mask: BoolArray | None = None
@@ -68,9 +68,7 @@ class SharedParameterPosterior:
         if self.is_careful:
             own = self.laws(contexts[None], 1.0).own
             return any_of_best((own.mean() + scale * np.sqrt(own.variance()))[0], mask, rng)
-        mean, cov = self.moments(1.0)
-        variance = np.einsum("kd,de,ke->k", contexts, cov, contexts)
-        return any_of_best(contexts @ mean + scale * np.sqrt(variance.clip(0.0)), mask, rng)
+        return any_of_best(parameter_bounds(contexts, *self.moments(1.0), scale), mask, rng)
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean; ``context`` is (K, d)."""
@@ -139,6 +137,15 @@ class SharedParameterPosterior:
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned."""
         self.engine.restore(state)
+
+
+def parameter_bounds(features: Array, mean: Array, cov: Array, scale: Array | float) -> Array:
+    """Means of ``phi(x, a)' theta`` plus ``scale`` standard deviations, (..., K).
+
+    Features are (..., K, d), the parameter's mean (..., d) and covariance (..., d, d), the scale a number or (..., 1).
+    """
+    variance = np.vecdot(features @ cov, features)
+    return np.asarray(np.matvec(features, mean) + scale * np.sqrt(variance.clip(0.0)))
 
 
 def posterior_for(problem: BanditProblem, make: Callable[[int], ActionPosterior]) -> ConfidencePosterior:

@@ -74,18 +74,55 @@ def action_moments(posterior: ActionPosterior, scale: float = 1.0) -> ActionMome
     gamma, beta = np.zeros((K, d, d)), np.zeros((K, d))
     gamma[table.actions] = table.gamma()
     beta[table.actions] = table.beta
-    response = np.eye(d) - reached[:, None] * gamma  # (K, d, d): how theta_a follows m
     shared_mean, root = posterior.shared_moments(scale)
-    mean = posterior.center + (beta * reached + response @ shared_mean) @ basis.T
-    spread = basis @ response @ root  # (K, d, r)
-    own = basis @ (np.diag(reached) - gamma * np.outer(reached, reached)) @ basis.T  # (K, d, d)
+    mean, spread, own = moments_of_rows(basis, reached, Evidence(gamma, beta), shared_mean, root)
+    mean += posterior.center
     if table.precise.rows:
         slots = table.precise.slots
         at = table.actions[slots]
         mean[at], own_root, follow = table.precise.moments(slots)
         mean[at] += follow @ (basis @ shared_mean)
         spread[at], own[at] = follow @ (basis @ root), own_root @ own_root.swapaxes(1, 2)
-    return ActionMoments(mean, spread, scale**2 * (own + own.swapaxes(1, 2)) / 2)
+    return ActionMoments(mean, spread, scale**2 * own)
+
+
+def moments_of_rows(basis: Array, reached: Array, messages: Evidence, shared_mean: Array, root: Array) -> ActionMoments:
+    """Moments of ``theta_a = m + delta_a``, less the prior mean, from a table's messages and the shared part.
+
+    Parameters
+    ----------
+    basis, reached : (d, d) and (d,), as in `ActionTable`; of the tables of R runs (R, 1, d, d) and (R, 1, d).
+    messages : (..., K, d, d) and (..., K, d), in the table's coordinates; zeros of actions without data.
+    shared_mean, root : (d,) and (d, r), mean of ``m`` and root of its covariance; of R runs (R, 1, d) and (R, 1, d, r).
+    """
+    gamma, beta = messages
+    own = basis @ own_covariances(reached, gamma) @ np.swapaxes(basis, -1, -2)
+    response = np.eye(gamma.shape[-1]) - reached[..., :, None] * gamma  # (..., K, d, d): how theta_a follows m
+    mean = np.matvec(basis, beta * reached + np.matvec(response, shared_mean))
+    return ActionMoments(mean, basis @ response @ root, (own + np.swapaxes(own, -1, -2)) / 2)
+
+
+def own_covariances(reached: Array, gamma: Array) -> Array:
+    """Covariances of actions' parameters given the shared part, in the table's coordinates, (..., d, d)."""
+    return np.asarray(
+        reached[..., None] * np.eye(gamma.shape[-1]) - gamma * (reached[..., :, None] * reached[..., None, :])
+    )
+
+
+def draws_of_rows(reached: Array, messages: Evidence, shared: Array, noise: Array) -> Array:
+    """Draws of actions' parameters given draws ``shared`` of the shared part, in the table's coordinates, (..., d).
+
+    Parameters
+    ----------
+    reached : (d,), as in `ActionTable`; of the tables of R runs (R, 1, d).
+    messages : (..., d, d) and (..., d), of each action.
+    shared : (..., d).
+    noise : (..., d), standard normal times the exploration scale.
+    """
+    gamma, beta = messages
+    values, vectors = np.linalg.eigh(own_covariances(reached, gamma))
+    pull = (beta - np.matvec(gamma, shared)) * reached
+    return np.asarray(shared + pull + np.matvec(vectors, np.sqrt(values.clip(0.0)) * noise))
 
 
 def moments_from_evidence(prior: TwoLevelPrior, evidence: Evidence) -> ActionMoments:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
@@ -63,6 +65,12 @@ def marginal_moments(prior: Prior) -> tuple[Array, Array]:
         means, covs = prior.marginals()
         off = means - means.mean(axis=0)
         return means.mean(axis=0), covs.mean(axis=0) + off.T @ off / len(off)
+    return _sampled_moments(prior)
+
+
+@lru_cache(maxsize=8)
+def _sampled_moments(prior: Prior) -> tuple[Array, Array]:
+    """Found once: the agents of an experiment have one prior, and a deep chain takes a quarter of a second."""
     return fit_gaussian(independent_draws(prior, stream(0, "past-parameters"), _MOMENT_DRAWS)).marginal()
 
 

@@ -8,6 +8,7 @@ import dts_gym
 from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
 from dts_gym.agents import LinTS
 from dts_gym.agents.lockstep import StackedTeam
+from dts_gym.envs.vector import BanditVectorEnv
 from dts_gym.harness.teams import Team
 from dts_gym.priors.random_priors import random_mlp_prior
 
@@ -182,6 +183,23 @@ def test_run_on_a_vector_environment_has_the_regret_of_single_runs(agent_id):
     for i, (prior_seed, seed) in enumerate([(3, 7), (1, 8), (4, 9), (1, 2)]):
         env = gym.make("DiffusionBandit-v0", prior_seed=prior_seed, **settings)
         alone = dts_gym.run(env, make_agent(agent_id, env, seed=i), 300, seed=seed)
+        np.testing.assert_allclose(found.regret[i], alone.regret, rtol=1e-12)
+        assert (found.instance(i).actions == alone.actions).all()
+
+
+@pytest.mark.parametrize("agent_id", ["dTS", "dUCB", "LinTS", "LinUCB", "TunedTS"])
+def test_runs_with_one_parameter_for_all_actions_have_the_regret_of_single_runs(agent_id):
+    settings = {"num_actions": 8, "dim": 3, "horizon": 100}
+    priors = [
+        random_mlp_prior(3, 2, seed=i) if agent_id == "dUCB" else random_linear_prior(3, 2, seed=i) for i in (0, 1)
+    ]
+    singles = [gym.make("SharedDiffusionBandit-v0", prior=prior, **settings) for prior in priors]
+    envs = BanditVectorEnv([env.unwrapped for env in singles], 2)
+    team = [make_agent(agent_id, env, seed=i) for i, env in enumerate(singles)]
+    assert isinstance(team[0].together(team), StackedTeam)
+    found = dts_gym.run(envs, team, 60, seed=[7, 8])
+    for i, env in enumerate(singles):
+        alone = dts_gym.run(env, make_agent(agent_id, env, seed=i), 60, seed=7 + i)
         np.testing.assert_allclose(found.regret[i], alone.regret, rtol=1e-12)
         assert (found.instance(i).actions == alone.actions).all()
 

@@ -2,7 +2,7 @@
 
 `run_tables` holds the tables of all runs in stacked arrays, of which each run's own table is a view, and `run_choices`
 chooses by them. `linear_runs` learns for posteriors in closed form, `chain_runs` for chains by particles at branch 0,
-whose tangents `search_runs` finds; `stacking` says which of them serves some posteriors. Formulas are those of the
-single posteriors: what is here is their leading axis of runs. A run's numbers do not depend on which runs are beside
-it.
+whose tangents `search_runs` finds. `shared_runs` chooses where all actions share one parameter, by either of these as
+the posterior of a single action. `stacking` says which of them serves some posteriors. Formulas are those of the single
+posteriors: what is here is their leading axis of runs. A run's numbers do not depend on which runs are beside it.
 """

@@ -21,6 +21,7 @@ from dts_gym.posteriors.choices import (
 )
 from dts_gym.posteriors.lockstep.run_tables import RunTables
 from dts_gym.posteriors.pruning import variance_along
+from dts_gym.posteriors.totals import draws_of_rows, moments_of_rows
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 Streams = Sequence[np.random.Generator]
@@ -67,6 +68,29 @@ class RunChoices(ABC, Generic[P]):
     @abstractmethod
     def _shared_moments(self) -> tuple[Array, Array]:
         """Posterior means (R, d) of the shared parts and roots (R, d, r); r = 0 where nothing is shared."""
+
+    def sample_parameters(self, rngs: Streams, scale: Array) -> Array:
+        """A posterior draw of each run's parameters, (R, d), of posteriors of one action: scales (R,)."""
+        played, scale = self._table.counts > 0, scale[:, None, None]
+        shared = self._draw_shared(rngs, scale[:, 0, 0])
+        center = np.zeros((len(rngs), 1, self._centers.shape[1])) if shared is None else shared[:, None]
+        noise, own = np.empty(center.shape), np.zeros(center.shape)
+        for i, rng in enumerate(rngs):
+            rng.standard_normal(out=noise[i])
+            if played[i]:
+                rng.standard_normal(out=own[i])
+        reached = self._table.reached[:, None]
+        drawn = draws_of_rows(reached, self._table.messages(), center, scale * own)
+        theta = np.where(played[:, None, None], drawn, center + scale * reached * noise)
+        return np.asarray((np.matvec(self._table.basis[:, None], theta) + self._centers[:, None])[:, 0])
+
+    def moments(self) -> tuple[Array, Array]:
+        """Posterior means (R, d) and covariances (R, d, d) of each run's parameters, of posteriors of one action."""
+        shared_mean, root = self._shared_moments()
+        basis, reached = self._table.basis[:, None], self._table.reached[:, None]
+        found = moments_of_rows(basis, reached, self._table.messages(), shared_mean[:, None], root[:, None])
+        spread = found.spread[:, 0]
+        return found.mean[:, 0] + self._centers, spread @ np.swapaxes(spread, -1, -2) + found.own[:, 0]
 
     def _mark_played(self, actions: IntArray) -> None:
         for posterior, action in zip(self._posteriors, actions.tolist(), strict=True):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dts_gym.posteriors.action_table import ActionTable, Increments, Seen
+from dts_gym.posteriors.evidence import Evidence
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.columns import stacked
 
@@ -25,6 +26,7 @@ class RunTables:
 
     Attributes
     ----------
+    basis : (R, d, d), as `ActionTable.basis`.
     reached : (R, d), as `ActionTable.reached`.
     counts : (R,) number of played actions.
     """
@@ -33,6 +35,7 @@ class RunTables:
         self._tables = list(tables)
         self._columns = stacked([table.columns for table in tables], num_actions)
         self._outweighs = np.stack([table.outweighs for table in tables])
+        self.basis = np.stack([table.basis for table in tables])
         self._basis_t = np.stack([table.basis.T for table in tables])
         self.reached = np.stack([table.reached for table in tables])
         self._runs = np.arange(len(tables))
@@ -57,6 +60,11 @@ class RunTables:
     def products(self, u: Array) -> Array:
         """``T u`` of every row, (R, K, d)."""
         return np.asarray(self._columns["cov"] @ self._tables[0].product_query(u))
+
+    def messages(self) -> Evidence:
+        """The messages of every row, (R, K, d, d) and (R, K, d), in the tables' coordinates; zeros of unplayed ones."""
+        own = self._tables[0]
+        return Evidence(own.unpack(own.packed_gamma(self._columns, slice(None))), self._columns["beta"])
 
     def actions_at(self, rows: IntArray) -> IntArray:
         """The actions of a row of each run, (R,)."""
