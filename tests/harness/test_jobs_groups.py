@@ -23,6 +23,7 @@ SETTINGS = {
     "pinned": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "instance_seed": 3}, False),
     "clicks": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "reward": "bernoulli"}, True),
     "perceptrons": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 40, "link": "mlp"}, True),
+    "deep": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 5, "depth": 4, "horizon": 40, "link": "mlp"}, True),
     "shape": ("SyntheticBandit-v0", {"shape": "rays", "dim": 2, "num_actions": 12, "horizon": 120}, False),
 }
 
@@ -35,7 +36,7 @@ def numbers(comparison):
 def test_regrets_are_those_of_runs_one_by_one(setting, monkeypatch):
     env_id, settings, redraw = SETTINGS[setting]
     agents = ["LinTS:noise_std=0.5", "LinUCB:noise_std=0.5", "GLM-TS"] if setting == "clicks" else LINEAR
-    if setting == "perceptrons":
+    if setting in {"perceptrons", "deep"}:
         agents = ["dTS:num_particles=8", "dUCB:num_particles=8"]
     if setting == "shape":
         agents = ["LinTS", "TunedTS", "TunedUCB"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.utils.arrays import Array, conditioned_root
+from dts_gym.utils.arrays import Array, conditioned_root, log_diagonal
 
 
 class Guide(NamedTuple):
@@ -32,10 +32,10 @@ def guides_of(latents: Sequence[Evidence], prior_roots: Array, exploration: Arra
 
 def guide_of(latent: Evidence, prior_root: Array, exploration: Array | float) -> Guide:
     """The guided step to a node with message ``latent`` and noise ``R R'``; singular noise is fine. O(d^3)."""
-    root, spread = conditioned_root(prior_root, latent.G)
+    root, L = conditioned_root(prior_root, latent.G)
     root_t = np.swapaxes(root, -1, -2)
     reach = (root_t @ latent.h[..., None])[..., 0]  # (..., r)
-    constant = 0.5 * np.vecdot(reach, reach) / exploration**2 - 0.5 * np.log(spread).sum(axis=-1)
+    constant = 0.5 * np.vecdot(reach, reach) / exploration**2 - log_diagonal(L)
     gain = np.eye(root.shape[-2]) - root @ (root_t @ latent.G)
     return Guide(gain, (root @ reach[..., None])[..., 0], root, constant)
 

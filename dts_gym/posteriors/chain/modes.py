@@ -18,7 +18,7 @@ from dts_gym.posteriors.chain.races import Owned
 from dts_gym.posteriors.chain.run_chains import rows_of
 from dts_gym.posteriors.chain.tangents import Tangents, climbed_tangents, joined, selected
 from dts_gym.posteriors.evidence import Evidence, log_evidence, matvec
-from dts_gym.utils.arrays import Array, conditioned_root
+from dts_gym.utils.arrays import Array, conditioned_root, log_diagonal
 
 # Nats of Laplace mass below the best mode's from which on a mode is left out; deviations of a guide that it reaches.
 WINDOW, REACH = 8.0, 2.0
@@ -98,7 +98,7 @@ def laplace_masses(chain: Chain, message: Evidence, found: Tangents) -> Array:
     """Log density plus half the log determinant of the guide's covariance, relative to the prior's noise: (n,)."""
     masses: Array = found.log_density
     for latent, root in zip(upward_messages(chain, found.surrogates, message).latents, chain.roots[1:], strict=True):
-        masses = masses - 0.5 * np.log(conditioned_root(root, latent.G)[1]).sum(axis=-1)
+        masses = masses - log_diagonal(conditioned_root(root, latent.G)[1])
     return np.asarray(masses)
 
 

@@ -184,10 +184,9 @@ class GLMTable:
         if rest is None:
             z = inverse @ (begin - mean)
         else:  # as if it were part of the prior
-            root, grown = conditioned_root(root, rest.G)
+            root, L = conditioned_root(root, rest.G)
             mean = mean + root @ ((rest.h - rest.G @ mean) @ root)
-            # With the old root R and its inverse L, the new one is F = R V grown^-1/2: grown F' L' is V' grown^1/2.
-            z = grown * (root.T @ (inverse.T @ (inverse @ (begin - mean))))
+            z = L.T @ (inverse @ (begin - mean))  # the new root is the old one times L^-T
         X, y, counts = rewards
         point = fit_map(self.model, X, y, mean, root, z, counts)
         evidence = expand(self.model, X, y, point, counts)
