@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dts_gym.priors.denoiser_layers import Layers, multiplied_out
 from dts_gym.priors.links import Link
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import finite_array, integer
@@ -82,7 +85,8 @@ class DenoiserLink(Link):
 
     Notes
     -----
-    Exact. A value costs O(H d + B H^2) for each point, a Jacobian d times that.
+    Exact, but for the rounding of products of the network's matrices, which are multiplied out: see
+    `dts_gym.priors.denoiser_layers`. A value costs O(B H d + B^2 H^2) for each point, a Jacobian d times that.
 
     Examples
     --------
@@ -104,7 +108,8 @@ class DenoiserLink(Link):
         scale: Array | None = None,
         offset: Array | None = None,
     ) -> None:
-        self.network = self._evaluated = _checked(network)
+        self.network = _checked(network)
+        self._layers = _layers(_Same(self.network))
         d = self.dim = network.first.shape[1]
         self.step = integer("step", step, 1, len(network.times))
         if not 0.0 < alpha_bar < alpha_bar_before <= 1.0:
@@ -142,15 +147,8 @@ class DenoiserLink(Link):
     def value_and_jacobian(self, psi: Array) -> tuple[Array, Array]:
         """Value and Jacobian from one forward pass: (..., d) -> (..., d), (..., d, d)."""
         d, points = self.dim, _stacked(psi)
-        network = self._network_at(points)
-        velocity, entering = self._forward(network, points)
-        product = np.broadcast_to(network.last, (*points.shape[:2], *network.last.shape))  # (s, n, d, H)
-        flat = (len(points), points.shape[1] * d, len(network.first))  # one product of two matrices for the n points
-        for inner, outer, u in zip(network.inner[::-1], network.outer[::-1], entering[::-1], strict=True):
-            through = (product.reshape(flat) @ outer).reshape(product.shape)
-            through *= _silu_slope(u)[..., None, :]
-            product = product + (through.reshape(flat) @ inner).reshape(product.shape)
-        slope = (product.reshape(flat) @ network.first).reshape(*points.shape[:2], d, d).astype(np.float64, copy=False)
+        velocity, slope = self._layers_at(points).forward_and_slope(points, self.step)
+        slope = slope.astype(np.float64, order="C")
         slope *= self._gain
         slope += self._skip * np.eye(d)
         if self.scale is not None:
@@ -160,12 +158,12 @@ class DenoiserLink(Link):
 
     def velocity(self, psi: Array) -> Array:
         """The network's prediction, in the units that it was trained in: (..., n, d) -> (..., n, d)."""
-        return np.asarray(self._forward(self._network_at(psi), psi)[0], dtype=np.float64)
+        return np.asarray(self._layers_at(psi).forward(psi, self.step)[0], dtype=np.float64)
 
-    def in_single_precision(self, network: DenoiserNetwork) -> DenoiserLink:
-        """The same link with its network evaluated in single precision, given the arrays in that precision."""
+    def in_single_precision(self, layers: Layers) -> DenoiserLink:
+        """The same link with its network evaluated in single precision, given the layers in that precision."""
         twin = copy.copy(self)
-        twin._evaluated = network
+        twin._layers = layers
         return twin
 
     def affine_predictor(self) -> tuple[Array, Array] | None:
@@ -175,22 +173,10 @@ class DenoiserLink(Link):
     def _repr_facts(self) -> dict[str, Any]:
         return {"dim": self.dim, "step": self.step, "hidden": len(self.network.first)}
 
-    def _network_at(self, points: Array) -> DenoiserNetwork:
-        """The arrays to evaluate: those of double precision for points that single precision cannot hold."""
-        far = self._evaluated is not self.network and np.abs(points).max(initial=0.0) > _FAR
-        return self.network if far else self._evaluated
-
-    def _forward(self, network: DenoiserNetwork, points: Array) -> tuple[Array, list[Array]]:
-        """The velocity at (..., n, d), and the inputs of each activation, (..., n, H), in the network's precision."""
-        entering = []
-        times = network.times[self.step - 1]
-        h = points.astype(times.dtype, copy=False) @ network.first.T + times[0]
-        for inner, outer, time in zip(network.inner, network.outer, times[1:], strict=True):
-            u = h @ inner.T
-            u += time
-            entering.append(u)
-            h += _silu(u) @ outer.T
-        return h @ network.last.T + network.last_bias, entering
+    def _layers_at(self, points: Array) -> Layers:
+        """The layers to evaluate: those of double precision for points that single precision cannot hold."""
+        far = self._layers.is_single and np.abs(points).max(initial=0.0) > _FAR
+        return _layers(_Same(self.network)) if far else self._layers
 
     def _in_units(self, value: Array) -> Array:
         if self.scale is not None:
@@ -228,15 +214,14 @@ def in_single_precision(links: Iterable[Link]) -> tuple[Link, ...]:
     >>> 1e-9 < float(np.abs(single(np.ones(2)) / link(np.ones(2)) - 1).max()) < 1e-6
     True
     """
-    networks: dict[int, DenoiserNetwork] = {}  # one for all links of a network, so that it stays in the cache
+    singles: dict[int, Layers] = {}  # one for all links of a network, so that it stays in the cache
     found = []
     for link in links:
         if isinstance(link, DenoiserLink):
             key = id(link.network.first)
-            if key not in networks:
-                single: Any = (array.astype(np.float32) for array in link.network)
-                networks[key] = DenoiserNetwork(*single)
-            link = link.in_single_precision(networks[key])
+            if key not in singles:
+                singles[key] = link._layers.in_single_precision()
+            link = link.in_single_precision(singles[key])
         found.append(link)
     return tuple(found)
 
@@ -260,18 +245,23 @@ def _stacked(psi: Array) -> Array:
     return psi.reshape(math.prod(psi.shape[:-2]), psi.shape[-2] if psi.ndim > 1 else 1, psi.shape[-1])
 
 
-def _silu(u: Array) -> Array:
-    """``u / (1 + exp(-u))``, through the hyperbolic tangent, which is fast and cannot overflow."""
-    s: Array = np.tanh(0.5 * u)
-    s += 1.0
-    s *= u
-    s *= 0.5
-    return s
+class _Same:
+    """A network, equal to those of the same arrays."""
+
+    def __init__(self, network: DenoiserNetwork) -> None:
+        self.network = network
+
+    def __hash__(self) -> int:
+        return id(self.network.first)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and all(map(operator.is_, self.network, other.network))
 
 
-def _silu_slope(u: Array) -> Array:
-    s = 0.5 * np.tanh(0.5 * u) + 0.5
-    return np.asarray(s * (1.0 + u * (1.0 - s)))
+@lru_cache(maxsize=8)
+def _layers(key: _Same) -> Layers:
+    """The layers of a network, found once for the links of all its steps."""
+    return multiplied_out(*key.network)
 
 
 def _checked(network: DenoiserNetwork) -> DenoiserNetwork:

@@ -267,7 +267,7 @@ def test_filters_evaluate_networks_in_single_precision_and_far_points_in_double(
     other = AffineLink(np.eye(3))
     single, twin, same = in_single_precision([link, DenoiserLink(link.network, 1, 0.9, 1.0), other])
     assert same is other
-    assert single._evaluated is twin._evaluated  # one copy of the network for all its links
+    assert single._layers is twin._layers  # one copy of the network for all its links
     psi = np.random.default_rng(0).standard_normal((200, 3))
     for of in (lambda each: each(psi), lambda each: each.jacobian(psi)):
         off = np.abs(of(single) - of(link))
