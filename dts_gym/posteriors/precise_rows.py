@@ -104,6 +104,7 @@ class PreciseRows:
                 "contexts_off": ((dim,), np.float64),
                 "lost": ((), np.float64),  # how far off the first covariance's root was, relative to itself
                 "values_off": ((), np.float64),
+                "natural_off": ((dim,), np.float64),  # what those changed in ``x value / variance``
                 "count": ((), np.int64),
             }
         )
@@ -157,17 +158,20 @@ class PreciseRows:
         x, value, noise, x_error, value_error, _ = seen
         columns = self._columns
         V, scales, contracted = (self._twofold(name, rows) for name in ("factor", "scales", "contracted"))
+        size = np.abs(Twofold.of(x).high)
         f = (V * x[:, :, None]).sum(-2)  # (k, d)
         g = scales * f
         grown = (f * g).cumsum() + noise[:, None]  # the observation's variance by the first 1, 2, ... entries
         before = _shifted(grown, noise)
         gains = (V * g[:, None, :]).cumsum()  # (k, d, d), column j: the gain by the first j + 1 entries
         V_after = V - (f / before)[:, None, :] * _shifted(gains, Twofold(np.zeros(f.high.shape)))
+        # Seen alone, an entry has its row without what cancels above: ``V'x`` becomes ``f noise / before``.
+        is_seen = (size > 0.0) & ((size > 0.0).sum(-1, keepdims=True) == 1)
+        V_after[is_seen] = (V * (noise[:, None] / before)[:, None, :])[is_seen]
         scales_after = scales * (before / grown)
         total = grown[:, -1]
         along = (contracted * x[:, :, None]).sum(-2)  # (k, 1 + d)
         residual = value - along[:, 0]
-        size = np.abs(Twofold.of(x).high)
         told = None
         if is_told:
             mean_error = np.zeros(len(rows))
@@ -193,7 +197,10 @@ class PreciseRows:
         columns["told"][rows] += size * (size / noise.high[:, None])
         if np.any(x_error):
             columns["contexts_off"][rows] += np.square(np.minimum(x_error / np.sqrt(noise.high)[:, None], _MOST))
-        columns["values_off"][rows] += np.square(np.minimum(value_error / np.sqrt(noise.high), _MOST))
+        value_off = np.minimum(value_error / np.sqrt(noise.high), _MOST)
+        columns["values_off"][rows] += np.square(value_off)
+        entries = np.minimum((size + x_error) / np.sqrt(noise.high)[:, None], _MOST)
+        columns["natural_off"][rows] = np.minimum(columns["natural_off"][rows] + entries * value_off[:, None], _MOST)
         columns["count"][rows] += 1
         return told
 
@@ -249,7 +256,9 @@ class PreciseRows:
         moved, off = np.sqrt(columns["moved"][rows]), np.sqrt(columns["values_off"][rows])
         values = np.sqrt(columns["values"][rows]) + (weights * mean).sum(-1)
         told = np.minimum(std, (np.sqrt(columns["told"][rows]) * reached).sum(-1))
-        mean_error = told * (rounding * values + off) + std_error * moved + (query_error * mean).sum(-1)
+        # What changed values move: by all that is told along this reading, or by each that was told, if that is less.
+        off = np.minimum(told * off, (columns["natural_off"][rows] * reached).sum(-1))
+        mean_error = told * rounding * values + off + std_error * moved + (query_error * mean).sum(-1)
         return std_error, mean_error
 
     def follow(self, rows: IntArray, contexts: Array) -> tuple[Twofold, Array]:

@@ -1,8 +1,7 @@
 """Posteriors of rewards that outweigh the prior by up to 1e54, against rational numbers computed from scratch.
 
 A case must be right to a millionth of a deviation where inputs that are changed by 1e-16 of themselves move it by less
-than 1e-9, and a reward tells less than 1e25 prior deviations; elsewhere it is right too, or refused. A mean may be off
-by the rounding of its float64 number besides.
+than 1e-9; elsewhere it is right too, or refused. A mean may be off by the rounding of its float64 number besides.
 """
 
 import itertools
@@ -109,7 +108,7 @@ def errors(make, design, scale, variance, noise_std, n, *, shared, d=3, in_batch
         right = [truth.score(query, a) for a in range(K)]
         moved = [near.score(query, a) for a in range(K)]
         shifts = (max(abs(m - t) / s, abs(u / s - 1)) for (t, s), (m, u) in zip(right, moved, strict=True))
-        must = max(shifts) < 1e-9 and scale * variance**0.5 < 1e25 * noise_std
+        must = max(shifts) < 1e-9
         try:
             laws = posterior.laws(query[None], 1.0)
         except ValueError as refusal:
@@ -155,7 +154,8 @@ def test_narrow_posteriors_are_right_or_refused(design, in_batch, shared):
 @pytest.mark.parametrize("design", ["gaussian", "collinear", "one-hot"])
 def test_the_whole_sweep_is_right_or_refused(design, in_batch, shared, dtype):
     bound = 1e-6 if dtype == "float64" else 1e-3
-    for (scale, variance, noise_std), n, mixed in itertools.product(ALL, (10, 200), (False, True)):
+    sizes = [(10, False), (10, True), (100, True)]
+    for (scale, variance, noise_std), (n, mixed) in itertools.product(ALL, sizes):
         found = errors(
             two_level(dtype), design, scale, variance, noise_std, n, shared=shared, in_batch=in_batch, mixed=mixed
         )
