@@ -60,14 +60,15 @@ def identify(
     budget: int,
     seed: int = 0,
     context: Any = None,
+    env_settings: Mapping[str, Any] | None = None,
 ) -> Identification:
     """Spend a budget of rounds on finding the best action, and recommend one.
 
     Parameters
     ----------
     env_or_problem : an environment of this package, a problem, or the name of one of the paper's problems: "mab",
-        "linear" or "hierarchical". A problem's instance is drawn from its prior under ``seed``, an environment's by its
-        ``reset(seed=seed)``.
+        "linear", "hierarchical" or "ratings". A problem's instance is drawn from its prior under ``seed``, an
+        environment's by its ``reset(seed=seed)``.
     rule : a name as `dts_gym.identification.rule_ids` lists, with settings as in ``"TopTwoTS:leader_share=0.7"``, or a
         class derived from `dts_gym.identification.Rule`.
     budget : n, the number of rounds.
@@ -75,6 +76,8 @@ def identify(
     context : the context of every round, (d,), or (K, d) features of a shared parameter. None: the one that the
         environment's instances fix, or ``[1.0]`` for a problem of dimension 1; an environment whose contexts change
         then has a policy recommended.
+    env_settings : arguments of the named problem (``num_actions``, ``data``, ...), see
+        `dts_gym.identification.SETTINGS`.
 
     Returns
     -------
@@ -92,6 +95,7 @@ def identify(
     scores is exact. For other priors and rewards it is the posterior of a dTS agent. Contexts that change need a rule
     that decides round by round: Uniform, TS, TopTwoTS, T3C or KnowledgeGradient, which then look at the present
     context.
+
     Examples
     --------
     >>> result = identify("mab", "TopTwoTS", budget=100, seed=1)
@@ -100,7 +104,7 @@ def identify(
     """
     asked = integer("budget", budget, 1)
     known_seed, made = integer("seed", seed, 0), rule_spec(rule).make()
-    game = _game(env_or_problem, known_seed, context)
+    game = _game(env_or_problem, known_seed, context, env_settings)
     found = play(game, made, asked)
     recommendation: Any = int(found.recommendations[0])
     if isinstance(game, PolicyGame):
@@ -128,11 +132,14 @@ class _Policy:
         return int(chosen[0]) if one else chosen
 
 
-def _game(target: Any, seed: int, context: Any) -> Game:
-    if isinstance(target, str) and target in SETTINGS:
+def _game(target: Any, seed: int, context: Any, settings: Mapping[str, Any] | None) -> Game:
+    named = isinstance(target, str) and target in SETTINGS
+    if settings and not named:
+        raise ValueError(f"env_settings must be left out but for {list(SETTINGS)}, got {dict(settings)!r:.200}")
+    if named:
         if context is not None:
             raise ValueError(f"context must be None for {target!r}, which has its own, got {context!r:.100}")
-        return posed_game([pose(target, {}, seed)], [seed])
+        return posed_game([pose(target, settings or {}, seed)], [seed])
     if isinstance(target, BanditProblem):
         return posed_game([Posed(target, checked_context(target, context))], [seed])
     if not isinstance(target, gym.Env):
