@@ -22,7 +22,8 @@ from dts_gym.utils.validation import LARGEST, finite_array, integer
 
 # The rule of the least probability of error on the hierarchical problems, see docs/identification.md.
 DEFAULT_RULE = "TopTwoTS"
-_DRAWS = 10_000  # of the scores, for the probabilities of being best
+# Draws of the scores for the probabilities of being best: of a normal belief, and of the others, whose draws are slow.
+_DRAWS, _SLOW_DRAWS = 10_000, 1000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,7 +35,8 @@ class Identification(Shown):
     recommendation : the recommended action; where contexts change, a function that recommends one for a context (d,) or
         for each of n contexts.
     probability_best : (K,) posterior probability of every action to be the best one; where contexts change, at the last
-        context.
+        context. Exact up to rounding where scores are independent, else of 10 000 draws (standard error at most 0.005),
+        of 1000 where the belief is no normal distribution (0.016).
     counts : (K,) number of rounds of every action.
     simple_regret : mean reward of the best action less that of the recommended one; where contexts change, its average
         over 1000 contexts.
@@ -109,9 +111,10 @@ def identify(
     recommendation: Any = int(found.recommendations[0])
     if isinstance(game, PolicyGame):
         recommendation = _Policy(game)
+    draws = _DRAWS if game.belief.is_normal else _SLOW_DRAWS
     return Identification(
         recommendation,
-        best_probabilities(game.belief, game.streams, _DRAWS)[0],
+        best_probabilities(game.belief, game.streams, draws)[0],
         found.counts[0].copy(),
         float(found.simple_regrets[0]),
         bool(found.is_best[0]),
