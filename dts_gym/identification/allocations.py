@@ -13,7 +13,7 @@ import numpy as np
 
 from dts_gym.utils.arrays import Array, IntArray
 
-_STEPS = 500
+_STEPS, _STARTS = 500, 20
 _GAP = 1e-6  # relative duality gap at which shares are good enough
 _EQUAL = 1e-12  # two scores are one where the variance of their difference is below this share of their variances
 
@@ -94,8 +94,8 @@ def least_shares(objective: Callable[[Array], Objective], num_actions: int) -> A
     """
     from scipy.optimize import minimize  # slow to import
 
-    start = np.ones(num_actions)
-    size = max(abs(objective(start / num_actions).value), 1e-300)
+    parts = np.ones(num_actions)
+    size = max(abs(objective(parts / num_actions).value), 1e-300)
 
     def scaled(parts: Array) -> tuple[float, Array]:
         total = float(parts.sum())
@@ -104,15 +104,17 @@ def least_shares(objective: Callable[[Array], Objective], num_actions: int) -> A
         return value / size, (gradient - shares @ gradient) / (total * size)
 
     options: Any = {"maxiter": _STEPS, "ftol": 1e-14, "gtol": 1e-9}
-    found: Any = minimize(
-        scaled, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * num_actions, options=options
-    )
-    shares = np.asarray(found.x / found.x.sum())
-    value, gradient = objective(shares)
-    gap = float(shares @ gradient - gradient.min())
-    if gap > _GAP * max(abs(value), size):
-        raise ArithmeticError(f"the shares must be optimal within {_GAP:g}, got a gap of {gap:.3g} at {value:.6g}")
-    return shares
+    for _ in range(_STARTS):
+        found: Any = minimize(
+            scaled, parts, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * num_actions, options=options
+        )
+        shares = np.asarray(found.x / found.x.sum())
+        value, gradient = objective(shares)
+        gap = float(shares @ gradient - gradient.min())
+        if gap <= _GAP * max(abs(value), size):
+            return shares
+        parts = num_actions * shares  # a search that stalled goes on without its memory
+    raise ArithmeticError(f"the shares must be optimal within {_GAP:g}, got a gap of {gap:.3g} at {value:.6g}")
 
 
 def water_filling(variances: Array, budget: float, noise_std: float) -> Array:
