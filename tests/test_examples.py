@@ -24,6 +24,7 @@ SETTINGS = {
     "frame": (["SyntheticBandit-v0", "frame.png", "20", "num_actions=5", "shape=moons"], "after 20 rounds", ()),
     "identification": (["2"], "TopTwoTS", ()),
     "large_k": (["30", "1000000000"], "peak memory", ()),
+    "logged_catalogue": (["400", "20"], "independent: true value", ()),
     "movielens": (["ratings", "30", "1"], "60 users, 120 movies", ()),
     "offpolicy": (["400"], "true value", ("sklearn",)),
     "own_prior": (["20", "1"], "DiffusionPrior", ()),

@@ -118,3 +118,26 @@ def z_scores(draws, mean, cov):
     off = centred.T @ centred / n - cov
     cov_z = np.where(entry_spread > 1e-8, off / np.maximum(entry_spread, 1e-300), 0.0)
     return mean_z, cov_z
+
+
+GENRES = ("Comedy", "Drama", "Horror")
+
+
+def rated_movies(folder):
+    """Ratings of 80 movies whose factors are decided by three genres, up to a little noise; movie 7 is not listed."""
+    rng = np.random.default_rng(0)
+    genres = rng.random((80, 3)) < 0.5
+    genres[np.arange(80), rng.integers(3, size=80)] = True
+    movies = genres @ rng.standard_normal((3, 3)) + 0.2 * rng.standard_normal((80, 3))
+    stars = np.clip(3 + 0.7 * rng.standard_normal((60, 3)) @ movies.T + 0.3 * rng.standard_normal((60, 80)), 0.5, 5)
+    rated = [(u, m) for u in range(60) for m in range(80) if rng.random() < 0.7]
+    (folder / "u.data").write_text("".join(f"{u}\t{m}\t{stars[u, m]:.2f}\t0\n" for u, m in rated))
+    flags = {"Comedy": 5, "Drama": 8, "Horror": 11}
+    lines = []
+    for m in set(range(80)) - {7}:
+        columns = ["0"] * 19
+        for j, genre in enumerate(GENRES):
+            columns[flags[genre]] = str(int(genres[m, j]))
+        lines.append(f"{m}|Père {m} ({1950 + m % 60})||||{'|'.join(columns)}\n")
+    (folder / "u.item").write_bytes("".join(lines).encode("latin-1"))
+    return folder

@@ -13,6 +13,7 @@ from typing import Any, Literal, Union
 import tyro
 
 from dts_gym.cli.setting_texts import option_texts
+from dts_gym.identification.settings import SETTINGS
 from dts_gym.registry import env_creator
 from dts_gym.utils.validation import did_you_mean
 
@@ -41,15 +42,16 @@ def split_env_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]
 def env_options(env_id: str) -> dict[str, tuple[Any, Any]]:
     """The options of an environment that the command line can set: name -> type, default (``inspect._empty`` if none).
 
-    These are numbers, words and choices only; arrays and priors are for the Python interface.
+    These are numbers, words and choices only; arrays and priors are for the Python interface. The problems of
+    `dts_gym.identification` are accepted by name as environments are.
     """
-    creator = env_creator(env_id)
+    creator = SETTINGS[env_id] if env_id in SETTINGS else env_creator(env_id)
     target = creator.__init__ if inspect.isclass(creator) else creator
     hints = typing.get_type_hints(target)
     options = {}
     for name, parameter in inspect.signature(creator).parameters.items():
         kept = _settable(hints.get(name))
-        if kept is not None and name != "render_mode":
+        if kept is not None and name not in ("render_mode", "seed"):
             options[name] = (kept, parameter.default)
     return options
 
@@ -100,7 +102,7 @@ def _spelled(arguments: Sequence[str], options: dict[str, tuple[Any, Any]]) -> l
 
 def options_text(env_id: str, *, described: bool = False) -> str:
     """An environment's options, types and defaults, a line each; ``described`` adds their descriptions."""
-    texts = option_texts(env_id) if described else {}
+    texts = option_texts(env_id) if described and env_id not in SETTINGS else {}
     lines = []
     for name, (kind, default) in env_options(env_id).items():
         value = "" if default is inspect.Parameter.empty else f" = {default}"

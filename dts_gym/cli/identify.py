@@ -12,7 +12,6 @@ from dts_gym.cli.env_options import options_text, parse_env_settings
 from dts_gym.cli.folders import results_folder, resumable
 from dts_gym.identification import compare_identification
 from dts_gym.identification.figures import budgets_figure
-from dts_gym.identification.settings import SETTINGS
 from dts_gym.utils.workers import Backend
 
 
@@ -35,7 +34,8 @@ def run_identification(
     Parameters
     ----------
     env :
-        Id of an environment, whose own options are --env.NAME; or a problem of the paper: mab, linear or hierarchical.
+        Id of an environment, or a problem of the paper: mab, linear, hierarchical or ratings; its own options are
+        --env.NAME, listed by --env.help.
     rules :
         Names of rules; settings follow a colon, with no spaces: TopTwoTS:leader_share=0.7. The others are compared with
         the first.
@@ -61,12 +61,9 @@ def run_identification(
     str
         The table, and the paths of the figure and of the records.
     """
-    named = env in SETTINGS
-    if named and env_words:
-        raise ValueError(f"--env.NAME goes with the id of an environment, not with the problem {env!r}")
     if any(word == "--env.help" for word in env_words):
         return f"options of {env}:\n{options_text(env, described=True)}"
-    settings: dict[str, Any] = {} if named else parse_env_settings(env, env_words)
+    settings: dict[str, Any] = parse_env_settings(env, env_words)
     folder = results_folder(out, resume, f"identify-{env}")
     with resumable(("--out", str(folder)), ("--resume",)):
         comparison = compare_identification(

@@ -13,7 +13,7 @@ import numpy as np
 
 from dts_gym.utils.arrays import Array, IntArray
 
-_STEPS = 500
+_STEPS, _STARTS = 500, 20
 _GAP = 1e-6  # relative duality gap at which shares are good enough
 _EQUAL = 1e-12  # two scores are one where the variance of their difference is below this share of their variances
 
@@ -88,29 +88,33 @@ def least_shares(objective: Callable[[Array], Objective], num_actions: int) -> A
 
     Notes
     -----
-    L-BFGS over numbers whose squares are the shares, up to a factor. ``sum_k w_k g_k - min_k g_k`` with the gradient g
-    bounds how far the value is above the least one, because the function is convex.
+    L-BFGS over K numbers of 0 or more that are the shares up to a factor, so that a share may end at 0 and come back
+    from it. ``sum_k w_k g_k - min_k g_k`` with the gradient g bounds how far the value is above the least one, because
+    the function is convex.
     """
     from scipy.optimize import minimize  # slow to import
 
-    start = np.full(num_actions, 1.0 / np.sqrt(num_actions))
-    size = max(abs(objective(start * start).value), 1e-300)
+    parts = np.ones(num_actions)
+    size = max(abs(objective(parts / num_actions).value), 1e-300)
 
-    def by_roots(roots: Array) -> tuple[float, Array]:
-        total = float(roots @ roots)
-        shares = roots * roots / total
+    def scaled(parts: Array) -> tuple[float, Array]:
+        total = float(parts.sum())
+        shares = parts / total
         value, gradient = objective(shares)
-        return value / size, 2.0 * roots / (total * size) * (gradient - shares @ gradient)
+        return value / size, (gradient - shares @ gradient) / (total * size)
 
     options: Any = {"maxiter": _STEPS, "ftol": 1e-14, "gtol": 1e-9}
-    found: Any = minimize(by_roots, start, jac=True, method="L-BFGS-B", options=options)
-    roots: Array = found.x
-    shares = np.asarray(roots * roots / (roots @ roots))
-    value, gradient = objective(shares)
-    gap = float(shares @ gradient - gradient.min())
-    if gap > _GAP * max(abs(value), size):
-        raise ArithmeticError(f"the shares must be optimal within {_GAP:g}, got a gap of {gap:.3g} at {value:.6g}")
-    return shares
+    for _ in range(_STARTS):
+        found: Any = minimize(
+            scaled, parts, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * num_actions, options=options
+        )
+        shares = np.asarray(found.x / found.x.sum())
+        value, gradient = objective(shares)
+        gap = float(shares @ gradient - gradient.min())
+        if gap <= _GAP * max(abs(value), size):
+            return shares
+        parts = num_actions * shares  # a search that stalled goes on without its memory
+    raise ArithmeticError(f"the shares must be optimal within {_GAP:g}, got a gap of {gap:.3g} at {value:.6g}")
 
 
 def water_filling(variances: Array, budget: float, noise_std: float) -> Array:

@@ -101,7 +101,7 @@ def compare_identification(
     Parameters
     ----------
     env_id_or_problem : an environment's id as for ``gym.make``, a problem, or one of the paper's problems by name:
-        "mab", "linear" or "hierarchical".
+        "mab", "linear", "hierarchical" or "ratings".
     rules : names, with settings as in ``"TopTwoTS:leader_share=0.7"``, classes derived from
         `dts_gym.identification.Rule`, or `dts_gym.identification.RuleSpec`. The first is the one that the others are
         compared with.

@@ -158,9 +158,10 @@ class PolicyGame(Game):
 
 
 def posed_game(posed: Sequence[Posed], seeds: Sequence[int]) -> ScoreGame:
-    """Runs of problems at their fixed contexts, an instance drawn from the prior for each seed."""
+    """Runs of problems at their fixed contexts; an instance that is not given is drawn from the prior by the seed."""
     instances = [
-        drawn_instance(each.problem, stream(seed, "instance")) for each, seed in zip(posed, seeds, strict=True)
+        drawn_instance(each.problem, stream(seed, "instance")) if each.instance is None else each.instance
+        for each, seed in zip(posed, seeds, strict=True)
     ]
     return _score_game(posed, instances, seeds)
 
@@ -188,13 +189,13 @@ def env_game(env: gym.Env[Any, Any], seeds: Sequence[int], context: Array | None
 
 def advance_together(posed: Posed) -> bool:
     """Whether runs of a problem advance together: where the belief about scores is exact."""
-    return score_prior(*posed) is not None
+    return score_prior(posed.problem, posed.context) is not None
 
 
 def _score_game(posed: Sequence[Posed], instances: Sequence[BanditInstance], seeds: Sequence[int]) -> ScoreGame:
-    scores = np.stack([each.linear_predictors(x) for each, (_, x) in zip(instances, posed, strict=True)])
-    problem, context = posed[0]
-    priors = [score_prior(*each) for each in posed]
+    scores = np.stack([each.linear_predictors(at.context) for each, at in zip(instances, posed, strict=True)])
+    problem, context = posed[0].problem, posed[0].context
+    priors = [score_prior(each.problem, each.context) for each in posed]
     known = [prior for prior in priors if prior is not None]
     is_exact = len(known) == len(priors)
     belief: Belief = _stacked(known, problem) if is_exact else AgentBelief(problem, context, seeds[0])

@@ -1,15 +1,18 @@
-"""The paper's problems as data: independent actions, one shared parameter, and effects that actions share."""
+"""The paper's problems as data: independent actions, one shared parameter, effects that actions share, and ratings."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 
 from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
-from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
@@ -17,10 +20,18 @@ from dts_gym.utils.validation import did_you_mean, integer
 
 
 class Posed(NamedTuple):
-    """A problem and the context of every round: (d,), or (K, d) features where actions share a parameter."""
+    """A problem at one context, and the truth where data have it.
+
+    Attributes
+    ----------
+    problem : the problem.
+    context : the context of every round: (d,), or (K, d) features where actions share a parameter.
+    instance : the true parameters; None: they are drawn from the problem's prior.
+    """
 
     problem: BanditProblem
     context: Array
+    instance: BanditInstance | None = None
 
 
 def mab(seed: int, num_actions: int = 10, noise_std: float = 1.0) -> Posed:
@@ -60,7 +71,36 @@ def hierarchical(seed: int, num_actions: int = 60, num_effects: int = 10, noise_
     return Posed(BanditProblem(K, 1, prior, GaussianReward(noise_std)), np.ones(1))
 
 
-SETTINGS: dict[str, Callable[..., Posed]] = {"mab": mab, "linear": linear, "hierarchical": hierarchical}
+@lru_cache(maxsize=128)  # the rules and budgets of a comparison are played on the same problems
+def ratings(
+    seed: int, data: str | os.PathLike[str] = "ml-1m", num_actions: int = 100, rank: int = 5, min_ratings: int = 20
+) -> Posed:
+    """The movie that a user likes best, with a prior of what genres and year say, fitted to other movies.
+
+    It is `MovieLensBandit-v0` with ``movie_features=True``, whose arguments these are: movies and user are drawn under
+    ``seed``, true scores are the products of their factors, and rewards have the noise of the factorisation's
+    residuals.
+    """
+    env: Any = gym.make(
+        "MovieLensBandit-v0",
+        data=data,
+        num_actions=num_actions,
+        rank=rank,
+        min_ratings=min_ratings,
+        movie_features=True,
+        prior_seed=seed,
+        disable_env_checker=True,
+    ).unwrapped
+    user, _ = env.reset(seed=seed)
+    return Posed(env.problem, user.astype(np.float64), env.instance)
+
+
+SETTINGS: dict[str, Callable[..., Posed]] = {
+    "mab": mab,
+    "linear": linear,
+    "hierarchical": hierarchical,
+    "ratings": ratings,
+}
 
 
 def pose(name: str, settings: Mapping[str, Any], seed: int) -> Posed:
@@ -68,14 +108,16 @@ def pose(name: str, settings: Mapping[str, Any], seed: int) -> Posed:
 
     Parameters
     ----------
-    name : "mab", "linear" or "hierarchical".
+    name : "mab", "linear", "hierarchical" or "ratings".
     settings : arguments of its function that differ from its defaults.
-    seed : seed for what is drawn before the instance: features, or mixing weights.
+    seed : seed for what is drawn before the instance: features, mixing weights, or movies and user.
 
     Raises
     ------
     ValueError
         If there is no such problem, a setting is unknown, or a setting or the seed is out of range.
+    OSError
+        If the ratings cannot be read or downloaded.
 
     Examples
     --------

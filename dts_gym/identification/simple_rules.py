@@ -36,19 +36,57 @@ class KnowledgeGradient(Rule):
     Notes
     -----
     A reward of action ``a`` moves the means along ``cov[:, a] / sqrt(cov[a, a] + noise_std^2)`` by a standard normal
-    step, so that the expected maximum is that of K lines, exactly (`expected_rise`). Of actions whose rise is too small
-    for a number, the one of the largest variance is played. O(K^2) for each line of the envelope. Source: Frazier,
+    step, so that the expected maximum is that of K lines, exactly (`expected_rise`). It is computed for the actions
+    that may have the largest rise by its bounds (`rise_bounds`). Of actions whose rise is too small for a number, the
+    one of the largest variance is played. O(K^2) for all bounds, and for each line of an envelope. Source: Frazier,
     Powell and Dayanik, "The Knowledge-Gradient Policy for Correlated Normal Beliefs" (2009).
     """
 
     def choose(self, belief: Belief, streams: RunStreams) -> IntArray:
         """The action of the largest expected rise; without any the one of the largest variance."""
-        cov, variances = belief.cov, belief.variances
-        scale = np.sqrt(variances + belief.noise_std**2)
-        rise = np.empty(variances.shape)
-        for row, mean in enumerate(belief.mean):  # a run at a time: its numbers stay in the processor's cache
-            rise[row] = expected_rise(np.broadcast_to(mean, cov[row].shape), cov[row] / scale[row][:, None])
+        mean, variances = belief.mean, belief.variances
+        slopes = belief.cov / np.sqrt(variances + belief.noise_std**2)[:, :, None]  # (R, K, K), a row for each action
+        least, most = rise_bounds(mean, slopes)
+        runs, actions = np.nonzero(most >= least.max(axis=1, keepdims=True))
+        rise = np.zeros(variances.shape)
+        rise[runs, actions] = expected_rise(mean[runs], slopes[runs, actions])
         return best_rows(np.where(rise.max(axis=1, keepdims=True) > 0, rise, variances))
+
+
+def rise_bounds(heights: Array, slopes: Array) -> tuple[Array, Array]:
+    """Two numbers between which `expected_rise` is, of lines with the same heights.
+
+    Parameters
+    ----------
+    heights : (R, K) of the lines at 0.
+    slopes : (R, A, K), of A problems.
+
+    Returns
+    -------
+    (R, A), (R, A)
+        A lower and an upper bound, the latter with a margin for rounding.
+
+    Notes
+    -----
+    To the right of 0 the highest line there leads until another one meets it, at c. From there on the maximum is at
+    least that line and at most one of the largest slope: bounds ``(difference of slopes) (pdf(c) - c cdf(-c))`` with
+    either slope. To the left it is the same with the slopes negated.
+    """
+    leader = heights.argmax(axis=1)[:, None]
+    gaps = np.take_along_axis(heights, leader, axis=1) - heights + 0.0  # (R, K); the sum turns -0 into 0
+    np.put_along_axis(gaps, leader, np.inf, axis=1)
+    apart = slopes - np.take_along_axis(slopes, leader[:, :, None], axis=2)  # (R, A, K)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rates = apart / gaps[:, None]  # 1 / c where lines meet; NaN of lines that are equal
+    rates[np.isnan(rates)] = 0.0
+    least, most = np.zeros(apart.shape[:2]), np.zeros(apart.shape[:2])
+    for pick in (np.argmax, np.argmin):  # to the right, to the left
+        first, steepest = pick(rates, axis=2)[:, :, None], pick(apart, axis=2)[:, :, None]
+        with np.errstate(divide="ignore"):
+            value = _beyond(1.0 / np.abs(np.take_along_axis(rates, first, axis=2)[:, :, 0]))
+        least += np.abs(np.take_along_axis(apart, first, axis=2)[:, :, 0]) * value
+        most += np.abs(np.take_along_axis(apart, steepest, axis=2)[:, :, 0]) * value
+    return least, most * (1.0 + 1e-9)
 
 
 def expected_rise(heights: Array, slopes: Array) -> Array:
@@ -88,9 +126,14 @@ def expected_rise(heights: Array, slopes: Array) -> Array:
         # Of lines that meet at one point the steepest goes on.
         following = np.where(meets <= first[:, None], steeper, -1.0).argmax(axis=1)
         going = np.isfinite(first)
-        far = np.minimum(np.abs(first[going]), 37.0)  # past it the value is 0, and its parts are subnormal
-        value = np.exp(-far * far / 2) / np.sqrt(2 * np.pi) - far * ndtr(-far)
-        total[left[going]] += steeper[own, following][going] * value.clip(0.0)
+        total[left[going]] += steeper[own, following][going] * _beyond(np.abs(first[going]))
         left, lines = left[going], following[going]
         a, b = a[going], b[going]
     return np.asarray(total.reshape(shape)[()])
+
+
+def _beyond(c: Array) -> Array:
+    """``E max(Z - c, 0)`` of a standard normal Z, for c of 0 or more; past 37 it is 0, and its parts are subnormal."""
+    far = np.minimum(c, 37.0)
+    value = np.exp(-far * far / 2) / np.sqrt(2 * np.pi) - far * ndtr(-far)
+    return np.asarray(value.clip(0.0))

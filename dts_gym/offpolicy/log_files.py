@@ -42,7 +42,7 @@ def save_log(log: BanditLog, path: str | os.PathLike[str]) -> None:
         try:
             write_atomically(path, lambda file: frame.to_parquet(file, index=False))
         except ImportError as error:
-            raise ImportError(f"parquet needs pandas with pyarrow or fastparquet: {error}") from error
+            raise missing_extra("parquet", "pyarrow", "parquet", error) from error
     else:
         raise ValueError(f"path must end in .npz, .csv or .parquet, got {os.fspath(path)!r}")
 
@@ -62,7 +62,7 @@ def load_log(path: str | os.PathLike[str]) -> dict[str, Any]:
         try:
             frame = _pandas().read_parquet(place)
         except ImportError as error:
-            raise ImportError(f"parquet needs pandas with pyarrow or fastparquet: {error}") from error
+            raise missing_extra("parquet", "pyarrow", "parquet", error) from error
         columns = {str(name): frame[name].to_numpy() for name in frame.columns}
         return _from_columns(columns, frame.attrs.get("num_actions"), os.fspath(path))
     raise ValueError(f"path must end in .npz, .csv or .parquet, or be a folder of rounds, got {os.fspath(path)!r}")
@@ -72,7 +72,7 @@ def _pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise missing_extra("parquet", "pandas", "pandas", error) from error
+        raise missing_extra("parquet", "pandas", "parquet", error) from error
     return pandas
 
 

@@ -37,6 +37,7 @@ _STUDIES = {
     "bai-mab": "identification",
     "bai-linear": "identification",
     "bai-hierarchical": "identification",
+    "bai-ratings": "identification",
 }
 
 

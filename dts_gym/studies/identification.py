@@ -1,4 +1,4 @@
-"""Best-arm identification: rules with a budget of rounds on three problems, and how often each recommends wrongly.
+"""Best-arm identification: rules with a budget of rounds on four problems, and how often each recommends wrongly.
 
 The problems and the first claim are those of Nguyen et al., "Prior-Dependent Allocations for Bayesian Fixed-Budget
 Best-Arm Identification in Structured Bandits" (2025), "the paper" of this file.
@@ -22,7 +22,7 @@ from dts_gym.utils.tables import mean_interval
 _SHARES = ("PI-BAI-Opt", "PI-BAI-G", "PI-BAI-TS")
 _SAMPLING = ("TopTwoTS", "TS")
 _RULES = (*_SAMPLING, *_SHARES, "KnowledgeGradient", "BayesElim", "SequentialHalving", "Uniform")
-_PAPER_RUNS, _QUICK_RUNS = 1000, 20
+_QUICK_RUNS = 20
 _QUICK_BUDGETS = (20, 40)
 
 
@@ -35,6 +35,8 @@ class IdentificationStudy(Study):
     problem : name of the problem, as `dts_gym.compare_identification` accepts it.
     budgets : numbers of rounds of the profile "paper".
     small : settings of the problem in the profile "quick".
+    runs : number of instances of the profile "paper".
+    uses_data : whether the problem is made of a data set, which can be named.
     contrasts : claims that one rule errs more often than another, of budgets by their parts' names.
     """
 
@@ -42,17 +44,28 @@ class IdentificationStudy(Study):
     budgets: tuple[int, ...]
     small: Mapping[str, int]
     contrasts: tuple[Contrast, ...]
+    runs: int = 1000
+    uses_data: bool = False
+
+    @property
+    def takes_data(self) -> bool:
+        return self.uses_data
 
     def settings(self, ask: Ask) -> Mapping[str, Any]:
         quick = ask.profile == "quick"
         budgets = _QUICK_BUDGETS if quick else self.budgets
         return {
             "problem": self.problem,
-            **(self.small if quick else {}),
+            **self._posed(ask),
             "rules": list(_RULES),
             "budgets": [budgets[i] for i in chosen([_part(n) for n in budgets], ask.only)],
-            "runs": ask.seeds or (_QUICK_RUNS if quick else _PAPER_RUNS),
+            "runs": ask.seeds or (_QUICK_RUNS if quick else self.runs),
         }
+
+    def _posed(self, ask: Ask) -> dict[str, Any]:
+        """The settings of the problem that differ from its defaults."""
+        data = {} if ask.data is None else {"data": ask.data}
+        return {**(self.small if ask.profile == "quick" else {}), **data}
 
     def _run(self, ask: Ask, conduct: Conduct) -> Findings:
         asked = self.settings(ask)
@@ -62,7 +75,7 @@ class IdentificationStudy(Study):
             asked["rules"],
             asked["budgets"],
             asked["runs"],
-            self.small if ask.profile == "quick" else None,
+            self._posed(ask),
         )
         verdicts = tuple(
             _verdict(contrast, budget, comparison)
@@ -124,11 +137,11 @@ _CONTRASTS = (
         _SAMPLING,
     ),
 )
-_DESCRIPTION = (
-    " Noise 1; 1000 instances drawn from the prior (Nguyen et al. 2025: 10 000), the same and with the same noise for "
-    "every rule and budget. A rule recommends the action of the largest posterior mean, a rule by stages the action "
-    "that is left."
+_RECOMMENDED = (
+    " the same and with the same noise for every rule and budget. A rule recommends the action of the largest "
+    "posterior mean, a rule by stages the action that is left."
 )
+_DESCRIPTION = " Noise 1; 1000 instances drawn from the prior (Nguyen et al. 2025: 10 000)," + _RECOMMENDED
 STUDIES = (
     IdentificationStudy(
         id="bai-mab",
@@ -166,5 +179,21 @@ STUDIES = (
         budgets=(150, 200, 300, 400, 550),
         small={"num_actions": 8, "num_effects": 3},
         contrasts=_CONTRASTS,
+    ),
+    IdentificationStudy(
+        id="bai-ratings",
+        claim=CLAIMS["bai-ratings"],
+        description=(
+            "100 movies of MovieLens, the best one for a user, by rank-5 factors; movies and user are drawn for each "
+            "instance, and rewards are the products of their factors with the noise of the factorisation's residuals. "
+            "The prior says what genres and year tell of a movie, and is fitted to other movies, so that it is not the "
+            "distribution that the instances are drawn from; budgets from 200 to 1000. 200 instances," + _RECOMMENDED
+        ),
+        problem="ratings",
+        budgets=(200, 400, 600, 800, 1000),
+        small={"num_actions": 10, "rank": 3, "min_ratings": 5},
+        contrasts=_CONTRASTS,
+        runs=200,
+        uses_data=True,
     ),
 )

@@ -106,17 +106,31 @@ class LogStudy(Study):
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.set_xscale("log")
-        for name, colour in zip(self.shown, COLOURS, strict=False):
-            known = [(cell.x, found[cell.name][name]) for cell in cells if name in found[cell.name]]
-            if known:
-                x = [each[0] for each in known]
-                mean = np.array([each[1].mean() for each in known])
-                error = np.nan_to_num(np.array([float(standard_error(each[1])) for each in known]))
-                axes.errorbar(x, mean, error, color=colour, marker="o", markersize=3, label=name)
+        for place, (told, alike) in enumerate(_lines(cells).items()):
+            for name, colour in zip(self.shown, COLOURS, strict=False):
+                known = [(cell.x, found[cell.name][name]) for cell in alike if name in found[cell.name]]
+                if known:
+                    x = [each[0] for each in known]
+                    mean = np.array([each[1].mean() for each in known])
+                    error = np.nan_to_num(np.array([float(standard_error(each[1])) for each in known]))
+                    look: Any = {"color": colour, "marker": "osD^v"[place % 5], "markersize": 4 if place else 3}
+                    label = f"{name} ({told})" if told else name
+                    axes.errorbar(x, mean, error, label=label, linestyle="-" if len(x) > 1 else "", **look)
         axes.set(xlabel=self.axes[0], ylabel=self.axes[1])
         axes.grid(alpha=0.25)
         axes.legend(fontsize="small")
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
+
+
+def _lines(cells: Sequence[LogCell]) -> dict[str, list[LogCell]]:
+    """The cells that a line joins: those that differ in the axis alone; by what the others have of their own."""
+    lines: dict[tuple[tuple[str, str], ...], list[LogCell]] = {}
+    for cell in cells:
+        kept = tuple((name, str(value)) for name, value in cell.settings.items() if value != cell.x)
+        lines.setdefault(kept, []).append(cell)
+    ordered = sorted(lines.items(), key=lambda line: -len(line[1]))
+    usual = set(ordered[0][0])
+    return {", ".join(" ".join(pair) for pair in kept if pair not in usual): line for kept, line in ordered}
 
 
 def _verdict(contrast: Contrast, where: str, found: Mapping[str, Array]) -> Verdict:

@@ -11,31 +11,15 @@ from gymnasium.utils.env_checker import check_env
 import dts_gym
 from dts_gym import random_linear_prior
 from dts_gym.datasets import load_ratings
+from truth import GENRES, rated_movies
 
-ID, GENRES = "MovieLensBandit-v0", ("Comedy", "Drama", "Horror")
+ID = "MovieLensBandit-v0"
 SMALL = {"num_actions": 10, "rank": 3, "min_ratings": 5, "movie_features": True, "horizon": 30}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Ratings of 80 movies whose factors are decided by three genres, up to a little noise; movie 7 is not listed."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("ratings")
-    genres = rng.random((80, 3)) < 0.5
-    genres[np.arange(80), rng.integers(3, size=80)] = True
-    movies = genres @ rng.standard_normal((3, 3)) + 0.2 * rng.standard_normal((80, 3))
-    stars = np.clip(3 + 0.7 * rng.standard_normal((60, 3)) @ movies.T + 0.3 * rng.standard_normal((60, 80)), 0.5, 5)
-    rated = [(u, m) for u in range(60) for m in range(80) if rng.random() < 0.7]
-    (folder / "u.data").write_text("".join(f"{u}\t{m}\t{stars[u, m]:.2f}\t0\n" for u, m in rated))
-    flags = {"Comedy": 5, "Drama": 8, "Horror": 11}
-    lines = []
-    for m in set(range(80)) - {7}:
-        columns = ["0"] * 19
-        for j, genre in enumerate(GENRES):
-            columns[flags[genre]] = str(int(genres[m, j]))
-        lines.append(f"{m}|Père {m} ({1950 + m % 60})||||{'|'.join(columns)}\n")
-    (folder / "u.item").write_bytes("".join(lines).encode("latin-1"))
-    return folder
+    return rated_movies(tmp_path_factory.mktemp("ratings"))
 
 
 @pytest.fixture(autouse=True)

@@ -121,14 +121,35 @@ def test_an_archive_keeps_shared_features_and_what_is_known(tmp_path):
         log.save(tmp_path / "log.csv")
 
 
-def test_parquet_keeps_the_columns_and_the_number_of_actions(tmp_path, monkeypatch):
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("every", [False, True])
+def test_parquet_files_keep_every_digit(tmp_path, every, masked):
     pandas = pytest.importorskip("pandas")
-    # pandas writes pickles in place of parquet, which needs another package: the columns are what is tested.
-    monkeypatch.setattr(pandas.DataFrame, "to_parquet", lambda frame, file, index: frame.to_pickle(file))
-    monkeypatch.setattr(pandas, "read_parquet", pandas.read_pickle)
-    log = BanditLog(**rounds(), num_actions=K)
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    given = rounds()
+    if not every:
+        given["propensities"] = np.linspace(0.1, 1, N)
+    log = BanditLog(**given, num_actions=K + (not every), masks=np.ones((N, K + (not every)), bool) if masked else None)
     log.save(tmp_path / "log.parquet")
     same(log, BanditLog.load(tmp_path / "log.parquet"))
+    frame = pandas.read_parquet(tmp_path / "log.parquet")
+    np.testing.assert_array_equal(frame["reward"], log.rewards)
+
+
+def test_without_a_package_for_parquet_its_extra_is_named(tmp_path, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+
+    def lacking(*arguments, **settings):
+        raise ImportError("no engine")
+
+    monkeypatch.setattr(pandas.DataFrame, "to_parquet", lacking)
+    monkeypatch.setattr(pandas, "read_parquet", lacking)
+    with pytest.raises(ImportError, match=r"pyarrow, which is not installed \(no engine\).*\n?.*\[parquet\]"):
+        BanditLog(**rounds()).save(tmp_path / "log.parquet")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "log.parquet").write_bytes(b"")
+    with pytest.raises(ImportError, match="pyarrow"):
+        BanditLog.load(tmp_path / "log.parquet")
 
 
 def block(folder, number, log, **settings):

@@ -10,19 +10,27 @@ from dts_gym.cli.entry import main
 from dts_gym.identification.comparison import IdentificationComparison, Runs
 from dts_gym.studies import Ask, Conduct, load_study
 from dts_gym.studies.identification import least_error
+from truth import rated_movies
 
-IDS = ("bai-mab", "bai-linear", "bai-hierarchical")
+IDS = ("bai-mab", "bai-linear", "bai-hierarchical", "bai-ratings")
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_a_quick_profile_runs_on_its_problem_and_its_verdicts_are_paired(name, tmp_path):
-    study = load_study(name)
-    findings = study.run(Ask(seeds=4), Conduct())
+def test_a_quick_profile_runs_on_its_problem_and_its_verdicts_are_paired(name, tmp_path, monkeypatch):
+    study, data = load_study(name), None
+    monkeypatch.setenv("DTS_GYM_DATA", str(tmp_path / "cache"))
+    if study.takes_data:
+        data = str(rated_movies(tmp_path))
+    findings = study.run(Ask(seeds=4, data=data), Conduct())
     assert {verdict.answer for verdict in findings.verdicts} == {"not judged"}
     assert len(findings.verdicts) == 2 * (3 * 2 + 2 * 2)  # budgets, the paper's pairs and ours
     rules = ["SequentialHalving", "TopTwoTS"]
     by_hand = dts_gym.compare_identification(
-        name.removeprefix("bai-"), rules, budgets=40, seeds=4, env_settings=study.small
+        name.removeprefix("bai-"),
+        rules,
+        budgets=40,
+        seeds=4,
+        env_settings={**study.small, **({"data": data} if data else {})},
     )
     worse, better = (1.0 - by_hand.runs[rule, 40].is_best for rule in rules)
     difference = worse - better
@@ -49,6 +57,8 @@ def test_the_papers_profile_is_the_papers_setting():
         assert len(dts_gym.identify(study.problem, "Uniform", budget=1).counts) == actions
         assert set(asked["rules"]) >= {label for c in study.contrasts for label in (c.more, c.less)}
     assert load_study("bai-hierarchical").settings(Ask("paper", only="budget-300"))["budgets"] == [300]
+    asked = load_study("bai-ratings").settings(Ask("paper", data="ml-1m"))
+    assert (asked["budgets"], asked["runs"], asked["data"]) == ([200, 400, 600, 800, 1000], 200, "ml-1m")
 
 
 def test_the_command_keeps_its_runs_and_resumes_them(tmp_path, capsys):
