@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, Self
 
@@ -14,6 +14,7 @@ from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.problem.action_names import grown_names, renamed
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import LARGEST, finite_array, integer
@@ -32,7 +33,9 @@ class Catalogue(ABC):
     def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
         """A fresh agent with these settings."""
 
-    def add_actions(self, item_features: Any = None, count: int | None = None) -> IntArray:
+    def add_actions(
+        self, item_features: Any = None, count: int | None = None, action_names: Sequence[str] | None = None
+    ) -> IntArray:
         """Add new actions after the others, and return their numbers.
 
         Parameters
@@ -41,6 +44,8 @@ class Catalogue(ABC):
             weights and one covariance for all actions: features as given to `FeaturePrior.for_actions` where the prior
             was made by it, else the new rows of ``mixing``. Offsets are zero.
         count : number n of new actions, where the prior does not tell actions apart.
+        action_names : (n,) names of the new actions, where the problem names its actions; None: ``"action 7"`` and so
+            on, by their numbers.
 
         Returns
         -------
@@ -87,20 +92,22 @@ class Catalogue(ABC):
                 K, known = grown.num_actions, problem.item_features
                 alike = known is not None and known.shape[1] == features.shape[1]
                 items = np.concatenate([known, features]) if known is not None and alike else None
-                changed = replace(problem, num_actions=K, prior=grown, item_features=items)
+                names = grown_names(problem.action_names, action_names, len(rows))
+                changed = replace(problem, num_actions=K, prior=grown, item_features=items, action_names=names)
             else:
                 if count is None:
                     raise ValueError(
                         f"count must be given where the prior does not tell actions apart, got {item_features!r:.200}"
                     )
                 K = problem.num_actions + integer("count", count, 1)
-                changed = replace(problem, num_actions=K, item_features=None)
+                names = grown_names(problem.action_names, action_names, K - problem.num_actions)
+                changed = replace(problem, num_actions=K, item_features=None, action_names=names)
             if getattr(self._settings.get("prior_mean"), "ndim", 0) == 2:
                 self._refuse_changes("add_actions")
             self._go_on(changed, self._posterior.state())
         return np.arange(problem.num_actions, K)
 
-    def retire(self, action: int, item_features: Any = None) -> None:
+    def retire(self, action: int, item_features: Any = None, action_name: str | None = None) -> None:
         """Forget an action's own parameters, so that its number can stand for a new item.
 
         Parameters
@@ -108,6 +115,7 @@ class Catalogue(ABC):
         action : number of the action.
         item_features : (p,) the new item's features or row of ``mixing``, as in `add_actions`, where the problem's
             prior is a `MixedEffectPrior` with mixing weights; None leaves it.
+        action_name : name of the new item, where the problem names its actions; None: ``"action 7"``, by the number.
 
         Raises
         ------
@@ -136,6 +144,7 @@ class Catalogue(ABC):
                 self._refuse_changes("retire")
             self._refuse_adapting("retire")
             problem = self.problem
+            names = renamed(problem.action_names, number, action_name)
             if item_features is not None:
                 features, row = self._weights_of(item_features, number)
                 prior, items = problem.prior, problem.item_features
@@ -148,6 +157,7 @@ class Catalogue(ABC):
                 else:
                     items = None
                 problem = replace(problem, prior=_of_items(prior, mixing, prior.action_means), item_features=items)
+            problem = replace(problem, action_names=names)
             self._go_on(problem, self._posterior.without(number))
 
     def _weights_of(self, item_features: Any, number: int | None) -> tuple[Array, Array]:
