@@ -83,14 +83,7 @@ class ClosedForm:
 
 @dataclass(frozen=True)
 class MixedEffects:
-    """The posterior of a `MixedEffectPrior`; exact, for Gaussian rewards.
-
-    Attributes
-    ----------
-    prior : the problem's.
-    """
-
-    prior: MixedEffectPrior
+    """The posterior of the problem's `MixedEffectPrior`; exact, for Gaussian rewards."""
 
     name: ClassVar[None] = None
     branch: ClassVar[int] = 0
@@ -103,7 +96,8 @@ class MixedEffects:
             raise ValueError(
                 f"reward_model must be Gaussian with a prior of mixed effects, or noise_std given, got {model!r}"
             )
-        return MixedEffectPosterior(self.prior, model.noise_std)
+        assert isinstance(problem.prior, MixedEffectPrior)
+        return MixedEffectPosterior(problem.prior, model.noise_std)
 
 
 @dataclass(frozen=True)
@@ -255,7 +249,7 @@ def _mixed_effects(problem: BanditProblem, given: dict[str, Any]) -> MixedEffect
             raise ValueError(f"{name} must be left out with a prior of mixed effects, got {given[name]!r:.200}")
     if problem.features != "disjoint":
         raise ValueError(f"problem must have disjoint features with mixed effects, got {problem.features!r} ones")
-    return MixedEffects(problem.prior)
+    return MixedEffects()
 
 
 def _refuse_float32(dtype: Dtype) -> None:

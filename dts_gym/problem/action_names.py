@@ -68,9 +68,12 @@ def grown_names(names: ActionNames | None, added: Any, count: int) -> ActionName
             raise ValueError(f"action_names must be left out where the problem's are None, got {added!r:.200}")
         return None
     if added is None:
-        taken = set(names)
-        added = [_numbered(len(names) + i, taken) for i in range(integer("count", count, 1))]
-    return checked_names((*names, *(checked_names(added, count) or ())), len(names) + count)
+        new = tuple(_numbered(len(names) + i, names) for i in range(integer("count", count, 1)))
+    else:
+        new = checked_names(added, count) or ()
+    if twice := set(new).intersection(names):
+        raise ValueError(f"action_names must be different strings, got {min(twice)!r:.200}, which another action has")
+    return (*names, *new)
 
 
 def renamed(names: ActionNames | None, action: int, name: Any) -> ActionNames | None:
@@ -85,16 +88,15 @@ def renamed(names: ActionNames | None, action: int, name: Any) -> ActionNames | 
         if name is not None:
             raise ValueError(f"action_name must be left out where the problem has no names, got {name!r:.200}")
         return None
-    others = names[:action], names[action + 1 :]
-    taken = {*others[0], *others[1]}
+    others = (*names[:action], *names[action + 1 :])
     if name is None:
-        name = _numbered(action, taken)
-    if not isinstance(name, str) or not name or name in taken:
+        name = _numbered(action, others)
+    if not isinstance(name, str) or not name or name in others:
         raise ValueError(f"action_name must be a string that names no other action, got {name!r:.200}")
-    return (*others[0], str(name), *others[1])
+    return (*names[:action], str(name), *names[action + 1 :])
 
 
-def _numbered(action: int, taken: set[str]) -> str:
+def _numbered(action: int, taken: Sequence[str]) -> str:
     """A name by the action's number that is not taken."""
     name, count = f"action {action}", 1
     while name in taken:
