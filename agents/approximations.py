@@ -24,6 +24,7 @@ from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
+from dts_gym.posteriors.mixed_effects.glm_posterior import GLMMixedEffectPosterior
 from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
@@ -83,7 +84,14 @@ class ClosedForm:
 
 @dataclass(frozen=True)
 class MixedEffects:
-    """The posterior of the problem's `MixedEffectPrior`; exact, for Gaussian rewards."""
+    """The posterior of the problem's `MixedEffectPrior`; exact for Gaussian rewards.
+
+    Attributes
+    ----------
+    expansion : point at which evidence of rewards that are not Gaussian is expanded.
+    """
+
+    expansion: Mode = "map"
 
     name: ClassVar[None] = None
     branch: ClassVar[int] = 0
@@ -92,12 +100,17 @@ class MixedEffects:
         self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
     ) -> ConfidencePosterior:
         """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
-        if not isinstance(model, GaussianReward):
-            raise ValueError(
-                f"reward_model must be Gaussian with a prior of mixed effects, or noise_std given, got {model!r}"
-            )
         assert isinstance(problem.prior, MixedEffectPrior)
-        return MixedEffectPosterior(problem.prior, model.noise_std)
+        return mixed_effect_posterior(problem.prior, model, self.expansion)
+
+
+def mixed_effect_posterior(
+    prior: MixedEffectPrior, model: RewardModel, expansion: Mode
+) -> MixedEffectPosterior | GLMMixedEffectPosterior:
+    """The posterior of mixed effects before any data: exact for Gaussian rewards, else expanded."""
+    if isinstance(model, GaussianReward):
+        return MixedEffectPosterior(prior, model.noise_std)
+    return GLMMixedEffectPosterior(prior, model, expansion)
 
 
 @dataclass(frozen=True)
@@ -212,7 +225,8 @@ def approximation_of(
 ) -> ClosedForm | MixedEffects | Particles | Slice:
     """Return the approximation that the keywords of `ChainAgent` ask for; ValueError for a wrong keyword."""
     if isinstance(checked_problem(problem).prior, MixedEffectPrior):
-        return _mixed_effects(problem, {"branch": branch, "approximation": approximation, "dtype": dtype})
+        given = {"branch": branch, "approximation": approximation, "dtype": dtype}
+        return _mixed_effects(problem, given, choice("expansion", expansion, get_args(Mode)))
     prior = as_chain_prior(checked_problem(problem).prior)
     level = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
     choice("approximation", approximation, get_args(Approximation), or_none=True)
@@ -241,7 +255,7 @@ def approximation_of(
     return Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind, shared)
 
 
-def _mixed_effects(problem: BanditProblem, given: dict[str, Any]) -> MixedEffects:
+def _mixed_effects(problem: BanditProblem, given: dict[str, Any], expansion: Mode) -> MixedEffects:
     """The closed form of a prior of mixed effects, which ignores what a linear chain in closed form ignores too."""
     assert isinstance(problem.prior, MixedEffectPrior)
     for name, expected in (("branch", None), ("approximation", None), ("dtype", "float64")):
@@ -249,7 +263,7 @@ def _mixed_effects(problem: BanditProblem, given: dict[str, Any]) -> MixedEffect
             raise ValueError(f"{name} must be left out with a prior of mixed effects, got {given[name]!r:.200}")
     if problem.features != "disjoint":
         raise ValueError(f"problem must have disjoint features with mixed effects, got {problem.features!r} ones")
-    return MixedEffects()
+    return MixedEffects(expansion)
 
 
 def _refuse_float32(dtype: Dtype) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
-from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.action_names import grown_names, renamed
@@ -70,7 +70,7 @@ class Catalogue:
         if (item_features is None) == (count is None):
             raise ValueError(f"item_features or count must be given, and not both, got {item_features!r:.200}, {count}")
         with self._lock:
-            if not isinstance(self._posterior, TwoLevelPosterior | GLMPosterior | MixedEffectPosterior):
+            if not isinstance(self._posterior, TwoLevelPosterior | GLMPosterior | MixedEffectChoices):
                 self._refuse_changes("add_actions")
             self._refuse_adapting("add_actions")
             prior: MixedEffectPrior | None = None
@@ -133,7 +133,7 @@ class Catalogue:
         """
         number = integer("action", action, 0, self.problem.num_actions - 1)
         with self._lock:
-            if not isinstance(self._posterior, TwoLevelPosterior | MixedEffectPosterior):
+            if not isinstance(self._posterior, TwoLevelPosterior | MixedEffectChoices):
                 self._refuse_changes("retire")
             self._refuse_adapting("retire")
             problem = self.problem
@@ -158,7 +158,7 @@ class Catalogue:
     @property
     def _follows_problem(self) -> bool:
         """Whether the posterior is that of the problem's own prior, and one of mixed effects."""
-        return isinstance(self._posterior, MixedEffectPosterior) and self._posterior.prior is self.problem.prior
+        return isinstance(self._posterior, MixedEffectChoices) and self._posterior.prior is self.problem.prior
 
     def _weights_of(self, item_features: Any, number: int | None) -> tuple[Array, Array]:
         """Return features of items (n, p), and the rows of mixing weights that they give; else raise ValueError."""

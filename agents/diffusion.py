@@ -24,7 +24,7 @@ from dts_gym.posteriors.exploration import Setting, stepped
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.linear_chain import downward, upward
-from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
 from dts_gym.posteriors.prior_scale import believed_scale, gauge
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior
@@ -168,10 +168,10 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             return gauges
 
     @property
-    def _engine(self) -> ActionPosterior | BranchedPosterior | MixedEffectPosterior:
+    def _engine(self) -> ActionPosterior | BranchedPosterior | MixedEffectChoices:
         """The posterior of all actions, or of the shared parameter where there is one."""
         posterior = self._posterior.engine if isinstance(self._posterior, SharedParameterPosterior) else self._posterior
-        assert isinstance(posterior, ActionPosterior | BranchedPosterior | MixedEffectPosterior)
+        assert isinstance(posterior, ActionPosterior | BranchedPosterior | MixedEffectChoices)
         return posterior
 
     def sample_chain(self) -> list[Array]:

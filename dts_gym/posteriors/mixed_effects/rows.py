@@ -1,19 +1,21 @@
-"""What rewards tell of mixed effects, ``theta_a = m_a + W_a psi + delta_a``: of the effects, and of played actions.
+"""What evidence tells of mixed effects, ``theta_a = m_a + W_a psi + delta_a``: the effects and played actions.
 
-Given the effects ``psi`` and the rewards, actions are independent and normal, as around a shared part; every action has
-an offset, a map and an own covariance of its own. With ``delta_a = R_a e``, ``e ~ N(0, I)``, a played action keeps
+Given the effects ``psi`` and the evidence, actions are independent and normal, as around a shared part; every action
+has an offset, a map and an own covariance of its own. With ``delta_a = R_a e``, ``e ~ N(0, I)``, a played action keeps
 ``e | psi ~ N(e0 - F W_a psi, P P')``: the root ``P`` of its own part, how it follows the effects, ``F``, and its mean
-``e0`` where they are at their prior mean. A reward changes all three by rank one, and is one scalar observation of the
-effects, whose posterior is kept in square-root form too. No covariance can become indefinite by rounding, and none of
-the (d, q) maps is built where mixing weights are known.
+``e0`` where they are at their prior mean. A Gaussian reward changes all three by rank one, and is one scalar
+observation of the effects, whose posterior is kept in square-root form too. No covariance can become indefinite by
+rounding, and none of the (d, q) maps is built where mixing weights are known.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from dts_gym.posteriors.evidence import learn
 from dts_gym.posteriors.mixed_effects.unplayed_groups import UnplayedGroups, groups_of
@@ -42,17 +44,16 @@ class Scores(NamedTuple):
     std: Array
 
 
-class MixedEffectRows:
-    """The effects, the played actions' rows and the groups of unplayed ones, given Gaussian rewards; exact.
+class MixedEffectRows(ABC):
+    """The effects, the played actions' rows and the groups of unplayed ones, given evidence; exact given that.
 
     Parameters
     ----------
     prior : the distribution of effects and actions.
-    noise_std : standard deviation of the rewards.
     """
 
-    def __init__(self, prior: MixedEffectPrior, noise_std: float) -> None:
-        self.prior, self.noise_std = prior, noise_std
+    def __init__(self, prior: MixedEffectPrior) -> None:
+        self.prior = prior
         d = self.dim = prior.dim
         self.num_actions = prior.num_actions
         self._by_weights = prior.is_by_weights
@@ -66,7 +67,7 @@ class MixedEffectRows:
         self._slots: dict[int, int] = {}
         # Of "pull" the first d rows are P', the last d are F'.
         self._learned = Columns(
-            {"actions": ((), np.int64), "pull": ((2 * d, d), np.float64), "own": ((d,), np.float64)}
+            {"actions": ((), np.int64), "pull": ((2 * d, d), np.float64), "own": ((d,), np.float64)} | self._more()
         )
         self._known = self._prior_columns()  # of played actions, as they are read in every round
         self._set_unplayed(UnplayedGroups(self._alike))
@@ -103,8 +104,16 @@ class MixedEffectRows:
         """Posterior mean (q,) of the effects, and a root (q, r) of their covariance."""
         return self.prior.effect_mean + self._effects, self._root.copy()
 
+    def _more(self) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
+        """Further columns of played actions, with the shape of a row and the type of its numbers."""
+        return {}
+
+    @abstractmethod
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
+
+    def _observe(self, context: Array, action: int, reward: float, noise: float) -> None:
+        """Condition on a Gaussian observation of ``x' theta`` with a noise of that variance."""
         slot = self._slot_of(action)
         root = self._own_roots if self._own_roots.ndim == 2 else self._own_roots[action]
         u = context @ root
@@ -112,7 +121,6 @@ class MixedEffectRows:
         P, F = pull[: self.dim].T, pull[self.dim :].T
         reach = u @ P
         v = context - u @ F
-        noise = self.noise_std**2
         total = noise + float(reach @ reach)
         residual = reward - float(context @ self._centers[action]) - float(u @ own)
         F += np.multiply.outer(P @ reach, v / total)
@@ -122,9 +130,9 @@ class MixedEffectRows:
             learn(self._effects, self._root, w @ self._root, residual - float(w @ self._effects), total)
             self._stale += 1
 
-    def expect(self, context: Array, action: int) -> None:
-        """Condition on a reward that is equal to its mean, which shrinks deviations and moves no mean. Exact."""
-        self.update(context, action, float(self._means(self._one(context, action), self._effects)[0]))
+    def _mean(self, context: Array, action: int) -> float:
+        """Posterior mean of an action's score."""
+        return float(self._means(self._one(context, action), self._effects)[0])
 
     def _slot_of(self, action: int) -> int:
         slot = self._slots.get(action)
