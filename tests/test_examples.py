@@ -25,6 +25,7 @@ SETTINGS = {
     "identification": (["2"], "TopTwoTS", ()),
     "large_k": (["30", "1000000000"], "peak memory", ()),
     "movielens": (["ratings", "30", "1"], "60 users, 120 movies", ()),
+    "new_items": (["2", "30"], "of a new item", ()),
     "offpolicy": (["400"], "true value", ("sklearn",)),
     "own_prior": (["20", "1"], "DiffusionPrior", ()),
     "quickstart": (["100"], "after 100 rounds", ()),
