@@ -19,6 +19,7 @@ from dts_gym.priors.chains import (
 )
 from dts_gym.priors.features import FeaturePrior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.priors.offsets import OffsetPrior
 from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "FeaturePrior",
     "LinearDiffusionPrior",
     "MixedEffectPrior",
+    "OffsetPrior",
     "Prior",
     "as_chain_prior",
     "as_linear",

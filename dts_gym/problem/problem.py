@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dts_gym.priors.chains import prior_from_state
 from dts_gym.priors.features import FeaturePrior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.priors.offsets import OffsetPrior
 from dts_gym.priors.prior import Prior
 from dts_gym.problem.action_names import ActionNames, checked_names
 from dts_gym.problem.rewards import RewardModel, reward_model
@@ -76,7 +77,7 @@ class BanditProblem(Shown):
             raise ValueError(
                 f"prior must be that of the actions, prior.for_actions(item_features), got {self.prior!r:.200}"
             )
-        if isinstance(self.prior, MixedEffectPrior) and self.prior.num_actions != self.num_actions:
+        if isinstance(self.prior, MixedEffectPrior | OffsetPrior) and self.prior.num_actions != self.num_actions:
             raise ValueError(f"prior must describe {self.num_actions} actions, got one of {self.prior.num_actions}")
         if not isinstance(self.reward_model, RewardModel):
             raise ValueError(f"reward_model must be a dts_gym RewardModel, got {self.reward_model!r:.200}")
