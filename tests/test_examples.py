@@ -30,6 +30,7 @@ SETTINGS = {
     "own_prior": (["20", "1"], "DiffusionPrior", ()),
     "quickstart": (["100"], "after 100 rounds", ()),
     "ray_sweep": (["10", "1", "1"], "environment,env.num_actions", ("ray",)),
+    "residuals": (["2", "5", "60"], "less than normal", ("torch",)),
     "sb3_comparison": (["--quick"], "A2C", ("stable_baselines3",)),
     "sb3_ppo": (["250"], "a round after", ("stable_baselines3",)),
     "tuned_curves": (["records", "curves.png"], "curves.png: 2 agents", ()),

@@ -87,7 +87,7 @@ def _arrays(log: BanditLog) -> dict[str, NDArray[Any]]:
 
 
 def _settings(log: BanditLog) -> dict[str, Any]:
-    told = {"format": FORMAT, "num_actions": log.num_actions, "adapted": log.adapted}
+    told: dict[str, Any] = {"format": FORMAT, "num_actions": log.num_actions, "adapted": log.adapted}
     if log.action_names is not None:
         told["action_names"] = list(log.action_names)
     return told if log.reward is None else {**told, "reward": {"name": log.reward.name, **log.reward.settings()}}

@@ -115,7 +115,7 @@ class BanditProblem(Shown):
             arrays["context_sample"] = self.context_sample
         if self.item_features is not None:
             arrays["item_features"] = self.item_features
-        settings = {
+        settings: dict[str, Any] = {
             "num_actions": self.num_actions,
             "dim": self.dim,
             "features": self.features,
