@@ -11,6 +11,7 @@ import sys
 import numpy as np
 
 import dts_gym
+from dts_gym import pretraining
 
 DIM, FEATURES, ITEMS, DEPTH = 2, 3, 40, 20
 CENTERS = 1.5 * np.array([[1.0, 0.0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]])
@@ -39,7 +40,7 @@ def main(runs: int = 20, rounds: int = 300, past: int = 2000) -> None:
     effects = rng.standard_normal((FEATURES, DIM))
     z, theta = items(effects, past, rng)
     fitted = dts_gym.FeaturePrior.fit(theta, z)
-    denoiser = dts_gym.fit(fitted.residuals(theta, z), DEPTH, hidden=32, blocks=1, max_steps=2000)
+    denoiser = pretraining.fit(fitted.residuals(theta, z), DEPTH, hidden=32, blocks=1, max_steps=2000)
     found: dict[str, list[float]] = {}
     for run in range(runs):
         z, theta = items(effects, ITEMS, np.random.default_rng(1000 + run))

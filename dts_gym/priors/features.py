@@ -167,7 +167,7 @@ class FeaturePrior(Prior):
     def residuals(self, theta: Array, item_features: Array) -> Array:
         """What the features leave of parameters of items: ``theta - B b`` at the mean of ``B``, (n, d).
 
-        A chain fitted to those of past items (`dts_gym.fit`) is a prior of it, for `for_actions`.
+        A chain fitted to those of past items (`dts_gym.pretraining.fit`) is a prior of it, for `for_actions`.
 
         Parameters
         ----------
