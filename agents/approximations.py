@@ -8,7 +8,7 @@ Each of these ways is a small class that holds the settings it reads and makes t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -24,11 +24,14 @@ from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
+from dts_gym.posteriors.mixed_effects.glm_posterior import GLMMixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.offset_posterior import OffsetPosterior
 from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.priors.offsets import OffsetPrior
 from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -65,6 +68,7 @@ class ClosedForm:
     dtype: Dtype
 
     name: ClassVar[None] = None
+    keeps_draws: ClassVar[bool] = False
 
     def posterior(
         self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
@@ -83,27 +87,34 @@ class ClosedForm:
 
 @dataclass(frozen=True)
 class MixedEffects:
-    """The posterior of a `MixedEffectPrior`; exact, for Gaussian rewards.
+    """The posterior of the problem's `MixedEffectPrior`; exact for Gaussian rewards.
 
     Attributes
     ----------
-    prior : the problem's.
+    expansion : point at which evidence of rewards that are not Gaussian is expanded.
     """
 
-    prior: MixedEffectPrior
+    expansion: Mode = "map"
 
     name: ClassVar[None] = None
     branch: ClassVar[int] = 0
+    keeps_draws: ClassVar[bool] = False
 
     def posterior(
         self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
     ) -> ConfidencePosterior:
         """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
-        if not isinstance(model, GaussianReward):
-            raise ValueError(
-                f"reward_model must be Gaussian with a prior of mixed effects, or noise_std given, got {model!r}"
-            )
-        return MixedEffectPosterior(self.prior, model.noise_std)
+        assert isinstance(problem.prior, MixedEffectPrior)
+        return mixed_effect_posterior(problem.prior, model, self.expansion)
+
+
+def mixed_effect_posterior(
+    prior: MixedEffectPrior, model: RewardModel, expansion: Mode
+) -> MixedEffectPosterior | GLMMixedEffectPosterior:
+    """The posterior of mixed effects before any data: exact for Gaussian rewards, else expanded."""
+    if isinstance(model, GaussianReward):
+        return MixedEffectPosterior(prior, model.noise_std)
+    return GLMMixedEffectPosterior(prior, model, expansion)
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,11 @@ class Particles:
     pool_size: int
     pool: Pool
     num_shared_draws: int
+
+    @property
+    def keeps_draws(self) -> bool:
+        """Whether draws of actions' own levels are kept from one choice to the next, for one exploration scale."""
+        return self.branch > 0
 
     def posterior(
         self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
@@ -164,6 +180,46 @@ class Particles:
 
 
 @dataclass(frozen=True)
+class Offsets:
+    """The posterior of an `OffsetPrior`, for Gaussian rewards: that of its chain at branch L, moved by the offsets.
+
+    Attributes
+    ----------
+    residual : how the chain's posterior is kept.
+    """
+
+    residual: ClosedForm | Particles
+
+    @property
+    def name(self) -> Approximation | None:
+        """The name of the chain's approximation."""
+        return self.residual.name
+
+    @property
+    def branch(self) -> int:
+        """L: actions share nothing."""
+        return self.residual.branch
+
+    @property
+    def keeps_draws(self) -> bool:
+        """Whether the chain's posterior keeps draws."""
+        return self.residual.keeps_draws
+
+    def posterior(
+        self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
+    ) -> ConfidencePosterior:
+        """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
+        if not isinstance(model, GaussianReward):
+            raise ValueError(
+                "reward_model must be Gaussian with an OffsetPrior, or noise_std given (a MixedEffectPrior has offsets "
+                f"for other rewards too), got {model!r}"
+            )
+        assert isinstance(problem.prior, OffsetPrior)
+        within = replace(problem, prior=problem.prior.residual)
+        return OffsetPosterior(self.residual.posterior(within, model, scale, rng), problem.prior.action_means)
+
+
+@dataclass(frozen=True)
 class Slice:
     """A chain of any links by Markov chains of elliptical slice sampling, at branch 0.
 
@@ -182,6 +238,7 @@ class Slice:
 
     name: ClassVar[Literal["slice"]] = "slice"
     branch: ClassVar[int] = 0
+    keeps_draws: ClassVar[bool] = False
 
     def posterior(
         self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
@@ -215,11 +272,19 @@ def approximation_of(
     pool: Pool,
     num_shared_draws: int,
     dtype: Dtype,
-) -> ClosedForm | MixedEffects | Particles | Slice:
+) -> ClosedForm | MixedEffects | Offsets | Particles | Slice:
     """Return the approximation that the keywords of `ChainAgent` ask for; ValueError for a wrong keyword."""
     if isinstance(checked_problem(problem).prior, MixedEffectPrior):
-        return _mixed_effects(problem, {"branch": branch, "approximation": approximation, "dtype": dtype})
-    prior = as_chain_prior(checked_problem(problem).prior)
+        given = {"branch": branch, "approximation": approximation, "dtype": dtype}
+        return _mixed_effects(problem, given, choice("expansion", expansion, get_args(Mode)))
+    with_offsets = problem.prior if isinstance(problem.prior, OffsetPrior) else None
+    if with_offsets is not None and problem.features != "disjoint":
+        raise ValueError(f"problem must have disjoint features with an OffsetPrior, got {problem.features!r} ones")
+    if with_offsets is not None and approximation == "slice":
+        raise ValueError(f"approximation must not be 'slice' with an OffsetPrior, got {approximation!r}")
+    prior = as_chain_prior(problem.prior if with_offsets is None else with_offsets.residual)
+    if with_offsets is not None and branch not in (None, prior.depth):
+        raise ValueError(f"branch must be {prior.depth} or left out with an OffsetPrior, got {branch!r:.200}")
     level = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
     choice("approximation", approximation, get_args(Approximation), or_none=True)
     choice("surrogate", surrogate, ("jacobian", "statistical"), or_none=True)
@@ -238,16 +303,18 @@ def approximation_of(
     precision = disjoint_dtype(problem, dtype)
     chain = as_linear(prior) if approximation is None else None
     if chain is not None:
-        return ClosedForm(chain, level, expansion, precision)
+        closed = ClosedForm(chain, level, expansion, precision)
+        return closed if with_offsets is None else Offsets(closed)
     _refuse_float32(precision)
     if approximation == "slice":
         return Slice(prior, P, steps, expansion)
     stands_in: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
     name = approximation or "particles"
-    return Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind, shared)
+    particles = Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind, shared)
+    return particles if with_offsets is None else Offsets(particles)
 
 
-def _mixed_effects(problem: BanditProblem, given: dict[str, Any]) -> MixedEffects:
+def _mixed_effects(problem: BanditProblem, given: dict[str, Any], expansion: Mode) -> MixedEffects:
     """The closed form of a prior of mixed effects, which ignores what a linear chain in closed form ignores too."""
     assert isinstance(problem.prior, MixedEffectPrior)
     for name, expected in (("branch", None), ("approximation", None), ("dtype", "float64")):
@@ -255,7 +322,7 @@ def _mixed_effects(problem: BanditProblem, given: dict[str, Any]) -> MixedEffect
             raise ValueError(f"{name} must be left out with a prior of mixed effects, got {given[name]!r:.200}")
     if problem.features != "disjoint":
         raise ValueError(f"problem must have disjoint features with mixed effects, got {problem.features!r} ones")
-    return MixedEffects(problem.prior)
+    return MixedEffects(expansion)
 
 
 def _refuse_float32(dtype: Dtype) -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, NoReturn, Self
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any, NoReturn
 
 import numpy as np
 
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
-from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.problem.action_names import grown_names, renamed
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.validation import LARGEST, finite_array, integer
 
 
-class Catalogue(ABC):
+class Catalogue:
     """The methods by which the actions of an agent with a posterior change."""
 
     problem: BanditProblem
@@ -27,12 +27,9 @@ class Catalogue(ABC):
     _settings: dict[str, Any]
     _posterior: Any
 
-    @classmethod
-    @abstractmethod
-    def _rebuild(cls, problem: BanditProblem, settings: Mapping[str, Any], state: Mapping[str, Any]) -> Self:
-        """A fresh agent with these settings."""
-
-    def add_actions(self, item_features: Any = None, count: int | None = None) -> IntArray:
+    def add_actions(
+        self, item_features: Any = None, count: int | None = None, action_names: Sequence[str] | None = None
+    ) -> IntArray:
         """Add new actions after the others, and return their numbers.
 
         Parameters
@@ -41,6 +38,8 @@ class Catalogue(ABC):
             weights and one covariance for all actions: features as given to `FeaturePrior.for_actions` where the prior
             was made by it, else the new rows of ``mixing``. Offsets are zero.
         count : number n of new actions, where the prior does not tell actions apart.
+        action_names : (n,) names of the new actions, where the problem names its actions; None: ``"action 7"`` and so
+            on, by their numbers.
 
         Returns
         -------
@@ -56,8 +55,9 @@ class Catalogue(ABC):
         -----
         What the agent knows of the other actions stays as it was to the last bit; the new ones are unplayed. The agent
         has a problem of its own from then on, which `reset`, `spawn` and `save` keep, with ``item_features`` of all
-        actions, or None where those of the new ones are not known. The cost is that of a copy of the
-        posterior. With shared features the number of actions is part of each context, and nothing need be added.
+        actions, or None where those of the new ones are not known. The posterior is not copied: the cost is that of a
+        copy of the actions' features. With shared features the number of actions is part of each context, and nothing
+        need be added.
 
         Examples
         --------
@@ -70,37 +70,36 @@ class Catalogue(ABC):
         if (item_features is None) == (count is None):
             raise ValueError(f"item_features or count must be given, and not both, got {item_features!r:.200}, {count}")
         with self._lock:
-            if not isinstance(self._posterior, TwoLevelPosterior | GLMPosterior | MixedEffectPosterior):
+            if not isinstance(self._posterior, TwoLevelPosterior | GLMPosterior | MixedEffectChoices):
                 self._refuse_changes("add_actions")
             self._refuse_adapting("add_actions")
+            prior: MixedEffectPrior | None = None
             if isinstance(problem.prior, MixedEffectPrior):
-                prior = problem.prior
-                if item_features is None or prior.action_cov.ndim == 3:
+                if item_features is None or problem.prior.action_cov.ndim == 3:
                     raise ValueError(
                         "item_features must be given with a prior of mixed effects, whose action_cov must be (d, d), "
-                        f"got {item_features!r:.200} and {prior.action_cov.shape}"
+                        f"got {item_features!r:.200} and {problem.prior.action_cov.shape}"
                     )
                 features, rows = self._weights_of(item_features, None)
-                mixing = np.concatenate([prior.mixing, rows])
-                means = np.concatenate([prior.action_means, np.zeros((len(rows), prior.dim))])
-                grown = _of_items(prior, mixing, means)
-                K, known = grown.num_actions, problem.item_features
+                prior, n = problem.prior.grown(rows), len(rows)
+                known = problem.item_features
                 alike = known is not None and known.shape[1] == features.shape[1]
                 items = np.concatenate([known, features]) if known is not None and alike else None
-                changed = replace(problem, num_actions=K, prior=grown, item_features=items)
             else:
                 if count is None:
                     raise ValueError(
                         f"count must be given where the prior does not tell actions apart, got {item_features!r:.200}"
                     )
-                K = problem.num_actions + integer("count", count, 1)
-                changed = replace(problem, num_actions=K, item_features=None)
+                n, items = integer("count", count, 1), None
             if getattr(self._settings.get("prior_mean"), "ndim", 0) == 2:
                 self._refuse_changes("add_actions")
-            self._go_on(changed, self._posterior.state())
+            K, names = problem.num_actions + n, grown_names(problem.action_names, action_names, n)
+            self._posterior.grow(prior if self._follows_problem else n)
+            told = {"num_actions": K, "prior": prior or problem.prior, "item_features": items, "action_names": names}
+            self.problem = _changed(problem, told)
         return np.arange(problem.num_actions, K)
 
-    def retire(self, action: int, item_features: Any = None) -> None:
+    def retire(self, action: int, item_features: Any = None, action_name: str | None = None) -> None:
         """Forget an action's own parameters, so that its number can stand for a new item.
 
         Parameters
@@ -108,6 +107,7 @@ class Catalogue(ABC):
         action : number of the action.
         item_features : (p,) the new item's features or row of ``mixing``, as in `add_actions`, where the problem's
             prior is a `MixedEffectPrior` with mixing weights; None leaves it.
+        action_name : name of the new item, where the problem names its actions; None: ``"action 7"``, by the number.
 
         Raises
         ------
@@ -118,8 +118,9 @@ class Catalogue(ABC):
         Notes
         -----
         Exact: what the old item's rewards told of the shared part stays true evidence about it, as if the old item were
-        integrated out of the joint posterior, and the new one is unplayed. Other actions stay as they were to the last
-        bit. The cost is that of a copy of the posterior.
+        integrated out of the joint posterior, and the new one is unplayed; where the prior has offsets, it has that of
+        the number. Other actions stay as they were to the last bit. The posterior is not copied: the cost is that of a
+        few updates, and with new features that of a copy of all actions' features.
 
         Examples
         --------
@@ -132,23 +133,32 @@ class Catalogue(ABC):
         """
         number = integer("action", action, 0, self.problem.num_actions - 1)
         with self._lock:
-            if not isinstance(self._posterior, TwoLevelPosterior | MixedEffectPosterior):
+            if not isinstance(self._posterior, TwoLevelPosterior | MixedEffectChoices):
                 self._refuse_changes("retire")
             self._refuse_adapting("retire")
             problem = self.problem
-            if item_features is not None:
+            told: dict[str, Any] = {}
+            if problem.action_names is not None or action_name is not None:
+                told["action_names"] = renamed(problem.action_names, number, action_name)
+            if item_features is None:
+                self._posterior.retire(number)
+            else:
                 features, row = self._weights_of(item_features, number)
-                prior, items = problem.prior, problem.item_features
-                assert isinstance(prior, MixedEffectPrior)
-                mixing = prior.mixing.copy()
-                mixing[number] = row[0]
-                if items is not None and items.shape[1] == features.shape[1]:
-                    items = items.copy()
+                assert isinstance(problem.prior, MixedEffectPrior)
+                items = problem.item_features
+                if items is not None:
+                    items = items.copy() if items.shape[1] == features.shape[1] else None
+                if items is not None:
                     items[number] = features[0]
-                else:
-                    items = None
-                problem = replace(problem, prior=_of_items(prior, mixing, prior.action_means), item_features=items)
-            self._go_on(problem, self._posterior.without(number))
+                prior = problem.prior.with_weights(number, row[0])
+                told |= {"prior": prior, "item_features": items}
+                self._posterior.retire(*((number, prior) if self._follows_problem else (number,)))
+            self.problem = _changed(problem, told)
+
+    @property
+    def _follows_problem(self) -> bool:
+        """Whether the posterior is that of the problem's own prior, and one of mixed effects."""
+        return isinstance(self._posterior, MixedEffectChoices) and self._posterior.prior is self.problem.prior
 
     def _weights_of(self, item_features: Any, number: int | None) -> tuple[Array, Array]:
         """Return features of items (n, p), and the rows of mixing weights that they give; else raise ValueError."""
@@ -160,13 +170,6 @@ class Catalogue(ABC):
         if not len(features):
             raise ValueError(f"item_features must have a row or more, got shape {features.shape}")
         return features, prior.weights_of(features)
-
-    def _go_on(self, problem: BanditProblem, state: Mapping[str, Array | IntArray]) -> None:
-        """Go on with this problem, and a posterior in this state."""
-        fresh = self._rebuild(problem, self._settings, state)
-        fresh._posterior.restore(state)
-        read = ("problem", "_prior", "_chain", "_approximation", "_posterior")
-        self.__dict__.update({name: value for name, value in fresh.__dict__.items() if name in read})
 
     def _refuse_adapting(self, method: str) -> None:
         if getattr(self, "adapt_scale", False):  # the rounds that it keeps would be replayed with other actions
@@ -180,7 +183,9 @@ class Catalogue(ABC):
         )
 
 
-def _of_items(prior: MixedEffectPrior, mixing: Array, action_means: Array) -> MixedEffectPrior:
-    """A prior with the effects of ``prior`` and other actions."""
-    parts = prior.effect_cov, prior.action_cov, prior.effect_mean, action_means
-    return MixedEffectPrior(mixing, *parts, feature_map=prior.feature_map)
+def _changed(problem: BanditProblem, parts: Mapping[str, Any]) -> BanditProblem:
+    """A problem with other parts, which are checked: as `dataclasses.replace`, without looking at every item again."""
+    changed = copy(problem)
+    for name, value in parts.items():
+        object.__setattr__(changed, name, value)
+    return changed

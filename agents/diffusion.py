@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from dts_gym.agents.adapting import Rounds, in_parts
-from dts_gym.agents.approximations import DEFAULT_PARTICLES, Approximation, ClosedForm, Particles, approximation_of
+from dts_gym.agents.approximations import DEFAULT_PARTICLES, Approximation, ClosedForm, approximation_of
 from dts_gym.agents.inputs import linear_chain
 from dts_gym.agents.posterior_agents import PosteriorAgent
 from dts_gym.agents.score_agents import AnyWay, UpperConfidence
@@ -24,9 +24,8 @@ from dts_gym.posteriors.exploration import Setting, stepped
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.linear_chain import downward, upward
-from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
 from dts_gym.posteriors.prior_scale import believed_scale, gauge
-from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior
 from dts_gym.priors.misspecified import rescaled_prior
 from dts_gym.problem.problem import BanditProblem
@@ -168,10 +167,10 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             return gauges
 
     @property
-    def _engine(self) -> ActionPosterior | BranchedPosterior | MixedEffectPosterior:
-        """The posterior of all actions, or of the shared parameter where there is one."""
-        posterior = self._posterior.engine if isinstance(self._posterior, SharedParameterPosterior) else self._posterior
-        assert isinstance(posterior, ActionPosterior | BranchedPosterior | MixedEffectPosterior)
+    def _engine(self) -> ActionPosterior | BranchedPosterior | MixedEffectChoices:
+        """The posterior of all actions, of the shared parameter, or of what offsets leave where there are any."""
+        posterior = getattr(self._posterior, "engine", self._posterior)
+        assert isinstance(posterior, ActionPosterior | BranchedPosterior | MixedEffectChoices)
         return posterior
 
     def sample_chain(self) -> list[Array]:
@@ -282,7 +281,7 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
         clouds of draws and the pools kept for one scale serve for a while.
         """
         scale = super().exploration_scale
-        kept = isinstance(self._approximation, Particles) and self.branch > 0 and not self._by_bounds
+        kept = self._approximation.keeps_draws and not self._by_bounds
         if self._exploration.is_constant or not kept:
             return scale
         return stepped(scale)

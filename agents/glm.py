@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import get_args
 
-from dts_gym.agents.inputs import independent_prior
+from dts_gym.agents.inputs import independent_moments, independent_prior
 from dts_gym.agents.posterior_agents import PosteriorAgent
 from dts_gym.agents.score_agents import ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
+from dts_gym.posteriors.mixed_effects.glm_posterior import GLMMixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
-from dts_gym.priors.two_level import TwoLevelPrior
+from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
@@ -26,7 +27,7 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
     ----------
     problem, seed : as for every agent; the problem's prior is not used.
     exploration : scale of the posterior standard deviation; 1 is the Bayesian answer.
-    prior_mean : (d,) mean of every action's prior, zeros if None.
+    prior_mean : (d,) mean of every action's prior, or (K, d), one for each action; zeros if None.
     prior_cov : (d, d) PSD covariance of every action's prior, the identity if None.
     intercept : whether every context gets a trailing 1, as in `LinTS`.
     expansion : point at which the evidence is expanded, see `dts_gym.posteriors.glm.glm_table.GLMTable`.
@@ -48,12 +49,7 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         intercept: bool = False,
         expansion: Mode = "map",
     ) -> None:
-        prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
-        if not isinstance(prior, TwoLevelPrior):
-            raise ValueError(
-                f"prior_mean must have one axis for {type(self).__name__}, got shape {prior.action_means.shape}"
-            )
-        self._prior = prior
+        self._prior, given = independent_prior(problem, prior_mean, prior_cov, intercept)
         self._intercept = bool(given["intercept"])
         self._expansion: Mode = choice("expansion", expansion, get_args(Mode))
         super().__init__(
@@ -72,10 +68,13 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
         return True  # Gaussian rewards are expanded too
 
     def _prior_moments(self) -> tuple[Array, Array]:
-        return self._prior.marginal()
+        return independent_moments(self._prior)
 
     def _make_posterior(self) -> ConfidencePosterior:
-        return posterior_for(self.problem, lambda K: GLMPosterior(self._prior, K, self.reward_model, self._expansion))
+        prior = self._prior
+        if isinstance(prior, MixedEffectPrior):
+            return GLMMixedEffectPosterior(prior, self.reward_model, self._expansion)
+        return posterior_for(self.problem, lambda K: GLMPosterior(prior, K, self.reward_model, self._expansion))
 
 
 class GLMTS(ThompsonSampling[ConfidencePosterior], GLMAgent):

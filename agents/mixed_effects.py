@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dts_gym.agents.approximations import mixed_effect_posterior
 from dts_gym.agents.inputs import disjoint_problem
 from dts_gym.agents.score_agents import ThompsonSampling
 from dts_gym.posteriors.exploration import Setting
-from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
+from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.seeding import Seed
 
 
-class MixedEffectTS(ThompsonSampling[MixedEffectPosterior]):
+class MixedEffectTS(ThompsonSampling[ConfidencePosterior]):
     """Mixed-effect Thompson sampling (meTS): dTS where the prior is a `MixedEffectPrior` of known mixing weights.
 
     Parameters
@@ -21,8 +22,8 @@ class MixedEffectTS(ThompsonSampling[MixedEffectPosterior]):
 
     Notes
     -----
-    Exact, for Gaussian rewards. dTS, dUCB, IDS and Greedy have the same posterior on such a problem, and also accept
-    general maps (K, d, q).
+    Exact for Gaussian rewards; those of other families are expanded at each action's most probable parameters. dTS,
+    dUCB, IDS and Greedy have the same posterior on such a problem, and also accept general maps (K, d, q).
 
     Source: Aouali et al., "Mixed-Effect Thompson Sampling" (2023).
 
@@ -36,6 +37,8 @@ class MixedEffectTS(ThompsonSampling[MixedEffectPosterior]):
     >>> agent.moments()[0].round(2).tolist()  # the second action has half of what was learned
     [[2.99], [1.49], [0.0]]
     """
+
+    _expands = True
 
     def __init__(
         self,
@@ -51,6 +54,6 @@ class MixedEffectTS(ThompsonSampling[MixedEffectPosterior]):
             raise ValueError(f"problem must have a MixedEffectPrior of mixing weights (K, J) for meTS, got {prior!r}")
         super().__init__(problem, seed=seed, exploration=exploration, horizon=horizon, noise_std=noise_std)
 
-    def _make_posterior(self) -> MixedEffectPosterior:
+    def _make_posterior(self) -> ConfidencePosterior:
         assert isinstance(self.problem.prior, MixedEffectPrior)
-        return MixedEffectPosterior(self.problem.prior, self.noise_std)
+        return mixed_effect_posterior(self.problem.prior, self.reward_model, "map")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dts_gym.priors.features import FeaturePrior
     from dts_gym.priors.links import AffineLink, Link, MLPLink
     from dts_gym.priors.mixed_effects import MixedEffectPrior
+    from dts_gym.priors.offsets import OffsetPrior
     from dts_gym.priors.prior import Prior
     from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
     from dts_gym.problem.problem import BanditInstance, BanditProblem
@@ -51,6 +52,7 @@ __all__ = [
     "Link",
     "MLPLink",
     "MixedEffectPrior",
+    "OffsetPrior",
     "PoissonReward",
     "Prior",
     "RewardModel",
@@ -107,6 +109,7 @@ _HOMES = {
     "Link": "priors.links",
     "MLPLink": "priors.links",
     "MixedEffectPrior": "priors.mixed_effects",
+    "OffsetPrior": "priors.offsets",
     "PoissonReward": "problem.rewards",
     "Prior": "priors.prior",
     "RewardModel": "problem.rewards",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.posteriors.unplayed import allowed_scores
+from dts_gym.problem.action_names import with_name
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.memory import refuse_larger
@@ -175,7 +176,8 @@ class BanditEnv(gym.Env[Observation, np.int64]):
             raise gym.error.ResetNeeded("reset must come before step: there is no episode, or it has ended")
         a = integer("action", action, 0, self.problem.num_actions - 1)
         if self._mask is not None and not self._mask[a]:
-            raise ValueError(f"action must be one that info['action_mask'] allows in this round, got {a}")
+            shown = with_name(a, self.problem.action_names)
+            raise ValueError(f"action must be one that info['action_mask'] allows in this round, got {shown}")
         context = self._context.astype(np.float64)
         predictor = self.instance.linear_predictor(context, a)
         info = self._truth(context, predictor) if self.regret_info else {}
@@ -210,7 +212,8 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         """A frame, (320, 720, 3) RGB: the truth on the next context, plays, regret so far; None without a render mode.
 
         The frame also shows the posterior of the agent that `watch` was given: mean and two standard deviations of
-        every action's ``x' theta``, at the agent's exploration scale.
+        every action's ``x' theta``, at the agent's exploration scale. Actions are labelled where the problem names
+        them.
 
         Raises
         ------
@@ -233,6 +236,7 @@ class BanditEnv(gym.Env[Observation, np.int64]):
             counts=np.bincount(np.array(played, dtype=np.int64), minlength=self.problem.num_actions),
             regret=regrets,
             title=f"round {len(played)} of {self.horizon}{total}",
+            names=self.problem.action_names,
         )
         return rendering.draw(view)
 

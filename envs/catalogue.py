@@ -38,10 +38,10 @@ class CatalogueBanditEnv(BanditEnv):
     episode, in the order of their arrival, and no number is used again.
 
     Every item has features ``z_a``, p standard normal numbers, that are known from the start, as
-    ``problem.item_features``. They, and which items live when, are drawn once, from ``prior_seed``. At reset a matrix
-    ``B`` and every item's own part ``delta_a`` are drawn, and items have the parameters ``theta_a = B z_a + delta_a``:
-    the problem's prior is that `dts_gym.MixedEffectPrior`. Every round shows a context ``x`` and pays a noisy reward of
-    mean ``x' theta_a``.
+    ``problem.item_features``; ``problem.action_names`` have the round from which it lives. They, and which items live
+    when, are drawn once, from ``prior_seed``. At reset a matrix ``B`` and every item's own part ``delta_a`` are drawn,
+    and items have the parameters ``theta_a = B z_a + delta_a``: the problem's prior is that
+    `dts_gym.MixedEffectPrior`. Every round shows a context ``x`` and pays a noisy reward of mean ``x' theta_a``.
 
     ## Action Space
     ``Discrete(K)``, K = ``num_live`` and the number that arrive. ``info["action_mask"]``, (K,) int8, from the reset on,
@@ -115,7 +115,15 @@ class CatalogueBanditEnv(BanditEnv):
         self._departure = _departures(rng, live, leaving, times)
         spread = _std("feature_std", feature_std) ** 2 / p
         prior = MixedEffectPrior(features, spread * np.eye(p * d), _std("item_std", item_std) ** 2 * np.eye(d))
-        problem = BanditProblem(K, d, prior, rewards_of(reward, noise_std), horizon=rounds, item_features=features)
+        problem = BanditProblem(
+            K,
+            d,
+            prior,
+            rewards_of(reward, noise_std),
+            horizon=rounds,
+            item_features=features,
+            action_names=[f"item {a} (round {since})" for a, since in enumerate(self._arrival.tolist())],
+        )
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
         self.action_space = LiveActions(K)
         self._offered(0)

@@ -14,6 +14,7 @@ from dts_gym.envs.vector import vector_maker
 from dts_gym.priors.chains import as_prior
 from dts_gym.priors.misspecified import misspecified_prior, rescaled_prior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.priors.offsets import OffsetPrior
 from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features, sample_of_features
@@ -99,9 +100,9 @@ class DiffusionBanditEnv(BanditEnv):
         self.feature_law = checked_feature_law(feature_law)
         given = None if prior is None else as_prior(prior)
         told: Prior
-        if isinstance(given, MixedEffectPrior):
+        if isinstance(given, MixedEffectPrior | OffsetPrior):
             chains_own = {"depth": depth, "stds": stds, "weight_norm": weight_norm, "branch": branch}
-            self._law = told = _for_mixed_effects(given, dim, chains_own, prior_error, prior_scale)
+            self._law = told = _for_known_actions(given, dim, chains_own, prior_error, prior_scale)
         else:
             chain = chain_of(dim, depth, link, given, prior_seed, stds, weight_norm)
             chain = chain if branch is None else chain.with_branch(branch)
@@ -125,16 +126,20 @@ class DiffusionBanditEnv(BanditEnv):
 make_vector = vector_maker(DiffusionBanditEnv)
 
 
-def _for_mixed_effects(
-    prior: MixedEffectPrior, dim: int | None, chains_own: dict[str, Any], prior_error: float, prior_scale: float
+def _for_known_actions(
+    prior: MixedEffectPrior | OffsetPrior,
+    dim: int | None,
+    chains_own: dict[str, Any],
+    prior_error: float,
+    prior_scale: float,
 ) -> Prior:
     """Return a prior of mixed effects, if nothing is set that only chains have; else raise ValueError."""
     for name, value in chains_own.items():
         if value is not None:
-            raise ValueError(f"{name} must be left out with a prior of mixed effects, got {value!r:.200}")
+            raise ValueError(f"{name} must be left out with {type(prior).__name__}, got {value!r:.200}")
     for name, value, usual in (("prior_error", prior_error, 0.0), ("prior_scale", prior_scale, 1.0)):
         if value != usual:
-            raise ValueError(f"{name} must be {usual:g} with a prior of mixed effects, got {value!r:.200}")
+            raise ValueError(f"{name} must be {usual:g} with {type(prior).__name__}, got {value!r:.200}")
     if dim is not None and dim != prior.dim:
         raise ValueError(f"dim must be the given prior's, {prior.dim}, or left out, got {dim}")
     return prior

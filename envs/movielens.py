@@ -45,7 +45,8 @@ class MovieLensBanditEnv(BanditEnv):
 
     With ``movie_features=True`` the prior is a `dts_gym.FeaturePrior` fitted to the training movies: what their genres
     and year say about a movie's factors. It needs to know which movies are played, so these are drawn once, from
-    ``prior_seed``, and a reset draws users and noise only; ``problem.item_features`` has the K movies' genres and year.
+    ``prior_seed``, and a reset draws users and noise only; ``problem.item_features`` has the K movies' genres and year,
+    ``problem.action_names`` their titles.
     The attribute ``movie_features`` names the columns, and counts the movies that lack genres or a year, for which the
     mean stands.
 
@@ -135,14 +136,15 @@ class MovieLensBanditEnv(BanditEnv):
         self._held_out = movies[held_out]
         self._played: IntArray | None = None  # which of these are the actions; None: drawn at reset
         self.movie_features: MovieFeatures | None = None
-        known, fitted = None, None
+        known, fitted, titles = None, None, None
         if with_features:
             _refuse_learned(prior, depth, branch)
             self.movie_features = load_movie_features(data)
             seed = integer("prior_seed", 0 if prior_seed is None else prior_seed, 0)
             self._played = stream(seed, "prior").choice(len(held_out), K, replace=False)
             z = self.movie_features.values
-            known = z[held_out[self._played]]
+            played = held_out[self._played]
+            known, titles = z[played], [self.movie_features.titles[m] for m in played.tolist()]
             fitted = FeaturePrior.fit(movies[train], z[train]).for_actions(known)
         elif prior_seed is not None:
             raise ValueError(f"prior_seed must be left out without movie_features, got {prior_seed!r:.200}")
@@ -154,6 +156,7 @@ class MovieLensBanditEnv(BanditEnv):
             horizon=horizon,
             past_parameters=movies[train],
             item_features=known,
+            action_names=titles,
             context_sample=sample_of_rows(self._users),
         )
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # A frame cannot show more actions than this legibly: the best ones are shown.
 _SHOWN = 40
 _WIDTH, _HEIGHT, _DPI = 720, 320, 80
+_LETTERS, _NAME_SIZE = 22, 6  # of an action's name: the most that are shown, and their size in points
 
 
 class View(NamedTuple):
@@ -30,6 +31,7 @@ class View(NamedTuple):
     counts : (K,) how often each action was played.
     regret : cumulative regret after each round played; None where the environment does not report it.
     title : text above the frame.
+    names : (K,) names of the actions; None: none is shown.
     """
 
     truth: Array
@@ -37,6 +39,7 @@ class View(NamedTuple):
     counts: NDArray[np.int64]
     regret: Sequence[float] | None
     title: str
+    names: Sequence[str] | None = None
 
 
 def draw(view: View) -> NDArray[np.uint8]:
@@ -58,7 +61,8 @@ def draw(view: View) -> NDArray[np.uint8]:
 
     # Fixed margins do not move from frame to frame and need no layout search.
     figure = Figure(figsize=(_WIDTH / _DPI, _HEIGHT / _DPI), dpi=_DPI)
-    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.14, top=0.84, wspace=0.35)
+    below = 0.14 if view.names is None else 0.40  # where the names stand
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=below, top=0.84, wspace=0.35)
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _actions(left, view)
@@ -89,7 +93,11 @@ def _actions(axes: Axes, view: View) -> None:
     axes.set_xlabel(f"actions, best first{rest}")
     axes.set_ylabel("$x'\\theta$ on the next context")
     axes.set_xlim(-1, len(shown))
-    axes.set_xticks([])
+    if view.names is None:
+        axes.set_xticks([])
+    else:
+        short = [name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…" for name in view.names]
+        axes.set_xticks(places, [short[a] for a in shown.tolist()], rotation=90, fontsize=_NAME_SIZE)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize="small", borderpad=0.2)
 
 

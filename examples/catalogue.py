@@ -3,8 +3,9 @@
 python examples/catalogue.py [DAYS] [ITEMS] [ROUNDS]
 
 ROUNDS a day. An item that leaves is masked at once; the day after, when its last rewards are in, its number is given
-to a new item (`retire`), which begins with what the features say about it. Times are CPU times in units of a round of
-dTS, choosing and learning, on a problem of the same size that does not change.
+to a new item (`retire`), which begins with what the features say about it: the posterior is changed in place, so that
+memory stays and a new item costs a few updates. Times are CPU times in units of a round of dTS, choosing and learning,
+on a problem of the same size that does not change.
 """
 
 import resource
@@ -43,7 +44,7 @@ def main(days: int = 30, items: int = 5000, rounds: int = 1000) -> None:
     prior = dts_gym.MixedEffectPrior(features, np.eye(FEATURES * DIM) / FEATURES, 0.25 * np.eye(DIM))
     agent = dts_gym.make_agent("dTS", dts_gym.BanditProblem(items, DIM, prior, dts_gym.GaussianReward(1.0)), seed=0)
     live, leaving, late = np.ones(items, dtype=bool), np.arange(0), []
-    choices, evenings, changing = [], [], max(1, round(CHANGE * items))
+    choices, changes, evenings, changing = [], [], [], max(1, round(CHANGE * items))
     print(f"{'day':>4}{'items':>8}{'mean reward':>13}{'Random':>9}{'best':>7}{'peak memory, MB':>17}")
     for day in range(1, days + 1):
         contexts, actions = rng.uniform(-1, 1, (rounds, DIM)), np.empty(rounds, dtype=np.int64)
@@ -57,7 +58,9 @@ def main(days: int = 30, items: int = 5000, rounds: int = 1000) -> None:
             agent.update(*batch)
         late = [(contexts, actions, means + rng.standard_normal(rounds))]
         for number, row in zip(leaving, z[: len(leaving)], strict=True):
+            began = process_time()
             agent.retire(int(number), item_features=row)
+            changes.append(process_time() - began)
         if not len(leaving):  # the first evening: no number is free yet
             leaving = agent.add_actions(item_features=z)
             theta, live = np.concatenate([theta, new]), np.append(live, np.ones(changing, dtype=bool))
@@ -69,7 +72,7 @@ def main(days: int = 30, items: int = 5000, rounds: int = 1000) -> None:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             rewards = f"{means.mean():>13.3f}{scores.mean():>9.3f}{scores.max(axis=1).mean():>7.2f}"
             print(f"{day:>4}{live.sum():>8}{rewards}{peak:>17.0f}", flush=True)
-    for name, times in (("a choice", choices), ("an evening", evenings)):
+    for name, times in (("a choice", choices), ("a new item", changes or [0.0]), ("an evening", evenings)):
         shares = ", ".join(f"{level:.1%} {np.quantile(times, level) / unit:.2f}" for level in (0.5, 0.95, 0.99, 0.999))
         print(f"quantiles of {name} in rounds of dTS: {shares}, slowest {max(times) / unit:.1f}")
     print(f"a round of dTS takes {1e6 * unit:.0f} µs")

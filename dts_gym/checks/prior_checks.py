@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from dts_gym.priors.chains import prior_from_state
 from dts_gym.priors.links import Link, finite_value
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.priors.offsets import OffsetPrior
 from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.utils.arrays import Array, factor
 from dts_gym.utils.seeding import stream
@@ -203,7 +204,7 @@ def _unrolled(prior: ChainPrior, rng: np.random.Generator, count: int) -> list[A
 
 def _num_actions(prior: Prior) -> int:
     """A number of actions that the prior can draw."""
-    return prior.num_actions if isinstance(prior, MixedEffectPrior) else 3
+    return prior.num_actions if isinstance(prior, MixedEffectPrior | OffsetPrior) else 3
 
 
 def _check_draws(prior: Prior) -> None:

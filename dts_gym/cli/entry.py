@@ -85,6 +85,10 @@ COMMANDS = {
         "dts_gym.bench.together:run_together_bench",
         "Measure the time of runs that advance together against single runs.",
     ),
+    "bench-items": Command(
+        "dts_gym.bench.item_rounds:run_item_bench",
+        "Measure the time of a round, and of a new item, on items that share effects.",
+    ),
     "reproduce": Command(
         "dts_gym.cli.reproduce:run_reproduce",
         "Run one experiment of the paper, or all: a table, verdicts on its claims, CSV files, a figure.",

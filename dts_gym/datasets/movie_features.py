@@ -1,4 +1,4 @@
-"""Genres and years of movies, in every format that GroupLens has used."""
+"""Genres, years and titles of movies, in every format that GroupLens has used."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,13 +17,14 @@ import numpy as np
 
 from dts_gym.datasets.download import cache_folder
 from dts_gym.datasets.movielens import Source, find_ratings, load_ratings, read_bytes
+from dts_gym.problem.action_names import checked_names
 from dts_gym.utils.archives import read_archive, write_archive
 from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.caching import cached
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import finite_array, integer
 
-_FORMAT = 1
+_FORMAT = 2
 _FILES = {"ratings.csv": "movies.csv", "ratings.dat": "movies.dat", "u.data": "u.item"}
 _HEADER = ["movieId", "title", "genres"]
 _NO_GENRES = {"(no genres listed)", "unknown", ""}
@@ -34,13 +36,14 @@ _YEAR = re.compile(r"\((\d{4})(?:[-\u2013]\d{0,4})?\)\s*$")  # at a title's end;
 
 class _Movie(NamedTuple):
     id: int
+    title: str
     year: int | None
     genres: frozenset[str]  # empty where they are not known
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MovieFeatures(Shown):
-    """Genres and years of the movies of a file of ratings.
+    """Genres, years and titles of the movies of a file of ratings.
 
     Attributes
     ----------
@@ -48,11 +51,14 @@ class MovieFeatures(Shown):
         the year. A genre or year that the data do not have is the mean over the movies that have one.
     names : the p names of the columns, genres in alphabetical order and "year" last.
     num_missing : number of movies whose genres, year or both are such means.
+    titles : the M movies' titles, all different: those that several movies share end with the movie's number, and a
+        movie without a title is named by it.
     """
 
     values: Array
     names: tuple[str, ...]
     num_missing: int
+    titles: tuple[str, ...]
 
     def _repr_facts(self) -> dict[str, Any]:
         return {"movies": len(self.values), "features": len(self.names), "num_missing": self.num_missing}
@@ -90,6 +96,8 @@ def load_movie_features(data: str | os.PathLike[str] = "ml-1m") -> MovieFeatures
     >>> read.values
     array([[0.000e+00, 1.000e+00, 1.000e+00, 1.979e+03],
            [1.000e+00, 0.000e+00, 0.000e+00, 2.009e+03]])
+    >>> read.titles
+    ('Alien (1979)', 'Up (2009)')
     """
     ratings = find_ratings(data)
     movies = _beside(ratings)
@@ -99,6 +107,7 @@ def load_movie_features(data: str | os.PathLike[str] = "ml-1m") -> MovieFeatures
     def make() -> MovieFeatures:
         features = _features(load_ratings(data).movie_ids.tolist(), movies)
         kept = {**named, "names": list(features.names), "num_missing": features.num_missing}
+        kept["titles"] = list(features.titles)
         write_archive(path, {"values": features.values}, kept)
         return features
 
@@ -124,7 +133,7 @@ def _beside(ratings: Source) -> Source:
 
 def _features(movie_ids: list[int], source: Source) -> MovieFeatures:
     known = {movie.id: movie for movie in _movies(source)}
-    rows = [known.get(number, _Movie(number, None, frozenset())) for number in movie_ids]
+    rows = [known.get(number, _Movie(number, "", None, frozenset())) for number in movie_ids]
     genres = sorted({genre for movie in rows for genre in movie.genres})
     values = np.array([[*(genre in movie.genres for genre in genres), movie.year or 0] for movie in rows], dtype=float)
     has_genres = np.array([bool(movie.genres) for movie in rows])
@@ -133,7 +142,14 @@ def _features(movie_ids: list[int], source: Source) -> MovieFeatures:
         raise _refusal(source, "genres and years of the movies that are rated, got none")
     _fill(values[:, :-1], has_genres)
     _fill(values[:, -1:], has_year)
-    return MovieFeatures(values, (*genres, "year"), int((~(has_genres & has_year)).sum()))
+    return MovieFeatures(values, (*genres, "year"), int((~(has_genres & has_year)).sum()), _titles(rows))
+
+
+def _titles(rows: list[_Movie]) -> tuple[str, ...]:
+    """Titles of movies, all different."""
+    shared = Counter(movie.title for movie in rows)
+    titles = [f"{movie.title} [{movie.id}]" if shared[movie.title] > 1 else movie.title for movie in rows]
+    return tuple(title if movie.title else f"movie {movie.id}" for title, movie in zip(titles, rows, strict=True))
 
 
 def _fill(values: Array, known: BoolArray) -> None:
@@ -169,7 +185,7 @@ def _movies(source: Source) -> Iterator[_Movie]:
 def _written(row: list[str]) -> _Movie:
     """A movie whose genres are written out, with bars between them."""
     number, title, genres = row
-    return _Movie(int(number), _year(title), frozenset(genres.split("|")) - _NO_GENRES)
+    return _Movie(int(number), title.strip(), _year(title), frozenset(genres.split("|")) - _NO_GENRES)
 
 
 def _flagged(row: list[str]) -> _Movie:
@@ -179,7 +195,7 @@ def _flagged(row: list[str]) -> _Movie:
     if len(others) != 3 + len(_FLAGS) or not set(flags) <= {"0", "1"}:
         raise ValueError(f"row must end with {len(_FLAGS)} flags, got {row!r:.200}")
     genres = {name for name, flag in zip(_FLAGS, flags, strict=True) if flag == "1"}
-    return _Movie(int(number), _year(title), frozenset(genres) - _NO_GENRES)
+    return _Movie(int(number), title.strip(), _year(title), frozenset(genres) - _NO_GENRES)
 
 
 def _year(title: str) -> int | None:
@@ -194,7 +210,9 @@ def _read(path: Path, named: dict[str, Any]) -> MovieFeatures:
         if {name: saved.get(name) for name in named} != named:
             raise ValueError("it is of other data")
         values = finite_array("values", arrays["values"], (None, len(names)))
-        return MovieFeatures(values, names, integer("num_missing", saved["num_missing"], 0))
+        titles = checked_names(saved["titles"], len(values), "titles")
+        assert titles is not None
+        return MovieFeatures(values, names, integer("num_missing", saved["num_missing"], 0), titles)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"path must be a whole file of features, got {os.fspath(path)!r}: {error}") from error
 

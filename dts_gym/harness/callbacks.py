@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dts_gym.problem.problem import names_of
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import as_float64, integer
 
@@ -40,6 +41,15 @@ class Round(Shown):
     info: dict[str, Any]
     env: Any
     agent: Any
+
+    @property
+    def action_name(self) -> str | None:
+        """Name of the action played; None where the problem names no actions."""
+        names = names_of(self.env, self.agent)
+        return None if names is None else names[self.action]
+
+    def _repr_facts(self) -> dict[str, Any]:
+        return {**super()._repr_facts(), "action_name": self.action_name}
 
 
 class Callback(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dts_gym.harness.masks import filled, play
-from dts_gym.problem.problem import problem_of
+from dts_gym.problem.problem import names_of, problem_of
 from dts_gym.utils.archives import write_archive
 from dts_gym.utils.locks import LOCK, locked
 
@@ -85,6 +85,9 @@ def round_log(folder: str | os.PathLike[str], env: Any, agent: Any) -> Iterator[
         settings["num_actions"] = int(env.action_space.n if problem is None else problem.num_actions)
         if problem is not None:
             settings["reward"] = {"name": problem.reward_model.name, **problem.reward_model.settings()}
+        names = names_of(env, agent)
+        if names is not None:
+            settings["action_names"] = list(names)
         log = RoundLog(place, settings)
         try:
             yield log

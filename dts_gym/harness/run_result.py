@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ class RunResult(Shown):
     actions : (n,) int64, action of every round.
     act_seconds, update_seconds : seconds that passed in `act` and `update` of the agent, or agents.
     cpu_seconds : CPU time of both, whatever else the machine does; NaN where it is not known.
+    action_names : (K,) names of the problem's actions; None where it has none.
     """
 
     regret: Array
@@ -37,6 +38,7 @@ class RunResult(Shown):
     act_seconds: float
     update_seconds: float
     cpu_seconds: float = math.nan
+    action_names: Sequence[str] | None = None
 
     @property
     def microseconds_per_round(self) -> float:
@@ -47,12 +49,13 @@ class RunResult(Shown):
         """The run of one instance of a vector environment; the time of a round is that of all, evenly divided."""
         N = len(self.regret)
         times = self.act_seconds / N, self.update_seconds / N, self.cpu_seconds / N
-        return RunResult(self.regret[i], self.rewards[i], self.actions[i], *times)
+        return RunResult(self.regret[i], self.rewards[i], self.actions[i], *times, self.action_names)
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for each round: "round", "action", "reward" and "regret" (cumulative).
 
-        For a vector environment it has a row for each instance and round; "instance" is then its first column.
+        For a vector environment it has a row for each instance and round; "instance" is then its first column. Where
+        the problem names its actions, "action_name" follows "action".
 
         Raises
         ------
@@ -61,8 +64,10 @@ class RunResult(Shown):
         """
         instances, rounds = np.indices(np.atleast_2d(self.regret).shape).reshape(2, -1)
         columns: dict[str, Any] = {} if self.regret.ndim == 1 else {"instance": instances}
-        columns |= {"round": rounds + 1, "action": self.actions.ravel(), "reward": self.rewards.ravel()}
-        return data_frame({**columns, "regret": self.regret.ravel()})
+        columns |= {"round": rounds + 1, "action": self.actions.ravel()}
+        if self.action_names is not None:
+            columns["action_name"] = [self.action_names[a] for a in self.actions.ravel().tolist()]
+        return data_frame({**columns, "reward": self.rewards.ravel(), "regret": self.regret.ravel()})
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draw cumulative regret over rounds, or cumulative reward where the environment reports no regret.

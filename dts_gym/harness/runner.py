@@ -17,7 +17,7 @@ from dts_gym.harness.round_log import RoundLog, round_log
 from dts_gym.harness.run_record import Stopwatch
 from dts_gym.harness.run_result import RunResult
 from dts_gym.harness.teams import Team, team_of
-from dts_gym.problem.problem import problem_of
+from dts_gym.problem.problem import names_of, problem_of
 from dts_gym.problem.wrappers import shown_sizes, wrapper_warning
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
@@ -152,7 +152,7 @@ def _play_single(
                 raise ValueError(f"num_rounds must be at most the env's episode of {t + 1} rounds, got {num_rounds}")
             following, info = env.reset()
         context = following
-    return RunResult(_all_or_none(regret), rewards, actions, *watch.times)
+    return RunResult(_all_or_none(regret), rewards, actions, *watch.times, names_of(env, agent))
 
 
 def _checked_seed(env: Any, seed: Any) -> Any:
@@ -220,7 +220,7 @@ def _play_vector(env: VectorEnv[Any, Any, Any], learner: Any, num_rounds: int, s
         if (terminated | truncated).any() and t + 1 < num_rounds:
             raise ValueError(f"num_rounds must be at most the env's episode of {t + 1} rounds, got {num_rounds}")
         contexts = following
-    return RunResult(_all_or_none(np.cumsum(regret, axis=1)), rewards, actions, *watch.times)
+    return RunResult(_all_or_none(np.cumsum(regret, axis=1)), rewards, actions, *watch.times, names_of(env, learner))
 
 
 def _checked_team(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ from dts_gym.identification.rule import Rule
 from dts_gym.identification.rules import rule_spec
 from dts_gym.identification.scores import checked_context
 from dts_gym.identification.settings import SETTINGS, Posed, pose
-from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.problem import BanditProblem, names_of
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.shown import Shown
+from dts_gym.utils.tables import data_frame
 from dts_gym.utils.validation import LARGEST, finite_array, integer
 
 # The rule of the least probability of error on the hierarchical problems, see docs/identification.md.
@@ -41,6 +42,7 @@ class Identification(Shown):
     simple_regret : mean reward of the best action less that of the recommended one; where contexts change, its average
         over 1000 contexts.
     is_best : whether the best action is recommended; where contexts change, at all of these.
+    action_names : (K,) names of the problem's actions; None where it has none.
     """
 
     recommendation: Any
@@ -48,11 +50,33 @@ class Identification(Shown):
     counts: IntArray
     simple_regret: float
     is_best: bool
+    action_names: Sequence[str] | None = None
+
+    @property
+    def recommended_name(self) -> str | None:
+        """Name of the recommended action; None where actions have no names, or a policy is recommended."""
+        if self.action_names is None or callable(self.recommendation):
+            return None
+        return self.action_names[self.recommendation]
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each action: "action", "action_name", "count" and "probability_best".
+
+        There is no column "action_name" where actions have no names.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        names = {} if self.action_names is None else {"action_name": list(self.action_names)}
+        numbers = {"count": self.counts, "probability_best": self.probability_best}
+        return data_frame({"action": np.arange(len(self.counts)), **names, **numbers})
 
     def _repr_facts(self) -> Mapping[str, Any]:
         named = "a policy" if callable(self.recommendation) else self.recommendation
-        facts = {"recommendation": named, "simple_regret": self.simple_regret, "is_best": self.is_best}
-        return {**facts, "counts": self.counts}
+        facts = {"recommendation": named, "recommended_name": self.recommended_name}
+        return {**facts, "simple_regret": self.simple_regret, "is_best": self.is_best, "counts": self.counts}
 
 
 def identify(
@@ -118,6 +142,7 @@ def identify(
         found.counts[0].copy(),
         float(found.simple_regrets[0]),
         bool(found.is_best[0]),
+        env_or_problem.action_names if isinstance(env_or_problem, BanditProblem) else names_of(env_or_problem),
     )
 
 

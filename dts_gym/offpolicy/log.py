@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
+from dts_gym.problem.action_names import checked_names, with_name
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.archives import content_digest
 from dts_gym.utils.arrays import Array, BoolArray
@@ -33,6 +34,7 @@ class BanditLog(Shown):
     masks : (n, K) booleans, the actions that could be played; None: all of them.
     reward : the family of the rewards, where it is known; `evaluate` and `learn` assume it unless told another.
     action_features : (K, q) features of the actions, for the estimator "MIPS".
+    action_names : (K,) different strings, the names of the actions; None: they are shown by their numbers alone.
     adapted : whether the policy learned while it played; None where that is not known.
 
     Raises
@@ -59,6 +61,7 @@ class BanditLog(Shown):
         *,
         reward: RewardModel | None = None,
         action_features: Any = None,
+        action_names: Sequence[str] | None = None,
         adapted: bool | None = None,
     ) -> None:
         raw = as_float64("contexts", contexts)
@@ -81,6 +84,7 @@ class BanditLog(Shown):
             if action_features is None
             else finite_array("action_features", action_features, (self.num_actions, None))
         )
+        self.action_names = checked_names(action_names, self.num_actions)
         if adapted not in (None, True, False):
             raise ValueError(f"adapted must be True, False or None, got {adapted!r:.200}")
         self.adapted = adapted
@@ -93,7 +97,8 @@ class BanditLog(Shown):
         if forbidden.size:
             i = int(forbidden[0])
             raise ValueError(
-                f"masks must allow the logged actions, got action {self.actions[i]} forbidden in round {i}"
+                f"masks must allow the logged actions, got action "
+                f"{with_name(int(self.actions[i]), self.action_names)} forbidden in round {i}"
             )
         if self.propensities is not None and self.propensities.ndim == 2:
             rows = np.flatnonzero((np.where(self.masks, 0.0, self.propensities) > _SUMS_TO_ONE).any(axis=1))
@@ -230,6 +235,8 @@ class BanditLog(Shown):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the log to a file: .npz (whole), .csv or .parquet (contexts (n, d) only; without ``action_features``).
 
+        In a table the column ``action_name`` follows ``action`` where actions have names.
+
         Raises
         ------
         ValueError
@@ -265,6 +272,7 @@ class BanditLog(Shown):
             "features": self.features,
             "propensities": {None: None, 1: "of the played action", 2: "of every action"}[known],
             "masks": None if self.masks is None else True,
+            "action_names": self.action_names,
             "reward": self.reward,
             "adapted": self.adapted,
         }

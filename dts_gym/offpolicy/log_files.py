@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from dts_gym.offpolicy.log import BanditLog
 
 _BLOCK = re.compile(r"rounds-(\d+)\.npz")
-_HEAD = re.compile(r"# dts_gym log, format (\d+), (\d+) actions")
+_HEAD = re.compile(r"# dts_gym log, format (\d+), (\d+) actions(?:, named (\[.*\]))?")
+_NAME = "action_name"
 
 
 def save_log(log: BanditLog, path: str | os.PathLike[str]) -> None:
@@ -32,13 +34,16 @@ def save_log(log: BanditLog, path: str | os.PathLike[str]) -> None:
         write_archive(path, _arrays(log), _settings(log))
     elif kind == ".csv":
         columns = _columns(log)
-        head = f"# dts_gym log, format {FORMAT}, {log.num_actions} actions\n{','.join(columns)}\n"
+        named = "" if log.action_names is None else f", named {json.dumps(log.action_names)}"
+        head = f"# dts_gym log, format {FORMAT}, {log.num_actions} actions{named}\n{','.join(columns)}\n"
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        text = head + "".join(",".join(map(repr, row)) + "\n" for row in rows)
+        text = head + "".join(",".join(map(_cell, row)) + "\n" for row in rows)
         write_atomically(path, lambda file: file.write(text.encode()))
     elif kind == ".parquet":
         frame = _pandas().DataFrame(_columns(log))
         frame.attrs = {"format": FORMAT, "num_actions": log.num_actions}
+        if log.action_names is not None:
+            frame.attrs["action_names"] = list(log.action_names)
         try:
             write_atomically(path, lambda file: frame.to_parquet(file, index=False))
         except ImportError as error:
@@ -64,7 +69,7 @@ def load_log(path: str | os.PathLike[str]) -> dict[str, Any]:
         except ImportError as error:
             raise missing_extra("parquet", "pyarrow", "parquet", error) from error
         columns = {str(name): frame[name].to_numpy() for name in frame.columns}
-        return _from_columns(columns, frame.attrs.get("num_actions"), os.fspath(path))
+        return _from_columns(columns, frame.attrs, os.fspath(path))
     raise ValueError(f"path must end in .npz, .csv or .parquet, or be a folder of rounds, got {os.fspath(path)!r}")
 
 
@@ -82,7 +87,9 @@ def _arrays(log: BanditLog) -> dict[str, NDArray[Any]]:
 
 
 def _settings(log: BanditLog) -> dict[str, Any]:
-    told = {"format": FORMAT, "num_actions": log.num_actions, "adapted": log.adapted}
+    told: dict[str, Any] = {"format": FORMAT, "num_actions": log.num_actions, "adapted": log.adapted}
+    if log.action_names is not None:
+        told["action_names"] = list(log.action_names)
     return told if log.reward is None else {**told, "reward": {"name": log.reward.name, **log.reward.settings()}}
 
 
@@ -100,8 +107,8 @@ def _from_archive(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any
     told = settings.get("reward")
     model: RewardModel | None = None if told is None or told.get("name") == "unknown" else reward_model(**told)
     named = ("contexts", "actions", "rewards", "propensities", "masks", "action_features")
-    told = {"num_actions": settings.get("num_actions"), "reward": model, "adapted": settings.get("adapted")}
-    return {name: arrays.get(name) for name in named} | told
+    told = {name: settings.get(name) for name in ("num_actions", "action_names", "adapted")}
+    return {name: arrays.get(name) for name in named} | told | {"reward": model}
 
 
 def _load_blocks(folder: Path) -> dict[str, Any]:
@@ -133,7 +140,10 @@ def _columns(log: BanditLog) -> dict[str, NDArray[Any]]:
     if log.features == "shared":
         raise ValueError(f"path must end in .npz for contexts (n, K, d), got a log with {log.contexts.shape}")
     columns: dict[str, NDArray[Any]] = {f"context_{i}": column for i, column in enumerate(log.contexts.T)}
-    columns |= {"action": log.actions, "reward": log.rewards}
+    columns["action"] = log.actions
+    if log.action_names is not None:
+        columns[_NAME] = np.array(log.action_names)[log.actions]
+    columns["reward"] = log.rewards
     if log.propensities is not None and log.propensities.ndim == 1:
         columns["propensity"] = log.propensities
     elif log.propensities is not None:
@@ -148,11 +158,17 @@ def _load_csv(path: Path) -> dict[str, Any]:
         match = _HEAD.fullmatch(file.readline().rstrip("\r\n"))
     if match and int(match[1]) != FORMAT:
         raise ValueError(f"path must be a log of format {FORMAT}, got format {match[1]} in {str(path)!r}")
-    columns = read_table(path, skip=1 if match else 0, needed=("action", "reward"))
-    return _from_columns(columns, int(match[2]) if match else None, str(path))
+    columns = read_table(path, skip=1 if match else 0, needed=("action", "reward"), words=(_NAME,))
+    told = {} if match is None else {"num_actions": match[2], "action_names": json.loads(match[3] or "null")}
+    return _from_columns(columns, told, str(path))
 
 
-def _from_columns(columns: Mapping[str, NDArray[Any]], num_actions: Any, path: str) -> dict[str, Any]:
+def _cell(value: float | str) -> str:
+    """A number with all its digits, or a text in quotes."""
+    return '"' + value.replace('"', '""') + '"' if isinstance(value, str) else repr(value)
+
+
+def _from_columns(columns: Mapping[str, NDArray[Any]], told: Mapping[str, Any], path: str) -> dict[str, Any]:
     def numbered(name: str) -> NDArray[Any] | None:
         pattern = re.compile(rf"{name}_(\d+)")
         found = {int(match[1]): each for each in columns if (match := pattern.fullmatch(each))}
@@ -163,7 +179,7 @@ def _from_columns(columns: Mapping[str, NDArray[Any]], num_actions: Any, path: s
     contexts = numbered("context")
     if contexts is None or not {"action", "reward"} <= set(columns):
         raise ValueError(f"path must have columns context_0, action and reward, got {[*columns]} in {path!r}")
-    masks = numbered("mask")
+    masks, num_actions = numbered("mask"), told.get("num_actions")
     actions = np.asarray(columns["action"])
     if (actions != np.floor(actions)).any():
         line = int(np.flatnonzero(actions != np.floor(actions))[0])
@@ -174,5 +190,6 @@ def _from_columns(columns: Mapping[str, NDArray[Any]], num_actions: Any, path: s
         "rewards": columns["reward"],
         "propensities": columns["propensity"] if "propensity" in columns else numbered("propensity"),
         "num_actions": None if num_actions is None else integer("num_actions", int(num_actions), 1),
+        "action_names": told.get("action_names"),
         "masks": None if masks is None else masks.astype(np.int64),
     }

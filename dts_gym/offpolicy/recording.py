@@ -10,7 +10,8 @@ import numpy as np
 from dts_gym.harness.masks import filled
 from dts_gym.harness.runner import begin_run, check_sizes, horizon_of
 from dts_gym.offpolicy.log import BanditLog
-from dts_gym.problem.problem import problem_of
+from dts_gym.problem.action_names import ActionNames
+from dts_gym.problem.problem import names_of, problem_of
 from dts_gym.problem.unknown import UnknownReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
@@ -72,7 +73,7 @@ def record(env: Any, agent: Any, num_rounds: int, seed: int | None = 0, learn: b
         if (terminated or truncated) and t + 1 < count:
             following, info = env.reset()
         context = following
-    return _log_of(env, rows, learn)
+    return _log_of(env, rows, learn, names_of(env, agent))
 
 
 def _played(agent: Any, context: Any, mask: Any, rng: np.random.Generator) -> tuple[int, Any]:
@@ -88,7 +89,9 @@ def _played(agent: Any, context: Any, mask: Any, rng: np.random.Generator) -> tu
     return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")), p
 
 
-def _log_of(env: Any, rows: list[tuple[Any, int, float, Any, Any]], learn: bool) -> BanditLog:
+def _log_of(
+    env: Any, rows: list[tuple[Any, int, float, Any, Any]], learn: bool, names: ActionNames | None
+) -> BanditLog:
     contexts, actions, rewards, propensities, masks = zip(*rows, strict=True)
     problem = problem_of(env)
     every = filled(masks)
@@ -96,5 +99,13 @@ def _log_of(env: Any, rows: list[tuple[Any, int, float, Any, Any]], learn: bool)
     model = None if problem is None or isinstance(problem.reward_model, UnknownReward) else problem.reward_model
     K = int(env.action_space.n)
     return BanditLog(
-        np.array(contexts), np.array(actions), rewards, np.array(propensities), K, every, reward=model, adapted=learn
+        np.array(contexts),
+        np.array(actions),
+        rewards,
+        np.array(propensities),
+        K,
+        every,
+        reward=model,
+        action_names=names,
+        adapted=learn,
     )

@@ -117,6 +117,11 @@ class ActionPosterior(ABC):
         if action not in self.table.slots:
             self.unplayed.remove(action)
 
+    def grow(self, count: int) -> None:
+        """Add ``count`` new actions after the others, unplayed."""
+        self.num_actions += count
+        self.unplayed.grow(count)
+
     def _in_range(self, contexts: Array) -> Array:
         """Contexts scaled into float32's range: choices do not depend on a context's length."""
         return contexts if self.table.dtype == "float64" else np.asarray(contexts / self._lengths(contexts))
@@ -402,10 +407,10 @@ class ActionPosterior(ABC):
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
-        return {**self.table.state(), **self._shared_state()}
+        return {**self.table.state(), **self.unplayed.state(), **self._shared_state()}
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned."""
         self.table.restore(state)
-        self.unplayed = UnplayedActions(self.num_actions, self.table.actions.tolist())
+        self.unplayed = UnplayedActions.restored(self.num_actions, self.table.actions, state)
         self._restore_shared(state)

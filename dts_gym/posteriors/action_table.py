@@ -541,6 +541,19 @@ class ActionTable:
             slot = self.slots[action]
         return slot
 
+    def remove(self, action: int) -> None:
+        """Remove a played action's row, whose place the last row takes; O(d^2)."""
+        slot, last = self.slots.pop(action), len(self.slots)  # one less now
+        moved = int(self.actions[last])
+        self.columns.remove(slot)
+        self.precise.remove(slot, last)
+        self._wide.discard(slot)
+        if slot != last:
+            self.slots[moved] = slot
+            if last in self._wide:
+                self._wide.remove(last)
+                self._wide.add(slot)
+
     def _slots_of(self, actions: IntArray) -> IntArray:
         """(n,) rows of the actions; new actions get theirs in the order in which they appear."""
         numbers = actions.tolist()

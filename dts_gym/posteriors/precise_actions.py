@@ -75,6 +75,17 @@ class PreciseActions:
             follow = product(product(self._basis, response), self._inverse)
         self.rows[slot] = self._store.append(mean, cov, follow, lost)
 
+    def remove(self, slot: int, last: int) -> None:
+        """Follow the table, which removes a row and puts its last row in the place."""
+        row = self.rows.pop(slot, None)
+        if row is not None:
+            self._store.remove(row)
+            # The store's last row has this number now, unless it was this one.
+            self.rows = {one: row if at == len(self._store) else at for one, at in self.rows.items()}
+        if last in self.rows:
+            self.rows[slot] = self.rows.pop(last)
+        self.rows = dict(sorted(self.rows.items(), key=lambda pair: pair[1]))
+
     def observe(self, slots: IntArray, contexts: Array, rewards: Array, variance: float) -> Observation:
         """Add an observation to each of some different rows that are here; returns what they tell the shared part.
 

@@ -138,6 +138,10 @@ class PreciseRows:
         self._columns["count"][row] = 1
         return row
 
+    def remove(self, row: int) -> None:
+        """Remove a row, whose number the last row takes."""
+        self._columns.remove(row)
+
     def observe(self, rows: IntArray, seen: Observation) -> None:
         """Condition different rows on an observation each, all (k, ...)."""
         self._observe(rows, seen, is_told=False)

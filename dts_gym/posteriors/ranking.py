@@ -11,7 +11,7 @@ from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.careful_posterior import CarefulPosterior
 from dts_gym.posteriors.choices import Candidates, candidates
 from dts_gym.posteriors.marginals import NormalLaws
-from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
 from dts_gym.posteriors.unplayed import allowed_scores
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
@@ -24,7 +24,7 @@ def ranked_draw(
     Exact wherever `thompson` is. Where unplayed actions are exchangeable, only the best of them are drawn: their
     scores' levels are those of the largest of U uniform numbers, one below the other. Else all K actions are drawn.
     """
-    if isinstance(posterior, MixedEffectPosterior):
+    if isinstance(posterior, MixedEffectChoices):
         return best_of_all(posterior.score_draws(context, rng, scale, 1)[0], mask, size, rng)
     if not isinstance(posterior, ActionPosterior):
         theta = posterior.sample_parameters(rng, scale)

@@ -17,7 +17,6 @@ from dts_gym.posteriors.evidence import learn, learn_all
 from dts_gym.posteriors.precise_rows import LIMIT, Observation, PreciseRows
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array, IntArray, factor
-from dts_gym.utils.columns import without_row
 from dts_gym.utils.twofold import Twofold, product
 
 _FIRST = np.zeros(1, dtype=np.int64)
@@ -152,20 +151,14 @@ class TwoLevelPosterior(CarefulPosterior):
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:
         return self._mean, self._root if scale == 1.0 else scale * self._root
 
-    def without(self, action: int) -> dict[str, Array | IntArray]:
-        """`state` after an action's own part is forgotten; what its rewards told of the shared part stays."""
-        slot, state = self.table.slots.get(action), self.state()
-        if slot is None:
-            return state
-        rows = {name: state.pop(name) for name in list(state) if name in self.table.columns.arrays}
-        precise = {name: state.pop(name) for name in list(state) if name.startswith("precise.")}
-        if precise:
-            slots = precise["precise.slots"]
-            kept = slots != slot
-            precise = {name: values[kept] for name, values in precise.items()}
-            precise["precise.slots"] = precise["precise.slots"].copy()
-            precise["precise.slots"][precise["precise.slots"] == len(self.table) - 1] = slot
-        return without_row(rows, slot, len(self.table)) | (precise if precise and kept.any() else {}) | state
+    def retire(self, action: int) -> None:
+        """Forget an action's own part, which is unplayed then; what its rewards told of the shared part stays. O(d^2).
+
+        Exact: the old action is integrated out.
+        """
+        if action in self.table.slots:
+            self.table.remove(action)
+            self.unplayed.add(action)
 
     def _shared_state(self) -> Mapping[str, Array | IntArray]:
         narrow = {} if self._narrow is None else {f"narrow.{name}": v for name, v in self._narrow.state().items()}

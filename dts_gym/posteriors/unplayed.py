@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
 class UnplayedActions:
-    """The set of actions not played so far, with O(1) removal and uniform draws: a sparse Fisher-Yates shuffle.
+    """The set of actions not played so far, with O(1) changes and uniform draws: a sparse Fisher-Yates shuffle.
 
     The actions are in a virtual permutation whose first ``num_played`` places hold the played ones; only the
     places that differ from the identity are stored, so memory grows with played actions only.
@@ -27,6 +27,7 @@ class UnplayedActions:
         self._at: dict[int, int] = {}  # place -> action, where not the identity
         self._place: dict[int, int] = {}  # action -> place, where not the identity
         self._lowest = 0
+        self._is_replayed = True  # whether the played actions, in their order, say where every action is
         for action in played:
             self.remove(action)
 
@@ -44,6 +45,42 @@ class UnplayedActions:
             self._at[place] = other
             self._place[other] = place
         self.num_played += 1
+
+    def add(self, action: int) -> None:
+        """Put an action back that was removed."""
+        self.num_played -= 1
+        self._put(action, self.num_played)
+        self._lowest, self._is_replayed = min(self._lowest, action), False
+
+    def _put(self, action: int, place: int) -> None:
+        if action != place:
+            self._at[place], self._place[action] = action, place
+
+    def grow(self, count: int) -> None:
+        """Add ``count`` new actions, whose numbers follow the others."""
+        self.num_actions += count
+
+    def state(self) -> dict[str, IntArray]:
+        """Where unplayed actions are, (n, 2) places and actions, unless the played ones' order says it; to restore."""
+        if self._is_replayed:
+            return {}
+        return {"unplayed.at": np.array(sorted(self._at.items()), dtype=np.int64).reshape(-1, 2)}
+
+    @classmethod
+    def restored(cls, num_actions: int, played: IntArray, state: Mapping[str, Array | IntArray]) -> UnplayedActions:
+        """The set after these actions were played, in their order, and of `state`; ValueError where they differ."""
+        if "unplayed.at" not in state:
+            return cls(num_actions, played.tolist())
+        one, at, gone = cls(num_actions), state["unplayed.at"], set(played.tolist())
+        one.num_played, one._is_replayed = len(gone), False
+        for place, action in at.tolist():
+            one._put(action, place)
+        # An action stands twice, or a played one at all, if its own place is unplayed and not another action's.
+        begin, moved = one.num_played, set(one._at.values())
+        wrong = {a for a in moved | gone if not 0 <= a < num_actions or (a >= begin and a not in one._at)}
+        if wrong or moved & gone or len(moved) < len(at) or not set(one._at) <= set(range(begin, num_actions)):
+            raise ValueError(f"unplayed.at must be places of the unplayed actions, got {at!r:.200}")
+        return one
 
     def draw(self, rng: np.random.Generator, size: int) -> IntArray:
         """(size,) independent uniform draws from the set."""

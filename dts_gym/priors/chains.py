@@ -12,6 +12,7 @@ from dts_gym.priors.denoisers import denoiser_from_state
 from dts_gym.priors.features import FeaturePrior
 from dts_gym.priors.links import AffineLink, Link, link_from_state
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.priors.offsets import OffsetPrior
 from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.priors.prior_files import read_prior_file
 from dts_gym.priors.two_level import TwoLevelPrior, collapse
@@ -168,12 +169,18 @@ class DiffusionPrior(ChainPrior):
         return {"kind": "diffusion", "branch": self.branch, "links": links}, arrays
 
 
+_KINDS = ("linear", "diffusion", "mixed", "features", "offsets")
+
+
 def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> Prior:
     """Build the prior that `Prior.state` described; ValueError for an unknown kind."""
     if settings.get("kind") == "mixed":
         return MixedEffectPrior.from_state(arrays)
     if settings.get("kind") == "features":
         return FeaturePrior(**arrays)
+    if settings.get("kind") == "offsets":
+        residual: Any = prior_from_state(settings["residual"], _under("residual.", arrays))
+        return OffsetPrior(residual, arrays["action_means"])
     kind, covariances = settings.get("kind"), list(arrays.get("covariances", ()))
     if kind == "linear":
         return LinearDiffusionPrior(list(arrays["weights"]), covariances, list(arrays["offsets"]), settings["branch"])
@@ -184,7 +191,7 @@ def prior_from_state(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -
             build = denoiser_from_state if own.get("kind") == "denoiser" else link_from_state
             links.append(build(own, _under(f"links.{i}.", arrays) | shared))
         return DiffusionPrior(links, covariances, settings["branch"])
-    raise ValueError(f"kind of the saved prior must be 'linear', 'diffusion', 'mixed' or 'features', got {kind!r}")
+    raise ValueError(f"kind of the saved prior must be one of {_KINDS}, got {kind!r}")
 
 
 def load_prior(path: str | os.PathLike[str]) -> Prior:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from functools import cached_property
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args, overload
 
 import numpy as np
 
 from dts_gym.priors.feature_fit import fit_scales
 from dts_gym.priors.feature_map import FeatureMap
 from dts_gym.priors.mixed_effects import MixedEffectPrior
-from dts_gym.priors.prior import Prior
+from dts_gym.priors.offsets import OffsetPrior
+from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.utils.arrays import Array, factor, factor_and_inverse
 from dts_gym.utils.validation import (
     LARGEST,
@@ -163,17 +164,41 @@ class FeaturePrior(Prior):
         effects = feature_cov @ (weights.T @ seen)
         return cls(effects, feature_cov, rows, own, z, scales[:2])
 
-    def for_actions(self, item_features: Array, *, learn_effects: bool = True) -> MixedEffectPrior:
+    def residuals(self, theta: Array, item_features: Array) -> Array:
+        """What the features leave of parameters of items: ``theta - B b`` at the mean of ``B``, (n, d).
+
+        A chain fitted to those of past items (`dts_gym.pretraining.fit`) is a prior of it, for `for_actions`.
+
+        Parameters
+        ----------
+        theta : (n, d) parameters.
+        item_features : (n, p) features of the items, in the units of the fit.
+        """
+        weights = self.feature_map.weights(item_features)
+        seen = finite_array("theta", theta, (len(weights), self.dim), LARGEST)
+        return np.asarray(seen - weights @ self.effects)
+
+    @overload
+    def for_actions(
+        self, item_features: Array, *, learn_effects: bool = ..., residual: None = ...
+    ) -> MixedEffectPrior: ...
+    @overload
+    def for_actions(self, item_features: Array, *, learn_effects: bool = ..., residual: ChainPrior) -> OffsetPrior: ...
+    def for_actions(
+        self, item_features: Array, *, learn_effects: bool = True, residual: ChainPrior | None = None
+    ) -> MixedEffectPrior | OffsetPrior:
         """The prior of a problem whose actions are items with these features.
 
         Parameters
         ----------
         item_features : (K, p) features of the items, in the units of the fit.
         learn_effects : whether an agent learns on about ``B``; False fixes it at its fit.
+        residual : a chain that stands for what the features leave, in place of ``N(0, S)``, such as a denoiser; ``B``
+            is then fixed at its fit.
 
         Returns
         -------
-        MixedEffectPrior
+        MixedEffectPrior, or OffsetPrior with a ``residual``
             With ``W_a = b_a' kron I_d``, in mixing weights (K, p + 1); the effects are the columns of ``B`` one after
             the other.
 
@@ -188,6 +213,10 @@ class FeaturePrior(Prior):
         weights = self.feature_map.weights(item_features)
         if not len(weights):
             raise ValueError(f"item_features must have a row or more, got {len(weights)}")
+        if residual is not None:
+            if isinstance(residual, ChainPrior) and residual.dim != self.dim:
+                raise ValueError(f"residual must have dim {self.dim}, got a prior of dim {residual.dim}")
+            return OffsetPrior(residual, weights @ self.effects)
         q = self.effects.size
         cov = np.asarray(np.kron(self.feature_cov, self.row_cov)) if learned else np.zeros((q, q))
         return MixedEffectPrior(weights, cov, self.action_cov, self.effects.ravel(), feature_map=self.feature_map)

@@ -8,6 +8,7 @@ import numpy as np
 
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.priors.offsets import OffsetPrior
 from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array
@@ -44,7 +45,7 @@ def independent_draws(prior: Prior, rng: np.random.Generator, size: int) -> Arra
     """
     if isinstance(prior, ChainPrior):
         return prior.with_branch(prior.depth).sample(rng, size)
-    if isinstance(prior, MixedEffectPrior):
+    if isinstance(prior, MixedEffectPrior | OffsetPrior):
         return prior.draws(rng, size)
     return np.concatenate([prior.sample(rng, 1) for _ in range(size)])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -101,6 +102,24 @@ class MixedEffectPrior(Prior):
         if self.feature_map is not None:
             return self.feature_map.weights(item_features)
         return finite_array("item_features", item_features, (None, self.mixing.shape[1]), LARGEST)
+
+    def with_weights(self, action: int, weights: Array) -> Self:
+        """The prior after an action has other mixing weights (J,), which are finite; O(K J), a copy of ``mixing``."""
+        changed = copy(self)
+        changed.mixing = self.mixing.copy()
+        changed.mixing[action] = weights
+        return changed
+
+    def grown(self, weights: Array) -> Self:
+        """The prior of more actions, the new ones last, with mixing weights (n, J), finite, and offsets of zero.
+
+        All actions must have one ``action_cov``. O(K J), a copy of ``mixing``.
+        """
+        changed = copy(self)
+        changed.mixing = np.concatenate([self.mixing, weights])
+        changed.action_means = np.concatenate([self.action_means, np.zeros((len(weights), self.dim))])
+        changed.num_actions = len(changed.mixing)
+        return changed
 
     def sample(self, rng: np.random.Generator, num_actions: int) -> Array:
         """Draw the parameters of all actions of one instance, (K, d); ``num_actions`` must be K, else ValueError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from dts_gym.priors.chains import prior_from_state
 from dts_gym.priors.features import FeaturePrior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.priors.offsets import OffsetPrior
 from dts_gym.priors.prior import Prior
+from dts_gym.problem.action_names import ActionNames, checked_names
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward
 from dts_gym.utils.arrays import Array
@@ -39,6 +42,8 @@ class BanditProblem(Shown):
         they believe; None where they are unknown.
     fixed_context : whether an instance shows one context in all its rounds.
     item_features : (K, p) features of the items that the actions stand for; None where there are none.
+    action_names : (K,) different strings, the names of these items, which are shown beside the actions' numbers in
+        tables, files, frames and messages; kept as a tuple. None: actions are shown by their numbers alone.
 
     Examples
     --------
@@ -57,6 +62,7 @@ class BanditProblem(Shown):
     context_sample: Array | None = None
     fixed_context: bool = False
     item_features: Array | None = None
+    action_names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_actions", integer("num_actions", self.num_actions, 1))
@@ -71,7 +77,7 @@ class BanditProblem(Shown):
             raise ValueError(
                 f"prior must be that of the actions, prior.for_actions(item_features), got {self.prior!r:.200}"
             )
-        if isinstance(self.prior, MixedEffectPrior) and self.prior.num_actions != self.num_actions:
+        if isinstance(self.prior, MixedEffectPrior | OffsetPrior) and self.prior.num_actions != self.num_actions:
             raise ValueError(f"prior must describe {self.num_actions} actions, got one of {self.prior.num_actions}")
         if not isinstance(self.reward_model, RewardModel):
             raise ValueError(f"reward_model must be a dts_gym RewardModel, got {self.reward_model!r:.200}")
@@ -92,6 +98,7 @@ class BanditProblem(Shown):
             if not items.shape[1]:
                 raise ValueError(f"item_features must have a column or more, got shape {items.shape}")
             object.__setattr__(self, "item_features", items)
+        object.__setattr__(self, "action_names", checked_names(self.action_names, self.num_actions))
 
     @property
     def context_shape(self) -> tuple[int, ...]:
@@ -108,7 +115,7 @@ class BanditProblem(Shown):
             arrays["context_sample"] = self.context_sample
         if self.item_features is not None:
             arrays["item_features"] = self.item_features
-        settings = {
+        settings: dict[str, Any] = {
             "num_actions": self.num_actions,
             "dim": self.dim,
             "features": self.features,
@@ -117,6 +124,8 @@ class BanditProblem(Shown):
             "prior": prior_settings,
             "fixed_context": self.fixed_context,
         }
+        if self.action_names is not None:
+            settings["action_names"] = list(self.action_names)
         return settings, arrays
 
 
@@ -181,6 +190,7 @@ def problem_from_state(settings: dict[str, Any], arrays: dict[str, Array]) -> Ba
         context_sample=arrays.get("context_sample"),
         fixed_context=settings.get("fixed_context", False),  # older files have none
         item_features=arrays.get("item_features"),
+        action_names=settings.get("action_names"),
     )
 
 
@@ -194,3 +204,11 @@ def problem_of(env: Any) -> BanditProblem | None:
         with suppress(AttributeError):
             problem = env.get_attr("problem")[0]
     return problem if isinstance(problem, BanditProblem) else None
+
+
+def names_of(env: Any, agent: Any = None) -> ActionNames | None:
+    """The action names of an environment's problem, else of an agent's; None where neither has any."""
+    for problem in (problem_of(env), getattr(agent, "problem", None)):
+        if isinstance(problem, BanditProblem) and problem.action_names is not None:
+            return tuple(problem.action_names)
+    return None

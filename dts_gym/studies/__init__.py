@@ -1,10 +1,10 @@
 """Experiments as data: their settings, their problems and how their results are read; one file for each of the paper's.
 
-Read `study` (the definition of an experiment; `claims` has the claim that each tests), `cells` and `comparison_study`
-(experiments that compare agents), `outcome` (tables and verdicts; `pictures` draws them, `causes` explains why claims
-fail), `findings` and `page` (the files and the report). Then any experiment: `regret`, `gap_vs_actions`, `scaling`,
-`misspecification`, `swiss_roll`, `movielens`, `cost`, `posterior_error`, `bound`, `planar`, `exploration`;
-on logs (`log_study` is their template) `offpolicy`, `offpolicy_digits`; and of best-arm identification
+Read `study` (the definition of an experiment; `claims` has the claim that each tests, and causes of failures), `cells`
+and `comparison_study` (experiments that compare agents), `outcome` (tables and verdicts; `pictures` draws them),
+`findings` and `page` (the files and the report). Then any experiment: `regret`, `gap_vs_actions`, `scaling`,
+`misspecification`, `swiss_roll`, `movielens`, `cost`, `posterior_error`, `bound`, `planar`, `exploration`,
+`mixed_effects`; on logs (`log_study` is their template) `offpolicy`, `offpolicy_digits`; and of best-arm identification
 `identification`.
 """
 
@@ -34,6 +34,7 @@ _STUDIES = {
     "offpolicy-synthetic": "offpolicy",
     "offpolicy-ratings": "offpolicy",
     "offpolicy-digits": "offpolicy_digits",
+    "mixed-effects": "mixed_effects",
     "bai-mab": "identification",
     "bai-linear": "identification",
     "bai-hierarchical": "identification",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dts_gym.harness.tuning import GRID
-from dts_gym.studies.causes import STUCK
 from dts_gym.studies.cells import Cause, Cell, Claim, Outcome, Reading
-from dts_gym.studies.claims import CLAIMS
+from dts_gym.studies.claims import CLAIMS, STUCK
 from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.outcome import between_cells
 from dts_gym.studies.study import Profile, Verdict

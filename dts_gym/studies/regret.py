@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dts_gym.harness.tuning import GRID
-from dts_gym.studies.causes import HASTE, STUCK
 from dts_gym.studies.cells import Cause, Cell, Claim, Reading
-from dts_gym.studies.claims import CLAIMS
+from dts_gym.studies.claims import CLAIMS, HASTE, STUCK
 from dts_gym.studies.comparison_study import CellStudy
 from dts_gym.studies.study import Profile
 

@@ -65,6 +65,22 @@ class Columns:
             array[length : self._length] = 0
         self._length = length
 
+    def remove(self, row: int) -> None:
+        """Remove a row, whose place the last row takes.
+
+        Examples
+        --------
+        >>> columns = Columns({"number": ((), np.int64)})
+        >>> columns.append(3)
+        >>> columns["number"][:3] = [7, 8, 9]
+        >>> columns.remove(0)
+        >>> columns.used("number")
+        array([9, 8])
+        """
+        for array in self.arrays.values():
+            array[row] = array[self._length - 1]
+        self.shorten(self._length - 1)
+
     def move(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on in arrays of that many rows, (capacity, ...), at least as many as there are rows in use."""
         for name, array in arrays.items():
@@ -81,21 +97,6 @@ class Columns:
         self._allocate(self._length)
         for name, array in self.arrays.items():
             array[:] = state[name]
-
-
-def without_row(rows: Mapping[str, NDArray[Any]], slot: int | None, count: int) -> dict[str, NDArray[Any]]:
-    """Arrays of ``count`` rows without one of them, whose place the last row takes; None removes none.
-
-    Examples
-    --------
-    >>> without_row({"actions": np.array([7, 8, 9])}, 0, 3)
-    {'actions': array([9, 8])}
-    """
-    if slot is None:
-        return dict(rows)
-    order = np.arange(count - 1)
-    order[slot : slot + 1] = count - 1
-    return {name: values[order] for name, values in rows.items()}
 
 
 def stacked(parts: Sequence[Columns], capacity: int) -> dict[str, NDArray[Any]]:

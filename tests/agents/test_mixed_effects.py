@@ -92,11 +92,61 @@ def test_settings_of_chains_are_refused(wrong: dict, named: str) -> None:
         make_agent("dTS", problem_of(WEIGHTS), **wrong)
 
 
-def test_rewards_must_be_gaussian() -> None:
+@pytest.mark.parametrize("prior", [WEIGHTS, MAPS], ids=["weights", "maps"])
+@pytest.mark.parametrize(("agent_id", "settings"), [*SETTINGS, ("meTS", {}), ("dTS", {"expansion": "online"})])
+def test_agents_keep_the_contract_with_clicks(agent_id: str, settings: dict, prior: MixedEffectPrior) -> None:
+    if agent_id == "meTS" and prior is MAPS:
+        prior = MixedEffectPrior(np.zeros((K, 0)), np.zeros((0, 0)), np.eye(D), None, WEIGHTS.action_means)
+    env = gym.make("DiffusionBandit-v0", num_actions=K, prior=prior, reward="bernoulli")
+    check_agent(functools.partial(make_agent, agent_id, **settings), env)
+
+
+def test_a_problem_with_clicks_may_be_treated_as_gaussian() -> None:
     problem = BanditProblem(K, D, WEIGHTS, BernoulliReward())
-    with pytest.raises(ValueError, match="reward_model must be Gaussian"):
-        make_agent("dTS", problem)
-    assert make_agent("dTS", problem, noise_std=0.5).act([1.0, 0.0]) in range(K)
+    agent = make_agent("dTS", problem, noise_std=0.5)
+    assert isinstance(agent.reward_model, GaussianReward)
+    assert agent.act([1.0, 0.0]) in range(K)
+
+
+@pytest.mark.parametrize("agent_id", ["dTS", "meTS"])
+def test_a_catalogue_with_clicks_goes_on_bit_for_bit_from_its_file(agent_id: str, tmp_path) -> None:
+    agent, stream = make_agent(agent_id, BanditProblem(K, D, WEIGHTS, BernoulliReward()), seed=0), rng
+    for step in range(60):
+        x = stream.normal(size=D)
+        agent.update(x, agent.act(x), float(stream.random() < 0.4))
+        if step % 7 == 0:
+            agent.retire(int(stream.integers(agent.num_actions)), stream.normal(size=2))
+        if step % 20 == 0:
+            agent.add_actions(stream.normal(size=(2, 2)))
+    agent.save(tmp_path / "agent.npz")
+    loaded = Agent.load(tmp_path / "agent.npz")
+    contexts = stream.normal(size=(20, D))
+    np.testing.assert_array_equal(agent.act(contexts), loaded.act(contexts))
+    for one in (agent, loaded):
+        one.update(contexts[0], 1, 1.0)
+    np.testing.assert_array_equal(agent.moments()[1], loaded.moments()[1])
+
+
+@pytest.mark.parametrize("agent_id", ["GLM-TS", "UCB-GLM"])
+def test_clicks_with_a_prior_mean_for_each_action(agent_id: str, tmp_path) -> None:
+    """Actions share nothing: the truth of each is an agent whose actions all have its mean."""
+    means = np.linspace(-1, 1, K * D).reshape(K, D)
+    problem, cov = BanditProblem(K, D, random_linear_prior(D, 1), BernoulliReward()), 0.5 * np.eye(D)
+    env = gym.make("DiffusionBandit-v0", num_actions=K, dim=D, reward="bernoulli")
+    check_agent(functools.partial(make_agent, agent_id, prior_mean=means, prior_cov=cov), env)
+    agents = [make_agent(agent_id, problem, prior_mean=mean, prior_cov=cov) for mean in (means, *means)]
+    for _ in range(40):
+        x, a, y = rng.normal(size=D), int(rng.integers(K - 1)), float(rng.random() < 0.5)
+        for agent in agents:
+            agent.update(x, a, y)
+    mean, cov = agents[0].moments()
+    for a, agent in enumerate(agents[1:]):
+        block = slice(a * D, (a + 1) * D)
+        own, spread = agent.moments()
+        np.testing.assert_allclose(mean[a], own[a], atol=1e-9)
+        np.testing.assert_allclose(cov[block, block], spread[block, block], atol=1e-9)
+    agents[0].save(tmp_path / "agent.npz")
+    np.testing.assert_array_equal(Agent.load(tmp_path / "agent.npz").moments()[0], mean)
 
 
 @pytest.mark.parametrize("agent_id", ["LinTS", "LinUCB"])
@@ -124,7 +174,5 @@ def test_what_a_prior_mean_for_each_action_cannot_do_is_refused() -> None:
     problem = BanditProblem(K, D, random_linear_prior(D, 1), GaussianReward(0.5))
     with pytest.raises(ValueError, match="dtype"):
         make_agent("LinTS", problem, prior_mean=np.zeros((K, D)), dtype="float32")
-    with pytest.raises(ValueError, match="prior_mean must have one axis for GLMTS"):
-        make_agent("GLM-TS", problem, prior_mean=np.zeros((K, D)))
     with pytest.raises(ValueError, match="prior_mean"):
         make_agent("LinTS", problem, prior_mean=np.zeros((K - 1, D)))

@@ -124,3 +124,23 @@ def test_what_is_no_file_of_movies_is_refused(tmp_path, name, text, message):
     (data / FORMATS[name][3]).write_text(text)
     with pytest.raises(ValueError, match=message):
         load_movie_features(data)
+
+
+TITLES = {
+    "csv": ('Cité, La: "été" (Stadt, Die) (1995)', "A Play", "Série – Zwei (2006–2009)", "movie 9"),
+    "dat": ("Cité :: La (1995)", "A Play", "Série (2006-)", "movie 9"),
+    "item": ("Cité, La (1995)", "A Play", "unknown (2006)", "movie 9"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_titles_come_with_the_features_from_file_and_cache(name, tmp_path):
+    folder = written(tmp_path / "data", name)
+    expected = TITLES[{"crlf": "item"}.get(name, name.split("-")[0])]
+    assert load_movie_features(folder).titles == load_movie_features(folder).titles == expected
+
+
+def test_titles_of_several_movies_have_their_numbers(tmp_path):
+    folder = written(tmp_path / "data", "csv")
+    (folder / "movies.csv").write_text(CSV.replace("A Play", "Unrated (1900)").replace("4,Unrated", "9,Unrated"))
+    assert load_movie_features(folder).titles[1::2] == ("Unrated (1900) [5]", "Unrated (1900) [9]")

@@ -27,6 +27,14 @@ def cache(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("DTS_GYM_DATA", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+def test_actions_are_named_by_the_titles_of_their_features(data):
+    env = made(data)
+    years = [int(name[-5:-1]) for name in env.problem.action_names if name != "movie 7"]
+    known = [name != "movie 7" for name in env.problem.action_names]
+    np.testing.assert_array_equal(years, env.problem.item_features[known, -1])
+    assert gym.make(ID, data=data, **{**SMALL, "movie_features": False}).unwrapped.problem.action_names is None
+
+
 def made(data, **settings):
     return gym.make(ID, data=data, **{**SMALL, **settings}).unwrapped
 

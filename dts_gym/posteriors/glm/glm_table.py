@@ -225,6 +225,15 @@ class GLMTable:
         self.slots[action] = slot
         return slot
 
+    def remove(self, action: int) -> None:
+        """Remove an action and its rewards; its row goes to the last one."""
+        slot, last = self.slots.pop(action), int(self.actions[-1])
+        self._columns.remove(slot)
+        self._sites[slot] = self._sites[-1]
+        self._sites.pop()
+        if last != action:
+            self.slots[last] = slot
+
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit, the sites one action after the other."""
         arrays: dict[str, Array | IntArray] = self._columns.state()

@@ -9,7 +9,7 @@ import numpy as np
 from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import GLMTable
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, IntArray
 
 # An expansion is stale where the mean has moved by this many deviations that the action's own evidence would have.
 _STALE = 0.25
@@ -47,20 +47,38 @@ def renew(
     the action's own evidence. Below a quarter of a deviation this leaves errors of some hundredths of a posterior
     standard deviation. The cost is O(d^2) for each action that is checked.
     """
-    P, reached = len(table), table.reached
-    slots = (turn * _LOOKED_AT + np.arange(min(_LOOKED_AT, P))) % P
+    slots, reached = looked_at(turn, len(table)), table.reached
     m = shared[slots] if shared.ndim == 2 else np.broadcast_to(shared, (len(slots), table.dim))
     # The mean is reached (beta - Gamma m) + m, and T is diag(reached) - Gamma.
     followed = (table.unpack(table.cov[slots]) @ m[:, :, None])[:, :, 0]
     means = table.beta[slots] * reached + np.where(reached > 0, followed, m)
-    moved = center + means @ table.basis.T - glm.means[slots]
+    slot = stalest(glm, slots, center + means @ table.basis.T)
+    if slot is None:
+        return None
+    action = int(table.actions[slot])
+    again = expanded_again(glm, action, law)
+    return None if again is None else table.replace(action, again.G, again.h - again.G @ center)
+
+
+def looked_at(turn: int, num_rows: int) -> IntArray:
+    """The rows that an update of that number checks."""
+    return np.asarray((turn * _LOOKED_AT + np.arange(min(_LOOKED_AT, num_rows))) % num_rows)
+
+
+def stalest(glm: GLMTable, slots: IntArray, means: Array) -> int | None:
+    """The row, of some, whose expansion is the most stale; None where none is.
+
+    ``means`` (k, d) are the actions' parameters' means given all data.
+    """
+    moved = means - glm.means[slots]
     distance = np.einsum("ki,kij,kj->k", moved, glm.evidence().G[slots], moved)
-    stalest = int(distance.argmax())
-    if not distance[stalest] > _STALE**2:
-        return None
-    action = int(table.actions[slots[stalest]])
+    worst = int(distance.argmax())
+    return int(slots[worst]) if distance[worst] > _STALE**2 else None
+
+
+def expanded_again(glm: GLMTable, action: int, law: Callable[[int], tuple[Array, Array]]) -> Evidence | None:
+    """An action's rewards expanded anew; None where products overflow: then the old expansion stands."""
     try:
-        G, h = glm.expand_again(action, *law(action))
-    except ValueError:  # products overflow there: the reward has been learned, and the old expansion stands
+        return glm.expand_again(action, *law(action))
+    except ValueError:
         return None
-    return table.replace(action, G, h - G @ center)

@@ -1,4 +1,6 @@
-"""The posterior of actions that share effects, each by weights or a map of its own: exact for Gaussian rewards.
+"""The posterior of actions that share effects, each by weights or a map of its own.
 
-Read `posterior`, then `rows` (the played actions' numbers) and `unplayed_groups` (the others, by equal distributions).
+Read `posterior` (Gaussian rewards, exact) and `glm_posterior` (other rewards, expanded), then what both stand on:
+`choices` (the actions that they pick), `rows` (the effects and the played actions' numbers) and `unplayed_groups` (the
+others, by equal distributions).
 """

@@ -1,25 +1,30 @@
-"""What rewards tell of mixed effects, ``theta_a = m_a + W_a psi + delta_a``: of the effects, and of played actions.
+"""What evidence tells of mixed effects, ``theta_a = m_a + W_a psi + delta_a``: the effects and played actions.
 
-Given the effects ``psi`` and the rewards, actions are independent and normal, as around a shared part; every action has
-an offset, a map and an own covariance of its own. With ``delta_a = R_a e``, ``e ~ N(0, I)``, a played action keeps
+Given the effects ``psi`` and the evidence, actions are independent and normal, as around a shared part; every action
+has an offset, a map and an own covariance of its own. With ``delta_a = R_a e``, ``e ~ N(0, I)``, a played action keeps
 ``e | psi ~ N(e0 - F W_a psi, P P')``: the root ``P`` of its own part, how it follows the effects, ``F``, and its mean
-``e0`` where they are at their prior mean. A reward changes all three by rank one, and is one scalar observation of the
-effects, whose posterior is kept in square-root form too. No covariance can become indefinite by rounding, and none of
-the (d, q) maps is built where mixing weights are known.
+``e0`` where they are at their prior mean. A Gaussian reward changes all three by rank one, and is one scalar
+observation of the effects, whose posterior is kept in square-root form too. No covariance can become indefinite by
+rounding, and none of the (d, q) maps is built where mixing weights are known.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from dts_gym.posteriors.evidence import learn
 from dts_gym.posteriors.mixed_effects.unplayed_groups import UnplayedGroups, groups_of
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.utils.arrays import Array, IntArray
-from dts_gym.utils.columns import Columns, without_row
+from dts_gym.utils.columns import Columns
+
+# Once a share of one in this many actions, and as many more, are groups of their own, equal actions are found anew.
+_REGROUPED = 8
 
 
 class Scores(NamedTuple):
@@ -39,26 +44,22 @@ class Scores(NamedTuple):
     std: Array
 
 
-class MixedEffectRows:
-    """The effects, the played actions' rows and the groups of unplayed ones, given Gaussian rewards; exact.
+class MixedEffectRows(ABC):
+    """The effects, the played actions' rows and the groups of unplayed ones, given evidence; exact given that.
 
     Parameters
     ----------
     prior : the distribution of effects and actions.
-    noise_std : standard deviation of the rewards.
     """
 
-    def __init__(self, prior: MixedEffectPrior, noise_std: float) -> None:
-        self.prior, self.noise_std = prior, noise_std
+    def __init__(self, prior: MixedEffectPrior) -> None:
+        self.prior = prior
         d = self.dim = prior.dim
         self.num_actions = prior.num_actions
         self._by_weights = prior.is_by_weights
-        self._centers = prior.action_means + prior.mix(prior.effect_mean)  # (K, d)
+        self._centers = prior.action_means + self._followed(np.arange(self.num_actions))  # (K, d)
         self._own_roots = prior.own_roots()  # (d, d), or (K, d, d)
-        self.unplayed = UnplayedGroups(groups_of(prior))
-        one = self.unplayed.members
-        self._group_mixing, self._group_centers = prior.mixing[one], self._centers[one]
-        self._group_roots = self._own_roots if self._own_roots.ndim == 2 else self._own_roots[one]
+        self._alike = groups_of(prior)
         self._effects = np.zeros(prior.effect_dim)  # less their prior mean
         self._root = prior.effect_root()  # (q, r)
         self._stale = np.inf  # rewards since the length of the root was computed
@@ -66,12 +67,32 @@ class MixedEffectRows:
         self._slots: dict[int, int] = {}
         # Of "pull" the first d rows are P', the last d are F'.
         self._learned = Columns(
-            {"actions": ((), np.int64), "pull": ((2 * d, d), np.float64), "own": ((d,), np.float64)}
+            {"actions": ((), np.int64), "pull": ((2 * d, d), np.float64), "own": ((d,), np.float64)} | self._more()
         )
-        own = {} if self._own_roots.ndim == 2 else {"root": ((d, d), np.float64)}
-        self._known = Columns(
-            {"mixing": (prior.mixing.shape[1:], np.float64), "center": ((d,), np.float64), **own}
-        )  # the prior's rows of played actions, as they are read in every round
+        self._known = self._prior_columns()  # of played actions, as they are read in every round
+        self._set_unplayed(UnplayedGroups(self._alike))
+
+    def _prior_columns(self) -> Columns:
+        """Columns for the prior's rows of some actions."""
+        own = {} if self._own_roots.ndim == 2 else {"root": ((self.dim, self.dim), np.float64)}
+        shape = self.prior.mixing.shape[1:]
+        return Columns({"mixing": (shape, np.float64), "center": ((self.dim,), np.float64), **own})
+
+    def _write_prior(self, columns: Columns, rows: IntArray | int, actions: IntArray | int) -> None:
+        """Write the prior's rows of some actions to columns."""
+        columns["mixing"][rows], columns["center"][rows] = self.prior.mixing[actions], self._centers[actions]
+        if self._own_roots.ndim == 3:
+            columns["root"][rows] = self._own_roots[actions]
+
+    def _set_unplayed(self, unplayed: UnplayedGroups) -> None:
+        self.unplayed, self._of_groups = unplayed, self._prior_columns()
+        self._write_new_groups(unplayed.members)
+
+    def _write_new_groups(self, members: IntArray) -> None:
+        """Write the prior's rows of the last groups, of each of which one action is given."""
+        begin = len(self._of_groups)
+        self._of_groups.append(len(members))
+        self._write_prior(self._of_groups, begin + np.arange(len(members)), members)
 
     @property
     def actions(self) -> IntArray:
@@ -83,8 +104,16 @@ class MixedEffectRows:
         """Posterior mean (q,) of the effects, and a root (q, r) of their covariance."""
         return self.prior.effect_mean + self._effects, self._root.copy()
 
+    def _more(self) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
+        """Further columns of played actions, with the shape of a row and the type of its numbers."""
+        return {}
+
+    @abstractmethod
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
+
+    def _observe(self, context: Array, action: int, reward: float, noise: float) -> None:
+        """Condition on a Gaussian observation of ``x' theta`` with a noise of that variance."""
         slot = self._slot_of(action)
         root = self._own_roots if self._own_roots.ndim == 2 else self._own_roots[action]
         u = context @ root
@@ -92,7 +121,6 @@ class MixedEffectRows:
         P, F = pull[: self.dim].T, pull[self.dim :].T
         reach = u @ P
         v = context - u @ F
-        noise = self.noise_std**2
         total = noise + float(reach @ reach)
         residual = reward - float(context @ self._centers[action]) - float(u @ own)
         F += np.multiply.outer(P @ reach, v / total)
@@ -102,9 +130,9 @@ class MixedEffectRows:
             learn(self._effects, self._root, w @ self._root, residual - float(w @ self._effects), total)
             self._stale += 1
 
-    def expect(self, context: Array, action: int) -> None:
-        """Condition on a reward that is equal to its mean, which shrinks deviations and moves no mean. Exact."""
-        self.update(context, action, float(self._means(self._one(context, action), self._effects)[0]))
+    def _mean(self, context: Array, action: int) -> float:
+        """Posterior mean of an action's score."""
+        return float(self._means(self._one(context, action), self._effects)[0])
 
     def _slot_of(self, action: int) -> int:
         slot = self._slots.get(action)
@@ -120,9 +148,7 @@ class MixedEffectRows:
         if len(self._learned) < len(self._known):
             self._learned.append()
             self._learned["actions"][slot] = action
-        self._known["mixing"][slot], self._known["center"][slot] = self.prior.mixing[action], self._centers[action]
-        if self._own_roots.ndim == 3:
-            self._known["root"][slot] = self._own_roots[action]
+        self._write_prior(self._known, slot, action)
         return slot
 
     def _played(self, x: Array) -> Scores:
@@ -142,7 +168,9 @@ class MixedEffectRows:
 
     def _groups(self, x: Array) -> Scores:
         """Scores of an unplayed action of each group."""
-        return Scores(self._group_mixing, self._group_centers @ x, x, np.linalg.norm(x @ self._group_roots, axis=-1))
+        rows = self._of_groups
+        roots = self._own_roots if self._own_roots.ndim == 2 else rows.used("root")
+        return Scores(rows.used("mixing"), rows.used("center") @ x, x, np.linalg.norm(x @ roots, axis=-1))
 
     def _one(self, x: Array, action: int) -> Scores:
         """Scores of one action, in arrays of length 1."""
@@ -180,13 +208,53 @@ class MixedEffectRows:
         noise = rng.standard_normal((*lead, self._root.shape[1]))
         return np.asarray(self._effects + scale * (noise @ self._root.T))
 
-    def without(self, action: int) -> dict[str, Array | IntArray]:
-        """`state` after an action's own part is forgotten; what its rewards told of the effects stays."""
-        return self.state() | without_row(self._learned.state(), self._slots.get(action), len(self._slots))
+    def retire(self, action: int, prior: MixedEffectPrior | None = None) -> None:
+        """Forget an action's own part, which is unplayed then; what its rewards told of the effects stays.
+
+        Exact: the old action is integrated out. O(d^2 + q); with ``prior``, which differs from the one before in this
+        action alone, also what its group costs, see `_regroup`.
+        """
+        slot = self._slots.pop(action, None)
+        if slot is not None:
+            last = int(self.actions[-1])
+            for columns in (self._learned, self._known):
+                columns.remove(slot)
+            if last != action:
+                self._slots[last] = slot
+            self.unplayed.add(action)
+        if prior is not None:
+            self.prior = prior
+            self._centers[action] = prior.action_means[action] + self._followed(np.array([action]))[0]
+            self.unplayed.renew(action)
+            self._write_new_groups(np.array([action]))
+            self._regroup()
+
+    def _followed(self, actions: IntArray) -> Array:
+        """How the mean of the effects moves some actions' parameters, (n, d): the same bits for any others beside."""
+        mixing, effects = self.prior.mixing[actions], self.prior.effect_mean
+        if self._by_weights:
+            return np.asarray(np.matvec(effects.reshape(-1, self.dim).T, mixing))
+        return np.asarray(np.matvec(mixing, effects))
+
+    def grow(self, prior: MixedEffectPrior) -> None:
+        """Go on with a prior of more actions, the new ones after those of before; O(K) copies of numbers."""
+        new = np.arange(self.num_actions, prior.num_actions)
+        self.prior, self.num_actions = prior, prior.num_actions
+        self._centers = np.concatenate([self._centers, prior.action_means[new] + self._followed(new)])
+        self.unplayed.grow(len(new))
+        self._write_new_groups(new)
+        self._regroup()
+
+    def _regroup(self) -> None:
+        """Find the groups of equal actions anew once many have become groups of their own; O(K log K), seldom."""
+        if self.unplayed.changes > self.num_actions // _REGROUPED + _REGROUPED:
+            self._alike = groups_of(self.prior)
+            self._set_unplayed(UnplayedGroups(self._alike, self.actions.tolist()))
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
-        return {**self._learned.state(), "effects": self._effects.copy(), "root": self._root.copy()}
+        shared = {"effects": self._effects.copy(), "root": self._root.copy()}
+        return {**self._learned.state(), **self.unplayed.state(), **shared}
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned."""
@@ -195,7 +263,10 @@ class MixedEffectRows:
         self._root = np.array(state["root"], dtype=np.float64, order="C")
         self._stale = np.inf
         played = self.actions.tolist()
-        self.unplayed.reset(played)
+        before = self.unplayed.changes
+        self.unplayed = UnplayedGroups.restored(self._groups_alike, self.actions, state)
+        if before or self.unplayed.changes:  # the groups may be others
+            self._set_unplayed(self.unplayed)
         kept = list(self._slots)
         same = 0  # rows that stay: after picks of a batch all but the last few
         while same < min(len(kept), len(played)) and kept[same] == played[same]:
@@ -205,6 +276,12 @@ class MixedEffectRows:
         self._known.shorten(same)
         for action in played[same:]:
             self._append(action)
+
+    def _groups_alike(self) -> IntArray:
+        """The groups of the prior's equal actions."""
+        if self.unplayed.changes:
+            self._alike = groups_of(self.prior)
+        return self._alike
 
 
 def pulled(mixing: Array, v: Array, by_weights: bool) -> Array:

@@ -1,0 +1,173 @@
+"""The posterior of mixed effects under generalised linear rewards, each action's evidence expanded at one point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from dts_gym.posteriors.evidence import Evidence
+from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.posteriors.glm.renewal import expanded_again, looked_at, stalest
+from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
+from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.problem.rewards import GaussianReward, RewardModel
+from dts_gym.utils.arrays import Array, IntArray
+
+# The effects' evidence is summed anew after this many changes, so that rounding cannot accumulate.
+_SUMMED_EVERY = 256
+
+
+class GLMMixedEffectPosterior(MixedEffectChoices):
+    """Posterior of mixed effects under rewards of mean ``g(x' theta_a)``, by quadratic evidence.
+
+    Parameters
+    ----------
+    prior : the distribution of effects and actions.
+    model : distribution of the rewards.
+    expansion : where the evidence is expanded, see `GLMTable`: "map", "mle" or "online".
+
+    Notes
+    -----
+    Exact for Gaussian rewards. For the others each action's log-likelihood is expanded at one point, as in
+    `GLMPosterior`: its most probable parameters given all data, the other actions' through the effects. Given that
+    evidence ``(G_a, h_a)`` the posterior is exact: action a tells of its ``W_a psi`` what is left after its own part,
+    ``(I + G_a S_a)^-1`` times it, and the effects' precision is the sum of these. An update costs O(q^3 + q^2 d), and
+    the refit of the played action.
+    """
+
+    def __init__(self, prior: MixedEffectPrior, model: RewardModel, expansion: Mode = "map") -> None:
+        super().__init__(prior)
+        self._glm = GLMTable(model, prior.dim, expansion)
+        self._expands = expansion != "mle" and not isinstance(model, GaussianReward)
+        self._prior_root = self._root.copy()  # (q, r), the effects are root z less their mean, z ~ N(0, I)
+        r = self._root.shape[1]
+        self._sums = Evidence(np.eye(r), np.zeros(r))  # precision and natural mean of z, with those of retired items
+        self._retired = Evidence(np.zeros((r, r)), np.zeros(r))
+        self._changes = 0
+
+    def _more(self) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
+        # What an action tells of its W psi less the mean of that.
+        return {"gamma": ((self.dim, self.dim), np.float64), "beta": ((self.dim,), np.float64)}
+
+    def update(self, context: Array, action: int, reward: float) -> None:
+        """Condition on one reward."""
+        G, h = self._glm.observe(action, context, reward, *self._without(action))
+        self._replace(action, G, h)
+        self._changes += 1
+        if self._expands and self._root.size:
+            self._solve()
+            slots = looked_at(self._changes, len(self._slots))
+            stale = stalest(self._glm, slots, self._own_means(slots))
+            again = None if stale is None else expanded_again(self._glm, int(self.actions[stale]), self._without)
+            if stale is not None and again is not None:
+                self._replace(int(self.actions[stale]), *again)
+        if self._changes % _SUMMED_EVERY == 0:
+            self._sum()
+        self._solve()
+
+    def expect(self, context: Array, action: int) -> None:
+        """Condition on a reward that is equal to its mean, expanded at the mean of ``x' theta``."""
+        mean = self._mean(context, action)
+        self._observe(context, action, mean, self._glm.model.observed_variance(mean))
+
+    def _maps(self, action: int) -> Array:
+        """How an action's parameters follow ``z``, (d, r)."""
+        one, r = self.prior.mixing[action], self._prior_root.shape[1]
+        if not self._by_weights:
+            return np.asarray(one @ self._prior_root)
+        return np.asarray((one @ self._prior_root.reshape(len(one), self.dim * r)).reshape(self.dim, r))
+
+    def _own_root(self, action: int) -> Array:
+        return self._own_roots if self._own_roots.ndim == 2 else np.asarray(self._own_roots[action])
+
+    def _replace(self, action: int, G: Array, h: Array) -> None:
+        """Replace an action's evidence, (d, d) and (d,); the effects are solved for later."""
+        slot, R, d = self._slot_of(action), self._own_root(action), self.dim
+        told = np.column_stack([G, h - G @ self._centers[action]])
+        told = np.linalg.solve(np.eye(d) + G @ (R @ R.T), told)  # deck: evidence past the action's own part
+        gamma, beta = (told[:, :d] + told[:, :d].T) / 2, told[:, d]
+        values, vectors = np.linalg.eigh(R.T @ G @ R)
+        self._add_up(self._maps(action), gamma - self._learned["gamma"][slot], beta - self._learned["beta"][slot])
+        self._learned["gamma"][slot], self._learned["beta"][slot] = gamma, beta
+        self._learned["pull"][slot, :d] = (vectors / np.sqrt(1.0 + values.clip(0.0))).T
+        self._learned["pull"][slot, d:] = gamma @ R
+        self._learned["own"][slot] = R.T @ beta
+
+    def _add_up(self, maps: Array, gamma: Array, beta: Array) -> None:
+        if maps.size:
+            self._sums = Evidence(self._sums.G + maps.T @ gamma @ maps, self._sums.h + beta @ maps)
+
+    def _sum(self) -> None:
+        """Sum up the evidence on the effects anew."""
+        r = len(self._retired.h)
+        self._sums = Evidence(np.eye(r) + self._retired.G, self._retired.h.copy())
+        for slot, action in enumerate(self.actions.tolist()):
+            self._add_up(self._maps(action), self._learned["gamma"][slot], self._learned["beta"][slot])
+
+    def _solve(self) -> None:
+        """The effects' mean and root, given the evidence."""
+        if self._root.size:
+            half = _solved(self._sums, self._prior_root)
+            self._root = np.ascontiguousarray(half[:, :-1].T)
+            self._effects, self._stale = self._root @ half[:, -1], np.inf
+
+    def _without(self, action: int) -> tuple[Array, Array]:
+        """Mean (d,) and covariance (d, d) of an action's parameters given the other actions' data."""
+        R, center, slot = self._own_root(action), self._centers[action], self._slots.get(action)
+        if not self._root.size:
+            return center, R @ R.T
+        maps, others = self._maps(action), self._sums
+        if slot is not None:
+            gamma, beta = self._learned["gamma"][slot], self._learned["beta"][slot]
+            others = Evidence(others.G - maps.T @ gamma @ maps, others.h - beta @ maps)
+        half = _solved(others, maps)
+        turned = half[:, :-1].T
+        return center + turned @ half[:, -1], turned @ turned.T + R @ R.T
+
+    def _own_means(self, slots: IntArray) -> Array:
+        """Posterior means of the parameters of the actions in some rows, (k, d)."""
+        actions, d = self.actions[slots], self.dim
+        mixing = self.prior.mixing[actions]
+        moved = np.asarray(mixing @ (self._effects.reshape(-1, d) if self._by_weights else self._effects))
+        own = self._learned["own"][slots] - np.vecmat(moved, self._learned["pull"][slots, d:])
+        roots = self._own_roots if self._own_roots.ndim == 2 else self._own_roots[actions]
+        return np.asarray(self._centers[actions] + moved + np.matvec(roots, own))
+
+    def retire(self, action: int, prior: MixedEffectPrior | None = None) -> None:
+        """Forget an action's own part; what its expanded rewards told of the effects stays. See `MixedEffectRows`."""
+        slot = self._slots.get(action)
+        if slot is not None:
+            maps, gamma = self._maps(action), self._learned["gamma"][slot]
+            told = self._learned["beta"][slot] @ maps
+            self._retired = Evidence(self._retired.G + maps.T @ gamma @ maps, self._retired.h + told)
+            self._glm.remove(action)
+        super().retire(action, prior)
+
+    def state(self) -> dict[str, Array | IntArray]:
+        """Arrays from which `restore` continues bit for bit."""
+        glm = {f"glm.{name}": array for name, array in self._glm.state().items()}
+        sums = {"precision": self._sums.G, "natural": self._sums.h}
+        sums |= {"retired.precision": self._retired.G, "retired.natural": self._retired.h}
+        counts = {"changes": np.array([self._changes], dtype=np.int64)}
+        return {**super().state(), **glm, **{name: array.copy() for name, array in sums.items()}, **counts}
+
+    def restore(self, state: Mapping[str, Array | IntArray]) -> None:
+        """Restore what `state` returned."""
+        super().restore(state)
+        self._glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})
+        self._sums, self._retired = (
+            Evidence(*(np.array(state[f"{part}{name}"], dtype=np.float64) for name in ("precision", "natural")))
+            for part in ("", "retired.")
+        )
+        self._changes = int(state["changes"][0])
+
+
+def _solved(evidence: Evidence, maps: Array) -> Array:
+    """``L^-1 [maps' | natural mean]`` with ``L L'`` the precision of ``z``, (r, n + 1).
+
+    The covariance of ``maps z`` is the product of the first n columns' transpose with them, and its mean is that
+    transpose times the last column.
+    """
+    return np.asarray(np.linalg.solve(np.linalg.cholesky(evidence.G), np.column_stack([maps.T, evidence.h])))
