@@ -26,6 +26,7 @@ HEAVY = (
     "ray",
     "yaml",
     "threadpoolctl",
+    "numba",
 )
 
 

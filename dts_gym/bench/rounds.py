@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dts_gym.bench.compiled import SIZES, check_compiled, compiled_table, measure_compiled
 from dts_gym.bench.machine import machine
 from dts_gym.bench.peers import num_rows, peer_figure, peer_table, peer_versions, time_peers
+from dts_gym.bench.serving import CASES, measure_serving, serving_table
+from dts_gym.bench.together import run_together_bench
 from dts_gym.priors.random_priors import even_chain
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward
@@ -60,6 +63,9 @@ def run_bench(
     rounds: int = 5000,
     repeats: int = 300,
     seed: int = 0,
+    fast: bool = False,
+    serving: bool = False,
+    lockstep: bool = False,
     peers: bool = False,
     budget: float = 3.0,
     figure: Path | None = None,
@@ -75,6 +81,13 @@ def run_bench(
         Number of rounds timed; every round times each agent and the pass in turn.
     seed :
         Seed for the problems and agents.
+    fast :
+        Time rounds that are compiled (extra ``fast``) against rounds by NumPy instead.
+    serving :
+        Time choices for 256 contexts at once against one matrix product instead; with ``fast`` after it.
+    lockstep :
+        Time runs that advance together against runs one by one instead, as ``dts-gym bench-together`` does by itself;
+        with ``fast`` or ``serving`` after them.
     peers :
         Time LinTS and LinUCB against the installed public libraries (extra ``peers``) instead.
     budget :
@@ -82,7 +95,7 @@ def run_bench(
     figure :
         With ``peers``, the PNG to write.
     progress :
-        With ``peers``, show a progress bar on stderr.
+        Show a progress bar on stderr.
 
     Returns
     -------
@@ -91,27 +104,48 @@ def run_bench(
         threads do: set ``OPENBLAS_NUM_THREADS=1``). Compare them within the table only, never between runs or machines.
     """
     count, times = integer("rounds", rounds, 1), integer("repeats", repeats, 1)
-    root = integer("seed", seed, 0)
-    if peers:
+    root, shown = integer("seed", seed, 0), boolean("progress", progress)
+    parts = [boolean("fast", fast), boolean("serving", serving), boolean("lockstep", lockstep)]
+    if boolean("peers", peers):
+        if any(parts):
+            raise ValueError("peers must be left out where fast, serving or lockstep is asked for")
         rows = time_peers(positive("budget", budget), root)
-        found = list(progress_bar(rows, boolean("progress", progress), num_rows(), "rows"))
+        found = list(progress_bar(rows, shown, num_rows(), "rows"))
         if figure is not None:
             peer_figure(found, figure)
         return f"{peer_table(found)}\n{peer_versions()}\n{machine()}"
     if figure is not None:
         raise ValueError(f"figure must be left out without peers, got {figure}")
-    timings = [measure(setting, count, times, root) for setting in SETTINGS]
+    texts = []
+    if fast:
+        check_compiled()
+        bar = progress_bar(SIZES, shown, len(SIZES), "sizes")
+        texts.append(compiled_table([measure_compiled(K, d, times, root) for K, d in bar]))
+    if serving:
+        bar = progress_bar(CASES, shown, len(CASES), "batches")
+        texts.append(serving_table([measure_serving(*case, max(1, times // 30), root) for case in bar]))
+    if lockstep:
+        texts.append(run_together_bench(seed=root, progress=shown))
+    if not texts:
+        bar = progress_bar(SETTINGS, shown, len(SETTINGS), "settings")
+        timings = [measure(setting, count, times, root) for setting in bar]
+        texts.append("\n".join([bench_table(timings), *_batch_lines(times, root)]))
+    return "\n".join([*texts, machine()])
+
+
+def _batch_lines(repeats: int, seed: int) -> list[str]:
+    """What batches of rewards and the matrices' precision change, as text."""
     setting = Setting(10_000, 20)
-    loop, batch = measure_batch(setting, max(3, times // 20), root)
+    loop, batch = measure_batch(setting, max(3, repeats // 20), seed)
     line = f"update of {_BATCH} rewards at K=10^4, d=20, all played: one batch over one by one {batch / loop:.3f}"
-    lines = [bench_table(timings), f"{line} ({batch:.0f} µs)"]
+    lines = [f"{line} ({batch:.0f} µs)"]
     for played in (_MOST_PLAYED, setting.num_actions):
         ratios = []
         for n in (1, _BATCH):
-            wide, narrow = measure_dtypes(setting, played, n, max(1, times // (15 * n)), root)
+            wide, narrow = measure_dtypes(setting, played, n, max(1, repeats // (15 * n)), seed)
             ratios.append(f"{wide / narrow:.2f} ({narrow:.0f} µs) with {n} context{'s' if n > 1 else ''}")
         lines.append(f"dTS at K=10^4, d=20, {played} played: float64 over float32 {', '.join(ratios)}")
-    return "\n".join([*lines, machine()])
+    return lines
 
 
 def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:

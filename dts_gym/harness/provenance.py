@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dts_gym.harness.experiment import Experiment
+from dts_gym.posteriors.fast.switch import is_fast
 from dts_gym.registry import agent_class, env_creator, is_built_in
 from dts_gym.utils.extras import OPTIONAL_AGENTS
 
@@ -71,9 +72,10 @@ def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, 
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, this package and the packages that results depend on."""
+    """Versions of Python, this package and the packages that results depend on; numba's where rounds are compiled."""
     packages = {name.replace("-", "_"): version(name) for name in ("dts-gym", "numpy", "scipy", "gymnasium")}
-    return {"python": platform.python_version(), **packages}
+    compiled = version("numba") if is_fast() else "not used"
+    return {"python": platform.python_version(), **packages, "numba": compiled}
 
 
 def sources(experiment: Experiment) -> dict[str, str]:

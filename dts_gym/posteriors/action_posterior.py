@@ -11,10 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.special import ndtri_exp
 
 from dts_gym.posteriors.action_table import ActionTable, Dtype, Increment
 from dts_gym.posteriors.choices import (
     ScoreMoments,
+    best,
     best_unplayed,
     candidates,
     greedy,
@@ -24,9 +26,10 @@ from dts_gym.posteriors.choices import (
     upper_confidence,
 )
 from dts_gym.posteriors.evidence import Evidence
+from dts_gym.posteriors.fast.switch import is_fast, kernels
 from dts_gym.posteriors.information import RewardDraws, best_of_normals, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
-from dts_gym.posteriors.pruning import contenders, responses, variance_along, with_shared_variance
+from dts_gym.posteriors.pruning import ROUNDING, contenders, responses, variance_along, with_shared_variance
 from dts_gym.posteriors.totals import action_moments, draws_of_rows
 from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.problem.rewards import RewardModel
@@ -37,6 +40,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 _PRUNED_FROM = 1 << 19
 # A batch is processed in parts, each array of a part holding at most about this many numbers: 32 MB.
 _BATCH_SCORES = 1 << 22
+NOTHING, NO_ROWS, _NO_ROOT = np.empty(0), np.empty((0, 1)), np.empty((1, 0))
 
 
 class ActionPosterior(ABC):
@@ -73,6 +77,7 @@ class ActionPosterior(ABC):
         self.center = center  # m0
         self.num_actions = num_actions
         self.table = ActionTable(action_cov, dtype, center, shared_cov)
+        self._is_fast = is_fast()
         self.unplayed = UnplayedActions(num_actions)
 
     @abstractmethod
@@ -155,6 +160,8 @@ class ActionPosterior(ABC):
         -------
         () or (n,)
         """
+        if self._is_fast and contexts.ndim == 1 and not self.table.is_wide:
+            return self._thompson_compiled(contexts, rng, scale, mask)
         if parts := self._parts(contexts):
             return np.concatenate([self.thompson(part, rng, scale, mask) for part in parts])
         contexts = self._in_range(contexts)
@@ -163,6 +170,45 @@ class ActionPosterior(ABC):
             return self._thompson_pruned(contexts, rng, scale, mask)
         among = candidates(self.table, self.unplayed, mask)
         return thompson(among, self._score_moments(contexts, m), rng, scale)
+
+    def _thompson_compiled(
+        self, context: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None
+    ) -> IntArray:
+        """`thompson` for one context by the compiled kernel, from the same draws."""
+        table, among = self.table, candidates(self.table, self.unplayed, mask)
+        shared = self._draw_compiled(rng, scale)
+        scores = rng.standard_normal(len(table))
+        if mask is not None:
+            scores[among.banned] = -np.inf
+        left = len(among.unplayed)
+        level = float(ndtri_exp(rng.standard_exponential() / -left)) if left else -np.inf
+        row, top, is_tied = kernels().draw_scores(
+            table.cov,
+            table.beta,
+            table.constants,
+            np.array(self._in_range(context)),
+            shared,
+            self._reference(),
+            ROUNDING[table.dtype] * table.dim,
+            scores,
+            float(scale),
+            level,
+        )
+        if is_tied:
+            return best(among, scores, np.asarray(top), rng)
+        return np.asarray(among.actions[row] if row >= 0 else among.unplayed.draw_one(rng))
+
+    def _draw_compiled(self, rng: np.random.Generator, scale: float) -> tuple[Array, Array, Array]:
+        """`_draw_shared` as the compiled kernel reads it: ``mean`` (d,), ``root`` (d, r) and ``z`` (r,).
+
+        The draw is ``mean + scale root z``; nothing is shared where the mean has no length.
+        """
+        m = self._draw_shared((), rng, scale)
+        return NOTHING if m is None else np.array(m), _NO_ROOT, NOTHING
+
+    def _reference(self) -> tuple[Array, Array]:
+        """From what the compiled kernel computes bounds, see `Reference.read`; of length 0: it scores all actions."""
+        return NO_ROWS, NOTHING
 
     def _is_pruned(self, contexts: Array) -> bool:
         """Whether pruning pays, where nothing is shared."""

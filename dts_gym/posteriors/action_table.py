@@ -40,7 +40,7 @@ Dtype = Literal["float64", "float32"]
 
 # An action's deviation along a context counts as known where less than this of its prior variance is left (times d).
 _UNIT = float(np.finfo(np.float64).eps)
-_KNOWN = 4.0 * _UNIT
+KNOWN = 4.0 * _UNIT
 # A float32 row is off by 1e-3 of a deviation at most where the trace of scaled precision and covariance, times d, is
 # below this; else its float64 numbers are read.
 _ROUNDS_OFF = 1 << 14
@@ -136,6 +136,7 @@ class ActionTable:
         outweigh the prior.
     is_wide : whether a float32 table has rows whose float64 numbers are read.
     precise : the rows that are kept in twofold precision too.
+    touched : rows that have changed; whoever keeps what follows from them empties it.
     """
 
     def __init__(
@@ -176,10 +177,15 @@ class ActionTable:
         # A packed ``G`` times these is the diagonal of ``G`` in the table's coordinates.
         self._axes = self.quadratic_query(self.basis.T)
         self._diagonal = np.flatnonzero(self.rows == self.cols)
+        self.constants = tuple(  # of the compiled kernels
+            np.array(each, dtype=np.float64, order="C")
+            for each in (self.basis, self.reached, self._kept, self.outweighs, center)
+        )
         self._wide: set[int] = set()  # rows of a float32 table whose float64 numbers are read
         # No row whose rewards outweigh the prior by less is wide.
         self._wide_from = _ROUNDS_OFF / d - d if dtype == "float32" else np.inf
         self.slots: dict[int, int] = {}
+        self.touched: set[int] = set()
         packed = (self.packed_dim,)
         self.columns = Columns(
             {
@@ -249,6 +255,7 @@ class ActionTable:
             What the observation adds to the action's message, in the table's coordinates.
         """
         slot = self.slot_of(action)
+        self.touched.add(slot)
         scaled = context / variance
         G = self.columns["G"][slot] + context.take(self.rows) * scaled.take(self.cols)
         target = reward if self._center is None else reward - float(context @ self._center)
@@ -261,7 +268,7 @@ class ActionTable:
             u = x * self.reached
             v = x - u + (self.columns["cov"][slot] + self.columns["cov_carry"][slot]).take(self._unpack) @ u  # (d,)
             spread = float(u @ v)
-            if spread <= _KNOWN * self.dim * float(u @ u):
+            if spread <= KNOWN * self.dim * float(u @ u):
                 # Nothing but rounding is left of the action's own part: only what S does not reach can be learned.
                 v, spread = v - v * self.reached, 0.0
             total = variance + spread
@@ -277,6 +284,12 @@ class ActionTable:
         if weight > self._wide_from:
             self._widen_one(slot)
         return Increment(v, total, residual, seen)
+
+    def after_compiled(self, slot: int, weight: float) -> None:
+        """What is left of `observe` for a row that a compiled kernel has changed, with the weight that it returned."""
+        self.touched.add(slot)
+        if weight > self._wide_from:
+            self._widen_one(slot)
 
     @property
     def is_wide(self) -> bool:
@@ -364,6 +377,7 @@ class ActionTable:
 
     def _observe_distinct(self, slots: IntArray, contexts: Array, rewards: Array, variance: float) -> Increments:
         """`observe`, line by line, of k rows that are all different: (k,), (k, d) and (k,)."""
+        self.touched.update(slots.tolist())
         targets = rewards if self._center is None else rewards - contexts @ self._center
         seen = Seen(self.columns.arrays, slots, contexts, contexts @ self.basis, self.reached, targets, variance)
         increments = self.increments_of(seen)
@@ -395,7 +409,7 @@ class ActionTable:
         cov = self.unpack(columns["cov"][slots] + columns["cov_carry"][slots])
         v = seen.x - u + np.matvec(cov, u)  # (k, d)
         spread = np.einsum("ij,ij->i", u, v)
-        known = spread <= _KNOWN * self.dim * np.einsum("ij,ij->i", u, u)
+        known = spread <= KNOWN * self.dim * np.einsum("ij,ij->i", u, u)
         if known.any():
             v = np.where(known[:, None], v - v * seen.reached, v)
             spread[known] = 0.0
@@ -426,6 +440,7 @@ class ActionTable:
         """
         assert self.dtype == "float64"
         slot = self.slot_of(action)
+        self.touched.add(slot)
         gamma, beta = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
         change = Evidence(gamma - self.gamma(slot), beta - self.columns["beta"][slot])
         self.columns["cov"][slot], self.columns["cov_carry"][slot] = self.origin, 0.0

@@ -12,6 +12,8 @@ from dts_gym.utils.arrays import Array, IntArray
 _GATHERED = 1 << 10
 # Above this many played actions bounds are screened before the shared part's variance is added.
 _SCREENED_FROM = 256
+# Bounds have a margin of this relative size, times d: a tie must not be lost to rounding.
+ROUNDING = {"float64": 1e-12, "float32": 1e-6}
 
 
 def contenders(

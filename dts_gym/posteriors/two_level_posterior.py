@@ -8,17 +8,22 @@ LinTS and LinUCB are this one posterior with different ``(m0, C, S)``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 
 import numpy as np
 
+from dts_gym.posteriors.action_posterior import NOTHING
 from dts_gym.posteriors.action_table import Dtype, Increment
 from dts_gym.posteriors.careful_posterior import CarefulPosterior
 from dts_gym.posteriors.evidence import learn, learn_all
+from dts_gym.posteriors.fast.reference import Reference
+from dts_gym.posteriors.fast.switch import kernels
 from dts_gym.posteriors.precise_rows import LIMIT, Observation, PreciseRows
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.twofold import Twofold, product
 
+_LEARNED = itemgetter("cov", "cov_carry", "beta", "beta_carry", "G", "h")  # columns that a reward changes
 _FIRST = np.zeros(1, dtype=np.int64)
 _UNIT = float(np.finfo(np.float64).eps)
 
@@ -49,6 +54,7 @@ class TwoLevelPosterior(CarefulPosterior):
         self._root = self.table.inverse @ factor(prior.shared_cov)  # (d, r)
         self.prior_root, self._shared_cov = self._root.copy(), prior.shared_cov
         self._weight = np.zeros(1)
+        self._near = Reference(self.table)
 
     @property
     def shared(self) -> tuple[Array, Array, Array]:
@@ -65,7 +71,25 @@ class TwoLevelPosterior(CarefulPosterior):
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
         self._mark_played(action)
-        self._absorb(self.table.observe(action, context, reward, self.noise_std**2))
+        if not (self._is_fast and self._narrow is None and self._learn_compiled(context, action, reward)):
+            self._absorb(self.table.observe(action, context, reward, self.noise_std**2))
+
+    def _learn_compiled(self, context: Array, action: int, reward: float) -> bool:
+        """`update` by the compiled kernel; False, with nothing learned, where a part would need twofold precision."""
+        table = self.table
+        slot = table.slot_of(action)
+        weight = kernels().learn_reward(
+            slot,
+            np.array(context),
+            float(reward),
+            self.noise_std**2,
+            LIMIT,
+            _LEARNED(table.columns.arrays),
+            table.constants,
+            (self._mean, self._root, self.prior_root, self._weight),
+        )
+        table.after_compiled(slot, weight)
+        return bool(weight >= 0.0)
 
     def _noise_variance(self, predictor: float) -> float:
         return self.noise_std**2
@@ -147,6 +171,14 @@ class TwoLevelPosterior(CarefulPosterior):
             return None
         noise = rng.standard_normal((*lead, self._root.shape[1]))
         return np.asarray(self._mean + scale * (noise @ self._root.T))
+
+    def _draw_compiled(self, rng: np.random.Generator, scale: float) -> tuple[Array, Array, Array]:
+        if not self._root.size:
+            return NOTHING, self._root, NOTHING
+        return self._mean, self._root, rng.standard_normal(self._root.shape[1])
+
+    def _reference(self) -> tuple[Array, Array]:
+        return self._near.read(self._mean, self._root) if self._root.size else (self.table.beta, NOTHING)
 
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:
         return self._mean, self._root if scale == 1.0 else scale * self._root

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dts_gym.bench import peers, rounds
+from dts_gym.bench import compiled, peers, rounds, serving
 
 EXTRAS = runpy.run_path(str(Path(__file__).resolve().parents[2] / ".ci" / "extras.py"))
 
@@ -39,6 +39,33 @@ def test_the_table_has_every_setting_and_the_ratio_of_batches(small):
             rf" {played} played: float64 .* \d+\.\d\d \(\d+ µs\) with 1 context, .* with 256 contexts$", line
         )
     assert "cores, load" in lines[-1]
+
+
+def test_parts_are_asked_for_one_by_one(small, monkeypatch):
+    monkeypatch.setattr(serving, "_ACTIONS", 40)
+    monkeypatch.setattr(rounds, "run_together_bench", lambda **settings: f"together {settings}")
+    lines = rounds.run_bench(repeats=3, serving=True, lockstep=True, progress=False).splitlines()
+    rows = [line.split() for line in lines if re.match(r"(dTS|LinTS) ", line)]
+    assert [tuple(row[:2]) for row in rows] == list(serving.CASES)
+    assert all(float(value) > 0 for row in rows for value in row[2:])
+    assert lines[-2] == "together {'seed': 0, 'progress': False}"
+    with pytest.raises(ValueError, match="peers must be left out where fast"):
+        rounds.run_bench(peers=True, serving=True)
+
+
+def test_compiled_rounds_are_timed_against_those_by_numpy(monkeypatch):
+    pytest.importorskip("numba", reason="numba is not installed")
+    monkeypatch.setattr(rounds, "SIZES", ((20, 3), (50, 4)))
+    lines = rounds.run_bench(repeats=20, fast=True, progress=False).splitlines()
+    rows = [line.split() for line in lines if re.match(r" +\d+ +\d+ ", line)]
+    assert [row[:2] for row in rows] == [["20", "3"], ["50", "4"]]
+    assert all(float(row[4]) == pytest.approx(float(row[3]) / float(row[2]), rel=0.02) for row in rows)
+
+
+def test_compiled_rounds_need_their_extra(monkeypatch):
+    monkeypatch.setattr(compiled, "is_fast", lambda: False)
+    with pytest.raises(ValueError, match="fast must be left out where the extra `fast`"):
+        rounds.run_bench(fast=True)
 
 
 def test_peers_that_are_not_installed_are_refused(small, monkeypatch):
