@@ -199,7 +199,8 @@ def grouped(jobs: Sequence[_Job], experiments: Sequence[Experiment], num_workers
     Notes
     -----
     A group has at most 50 runs, of small tables (see `dts_gym.agents.lockstep`): some 130 MB. It has fewer where runs
-    are long: a stopped experiment loses the groups in flight, about a minute's work each.
+    are long: a stopped experiment loses the groups in flight, about a minute's work each, some minutes' with deep
+    denoisers.
     """
     asked = {number for number, _, _ in jobs}
     together = {number: _advance_together(experiments[number]) for number in asked}
