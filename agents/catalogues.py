@@ -97,7 +97,8 @@ class Catalogue:
             if getattr(self._settings.get("prior_mean"), "ndim", 0) == 2:
                 self._refuse_changes("add_actions")
             K, names = problem.num_actions + n, grown_names(problem.action_names, action_names, n)
-            self._posterior.grow(prior if self._follows_problem else n)
+            posterior: Any = self._posterior
+            posterior.grow(prior if self._follows_problem else n)
             told = {"num_actions": K, "prior": prior or problem.prior, "item_features": items, "action_names": names}
             self.problem = _changed(problem, told)
         return np.arange(problem.num_actions, K)
@@ -145,8 +146,9 @@ class Catalogue:
             told: dict[str, Any] = {}
             if problem.action_names is not None or action_name is not None:
                 told["action_names"] = renamed(problem.action_names, number, action_name)
+            posterior: Any = self._posterior
             if item_features is None:
-                self._posterior.retire(number)
+                posterior.retire(number)
             else:
                 features, row = self._weights_of(item_features, number)
                 assert isinstance(problem.prior, MixedEffectPrior)
@@ -157,7 +159,7 @@ class Catalogue:
                     items[number] = features[0]
                 prior = problem.prior.with_weights(number, row[0])
                 told |= {"prior": prior, "item_features": items}
-                self._posterior.retire(*((number, prior) if self._follows_problem else (number,)))
+                posterior.retire(*((number, prior) if self._follows_problem else (number,)))
             self.problem = _changed(problem, told)
 
     @property

@@ -32,7 +32,7 @@ def with_name(action: int, names: Sequence[str] | None) -> str:
     return str(action) if names is None else f"{action} ({names[action]!r})"
 
 
-def grown_names(names: ActionNames | None, added: Any, count: int) -> ActionNames | None:
+def grown_names(names: Sequence[str] | None, added: Any, count: int) -> ActionNames | None:
     """Names of a problem's actions after ``count`` new ones; None where the others have none.
 
     Parameters
@@ -64,7 +64,7 @@ def grown_names(names: ActionNames | None, added: Any, count: int) -> ActionName
     return (*names, *new)
 
 
-def renamed(names: ActionNames | None, action: int, name: Any) -> ActionNames | None:
+def renamed(names: Sequence[str] | None, action: int, name: Any) -> ActionNames | None:
     """Names of a problem's actions after one of them stands for another item; see `grown_names`.
 
     Examples
