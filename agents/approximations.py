@@ -275,8 +275,8 @@ def approximation_of(
 ) -> ClosedForm | MixedEffects | Offsets | Particles | Slice:
     """Return the approximation that the keywords of `ChainAgent` ask for; ValueError for a wrong keyword."""
     if isinstance(checked_problem(problem).prior, MixedEffectPrior):
-        given = {"branch": branch, "approximation": approximation, "dtype": dtype}
-        return _mixed_effects(problem, given, choice("expansion", expansion, get_args(Mode)))
+        chains_own = {"branch": branch, "approximation": approximation, "dtype": dtype}
+        return _mixed_effects(problem, chains_own, choice("expansion", expansion, get_args(Mode)))
     with_offsets = problem.prior if isinstance(problem.prior, OffsetPrior) else None
     if with_offsets is not None and problem.features != "disjoint":
         raise ValueError(f"problem must have disjoint features with an OffsetPrior, got {problem.features!r} ones")

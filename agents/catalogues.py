@@ -13,6 +13,7 @@ from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
+from dts_gym.priors.offsets import OffsetPrior
 from dts_gym.problem.action_names import grown_names, renamed
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array, IntArray
@@ -73,6 +74,8 @@ class Catalogue:
             if not isinstance(self._posterior, TwoLevelPosterior | GLMPosterior | MixedEffectChoices):
                 self._refuse_changes("add_actions")
             self._refuse_adapting("add_actions")
+            if isinstance(problem.prior, OffsetPrior):
+                raise ValueError(f"problem must have a prior to which actions can be added, got {problem.prior!r:.200}")
             prior: MixedEffectPrior | None = None
             if isinstance(problem.prior, MixedEffectPrior):
                 if item_features is None or problem.prior.action_cov.ndim == 3:
@@ -94,7 +97,8 @@ class Catalogue:
             if getattr(self._settings.get("prior_mean"), "ndim", 0) == 2:
                 self._refuse_changes("add_actions")
             K, names = problem.num_actions + n, grown_names(problem.action_names, action_names, n)
-            self._posterior.grow(prior if self._follows_problem else n)
+            posterior: Any = self._posterior
+            posterior.grow(prior if self._follows_problem else n)
             told = {"num_actions": K, "prior": prior or problem.prior, "item_features": items, "action_names": names}
             self.problem = _changed(problem, told)
         return np.arange(problem.num_actions, K)
@@ -112,15 +116,17 @@ class Catalogue:
         Raises
         ------
         ValueError
-            If the action is out of range, the features do not fit, or the agent's posterior is not an exact Gaussian
-            one around a shared part, or it has ``adapt_scale``. The agent is then unchanged.
+            If the action is out of range, the features do not fit, or the agent's posterior is neither an exact
+            Gaussian one around a shared part nor one of mixed effects, or it has ``adapt_scale``. The agent is then
+            unchanged.
 
         Notes
         -----
-        Exact: what the old item's rewards told of the shared part stays true evidence about it, as if the old item were
-        integrated out of the joint posterior, and the new one is unplayed; where the prior has offsets, it has that of
-        the number. Other actions stay as they were to the last bit. The posterior is not copied: the cost is that of a
-        few updates, and with new features that of a copy of all actions' features.
+        Exact, given the expansion where rewards are not Gaussian: what the old item's rewards told of the shared part
+        stays true evidence about it, as if the old item were integrated out of the joint posterior, and the new one is
+        unplayed; where the prior has offsets, it has that of the number. Other actions stay as they were to the last
+        bit. The posterior is not copied: the cost is that of a few updates, and with new features that of a copy of all
+        actions' features.
 
         Examples
         --------
@@ -140,8 +146,9 @@ class Catalogue:
             told: dict[str, Any] = {}
             if problem.action_names is not None or action_name is not None:
                 told["action_names"] = renamed(problem.action_names, number, action_name)
+            posterior: Any = self._posterior
             if item_features is None:
-                self._posterior.retire(number)
+                posterior.retire(number)
             else:
                 features, row = self._weights_of(item_features, number)
                 assert isinstance(problem.prior, MixedEffectPrior)
@@ -152,7 +159,7 @@ class Catalogue:
                     items[number] = features[0]
                 prior = problem.prior.with_weights(number, row[0])
                 told |= {"prior": prior, "item_features": items}
-                self._posterior.retire(*((number, prior) if self._follows_problem else (number,)))
+                posterior.retire(*((number, prior) if self._follows_problem else (number,)))
             self.problem = _changed(problem, told)
 
     @property
@@ -177,9 +184,9 @@ class Catalogue:
 
     def _refuse_changes(self, method: str) -> NoReturn:
         raise ValueError(
-            f"{method} must be called on an agent with an exact Gaussian posterior, or for add_actions with a "
-            f"quadratic expansion, and with one prior_mean for all actions; got {type(self).__name__} with a "
-            f"{type(self._posterior).__name__}"
+            f"{method} must be called on an agent with an exact Gaussian posterior or one of mixed effects, or for "
+            f"add_actions with a quadratic expansion, and with one prior_mean for all actions; got "
+            f"{type(self).__name__} with a {type(self._posterior).__name__}"
         )
 
 

@@ -87,7 +87,8 @@ def run_item_bench(
     for _ in progress_bar(range(n), boolean("progress", progress), n, "rounds"):
         context, reward = rng.uniform(-1, 1, d), float(rng.standard_normal())
         for name, agent in agents.items():
-            action = int(agent._posterior.actions[0]) if name in weights else int(agent._posterior.table.actions[0])
+            posterior: Any = agent._posterior
+            action = int((posterior if name in weights else posterior.table).actions[0])
             start = time.process_time()
             agent.act(context)
             chosen = time.process_time()

@@ -17,12 +17,11 @@ import numpy as np
 
 from dts_gym.datasets.download import cache_folder
 from dts_gym.datasets.movielens import Source, find_ratings, load_ratings, read_bytes
-from dts_gym.problem.action_names import checked_names
 from dts_gym.utils.archives import read_archive, write_archive
 from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.caching import cached
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import finite_array, integer
+from dts_gym.utils.validation import different_strings, finite_array, integer
 
 _FORMAT = 2
 _FILES = {"ratings.csv": "movies.csv", "ratings.dat": "movies.dat", "u.data": "u.item"}
@@ -210,8 +209,7 @@ def _read(path: Path, named: dict[str, Any]) -> MovieFeatures:
         if {name: saved.get(name) for name in named} != named:
             raise ValueError("it is of other data")
         values = finite_array("values", arrays["values"], (None, len(names)))
-        titles = checked_names(saved["titles"], len(values), "titles")
-        assert titles is not None
+        titles = different_strings("titles", saved["titles"], len(values))
         return MovieFeatures(values, names, integer("num_missing", saved["num_missing"], 0), titles)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"path must be a whole file of features, got {os.fspath(path)!r}: {error}") from error

@@ -57,7 +57,7 @@ class Identification(Shown):
         """Name of the recommended action; None where actions have no names, or a policy is recommended."""
         if self.action_names is None or callable(self.recommendation):
             return None
-        return self.action_names[self.recommendation]
+        return str(self.action_names[self.recommendation])
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for each action: "action", "action_name", "count" and "probability_best".

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from dts_gym.utils.validation import integer
+from dts_gym.utils.validation import different_strings, integer
 
 ActionNames = tuple[str, ...]
 
 
-def checked_names(value: Any, num_actions: int, name: str = "action_names") -> ActionNames | None:
+def checked_names(value: Any, num_actions: int) -> ActionNames | None:
     """Return ``value``, K different strings or None, as a tuple; else raise ValueError.
 
     Examples
@@ -18,19 +18,7 @@ def checked_names(value: Any, num_actions: int, name: str = "action_names") -> A
     >>> checked_names(["Alien (1979)", "Up (2009)"], 2)
     ('Alien (1979)', 'Up (2009)')
     """
-    if value is None:
-        return None
-    names = () if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
-    if len(names) != num_actions:
-        got = f"{len(names)} of them" if names else f"{value!r:.200}"
-        raise ValueError(f"{name} must be {num_actions} strings, one for each action, got {got}")
-    wrong = [each for each in names if not isinstance(each, str) or not each]
-    if wrong:
-        raise ValueError(f"{name} must be strings that are not empty, got {wrong[0]!r:.200}")
-    if len(set(names)) < num_actions:
-        twice = next(each for i, each in enumerate(names) if each in names[:i])
-        raise ValueError(f"{name} must be different strings, got {twice!r:.200} twice")
-    return tuple(map(str, names))  # NumPy's strings too are plain ones then
+    return None if value is None else different_strings("action_names", value, num_actions, "one for each action")
 
 
 def with_name(action: int, names: Sequence[str] | None) -> str:
@@ -44,7 +32,7 @@ def with_name(action: int, names: Sequence[str] | None) -> str:
     return str(action) if names is None else f"{action} ({names[action]!r})"
 
 
-def grown_names(names: ActionNames | None, added: Any, count: int) -> ActionNames | None:
+def grown_names(names: Sequence[str] | None, added: Any, count: int) -> ActionNames | None:
     """Names of a problem's actions after ``count`` new ones; None where the others have none.
 
     Parameters
@@ -70,13 +58,13 @@ def grown_names(names: ActionNames | None, added: Any, count: int) -> ActionName
     if added is None:
         new = tuple(_numbered(len(names) + i, names) for i in range(integer("count", count, 1)))
     else:
-        new = checked_names(added, count) or ()
+        new = different_strings("action_names", added, count, "one for each new action")
     if twice := set(new).intersection(names):
         raise ValueError(f"action_names must be different strings, got {min(twice)!r:.200}, which another action has")
     return (*names, *new)
 
 
-def renamed(names: ActionNames | None, action: int, name: Any) -> ActionNames | None:
+def renamed(names: Sequence[str] | None, action: int, name: Any) -> ActionNames | None:
     """Names of a problem's actions after one of them stands for another item; see `grown_names`.
 
     Examples

@@ -27,11 +27,11 @@ CLAIMS = {
     "offpolicy-ratings": "The same on real ratings, under a prior fitted to other movies.",
     "offpolicy-digits": "Lower bounds by logarithmic smoothing are tighter than those of implicit exploration, and "
     "these than those of clipped weights; policies learned by them are guaranteed to improve on the log.",
+    "mixed-effects": "Thompson sampling that knows how actions mix a few shared effects has less regret than agents "
+    "that do not.",
     "bai-mab": "With a budget of rounds and then one recommendation, rounds shared out by the prior (PI-BAI) err less "
     "often than sequential halving and equal shares.",
     "bai-linear": "Rounds shared out by the prior err less often also where actions share one parameter.",
-    "mixed-effects": "Thompson sampling that knows how actions mix a few shared effects has less regret than agents "
-    "that do not.",
     "bai-hierarchical": "Rounds shared out by the prior err less often also where actions share effects.",
     "bai-ratings": "Rounds shared out by the prior err less often also on real ratings, under a prior of what genres "
     "and year say that is fitted to other movies.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -259,3 +260,24 @@ def integer(name: str, value: Any, low: int, high: int | None = None, *, most: i
     if most is not None and known > most:
         raise ValueError(f"{name} must be at most {most}, got {known!s:.200}")
     return known
+
+
+def different_strings(name: str, value: Any, count: int, what: str = "all different") -> tuple[str, ...]:
+    """Return ``value``, ``count`` different strings that are not empty, as a tuple; else raise ValueError.
+
+    Examples
+    --------
+    >>> different_strings("titles", ["Alien (1979)", "Up (2009)"], 2)
+    ('Alien (1979)', 'Up (2009)')
+    """
+    strings = () if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if len(strings) != count:
+        got = f"{len(strings)} of them" if strings else f"{value!r:.200}"
+        raise ValueError(f"{name} must be {count} strings, {what}, got {got}")
+    wrong = [each for each in strings if not isinstance(each, str) or not each]
+    if wrong:
+        raise ValueError(f"{name} must be strings that are not empty, got {wrong[0]!r:.200}")
+    if len(set(strings)) < count:
+        twice = next(each for each, times in Counter(strings).items() if times > 1)
+        raise ValueError(f"{name} must be different strings, got {twice!r:.200} twice")
+    return tuple(map(str, strings))  # NumPy's strings too are plain ones then

@@ -152,6 +152,7 @@ def test_what_offsets_cannot_do_is_refused() -> None:
         (lambda: make_agent("meTS", BanditProblem(K, D, prior, GaussianReward())), "must have a MixedEffectPrior"),
         (lambda: agent_of(prior).add_actions(count=1), "add_actions must be called on"),
         (lambda: agent_of(prior).retire(0), "retire must be called on"),
+        (lambda: agent_of(prior, "LinTS").add_actions(count=1), "problem must have a prior to which actions can be"),
     ):
         with pytest.raises(ValueError, match=named):
             call()
