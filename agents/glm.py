@@ -8,7 +8,7 @@ from dts_gym.agents.inputs import independent_prior
 from dts_gym.agents.posterior_agents import PosteriorAgent
 from dts_gym.agents.score_agents import ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.exploration import Setting
-from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
+from dts_gym.posteriors.glm.glm_posterior import posterior_under
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
@@ -68,14 +68,13 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
             **given,
         )
 
-    def _may_refuse(self) -> bool:
-        return True  # Gaussian rewards are expanded too
-
     def _prior_moments(self) -> tuple[Array, Array]:
         return self._prior.marginal()
 
     def _make_posterior(self) -> ConfidencePosterior:
-        return posterior_for(self.problem, lambda K: GLMPosterior(self._prior, K, self.reward_model, self._expansion))
+        return posterior_for(
+            self.problem, lambda K: posterior_under(self.reward_model, self._prior, K, self._expansion)
+        )
 
 
 class GLMTS(ThompsonSampling[ConfidencePosterior], GLMAgent):
