@@ -20,7 +20,7 @@ from dts_gym.posteriors.chain.branched_levels import Pool, checked_pool
 from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.chain.chain_posterior import ChainPosterior, Surrogate
 from dts_gym.posteriors.chain.surrogates import default_surrogate
-from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
+from dts_gym.posteriors.glm.glm_posterior import posterior_under
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
@@ -28,7 +28,6 @@ from dts_gym.posteriors.mixed_effects.glm_posterior import GLMMixedEffectPosteri
 from dts_gym.posteriors.mixed_effects.offset_posterior import OffsetPosterior
 from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
-from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.offsets import OffsetPrior
@@ -80,9 +79,7 @@ class ClosedForm:
 
     def _engine(self, num_actions: int, model: RewardModel) -> ActionPosterior:
         two_level = self.chain.two_level(self.branch)
-        if isinstance(model, GaussianReward):
-            return TwoLevelPosterior(two_level, num_actions, model.noise_std, dtype=self.dtype)
-        return GLMPosterior(two_level, num_actions, model, self.expansion)
+        return posterior_under(model, two_level, num_actions, self.expansion, self.dtype)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dts_gym.agents.inputs import independent_moments, independent_prior
 from dts_gym.agents.posterior_agents import PosteriorAgent
 from dts_gym.agents.score_agents import ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.exploration import Setting
-from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
+from dts_gym.posteriors.glm.glm_posterior import posterior_under
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.mixed_effects.glm_posterior import GLMMixedEffectPosterior
@@ -64,17 +64,14 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
             **given,
         )
 
-    def _may_refuse(self) -> bool:
-        return True  # Gaussian rewards are expanded too
-
     def _prior_moments(self) -> tuple[Array, Array]:
         return independent_moments(self._prior)
 
     def _make_posterior(self) -> ConfidencePosterior:
-        prior = self._prior
+        prior, model = self._prior, self.reward_model
         if isinstance(prior, MixedEffectPrior):
-            return GLMMixedEffectPosterior(prior, self.reward_model, self._expansion)
-        return posterior_for(self.problem, lambda K: GLMPosterior(prior, K, self.reward_model, self._expansion))
+            return GLMMixedEffectPosterior(prior, model, self._expansion)
+        return posterior_for(self.problem, lambda K: posterior_under(model, prior, K, self._expansion))
 
 
 class GLMTS(ThompsonSampling[ConfidencePosterior], GLMAgent):

@@ -13,19 +13,17 @@ from dts_gym.agents.posterior_agents import P, PosteriorAgent
 from dts_gym.agents.score_agents import ThompsonSampling, UpperConfidence
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.exploration import Setting
-from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
+from dts_gym.posteriors.glm.glm_posterior import posterior_under
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import BoundedPosterior, ConfidencePosterior, Posterior
 from dts_gym.posteriors.laplace_posterior import LaplacePosterior, alpha_bars_of
 from dts_gym.posteriors.marginals import NormalLaws
 from dts_gym.posteriors.mixture_posterior import MixturePosterior
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior, posterior_for
-from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.priors.mixtures import Mixture, checked_mixture, fit_mixture
 from dts_gym.priors.prior import as_chain_prior
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import Seed
 from dts_gym.utils.validation import MOST, choice, integer
@@ -117,10 +115,7 @@ class GaussianPriorAgent(FittedPriorAgent[ConfidencePosterior]):
         return posterior_for(self.problem, self._make_engine)
 
     def _make_engine(self, num_actions: int) -> ActionPosterior:
-        model = self.reward_model
-        if isinstance(model, GaussianReward):
-            return TwoLevelPosterior(self._prior, num_actions, model.noise_std)
-        return GLMPosterior(self._prior, num_actions, model, self._expansion)
+        return posterior_under(self.reward_model, self._prior, num_actions, self._expansion)
 
 
 class TunedTS(ThompsonSampling[ConfidencePosterior], GaussianPriorAgent):

@@ -207,7 +207,8 @@ def problem(K, d, noise_std=1.0, features="disjoint"):
     return dts_gym.BanditProblem(K, d, dts_gym.random_linear_prior(d, 1), dts_gym.GaussianReward(noise_std), features)
 
 
-AGENTS = ["LinTS", "LinUCB", "dTS", "dUCB", "HierTS", "MarginalLinTS", "TunedTS", "MixTS", "JointTS"]
+LINEAR_AGENTS = ["LinTS", "LinUCB", "GLM-TS", "UCB-GLM", "TunedTS", "MixTS"]
+AGENTS = [*LINEAR_AGENTS, "dTS", "dUCB", "HierTS", "MarginalLinTS", "JointTS"]
 COLUMN = np.random.default_rng(0).uniform(size=500)
 FAR = np.column_stack([1.7e9 + 1e5 * COLUMN, np.ones(500)])
 REWARDS = 0.7 + np.random.default_rng(1).standard_normal(500)

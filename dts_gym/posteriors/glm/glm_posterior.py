@@ -7,16 +7,29 @@ from collections.abc import Mapping
 import numpy as np
 
 from dts_gym.posteriors.action_posterior import ActionPosterior
-from dts_gym.posteriors.action_table import Increment
+from dts_gym.posteriors.action_table import Dtype, Increment
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
 from dts_gym.posteriors.glm.renewal import renew
+from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray, factor
 
 # The sum of messages is recomputed after this many changes, so that rounding cannot accumulate.
 REFRESH_EVERY = 256
+
+
+def posterior_under(
+    model: RewardModel, prior: TwoLevelPrior, num_actions: int, expansion: Mode = "map", dtype: Dtype = "float64"
+) -> ActionPosterior:
+    """The posterior of ``theta_a = m + delta_a`` under rewards of ``model``: nothing is expanded if they are Gaussian.
+
+    `TwoLevelPosterior` then, in ``dtype``: exact however much rewards outweigh the prior; else `GLMPosterior`.
+    """
+    if isinstance(model, GaussianReward):
+        return TwoLevelPosterior(prior, num_actions, model.noise_std, dtype=dtype)
+    return GLMPosterior(prior, num_actions, model, expansion)
 
 
 class GLMPosterior(ActionPosterior):
