@@ -124,9 +124,10 @@ class LogStudy(Study):
 
 def _lines(cells: Sequence[LogCell]) -> dict[str, list[LogCell]]:
     """The cells that a line joins: those that differ in the axis alone; by what the others have of their own."""
+    axis = {name for name in cells[0].settings if all(cell.settings.get(name) == cell.x for cell in cells)}
     lines: dict[tuple[tuple[str, str], ...], list[LogCell]] = {}
     for cell in cells:
-        kept = tuple((name, str(value)) for name, value in cell.settings.items() if value != cell.x)
+        kept = tuple((name, str(value)) for name, value in cell.settings.items() if name not in axis)
         lines.setdefault(kept, []).append(cell)
     ordered = sorted(lines.items(), key=lambda line: -len(line[1]))
     usual = set(ordered[0][0])
