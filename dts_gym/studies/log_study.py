@@ -106,7 +106,7 @@ class LogStudy(Study):
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.set_xscale("log")
-        for place, (told, alike) in enumerate(_lines(cells).items()):
+        for place, (told, alike) in enumerate(lines_of(cells).items()):
             for name, colour in zip(self.shown, COLOURS, strict=False):
                 known = [(cell.x, found[cell.name][name]) for cell in alike if name in found[cell.name]]
                 if known:
@@ -122,7 +122,7 @@ class LogStudy(Study):
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
-def _lines(cells: Sequence[LogCell]) -> dict[str, list[LogCell]]:
+def lines_of(cells: Sequence[LogCell]) -> dict[str, list[LogCell]]:
     """The cells that a line joins: those that differ in the axis alone; by what the others have of their own."""
     axis = {name for name in cells[0].settings if all(cell.settings.get(name) == cell.x for cell in cells)}
     lines: dict[tuple[tuple[str, str], ...], list[LogCell]] = {}
