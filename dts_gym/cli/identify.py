@@ -19,7 +19,7 @@ def run_identification(
     env_words: Sequence[str],
     /,
     env: str = "hierarchical",
-    rules: tuple[str, ...] = ("TopTwoTS", "TS", "SequentialHalving", "PI-BAI-TS", "Uniform"),
+    rules: tuple[str, ...] = ("KnowledgeGradient", "TopTwoTS", "SequentialHalving", "PI-BAI-TS", "Uniform"),
     budgets: tuple[int, ...] = (150, 300),
     seeds: int = 100,
     context: tuple[float, ...] | None = None,

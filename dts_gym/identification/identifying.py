@@ -21,8 +21,8 @@ from dts_gym.utils.shown import Shown
 from dts_gym.utils.tables import data_frame
 from dts_gym.utils.validation import LARGEST, finite_array, integer
 
-# The rule of the least probability of error on the hierarchical problems, see docs/identification.md.
-DEFAULT_RULE = "TopTwoTS"
+# The rule of the least probability of error on the paper's problems, see docs/results/identification.md.
+DEFAULT_RULE = "KnowledgeGradient"
 # Draws of the scores for the probabilities of being best: of a normal belief, and of the others, whose draws are slow.
 _DRAWS, _SLOW_DRAWS = 10_000, 1000
 

@@ -106,7 +106,7 @@ class LogStudy(Study):
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.set_xscale("log")
-        for place, (told, alike) in enumerate(_lines(cells).items()):
+        for place, (told, alike) in enumerate(lines_of(cells).items()):
             for name, colour in zip(self.shown, COLOURS, strict=False):
                 known = [(cell.x, found[cell.name][name]) for cell in alike if name in found[cell.name]]
                 if known:
@@ -122,11 +122,12 @@ class LogStudy(Study):
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
-def _lines(cells: Sequence[LogCell]) -> dict[str, list[LogCell]]:
+def lines_of(cells: Sequence[LogCell]) -> dict[str, list[LogCell]]:
     """The cells that a line joins: those that differ in the axis alone; by what the others have of their own."""
+    axis = {name for name in cells[0].settings if all(cell.settings.get(name) == cell.x for cell in cells)}
     lines: dict[tuple[tuple[str, str], ...], list[LogCell]] = {}
     for cell in cells:
-        kept = tuple((name, str(value)) for name, value in cell.settings.items() if value != cell.x)
+        kept = tuple((name, str(value)) for name, value in cell.settings.items() if name not in axis)
         lines.setdefault(kept, []).append(cell)
     ordered = sorted(lines.items(), key=lambda line: -len(line[1]))
     usual = set(ordered[0][0])

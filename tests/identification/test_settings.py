@@ -43,7 +43,7 @@ def test_the_papers_problems_are_their_definitions(name):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_a_large_budget_finds_the_best_action_of_the_papers_problems(name):
-    result = dts_gym.identify(name, budget=3000, seed=1)
+    result = dts_gym.identify(name, "TopTwoTS", budget=3000, seed=1)
     assert result.counts.sum() == 3000
     assert result.probability_best.sum() == pytest.approx(1)
     assert result.probability_best[result.recommendation] > 0.8

@@ -7,6 +7,7 @@ import pytest
 
 from dts_gym import random_linear_prior
 from dts_gym.studies import Ask, Conduct, load_study
+from dts_gym.studies.log_study import LogCell, lines_of
 from dts_gym.studies.offpolicy import judged, logged_world
 from dts_gym.utils.tables import mean_interval
 
@@ -44,3 +45,10 @@ def test_a_quick_profile_runs_and_its_verdicts_are_paired_differences(name, tmp_
     findings.draw(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
     assert study.settings(Ask(seeds=2))["seeds"] == [2]
+
+
+def test_a_line_joins_the_cells_that_differ_in_the_axis_alone():
+    """K = 10 is the dimension too, which does not make it the axis."""
+    cells = [LogCell(f"K={K}", K, None, {"K": K, "d": 10, "narrow": 0.7}, 2) for K in (10, 50, 100)]
+    narrow = LogCell("narrow", 50, None, {"K": 50, "d": 10, "narrow": 0.9}, 2)
+    assert lines_of([*cells, narrow]) == {"": cells, "narrow 0.9": [narrow]}
