@@ -1,5 +1,5 @@
 """Measured times of rounds and steps: `rounds` (linear chains), `chain_rounds` (other chains), `env_steps`,
-`together` (many runs as one array), `peers`.
+`together` (many runs as one array), `compiled` (rounds by numba), `serving` (batches of contexts), `peers`.
 
 `peers` times other libraries' agents beside ours; `machine` describes the machine of a measurement.
 """
