@@ -6,8 +6,8 @@ Read in this order:
    how it passes a noise or a link. `linear_chain`: the two recursions of the paper, level by level.
 2. `action_table` (the played actions' numbers), `unplayed` (all the others, never looked at one by one), `marginals`,
    `reference` and `pruning` (bounds of scores) and `choices`: how an action is picked (`ranking`: several actions of
-   one draw); `exploration` sets the scale, round by round; `prior_scale` is how probable rewards are under a wider or narrower prior. `win_probabilities`
-   says how likely each pick is. `totals` has the moments of sums over actions.
+   one draw); `exploration` sets the scale, round by round; `prior_scale` is how probable rewards are under a wider or
+   narrower prior. `win_probabilities` says how likely each pick is. `totals` has the moments of sums over actions.
 3. `action_posterior`: the template of posteriors with a shared part. `two_level_posterior` is the exact one for
    linear chains and Gaussian rewards. Where rewards outweigh the prior by more than float64 holds, `precise_rows` keep
    normal distributions in twofold precision, `precise_actions` are a table's rows of that kind, and

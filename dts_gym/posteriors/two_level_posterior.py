@@ -176,7 +176,7 @@ class TwoLevelPosterior(CarefulPosterior):
     def _draw_compiled(self, rng: np.random.Generator, scale: float) -> tuple[Array, Array, Array]:
         if not self._root.size:
             return NOTHING, self._root, NOTHING
-        return self._mean, self._root, rng.standard_normal(self._root.shape[1])
+        return self._mean, self._root, rng.standard_normal((self._root.shape[1],))
 
     def _reference(self) -> Near:
         return self._near.read(self._mean, self._root) if self._root.size else Near(self.table.beta, NOTHING)
