@@ -101,7 +101,8 @@ class GLMPosterior(ActionPosterior):
             return self._glm.prior(mean, self._action_cov + turned @ turned.T)
         # In the table's coordinates the covariance is I + turned turned' = R'R, by QR of the two roots.
         R = np.asarray(np.linalg.qr(np.concatenate([np.eye(table.dim), turned.T]), mode="r"), dtype=np.float64)
-        return NormalPrior(mean, table.basis @ R.T, np.linalg.solve(R.T, table.inverse))
+        inverse = np.asarray(np.linalg.solve(R.T, table.inverse), dtype=np.float64)
+        return NormalPrior(mean, table.basis @ R.T, inverse)
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         if not self._shared_root.size:
