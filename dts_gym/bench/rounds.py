@@ -123,7 +123,7 @@ def run_bench(
         texts.append(compiled_table([measure_compiled(K, d, times, root) for K, d in bar]))
     if serving:
         bar = progress_bar(CASES, shown, len(CASES), "batches")
-        texts.append(serving_table([measure_serving(*case, max(1, times // 30), root) for case in bar]))
+        texts.append(serving_table([measure_serving(agent, dtype, max(1, times // 30), root) for agent, dtype in bar]))
     if lockstep:
         texts.append(run_together_bench(seed=root, progress=shown))
     if not texts:

@@ -30,6 +30,7 @@ from dts_gym.posteriors.fast.switch import is_fast, kernels
 from dts_gym.posteriors.information import RewardDraws, best_of_normals, draws_of
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.posteriors.pruning import ROUNDING, contenders, responses, variance_along, with_shared_variance
+from dts_gym.posteriors.reference import NOWHERE, Near
 from dts_gym.posteriors.totals import action_moments, draws_of_rows
 from dts_gym.posteriors.unplayed import UnplayedActions
 from dts_gym.problem.rewards import RewardModel
@@ -40,7 +41,7 @@ from dts_gym.utils.arrays import Array, BoolArray, IntArray
 _PRUNED_FROM = 1 << 19
 # A batch is processed in parts, each array of a part holding at most about this many numbers: 32 MB.
 _BATCH_SCORES = 1 << 22
-NOTHING, NO_ROWS, _NO_ROOT = np.empty(0), np.empty((0, 1)), np.empty((1, 0))
+NOTHING, _NO_ROOT = np.empty(0), np.empty((1, 0))
 
 
 class ActionPosterior(ABC):
@@ -166,8 +167,10 @@ class ActionPosterior(ABC):
             return np.concatenate([self.thompson(part, rng, scale, mask) for part in parts])
         contexts = self._in_range(contexts)
         m = self._draw_shared(contexts.shape[:-1], rng, scale)
-        if m is None and self._is_pruned(contexts):
-            return self._thompson_pruned(contexts, rng, scale, mask)
+        if self._is_pruned(contexts):
+            near = self._reference() if m is not None else Near(self.table.beta, NOTHING)
+            if near is not NOWHERE:
+                return self._thompson_pruned(contexts, m, near, rng, scale, mask)
         among = candidates(self.table, self.unplayed, mask)
         return thompson(among, self._score_moments(contexts, m), rng, scale)
 
@@ -206,25 +209,33 @@ class ActionPosterior(ABC):
         m = self._draw_shared((), rng, scale)
         return NOTHING if m is None else np.array(m), _NO_ROOT, NOTHING
 
-    def _reference(self) -> tuple[Array, Array]:
-        """From what the compiled kernel computes bounds, see `Reference.read`; of length 0: it scores all actions."""
-        return NO_ROWS, NOTHING
+    def _reference(self) -> Near:
+        """Means from which bounds of scores are computed, see `Reference.read`; `NOWHERE`: all actions are scored."""
+        return NOWHERE
 
     def _is_pruned(self, contexts: Array) -> bool:
-        """Whether pruning pays, where nothing is shared."""
+        """Whether pruning pays, where there are bounds of scores."""
         size = len(self.table) * self.table.packed_dim
         return size > (_PRUNED_FROM if contexts.ndim == 1 else 0) and not self.table.is_wide
 
     def _thompson_pruned(
-        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None
+        self,
+        contexts: Array,
+        m: Array | None,
+        near: Near,
+        rng: np.random.Generator,
+        scale: float,
+        mask: BoolArray | None,
     ) -> IntArray:
-        """`thompson` where nothing is shared: the same distribution, and for one context the same draws."""
+        """`thompson` by bounds, from draws of the shared part: for one context the same draws as without bounds."""
         among = candidates(self.table, self.unplayed, mask)
         u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=1))
+        shared = None if m is None else np.atleast_2d(m)
         noise = rng.standard_normal((len(u), len(self.table)))
-        top = best_unplayed(among, np.zeros(len(u)), scale * norms, rng)
-        best, rows, slots = contenders(self.table, u, norms, noise, scale, top, among.banned)
+        mean0 = np.zeros(len(u)) if shared is None else np.vecdot(u, shared)
+        top = best_unplayed(among, mean0, scale * norms, rng)
+        best, rows, slots = contenders(self.table, u, norms, noise, scale, top, among.banned, shared, near)
         beaten = top > best
         if len(rows) > len(u) or (top == best).any():
             chosen = one_of_contenders(among, best, rows, slots, top, rng)
@@ -397,7 +408,9 @@ class ActionPosterior(ABC):
         u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=1))
         top = scale * norms if len(among.unplayed) else np.full(len(u), -np.inf)
-        best, rows, slots = contenders(self.table, u, norms, 1.0, scale, top, among.banned)
+        best, rows, slots = contenders(
+            self.table, u, norms, 1.0, scale, top, among.banned, None, Near(self.table.beta, NOTHING)
+        )
         chosen = one_of_contenders(among, best, rows, slots, top, rng)
         return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
 

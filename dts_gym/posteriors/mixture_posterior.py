@@ -90,7 +90,7 @@ class MixturePosterior:
     def _replace(self, action: int, context: Array, reward: float) -> Array:
         """Expand an action's rewards anew; returns the log evidence of all of them under each component, (C,)."""
         assert self._glm is not None
-        G, h = self._glm.observe(action, context, reward, *self._moments)
+        G, h = self._glm.learn(action, context, reward, self._glm.prior(*self._moments))
         log_evidence = np.empty(len(self.tables))
         for c, (table, mean) in enumerate(zip(self.tables, self.prior.means, strict=True)):
             centred = h - G @ mean

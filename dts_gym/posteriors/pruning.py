@@ -6,10 +6,13 @@ import numpy as np
 
 from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.choices import Candidates, ScoreMoments
+from dts_gym.posteriors.reference import Near
 from dts_gym.utils.arrays import Array, IntArray
 
 # Contenders are scored this many at a time, so that their gathered rows stay in a core's cache.
 _GATHERED = 1 << 10
+# Numbers of a part of a batch's bounds: 1 MB.
+_AT_ONCE = 1 << 17
 # Above this many played actions bounds are screened before the shared part's variance is added.
 _SCREENED_FROM = 256
 # Bounds have a margin of this relative size, times d: a tie must not be lost to rounding.
@@ -17,13 +20,22 @@ ROUNDING = {"float64": 1e-12, "float32": 1e-6}
 
 
 def contenders(
-    table: ActionTable, u: Array, norms: Array, noise: Array | float, scale: float, floor: Array, banned: IntArray
+    table: ActionTable,
+    u: Array,
+    norms: Array,
+    noise: Array | float,
+    scale: float,
+    floor: Array,
+    banned: IntArray,
+    m: Array | None,
+    near: Near,
 ) -> tuple[Array, IntArray, IntArray]:
-    """The best of ``mean + scale std noise`` over the played actions, where nothing is shared.
+    """The best of ``mean + scale std noise`` over the played actions.
 
-    Exact, without reading most of the matrices: ``std^2 = u' T u`` is at most ``u'u``, so where the
-    noise is not negative a score is at most ``mean + scale |u| noise``, else at most the mean. Only actions whose
-    bound reaches the score of the best bound's action, or ``floor``, are scored.
+    Exact, without reading most of the matrices: ``std^2 = u' T u`` is at most ``u'u``, and the mean is within
+    ``|u| |m - at|`` of that at a fixed value ``at`` of the shared part, see `Reference`. So a score is at most
+    ``mean_at + |u| max(scale noise + |m - at|, 0)``. Only actions whose bound reaches the score of the best bound's
+    action, or ``floor``, are scored.
 
     Parameters
     ----------
@@ -33,6 +45,8 @@ def contenders(
     noise : (n, P) noise, or a number for all.
     floor : (n,) scores that other actions have already.
     banned : rows of the table that may not be picked; one or more others, or a floor, must be left.
+    m : (n, d) the shared part, where ``S`` reaches all; None where nothing is shared.
+    near : the means at a fixed value of the shared part; without anything shared, the table's ``beta``.
 
     Returns
     -------
@@ -40,26 +54,60 @@ def contenders(
         The best scores (``-inf`` where ``floor`` beats every bound); the contexts and the table's rows that reach
         them, sorted by context.
     """
-    P = len(table)
-    mean = u @ table.beta.T  # (n, P)
-    mean[:, banned] = -np.inf
-    bounds = np.maximum(noise, 0.0) * (scale * norms)[:, None] + mean
-    query = np.ascontiguousarray(table.quadratic_query(u).T)  # (n, packed)
+    size = max(1, _AT_ONCE // max(1, len(table)))
+    found = []
+    for start in range(0, len(u), size):
+        of = slice(start, start + size)
+        part = noise[of] if isinstance(noise, np.ndarray) else noise
+        shared = None if m is None else m[of]
+        best, rows, slots = _contenders(table, u[of], norms[of], part, scale, floor[of], banned, shared, near)
+        found.append((best, rows + start, slots))
+    best, rows, slots = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return best, rows, slots
+
+
+def _contenders(
+    table: ActionTable,
+    u: Array,
+    norms: Array,
+    noise: Array | float,
+    scale: float,
+    floor: Array,
+    banned: IntArray,
+    m: Array | None,
+    near: Near,
+) -> tuple[Array, IntArray, IntArray]:
+    """`contenders` of some contexts, whose bounds fit into a core's cache."""
+    P, away = len(table), np.zeros(len(u)) if m is None else np.linalg.norm(m - near.at, axis=1)
+    least = u @ near.centers.T  # (n, P), the bounds where the noise is low
+    least[:, banned] = -np.inf
+    bounds = least + noise * (scale * norms)[:, None]  # less what is far
+    far = norms * away
+    quadratic = np.ascontiguousarray(table.quadratic_query(u).T)  # (n, packed)
+    bilinear = None if m is None else np.ascontiguousarray(table.bilinear_query(u, m).T)
 
     def score(rows: IntArray, slots: IntArray) -> Array:
-        std = np.sqrt(np.einsum("ij,ij->i", table.cov[slots], query[rows]).clip(0.0))
-        return np.asarray(
-            mean[rows, slots] + scale * std * (noise[rows, slots] if isinstance(noise, np.ndarray) else noise)
-        )
+        T = table.cov[slots]
+        std = np.sqrt(np.einsum("ij,ij->i", T, quadratic[rows]).clip(0.0))
+        mean = np.einsum("ij,ij->i", table.beta[slots], u[rows])
+        if bilinear is not None:
+            mean += np.einsum("ij,ij->i", T, bilinear[rows])
+        return np.asarray(mean + scale * std * (noise[rows, slots] if isinstance(noise, np.ndarray) else noise))
 
     every = np.arange(len(u))
     lower = np.maximum(score(every, bounds.argmax(axis=1)), floor)
-    # The bound has a small margin: an exact tie must not be lost to rounding.
-    trifle = 1e-12 if table.dtype == "float64" else 1e-6 * table.dim
-    pairs = np.flatnonzero(bounds >= (lower - trifle * (scale * norms + np.abs(lower)))[:, None])
+    trifle = ROUNDING[table.dtype] * table.dim
+    lower -= trifle * ((scale + away) * norms + np.abs(lower))
+    near_best = bounds >= (lower - far)[:, None]
+    if (least.max(axis=1) >= lower).any():
+        near_best |= least >= lower[:, None]
+    pairs = np.flatnonzero(near_best)
     if 4 * pairs.size > bounds.size:
-        spread = np.sqrt((query.astype(table.dtype, copy=False) @ table.cov.T).clip(0.0))
-        dense = mean + scale * spread * noise
+        spread = np.sqrt((quadratic.astype(table.dtype, copy=False) @ table.cov.T).clip(0.0))
+        dense = u @ table.beta.T + scale * spread * noise
+        if bilinear is not None:
+            dense += bilinear.astype(table.dtype, copy=False) @ table.cov.T
+        dense[:, banned] = -np.inf
         best = dense.max(axis=1)
         rows, slots = np.divmod(np.flatnonzero(dense == best[:, None]), P)
         return best, rows, slots

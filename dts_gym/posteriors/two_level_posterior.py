@@ -16,9 +16,9 @@ from dts_gym.posteriors.action_posterior import NOTHING
 from dts_gym.posteriors.action_table import Dtype, Increment
 from dts_gym.posteriors.careful_posterior import CarefulPosterior
 from dts_gym.posteriors.evidence import learn, learn_all
-from dts_gym.posteriors.fast.reference import Reference
 from dts_gym.posteriors.fast.switch import kernels
 from dts_gym.posteriors.precise_rows import LIMIT, Observation, PreciseRows
+from dts_gym.posteriors.reference import Near, Reference
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.twofold import Twofold, product
@@ -54,7 +54,7 @@ class TwoLevelPosterior(CarefulPosterior):
         self._root = self.table.inverse @ factor(prior.shared_cov)  # (d, r)
         self.prior_root, self._shared_cov = self._root.copy(), prior.shared_cov
         self._weight = np.zeros(1)
-        self._near = Reference(self.table)
+        self._near = Reference(self.table, self._is_fast)
 
     @property
     def shared(self) -> tuple[Array, Array, Array]:
@@ -175,10 +175,10 @@ class TwoLevelPosterior(CarefulPosterior):
     def _draw_compiled(self, rng: np.random.Generator, scale: float) -> tuple[Array, Array, Array]:
         if not self._root.size:
             return NOTHING, self._root, NOTHING
-        return self._mean, self._root, rng.standard_normal(self._root.shape[1])
+        return self._mean, self._root, rng.standard_normal((self._root.shape[1],))
 
-    def _reference(self) -> tuple[Array, Array]:
-        return self._near.read(self._mean, self._root) if self._root.size else (self.table.beta, NOTHING)
+    def _reference(self) -> Near:
+        return self._near.read(self._mean, self._root) if self._root.size else Near(self.table.beta, NOTHING)
 
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:
         return self._mean, self._root if scale == 1.0 else scale * self._root

@@ -58,7 +58,7 @@ def conditioned_root(root: Array, G: Array) -> tuple[Array, Array]:
         values, vectors = np.linalg.eigh(grown)
         upper = np.linalg.qr(np.sqrt(values.clip(1.0))[..., None] * np.swapaxes(vectors, -1, -2))[1]
         L = np.swapaxes(upper, -1, -2) * np.sign(np.diagonal(upper, axis1=-2, axis2=-1))[..., None, :]
-    return np.swapaxes(np.linalg.solve(L, np.swapaxes(root, -1, -2)), -1, -2), L
+    return np.swapaxes(np.linalg.solve(L, np.swapaxes(root, -1, -2)), -1, -2), np.asarray(L)
 
 
 def log_diagonal(L: Array) -> Array:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtri_exp
 
-from dts_gym.posteriors import action_posterior
+from dts_gym.posteriors import action_posterior, reference
 from dts_gym.posteriors.pruning import contenders
+from dts_gym.posteriors.reference import Near
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
 
@@ -118,8 +119,56 @@ def test_no_action_is_lost_to_rounding_in_its_own_bound():
     posterior.update_all(np.zeros((40, 20)), np.arange(40), np.zeros(40))  # contexts of zeros tell nothing
     u = (rng.standard_normal((2_000, 20)) @ posterior.table.basis) * posterior.table.reached
     norms = np.sqrt((u * u).sum(axis=1))
+    near = Near(posterior.table.beta, np.empty(0))
     nothing, others = np.full(len(u), -np.inf), np.delete(np.arange(40), 7)
-    best, rows, slots = contenders(posterior.table, u, norms, 1.0, 1.0, nothing, others)
+    best, rows, slots = contenders(posterior.table, u, norms, 1.0, 1.0, nothing, others, None, near)
     np.testing.assert_allclose(best, norms, rtol=1e-9)
     np.testing.assert_array_equal(rows, np.arange(len(u)))
     assert (slots == 7).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("rewards", [0, 500])
+def test_choices_around_a_shared_draw_are_the_best_by_precisions(monkeypatch, scale, dtype, rewards):
+    """With a shared part: scores given its draw by inverse covariances, for a batch, twice, with rewards in between."""
+    monkeypatch.setattr(reference, "_FROM", 0)
+    rng, d, K, n = np.random.default_rng(7), 4, 30, 100
+    own, shared = (root @ root.T for root in rng.standard_normal((2, d, d)))
+    posterior = TwoLevelPosterior(TwoLevelPrior(rng.standard_normal(d), shared, own), K, 0.5, dtype=dtype)
+    actions = np.concatenate([np.arange(K), rng.integers(K, size=rewards)])
+    posterior.update_all(rng.standard_normal((len(actions), d)), actions, rng.standard_normal(len(actions)))
+    for seed in (5, 6):
+        contexts, table = rng.standard_normal((n, d)), posterior.table
+        assert len(posterior._reference().centers) == K
+        draws = np.random.default_rng(seed)
+        mean, root = posterior.shared_moments()
+        m = (mean + scale * draws.standard_normal((n, d)) @ root.T) @ table.basis.T
+        noise = draws.standard_normal((n, K))
+        G, h = table.evidence()
+        cov = np.linalg.inv(np.linalg.inv(own) + G)
+        means = np.einsum("kij,nkj->nki", cov, (np.linalg.inv(own) @ m.T).T[:, None] + h)
+        scores = np.einsum("nki,ni->nk", means, contexts)
+        scores += scale * np.sqrt(np.einsum("kij,ni,nj->nk", cov, contexts, contexts)) * noise
+        chosen = posterior.thompson(contexts, np.random.default_rng(seed), scale)
+        np.testing.assert_array_equal(chosen, table.actions[scores.argmax(axis=1)])
+        for x in contexts[:20]:
+            posterior.update(x, int(rng.integers(K)), float(rng.standard_normal()))
+
+
+def test_a_draw_by_bounds_is_the_draw_without(monkeypatch):
+    """One context, many played actions, a few unplayed: the same choice from the same random numbers."""
+    monkeypatch.setattr(reference, "_FROM", 0)
+    rng, d, K = np.random.default_rng(8), 3, 60
+    own, shared = (root @ root.T for root in rng.standard_normal((2, d, d)))
+    posterior = TwoLevelPosterior(TwoLevelPrior(rng.standard_normal(d), shared, own), K, 0.5)
+    posterior.update_all(rng.standard_normal((50, d)), np.arange(50), rng.standard_normal(50))
+    mask = rng.random(K) < 0.4
+    for allowed in (None, mask):
+        chosen = []
+        for least in (0, 1 << 30):
+            monkeypatch.setattr(action_posterior, "_PRUNED_FROM", least)
+            streams = (np.random.default_rng(i) for i in range(200))
+            chosen.append([int(posterior.thompson(np.ones(d), stream, 1.0, allowed)) for stream in streams])
+        assert chosen[0] == chosen[1]
+        assert len(set(chosen[0])) > 5

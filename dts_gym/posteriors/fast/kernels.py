@@ -169,7 +169,7 @@ def _two_dots(row: Array, first: Array, second: Array) -> tuple[float, float]:
 
 @_compiled()
 def center_rows(cov: Array, beta: Array, at: Array, slots: IntArray, centers: Array) -> None:
-    """Set rows of ``centers`` to ``beta + T at``, see `Reference`."""
+    """Set rows of ``centers`` to ``beta + T at``, see `dts_gym.posteriors.reference`."""
     d = len(at)
     for slot in slots:
         center, j = centers[slot], 0

@@ -9,7 +9,7 @@ import numpy as np
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype, Increment
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.posteriors.glm.glm_table import GLMTable, Mode, NormalPrior
 from dts_gym.posteriors.glm.renewal import renew
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
@@ -64,7 +64,7 @@ class GLMPosterior(ActionPosterior):
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
-        G, h = self._glm.observe(action, context, reward, *self._without(action))
+        G, h = self._glm.learn(action, context, reward, self._without(action))
         self._mark_played(action)
         self._absorb_change(self.table.replace(action, G, h - G @ self.center))
         self._changes += 1
@@ -96,17 +96,26 @@ class GLMPosterior(ActionPosterior):
         self._natural += reach * (increment.residual / increment.variance)
         self._solved = None
 
-    def _without(self, action: int) -> tuple[Array, Array]:
-        """Mean (d,) and covariance (d, d) of an action's parameters given the other actions' data."""
-        slot, root = self.table.slots.get(action), self._shared_root
+    def _without(self, action: int) -> NormalPrior:
+        """The distribution of an action's parameters given the other actions' data."""
+        slot, root, table = self.table.slots.get(action), self._shared_root, self.table
+        if not root.size and table.reached.all():
+            return NormalPrior(self.center, table.basis, table.inverse)
         precision, natural = self._precision, self._natural
         if slot is not None and root.size:
-            precision = precision - root.T @ self.table.gamma(slot) @ root
-            natural = natural - self.table.beta[slot] @ root
+            precision = precision - root.T @ table.gamma(slot) @ root
+            natural = natural - table.beta[slot] @ root
         values, vectors = np.linalg.eigh(precision)
-        turned = self.table.basis @ root @ vectors / np.sqrt(values.clip(1.0))  # evidence never reduces precision
-        mean = self.center + turned @ ((natural @ vectors) / np.sqrt(values.clip(1.0)))
-        return mean, self._action_cov + turned @ turned.T
+        std = np.sqrt(values.clip(1.0))  # evidence never reduces precision
+        turned = root @ vectors / std
+        mean = self.center + table.basis @ (turned @ ((natural @ vectors) / std))
+        if not table.reached.all():
+            turned = table.basis @ turned
+            return self._glm.prior(mean, self._action_cov + turned @ turned.T)
+        # In the table's coordinates the covariance is I + turned turned' = R'R, by QR of the two roots.
+        R = np.asarray(np.linalg.qr(np.concatenate([np.eye(table.dim), turned.T]), mode="r"), dtype=np.float64)
+        inverse = np.asarray(np.linalg.solve(R.T, table.inverse), dtype=np.float64)
+        return NormalPrior(mean, table.basis @ R.T, inverse)
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         if not self._shared_root.size:

@@ -22,6 +22,21 @@ _WIDEST = 1e7  # there MAPs are off by up to 1e-4 prior standard deviations, at 
 _MOST_SITES = {"map": 1 << 10, "online": 1 << 8}
 
 
+class NormalPrior(NamedTuple):
+    """The distribution ``N(mean, root root')`` of an action's parameters before its own rewards.
+
+    Attributes
+    ----------
+    mean : (d,).
+    root : (d, r) of full column rank.
+    inverse : (r, d), its left inverse: ``inverse @ root = I``.
+    """
+
+    mean: Array
+    root: Array
+    inverse: Array
+
+
 class _Expansion(NamedTuple):
     """Evidence, the point of its expansion, the mean of the posterior that it leads to and a root of its covariance."""
 
@@ -88,7 +103,7 @@ class GLMTable:
             }
         )
         # The last covariance with its factor and a left inverse of that: it rarely changes where nothing is shared.
-        self._prior = (np.full((self.dim, self.dim), np.nan), np.empty(0), np.empty(0))
+        self._factored = (np.full((self.dim, self.dim), np.nan), np.empty(0), np.empty(0))
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -142,34 +157,38 @@ class GLMTable:
         with np.errstate(over="ignore"):
             if not np.isfinite(x @ x):
                 raise ValueError(f"context must have finite products, got {x}")
-        prior = None if self.mode == "mle" else self._checked_prior(mean, cov)
-        if prior is not None and not isinstance(self.model, GaussianReward):
-            _refuse_wide(x, prior[1])
-        slot = self.slots.get(number)
+        return self.learn(number, x, y, self._checked_prior(mean, cov))
+
+    def learn(self, action: int, context: Array, reward: float, prior: NormalPrior) -> Evidence:
+        """`observe` with what is checked already: products may overflow, and the prior be too wide.
+
+        ValueError for these; the table is then unchanged.
+        """
+        if self.mode != "mle" and not isinstance(self.model, GaussianReward):
+            _refuse_wide(context, prior.root)
+        slot = self.slots.get(action)
         sites = Sites(self.dim) if slot is None else self._sites[slot]
-        found = self._expanded(slot, sites.with_one(x, y), sites.rest, prior)
+        found = self._expanded(slot, sites.with_one(context, reward), sites.rest, prior)
         if slot is None:
-            slot = self._append(number, sites)
+            slot = self._append(action, sites)
         sites.keep()
         self._store(slot, found)
         if sites.length >= _MOST_SITES.get(self.mode, math.inf):
             sites.merge(self.model, _MOST_SITES[self.mode] // 2, found.point, found.root)
         return found.evidence
 
-    def expand_again(self, action: int, mean: Array, cov: Array) -> Evidence:
-        """Expand a played action's rewards anew, its prior having changed; arguments and result as of `observe`."""
+    def expand_again(self, action: int, prior: NormalPrior) -> Evidence:
+        """Expand a played action's rewards anew, its prior having changed; arguments and result as of `learn`."""
         slot = self.slots[action]
         sites = self._sites[slot]
-        found = self._expanded(slot, sites.used(), sites.rest, self._checked_prior(mean, cov))
+        found = self._expanded(slot, sites.used(), sites.rest, prior)
         self._store(slot, found)
         return found.evidence
 
-    def _expanded(
-        self, slot: int | None, rewards: Rewards, rest: Evidence | None, prior: tuple[Array, Array] | None
-    ) -> _Expansion:
+    def _expanded(self, slot: int | None, rewards: Rewards, rest: Evidence | None, prior: NormalPrior) -> _Expansion:
         """Expand rewards and the rest of them, from where the action was; ValueError where products overflow."""
         with np.errstate(over="ignore", invalid="ignore"):
-            found = self._at_mle(slot, rewards) if prior is None else self._at_map(slot, rewards, rest, *prior)
+            found = self._at_mle(slot, rewards) if self.mode == "mle" else self._at_map(slot, rewards, rest, prior)
         refuse_overflow(found.mean, found.evidence)
         return found
 
@@ -178,8 +197,8 @@ class GLMTable:
         point, _ = fit_mle(self.model, rewards.contexts, rewards.sums, self.ridge, begin)
         return _Expansion(expand(self.model, *rewards[:2], point), point, point, np.empty(0))
 
-    def _at_map(self, slot: int | None, rewards: Rewards, rest: Evidence | None, mean: Array, cov: Array) -> _Expansion:
-        _, root, inverse = self._factors(cov)
+    def _at_map(self, slot: int | None, rewards: Rewards, rest: Evidence | None, prior: NormalPrior) -> _Expansion:
+        mean, root, inverse = prior
         begin = mean if slot is None else self.points[slot]
         if rest is None:
             z = inverse @ (begin - mean)
@@ -201,21 +220,22 @@ class GLMTable:
         self._columns["G"][slot], self._columns["h"][slot] = found.evidence
         self._columns["points"][slot], self._columns["means"][slot] = found.point, found.mean
 
-    def _checked_prior(self, mean: Any, cov: Any) -> tuple[Array, Array]:
-        return finite_array("mean", mean, (self.dim,)), self._factors(cov)[0]
+    def _checked_prior(self, mean: Any, cov: Any) -> NormalPrior:
+        if self.mode == "mle":
+            return NormalPrior(*[np.empty(0)] * 3)
+        center = finite_array("mean", mean, (self.dim,))
+        checked = finite_array("cov", cov, (self.dim, self.dim))
+        found = self.prior(center, checked)
+        # What its factor gives back is a covariance; the slow look is for others, which it refuses or evens out.
+        if np.abs(found.root @ found.root.T - checked).max() > 1e-12 * np.abs(checked).max():
+            return self.prior(center, covariance("cov", cov, self.dim))
+        return found
 
-    def _factors(self, cov: Any) -> tuple[Array, Array, Array]:
-        """The covariance, checked, a factor ``R`` of it and ``L`` with ``L R = I``."""
-        known, given = self._prior[0], np.asarray(cov)
-        if given.shape != known.shape or not (given == known).all():
-            checked = finite_array("cov", cov, known.shape)
-            root, inverse = factor_and_inverse(checked)
-            # What its factor gives back is a covariance; the slow look is for others, which it refuses or evens out.
-            if np.abs(root @ root.T - checked).max() > 1e-12 * np.abs(checked).max():
-                checked = covariance("cov", cov, self.dim)
-                root, inverse = factor_and_inverse(checked)
-            self._prior = (checked, root, inverse)
-        return self._prior
+    def prior(self, mean: Array, cov: Array) -> NormalPrior:
+        """The prior of a mean (d,) and a covariance (d, d), not checked; the factor of the last one is remembered."""
+        if not (cov == self._factored[0]).all():
+            self._factored = (cov.copy(), *factor_and_inverse(cov))
+        return NormalPrior(mean, *self._factored[1:])
 
     def _append(self, action: int, sites: Sites) -> int:
         slot = len(self.slots)
@@ -260,9 +280,10 @@ class GLMTable:
         self._sites = [Sites.of(*each) for each in sites]
 
 
-def _refuse_wide(context: Array, cov: Array) -> None:
+def _refuse_wide(context: Array, root: Array) -> None:
     with np.errstate(over="ignore"):
-        variance = float(context @ cov @ context)
+        reach = context @ root
+        variance = float(reach @ reach)
     if not variance <= _WIDEST**2:
         raise ValueError(
             f"context must give x' theta a prior standard deviation of at most {_WIDEST:g}, got "

@@ -8,7 +8,7 @@ import numpy as np
 
 from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.glm_table import GLMTable
+from dts_gym.posteriors.glm.glm_table import GLMTable, NormalPrior
 from dts_gym.utils.arrays import Array, IntArray
 
 # An expansion is stale where the mean has moved by this many deviations that the action's own evidence would have.
@@ -22,7 +22,7 @@ def renew(
     table: ActionTable,
     center: Array,
     shared: Array,
-    law: Callable[[int], tuple[Array, Array]],
+    prior: Callable[[int], NormalPrior],
     turn: int,
 ) -> Evidence | None:
     """Expand the stalest of some played actions again, if it is stale.
@@ -33,7 +33,7 @@ def renew(
     center : (d,), to be added to the table's parameters.
     shared : mean given all data of the value around which the actions' parameters are distributed: (d,) for all, or
         (P, d) for each played action; in the table's coordinates.
-    law : function from an action to mean (d,) and covariance (d, d) of its parameters given the other actions' data.
+    prior : function from an action to the distribution of its parameters given the other actions' data.
     turn : number of the update; each checks the next 64 actions.
 
     Returns
@@ -56,7 +56,7 @@ def renew(
     if slot is None:
         return None
     action = int(table.actions[slot])
-    again = expanded_again(glm, action, law)
+    again = expanded_again(glm, action, prior)
     return None if again is None else table.replace(action, again.G, again.h - again.G @ center)
 
 
@@ -76,9 +76,9 @@ def stalest(glm: GLMTable, slots: IntArray, means: Array) -> int | None:
     return int(slots[worst]) if distance[worst] > _STALE**2 else None
 
 
-def expanded_again(glm: GLMTable, action: int, law: Callable[[int], tuple[Array, Array]]) -> Evidence | None:
+def expanded_again(glm: GLMTable, action: int, prior: Callable[[int], NormalPrior]) -> Evidence | None:
     """An action's rewards expanded anew; None where products overflow: then the old expansion stands."""
     try:
-        return glm.expand_again(action, *law(action))
+        return glm.expand_again(action, prior(action))
     except ValueError:
         return None

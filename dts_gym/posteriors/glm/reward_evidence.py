@@ -50,7 +50,7 @@ class RewardEvidence:
         """
         if self._glm is None:
             return table.observe(action, context, reward, self.model.dispersion).evidence()
-        G, h = self._glm.observe(action, context, reward, *law())
+        G, h = self._glm.learn(action, context, reward, self._glm.prior(*law()))
         return table.replace(action, G, h)
 
     def renew(
@@ -74,7 +74,8 @@ class RewardEvidence:
         """
         if self._glm is None or not self.expands:
             return None
-        return renew(self._glm, table, np.zeros(table.dim), shared(), law, turn)
+        glm = self._glm
+        return renew(glm, table, np.zeros(table.dim), shared(), lambda action: glm.prior(*law(action)), turn)
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit; the table keeps its own."""

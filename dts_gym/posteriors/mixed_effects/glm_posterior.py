@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.posteriors.glm.glm_table import GLMTable, Mode, NormalPrior
 from dts_gym.posteriors.glm.renewal import expanded_again, looked_at, stalest
 from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
 from dts_gym.priors.mixed_effects import MixedEffectPrior
@@ -53,7 +53,7 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
-        G, h = self._glm.observe(action, context, reward, *self._without(action))
+        G, h = self._glm.learn(action, context, reward, self._without(action))
         self._replace(action, G, h)
         self._changes += 1
         if self._expands and self._root.size:
@@ -113,18 +113,18 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
             self._root = np.ascontiguousarray(half[:, :-1].T)
             self._effects, self._stale = self._root @ half[:, -1], np.inf
 
-    def _without(self, action: int) -> tuple[Array, Array]:
-        """Mean (d,) and covariance (d, d) of an action's parameters given the other actions' data."""
+    def _without(self, action: int) -> NormalPrior:
+        """The distribution of an action's parameters given the other actions' data."""
         R, center, slot = self._own_root(action), self._centers[action], self._slots.get(action)
         if not self._root.size:
-            return center, R @ R.T
+            return self._glm.prior(center, R @ R.T)
         maps, others = self._maps(action), self._sums
         if slot is not None:
             gamma, beta = self._learned["gamma"][slot], self._learned["beta"][slot]
             others = Evidence(others.G - maps.T @ gamma @ maps, others.h - beta @ maps)
         half = _solved(others, maps)
         turned = half[:, :-1].T
-        return center + turned @ half[:, -1], turned @ turned.T + R @ R.T
+        return self._glm.prior(center + turned @ half[:, -1], turned @ turned.T + R @ R.T)
 
     def _own_means(self, slots: IntArray) -> Array:
         """Posterior means of the parameters of the actions in some rows, (k, d)."""

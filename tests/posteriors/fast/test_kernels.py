@@ -8,7 +8,7 @@ import pytest
 
 import truth
 from dts_gym import BanditProblem, GaussianReward, make_agent
-from dts_gym.posteriors.fast import reference
+from dts_gym.posteriors import reference
 from dts_gym.posteriors.fast.switch import is_fast
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior

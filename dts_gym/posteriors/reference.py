@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,17 @@ from dts_gym.utils.arrays import Array
 
 # A table of fewer numbers than this is read whole: 1 MB.
 _FROM = 1 << 17
-_NO_ROWS = np.empty((0, 1)), np.empty(0)
+_AT_ONCE = 256  # rows whose matrices are unpacked together
+
+
+class Near(NamedTuple):
+    """Where means of scores are known: ``beta + T at`` of the played actions (P, d), and ``at`` (d,)."""
+
+    centers: Array
+    at: Array
+
+
+NOWHERE = Near(np.empty((0, 1)), np.empty(0))  # they are not
 
 
 class Reference:
@@ -24,15 +36,16 @@ class Reference:
     Parameters
     ----------
     table : table of the played actions; none of its rows may be changed without its knowing (`ActionTable.touched`).
+    is_fast : whether compiled kernels are used.
     """
 
-    def __init__(self, table: ActionTable) -> None:
-        self._table = table
+    def __init__(self, table: ActionTable, is_fast: bool) -> None:
+        self._table, self._is_fast = table, is_fast
         self._of: NDArray[np.generic] | None = None  # the column of which this is computed
         self._at, self._centers = np.empty(0), np.empty((0, table.dim))
 
-    def read(self, mean: Array, root: Array) -> tuple[Array, Array]:
-        """``beta + T at`` (P, d) and ``at`` (d,), as of now; of length 0 where the actions should all be scored.
+    def read(self, mean: Array, root: Array) -> Near:
+        """The means as of now; `NOWHERE` where the actions should all be scored.
 
         Parameters
         ----------
@@ -46,7 +59,7 @@ class Reference:
         table = self._table
         column = table.columns["cov"]
         if len(table) * table.packed_dim < _FROM or table.is_wide or column.base is not None or not table.reached.all():
-            return _NO_ROWS  # rows that are views of shared arrays may change unseen
+            return NOWHERE  # rows that are views of shared arrays may change unseen
         off = mean - self._at if self._of is column else mean
         if self._of is not column or off @ off > np.vdot(root, root):
             self._of, self._at = column, mean.copy()
@@ -54,6 +67,10 @@ class Reference:
             table.touched.update(range(len(table)))
         if table.touched:
             slots = np.fromiter(table.touched, dtype=np.int64, count=len(table.touched))
-            kernels().center_rows(table.cov, table.beta, self._at, slots, self._centers)
+            if self._is_fast:
+                kernels().center_rows(table.cov, table.beta, self._at, slots, self._centers)
+            else:
+                for part in np.array_split(slots, 1 + len(slots) // _AT_ONCE):
+                    self._centers[part] = table.beta[part] + table.matrices(part) @ self._at
             table.touched.clear()
-        return self._centers[: len(table)], self._at
+        return Near(self._centers[: len(table)], self._at)
