@@ -17,7 +17,8 @@ class MixedEffectPosterior(MixedEffectChoices):
 
     Notes
     -----
-    Exact. An update costs O(d^2 + q^2). Rewards may outweigh the prior by 1e16 in precision before rounding shows.
+    Exact. An update costs O(d^2 + q^2). Rewards may outweigh the prior by 1e20 in precision before
+    rounding shows: then a UserWarning says so.
     """
 
     def __init__(self, prior: MixedEffectPrior, noise_std: float) -> None:

@@ -10,6 +10,7 @@ rounding, and none of the (d, q) maps is built where mixing weights are known.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -23,6 +24,12 @@ from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.columns import Columns
 
+# A reward may outweigh its prior by so much in precision: deviations are then right to 1e-6 and better.
+_MOST_PRECISE = 1e20
+_TOO_PRECISE = (
+    "the prior deviation of a reward is more than 1e10 times the noise's: rounding then shows in the posterior; give a "
+    "larger noise_std or shorter contexts"
+)
 # Once a share of one in this many actions, and as many more, are groups of their own, equal actions are found anew.
 _REGROUPED = 8
 
@@ -62,6 +69,7 @@ class MixedEffectRows(ABC):
         self._alike = groups_of(prior)
         self._effects = np.zeros(prior.effect_dim)  # less their prior mean
         self._root = prior.effect_root()  # (q, r)
+        self._widest = float(np.linalg.norm(self._root, 2)) ** 2 if self._root.size else 0.0  # variance of an effect
         self._stale = np.inf  # rewards since the length of the root was computed
         self._length = 0.0
         self._slots: dict[int, int] = {}
@@ -114,9 +122,12 @@ class MixedEffectRows(ABC):
 
     def _observe(self, context: Array, action: int, reward: float, noise: float) -> None:
         """Condition on a Gaussian observation of ``x' theta`` with a noise of that variance."""
-        slot = self._slot_of(action)
         root = self._own_roots if self._own_roots.ndim == 2 else self._own_roots[action]
         u = context @ root
+        w = pulled(self.prior.mixing[action], context, self._by_weights)
+        if float(u @ u) + self._widest * float(w @ w) > _MOST_PRECISE * noise:
+            warnings.warn(_TOO_PRECISE, stacklevel=2)
+        slot = self._slot_of(action)
         pull, own = self._learned["pull"][slot], self._learned["own"][slot]
         P, F = pull[: self.dim].T, pull[self.dim :].T
         reach = u @ P

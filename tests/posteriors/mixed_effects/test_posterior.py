@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -235,3 +237,23 @@ def test_a_million_updates_do_not_drift() -> None:
     assert np.abs(zero_mean - at_means).max() > 0
     np.testing.assert_allclose(own_mean.ravel(), at_means[q:], atol=1e-8)
     np.testing.assert_allclose(own_cov, cov[q:, q:], atol=1e-8)
+
+
+def test_precise_rewards_are_right_or_a_warning_says_that_they_are_not() -> None:
+    """One effect of variance 1 and two items of one number each: rational numbers are the truth."""
+    prior = MixedEffectPrior(np.ones((2, 1)), np.eye(1), np.eye(1))
+    posterior = MixedEffectPosterior(prior, 1.0)
+    scale = 2.0**31  # 2e9
+    for action, reward in ((0, 3.0), (1, -1.0), (0, 2.0)):
+        posterior.update(np.array([scale]), action, reward)
+    # The precision of (effect, own parts), of observations (1, 1, 0), (1, 0, 1) and (1, 1, 0) times scale, is
+    # [[a, b, c], [b, e, 0], [c, 0, f]].
+    c = Fraction(scale) ** 2
+    a, b, e, f = 1 + 3 * c, 2 * c, 1 + 2 * c, 1 + c
+    det = a * e * f - b * b * f - c * c * e
+    effect, own, both = e * f / det, (a * f - c * c) / det, -b * f / det
+    variance = float(effect + own + 2 * both)
+    found = posterior.laws(np.array([[1.0]])).of_all(lambda law: law.variance())[0, 0]
+    assert np.sqrt(found / variance) == pytest.approx(1.0, abs=1e-6)
+    with pytest.warns(UserWarning, match="rounding then shows"):
+        posterior.update(np.array([1e11]), 0, 1.0)
