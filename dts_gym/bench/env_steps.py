@@ -98,9 +98,9 @@ def measure(env_id: str, settings: dict[str, Any], num_envs: int, rounds: int, r
 
 def _seconds(play: Callable[[IntArray], None], actions: IntArray) -> float:
     """Seconds for each round."""
-    start = time.perf_counter()
+    start = time.process_time()
     play(actions)
-    return (time.perf_counter() - start) / len(actions)
+    return (time.process_time() - start) / len(actions)
 
 
 def env_table(timings: list[EnvTiming], num_envs: int) -> str:
