@@ -163,9 +163,9 @@ def _timed(jobs: Mapping[Any, Callable[[Array, int, float], Any]], history: _His
     for i in range(begin, len(history.actions)):
         x, action, y = history.contexts[i], int(history.actions[i]), float(history.rewards[i])
         for name, job in jobs.items():
-            start = time.perf_counter()
+            start = time.process_time()
             job(x, action, y)
-            micros[name].append((time.perf_counter() - start) * 1e6)
+            micros[name].append((time.process_time() - start) * 1e6)
     return {name: np.array(times[_WARM_ROUNDS:]) for name, times in micros.items()}
 
 
