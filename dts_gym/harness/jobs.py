@@ -16,13 +16,13 @@ from dts_gym.harness import records
 from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.code_state import code_state, distinct, state_text
 from dts_gym.harness.conduct import Conduct
-from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, base_label, kept_rounds
+from dts_gym.harness.experiment import AgentSpec, Comparison, Experiment, Role, kept_rounds
+from dts_gym.harness.groups import Group, Job, grouped
 from dts_gym.harness.run_record import RunRecord, blas_threads
 from dts_gym.harness.run_result import RunResult
 from dts_gym.harness.runner import check_run, horizon_of, run
-from dts_gym.harness.teams import advance_together
 from dts_gym.harness.user_entries import Entries, take_entries, user_entries
-from dts_gym.registry import env_creator, is_built_in, make_agent, versioned
+from dts_gym.registry import env_creator, make_agent, versioned
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import seed_sequence
 from dts_gym.utils.validation import integer, listed, plain
@@ -31,10 +31,6 @@ from dts_gym.utils.workers import Pool
 # Fixed for ever, as the keys of `dts_gym.utils.seeding`.
 _ROLE_KEYS: dict[Role, int] = {"report": 51, "tuning": 52}
 _MOST_SEEDS = 1_000_000
-_Job = tuple[int, int, int]  # index of the task, seed, index of the agent
-# Runs that advance together: at most so many, fewer where more rounds would be lost with them, but no fewer than the
-# last; and from so many runs on.
-_MOST_TOGETHER, _ROUNDS_TOGETHER, _LEAST_TOGETHER, _LEAST_RUNS = 50, 3_000_000, 8, 4
 
 
 class Task(NamedTuple):
@@ -42,19 +38,6 @@ class Task(NamedTuple):
 
     experiment: Experiment
     out: Path | None
-
-
-class Group(NamedTuple):
-    """Runs of one experiment and one kind of agent that advance together, or one by itself.
-
-    Attributes
-    ----------
-    jobs : index of the task, seed, and index of the agent of each run.
-    together : whether they advance together, which one run can do too.
-    """
-
-    jobs: list[_Job]
-    together: bool
 
 
 class RunSeeds(NamedTuple):
@@ -181,7 +164,7 @@ def run_all(tasks: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Compari
     return [_comparison(number, experiment, done) for number, (experiment, _) in enumerate(tasks)]
 
 
-def _comparison(number: int, experiment: Experiment, done: Mapping[_Job, RunRecord]) -> Comparison:
+def _comparison(number: int, experiment: Experiment, done: Mapping[Job, RunRecord]) -> Comparison:
     runs = {
         spec.label: tuple(done[number, seed, index] for seed in experiment.seeds)
         for index, spec in enumerate(experiment.agents)
@@ -189,61 +172,7 @@ def _comparison(number: int, experiment: Experiment, done: Mapping[_Job, RunReco
     return Comparison(experiment, runs)
 
 
-def grouped(jobs: Sequence[_Job], experiments: Sequence[Experiment], num_workers: int) -> list[Group]:
-    """The jobs in groups whose runs advance together, in the order of their first jobs; others by themselves.
-
-    A group holds runs of one agent, at one exploration scale or several, on seeds that follow each other. With several
-    workers groups are smaller, so that there are at least twice as many as workers, if there are so many runs. No
-    number depends on the groups.
-
-    Notes
-    -----
-    A group has at most 50 runs, of small tables (see `dts_gym.agents.lockstep`): some 130 MB. It has fewer where runs
-    are long: a stopped experiment loses the groups in flight, about a minute's work each, some minutes' with deep
-    denoisers.
-    """
-    asked = {number for number, _, _ in jobs}
-    together = {number: _advance_together(experiments[number]) for number in asked}
-    stacked = sum(together[number][index] for number, _, index in jobs)
-    even = -(-stacked // (2 * num_workers)) if num_workers > 1 else _MOST_TOGETHER
-    kinds = {number: _alike(experiments[number].agents) for number in asked}
-    groups: list[Group] = []
-    open_groups: dict[tuple[int, int], Group] = {}  # by task and kind of agent
-    for job in jobs:
-        number, _, index = job
-        kind = number, kinds[number][index]
-        long = max(_LEAST_TOGETHER, _ROUNDS_TOGETHER // experiments[number].num_rounds)
-        size = max(1, min(_MOST_TOGETHER, even, long)) if together[number][index] else 1
-        held = open_groups.get(kind)
-        if held is not None and len(held.jobs) < size:
-            held.jobs.append(job)
-        else:
-            groups.append(Group([job], together[number][index]))
-            open_groups[kind] = groups[-1]
-    return groups
-
-
-def _alike(agents: Sequence[AgentSpec]) -> list[int]:
-    """For each agent the number of the first that differs from it in its exploration scale at most."""
-    kinds = [(spec.id, base_label(spec)) for spec in agents]
-    return [kinds.index(kind) for kind in kinds]
-
-
-def _advance_together(experiment: Experiment) -> list[bool]:
-    """Which agents' runs advance together: on the package's environments, where their class offers it and it pays."""
-    kinds = _alike(experiment.agents)
-    if not is_built_in(experiment.env_id):
-        return [False] * len(kinds)
-    env = gym.make(experiment.env_id, disable_env_checker=True, **experiment.env_settings)
-    try:
-        made = [make_agent(spec.id, env, seed=0, **spec.settings) for spec in experiment.agents]
-    finally:
-        env.close()
-    many = [len(experiment.seeds) * kinds.count(kind) >= _LEAST_RUNS for kind in kinds]
-    return [enough and advance_together([agent]) for enough, agent in zip(many, made, strict=True)]
-
-
-def _run_group(group: Group, experiment: Experiment, entries: Entries) -> list[tuple[_Job, RunRecord]]:
+def _run_group(group: Group, experiment: Experiment, entries: Entries) -> list[tuple[Job, RunRecord]]:
     """The runs of a group, with their jobs."""
     take_entries(entries)
     specs = [experiment.agents[index] for _, _, index in group.jobs]

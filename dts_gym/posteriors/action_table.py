@@ -441,16 +441,18 @@ class ActionTable:
         assert self.dtype == "float64"
         slot = self.slot_of(action)
         self.touched.add(slot)
-        gamma, beta = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
+        (gamma, beta), left = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
         change = Evidence(gamma - self.gamma(slot), beta - self.columns["beta"][slot])
-        self.columns["cov"][slot], self.columns["cov_carry"][slot] = self.origin, 0.0
-        _add(self.columns["cov"][slot], self.columns["cov_carry"][slot], -gamma[self.rows, self.cols])
+        self.columns["cov"][slot], self.columns["cov_carry"][slot] = left[self.rows, self.cols], 0.0
         self.columns["beta"][slot], self.columns["beta_carry"][slot] = beta, 0.0
         self.columns["G"][slot], self.columns["h"][slot] = G[self.rows, self.cols], h
         return change
 
-    def _through_own_noise(self, G: Array, h: Array) -> Evidence:
-        """Evidence past ``diag(reached)``, in the table's coordinates: PSD however large ``G`` is."""
+    def _through_own_noise(self, G: Array, h: Array) -> tuple[Evidence, Array]:
+        """Evidence past ``diag(reached)``, in the table's coordinates: PSD however large ``G`` is; and its ``T``.
+
+        ``T`` is computed by itself: as a difference from ``Gamma`` it would lose the digits of what is left.
+        """
         r = int(self.reached.sum())
         values, vectors = np.linalg.eigh((G[:r, :r] + G[:r, :r].T) / 2)
         values = values.clip(0.0)
@@ -459,7 +461,10 @@ class ActionTable:
         gamma[:r, :r] = (vectors * (values / (1.0 + values))) @ vectors.T
         gamma[:r, r:], gamma[r:, :r] = solved[:, :-1], solved[:, :-1].T
         gamma[r:, r:] -= G[r:, :r] @ solved[:, :-1]
-        return Evidence((gamma + gamma.T) / 2, np.concatenate([solved[:, -1], h[r:] - G[r:, :r] @ solved[:, -1]]))
+        gamma = (gamma + gamma.T) / 2
+        left = -gamma
+        left[:r, :r] = (vectors / (1.0 + values)) @ vectors.T
+        return Evidence(gamma, np.concatenate([solved[:, -1], h[r:] - G[r:, :r] @ solved[:, -1]])), (left + left.T) / 2
 
     def total(self) -> Evidence:
         """The sum of all messages, (d, d) and (d,), in the table's coordinates: O(P d^2)."""
@@ -540,7 +545,7 @@ class ActionTable:
         """Restore what `state` returned."""
         self.columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(self.actions)}
-        self._wide = set()
+        self._wide, self.touched = set(), set(range(len(self.slots)))
         weights = self.columns.used("G") @ self.outweighs
         self._widen(np.flatnonzero(weights > self._wide_from))
         prefix = "precise."
@@ -563,8 +568,10 @@ class ActionTable:
         self.columns.remove(slot)
         self.precise.remove(slot, last)
         self._wide.discard(slot)
+        self.touched.discard(last)
         if slot != last:
             self.slots[moved] = slot
+            self.touched.add(slot)
             if last in self._wide:
                 self._wide.remove(last)
                 self._wide.add(slot)

@@ -9,11 +9,12 @@ import pytest
 
 import dts_gym
 from dts_gym.agents import LinTS
+from dts_gym.harness import groups as groups_of_runs
 from dts_gym.harness import jobs
 from dts_gym.harness.agent_texts import parse_agent
 from dts_gym.harness.comparing import compare
 from dts_gym.harness.experiment import AgentSpec, Experiment
-from dts_gym.harness.jobs import Group, grouped
+from dts_gym.harness.groups import Group, grouped
 from dts_gym.harness.records import load_records
 
 LINEAR = ["dTS", "dUCB", "LinTS", "LinUCB", "HierTS", "MarginalLinTS", "TunedTS", "TunedUCB", "LinTS:intercept=true"]
@@ -45,7 +46,7 @@ def test_regrets_are_those_of_runs_one_by_one(setting, monkeypatch):
     monkeypatch.setattr(jobs, "_run_group", lambda group, *rest: groups.append(group) or run_group(group, *rest))
     together = compare(env_id, agents, **asked)
     assert sum(len(group.jobs) == 5 for group in groups) == len(agents) - (setting == "clicks")
-    monkeypatch.setattr(jobs, "_LEAST_RUNS", 10**9)
+    monkeypatch.setattr(groups_of_runs, "_LEAST_RUNS", 10**9)
     alone = numbers(compare(env_id, agents, **asked))
     assert {len(group.jobs) for group in groups[-5 * len(agents) :]} == {1}
     for label, runs in numbers(together).items():
@@ -58,7 +59,7 @@ def test_bytes_do_not_depend_on_the_size_of_groups(monkeypatch):
     asked = {"seeds": 7, "env_settings": {"num_actions": 12, "dim": 3, "horizon": 150}, "redraw_prior": True}
     found = []
     for size in (1, 3, 7):
-        monkeypatch.setattr(jobs, "_MOST_TOGETHER", size)
+        monkeypatch.setattr(groups_of_runs, "_MOST_TOGETHER", size)
         found.append(
             {
                 label: [(regret.tobytes(), total) for regret, total in runs]
@@ -73,7 +74,7 @@ def test_bytes_of_perceptrons_do_not_depend_on_the_size_of_groups(monkeypatch):
     settings = {"num_actions": 30, "dim": 3, "horizon": 100, "link": "mlp"}
     found = []
     for size in (1, 7, 20):
-        monkeypatch.setattr(jobs, "_MOST_TOGETHER", size)
+        monkeypatch.setattr(groups_of_runs, "_MOST_TOGETHER", size)
         runs = compare("DiffusionBandit-v0", ["dTS"], seeds=20, env_settings=settings, redraw_prior=True)
         found.append([(regret.tobytes(), total) for regret, total in numbers(runs)["dTS"]])
     assert found[0] == found[1] == found[2]
@@ -124,13 +125,13 @@ def test_scales_of_one_agent_advance_together_and_change_no_number(monkeypatch):
     settings = {"seeds": 4, "env_settings": dict(asked.env_settings), "redraw_prior": True}
     together = numbers(compare("DiffusionBandit-v0", agents[:3], **settings))
     for label in together:
-        monkeypatch.setattr(jobs, "_MOST_TOGETHER", 1)
+        monkeypatch.setattr(groups_of_runs, "_MOST_TOGETHER", 1)
         alone = numbers(compare("DiffusionBandit-v0", [agents[list(together).index(label)]], **settings))[label]
         assert [(a.tobytes(), b) for a, b in together[label]] == [(a.tobytes(), b) for a, b in alone]
 
 
 def test_a_stop_loses_the_group_in_flight_and_resuming_has_the_same_bytes(tmp_path, monkeypatch, stopped_after):
-    monkeypatch.setattr(jobs, "_MOST_TOGETHER", 3)
+    monkeypatch.setattr(groups_of_runs, "_MOST_TOGETHER", 3)
     asked = {"seeds": 7, "env_settings": {"num_actions": 12, "dim": 3, "horizon": 60}}
 
     def play(out, **more):

@@ -71,12 +71,12 @@ class LinearRuns(RunChoices[TwoLevelPosterior]):
 def fit_together(posteriors: Sequence[object]) -> bool:
     """Whether posteriors can be one `LinearRuns`: in closed form, of double precision, of equal sizes and ranks."""
     sizes = {
-        (p.num_actions, p.table.dim, p.table.dtype, p.shared[1].shape)
+        (p.num_actions, p.table.dim, p.table.dtype, p.shared[1].shape, int(p.table.reached.sum()))
         if isinstance(p, TwoLevelPosterior) and not p.is_careful
         else None
         for p in posteriors
     }
     if len(sizes) != 1 or None in sizes:
         return False
-    ((_, _, dtype, _),) = (size for size in sizes if size is not None)
+    ((_, _, dtype, _, _),) = (size for size in sizes if size is not None)
     return dtype == "float64"

@@ -85,9 +85,7 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
     def _replace(self, action: int, G: Array, h: Array) -> None:
         """Replace an action's evidence, (d, d) and (d,); the effects are solved for later."""
         slot, R, d = self._slot_of(action), self._own_root(action), self.dim
-        told = np.column_stack([G, h - G @ self._centers[action]])
-        told = np.linalg.solve(np.eye(d) + G @ (R @ R.T), told)  # deck: evidence past the action's own part
-        gamma, beta = (told[:, :d] + told[:, :d].T) / 2, told[:, d]
+        gamma, beta = _past_own_part(G, h - G @ self._centers[action], R)
         values, vectors = np.linalg.eigh(R.T @ G @ R)
         self._add_up(self._maps(action), gamma - self._learned["gamma"][slot], beta - self._learned["beta"][slot])
         self._learned["gamma"][slot], self._learned["beta"][slot] = gamma, beta
@@ -171,3 +169,21 @@ def _solved(evidence: Evidence, maps: Array) -> Array:
     transpose times the last column.
     """
     return np.asarray(np.linalg.solve(np.linalg.cholesky(evidence.G), np.column_stack([maps.T, evidence.h])))
+
+
+def _past_own_part(G: Array, h: Array, R: Array) -> Evidence:
+    """Evidence past a noise ``R R'``: ``(I + G R R')^-1`` times ``G`` and ``h``, PSD however large ``G`` is."""
+    values, vectors = np.linalg.eigh((G + G.T) / 2)
+    kept = values > 1e-15 * max(float(values[-1]), 0.0)
+    if not kept.any():
+        return Evidence(np.zeros_like(G), h)
+    roots = np.sqrt(values[kept])
+    L = vectors[:, kept] * roots  # G = L L', and h = L w + rest
+    w = (h @ vectors[:, kept]) / roots
+    rest = h - L @ w
+    turned, spread, _ = np.linalg.svd(L.T @ R)
+    grown = np.ones(len(turned))
+    grown[: len(spread)] += spread**2
+    half = (L @ turned) / np.sqrt(grown)  # (I + G S)^-1 L L' is half half'
+    inner = turned.T @ (w - (L.T @ R) @ (R.T @ rest))
+    return Evidence(half @ half.T, half @ (inner / np.sqrt(grown)) + rest)
