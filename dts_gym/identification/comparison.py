@@ -11,7 +11,7 @@ import numpy as np
 
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.shown import Display, ShownTable
-from dts_gym.utils.tables import Style, csv_text, data_frame, layout, mean_interval
+from dts_gym.utils.tables import Style, csv_text, data_frame, layout, mean_interval, share_interval
 from dts_gym.utils.validation import choice, integer
 
 if TYPE_CHECKING:
@@ -77,13 +77,20 @@ class IdentificationComparison(ShownTable):
         choice("measure", measure, get_args(Measure))
         return self.errors(label, budget) if measure == "error" else self.simple_regret(label, budget)
 
+    def interval(self, measure: Measure, label: str, budget: int) -> tuple[float, float, float]:
+        """Low end, mean and high end of the 95 % interval: Wilson's of errors, Student's t of simple regret, from 0."""
+        if measure == "error":
+            return share_interval(self.errors(label, budget))
+        low, mean, high = mean_interval(self.values(measure, label, budget))
+        return low if math.isnan(low) else max(low, 0.0), mean, high
+
     def table(self, style: Style = "text") -> str:
         """A row for every budget and rule, as text, Markdown or CSV (all digits)."""
         if style == "csv":
             names = ["budget", "rule", "error", "error_low", "error_high", "simple_regret", "seeds"]
             lines = []
             for budget, label in self._cells():
-                low, error, high = mean_interval(self.errors(label, budget))
+                low, error, high = self.interval("error", label, budget)
                 regret = float(self.simple_regret(label, budget).mean())
                 lines.append([budget, label, error, low, high, regret, len(self.seeds)])
             return csv_text(names, lines)
@@ -125,9 +132,9 @@ class IdentificationComparison(ShownTable):
         first = self.labels[0]
         rows = [["budget", "rule", "P(error)", "simple regret", f"P(error) more than {first}'s"]]
         for budget, label in self._cells():
-            errors, regret = self.errors(label, budget), self.simple_regret(label, budget)
-            more = "" if label == first else _interval(errors - self.errors(first, budget))
-            rows.append([str(budget), label, _interval(errors), _interval(regret), more])
+            own = [_shown(self.interval(measure, label, budget)) for measure in get_args(Measure)]
+            more = mean_interval(self.errors(label, budget) - self.errors(first, budget))
+            rows.append([str(budget), label, *own, "" if label == first else _shown(more)])
         return rows
 
     def _of(self, label: str, budget: int) -> Runs:
@@ -139,6 +146,6 @@ class IdentificationComparison(ShownTable):
         return self.runs[label, asked]
 
 
-def _interval(values: Array) -> str:
-    low, mean, high = mean_interval(values)
+def _shown(interval: tuple[float, float, float]) -> str:
+    low, mean, high = interval
     return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} ({low:.3f}, {high:.3f})"

@@ -9,7 +9,6 @@ import numpy as np
 
 from dts_gym.harness.figures import label_ends, looks
 from dts_gym.utils.archives import write_atomically
-from dts_gym.utils.tables import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +37,7 @@ def plot_budgets(comparison: IdentificationComparison, measure: Measure, axes: A
     known, ends = looks(comparison.labels), []
     for label in comparison.labels:
         colour, style = known[label]
-        spread = [mean_interval(comparison.values(measure, label, n)) for n in comparison.budgets]
+        spread = [comparison.interval(measure, label, n) for n in comparison.budgets]
         low, mean, high = np.array(spread).T
         axes.plot(budgets, mean, style, color=colour, marker="o", markersize=3)
         if len(comparison.seeds) > 1:

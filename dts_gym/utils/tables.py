@@ -10,7 +10,7 @@ from html import escape
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.extras import missing_extra
@@ -51,6 +51,22 @@ def mean_interval(values: Array, level: float = 0.95) -> tuple[float, float, flo
         return math.nan, mean, math.nan
     half = float(stdtrit(n - 1, 0.5 + level / 2) * values.std(ddof=1) / math.sqrt(n))
     return mean - half, mean, mean + half
+
+
+def share_interval(values: Array, level: float = 0.95) -> tuple[float, float, float]:
+    """The share of ones among zeros and ones (n,) between the ends of its confidence interval, Wilson's.
+
+    It lies in [0, 1] and has a width also where all values are equal.
+
+    Examples
+    --------
+    >>> [round(end, 3) for end in share_interval(np.ones(3))]
+    [0.438, 1.0, 1.0]
+    """
+    n, share = len(values), float(values.mean())
+    z = float(ndtri(0.5 + level / 2))
+    middle, spread = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    return max((middle - spread) / (1 + z * z / n), 0.0), share, min((middle + spread) / (1 + z * z / n), 1.0)
 
 
 def plus_minus(mean: float, error: float) -> str:

@@ -53,6 +53,7 @@ def test_bounds_follow_a_state_of_fewer_rows():
     posterior, other = taught(40), taught(10)
     contexts = rng.standard_normal((6, D))
     posterior.thompson(contexts, rng)
+    posterior.update(contexts[0], 39, 1.0)  # changes a row that the other does not have
     posterior.restore(other.state())
     for x in contexts:
         picks = [one.thompson(x, np.random.default_rng(3)) for one in (posterior, other)]
