@@ -3,9 +3,8 @@
 python examples/catalogue.py [DAYS] [ITEMS] [ROUNDS]
 
 ROUNDS a day. An item that leaves is masked at once; the day after, when its last rewards are in, its number is given
-to a new item (`retire`), which begins with what the features say about it: the posterior is changed in place, so that
-memory stays and a new item costs a few updates. Times are CPU times in units of a round of dTS, choosing and learning,
-on a problem of the same size that does not change.
+to a new item (`retire`), which begins with what the features say about it. Times are CPU times in rounds of dTS,
+choosing and learning, on a problem of the same size that does not change.
 """
 
 import resource
@@ -32,7 +31,6 @@ def usual_round(num_actions: int, rounds: int) -> float:
 
 
 def main(days: int = 30, items: int = 5000, rounds: int = 1000) -> None:
-    """Serve some days."""
     unit, rng = usual_round(items, rounds), np.random.default_rng(1)
     effects = rng.standard_normal((FEATURES, DIM)) / FEATURES**0.5  # what features do, unknown to the agent
 
@@ -69,13 +67,12 @@ def main(days: int = 30, items: int = 5000, rounds: int = 1000) -> None:
         live[leaving] = False
         evenings.append(process_time() - start)
         if day == 1 or day % max(1, days // REPORTS) == 0:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             rewards = f"{means.mean():>13.3f}{scores.mean():>9.3f}{scores.max(axis=1).mean():>7.2f}"
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(f"{day:>4}{live.sum():>8}{rewards}{peak:>17.0f}", flush=True)
     for name, times in (("a choice", choices), ("a new item", changes or [0.0]), ("an evening", evenings)):
         shares = ", ".join(f"{level:.1%} {np.quantile(times, level) / unit:.2f}" for level in (0.5, 0.95, 0.99, 0.999))
-        print(f"quantiles of {name} in rounds of dTS: {shares}, slowest {max(times) / unit:.1f}")
-    print(f"a round of dTS takes {1e6 * unit:.0f} µs")
+        print(f"quantiles of {name} in rounds of dTS ({1e6 * unit:.0f} µs): {shares}, slowest {max(times) / unit:.1f}")
 
 
 if __name__ == "__main__":

@@ -56,8 +56,10 @@ def conditioned_root(root: Array, G: Array) -> tuple[Array, Array]:
         L = np.linalg.cholesky(grown)
     except np.linalg.LinAlgError:  # rounding of evidence beyond 1e15 prior precisions; the truth is 1 at least
         values, vectors = np.linalg.eigh(grown)
-        upper = np.linalg.qr(np.sqrt(values.clip(1.0))[..., None] * np.swapaxes(vectors, -1, -2))[1]
-        L = np.swapaxes(upper, -1, -2) * np.sign(np.diagonal(upper, axis1=-2, axis2=-1))[..., None, :]
+        stds = np.sqrt(values.clip(1.0))[..., None, :]
+        turned, upper = np.linalg.qr(np.swapaxes(vectors * stds, -1, -2))
+        signs = np.sign(np.diagonal(upper, axis1=-2, axis2=-1))[..., None, :]
+        return root @ ((vectors / stds) @ turned * signs), np.asarray(np.swapaxes(upper, -1, -2) * signs)
     return np.swapaxes(np.linalg.solve(L, np.swapaxes(root, -1, -2)), -1, -2), np.asarray(L)
 
 

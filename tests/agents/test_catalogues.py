@@ -151,7 +151,6 @@ def test_what_cannot_change_says_so_and_stays() -> None:
         (lambda: taught("dTS", MIXED).retire(0, [1.0]), "item_features must have shape"),
         (lambda: agent_of("MixTS").retire(0), "retire must be called on an agent with an exact Gaussian posterior"),
         (lambda: agent_of("JointTS").add_actions(count=1), "add_actions must be called"),
-        (lambda: agent_of("GLM-TS").retire(0), "retire must be called"),
         (lambda: agent_of("dTS", adapt_scale=True).retire(0), "retire must be called on an agent that does not adapt"),
         (lambda: agent_of("dTS", adapt_scale=True).add_actions(count=1), "add_actions must be called on an agent that"),
         (lambda: agent_of("LinTS", prior_mean=np.zeros((K, D))).add_actions(count=1), "add_actions must be called"),

@@ -67,7 +67,7 @@ def test_a_bent_chain_has_the_law_of_markov_chains():
     rng, prior = np.random.default_rng(2), bent_ddpm()
     X, y = rewards_of(prior.sample(rng, 1)[0], 60, rng)
     walked = slice_sample_rewards(
-        prior, GaussianReward(0.7), X, np.zeros(60, dtype=int), y, 1, rng, 4, thin=40, burn_in=100, chains=400
+        prior, GaussianReward(0.7), X, np.zeros(60, dtype=int), y, 1, rng, 4, thin=40, burn_in=300, chains=400
     )
     assert walked.r_hat.max() < 1.03
     truth = walked.values.reshape(-1, 2)

@@ -128,6 +128,8 @@ CALLS = {
     ),
     "FeaturePrior.fit": Call(FeaturePrior.fit, {"theta": VECTORS, "item_features": TURNED, "noise_cov": EYE / 64}),
     "FeaturePrior.for_actions": Call(ITEMS.for_actions, {"item_features": VECTORS}),
+    "FeaturePrior.residuals": Call(ITEMS.residuals, {"theta": VECTORS, "item_features": VECTORS}),
+    "OffsetPrior": Call(dts_gym.OffsetPrior, {"action_means": np.ones((4, 2))}, {"residual": PRIOR}),
     "MixedEffectPrior.weights_of": Call(ITEMS.for_actions(VECTORS).weights_of, {"item_features": VECTORS}),
     "GaussianReward": Call(GaussianReward, {"noise_std": 1.0}),
     "RewardModel.check": Call(GAUSSIAN.check, {"reward": 1.0}),
@@ -325,14 +327,14 @@ WITHOUT = {
     "the same door as factorise, behind files": "cached_factors",
     "results of logs, which the package makes, and policies of a user's own":
         r"Estimate|Evaluation|Evaluation\.\w+|ReplayResult|ReplayResult\.interval|LearnedPolicy|Policy\.\w+",
-    "results of rules, which the package makes": r"Identification|IdentificationComparison",
+    "results of rules, which the package makes": r"Identification|IdentificationComparison(\.interval)?",
     "what a rule calls in every round, and what a run calls of it":
         r"(Score)?Belief\.(draw|difference_variances)|RunStreams\.\w+|Rule\.start",
     "read from files, or rows as NumPy's indexing reads them": r"BanditLog\.(read_obd|read_vw|rows|from_obp)",
     "abstract: its environments have rows": "RowsEnv",
     "ends that may not be known, see its test": "evaluate: reward_range",
     "what is saved is checked where it is read": r"\w+_from_state",
-    "settings that were checked": "label_of",
+    "settings that were checked": r"label_of|MixedEffectPrior\.(with_weights|grown)",
     "names of catalogues, which may be words": "fit: catalogues",
 }  # fmt: skip
 NUMBER = re.compile(r"\b(int|float|Array|IntArray|NDArray|Seed|Setting|Any)\b")
