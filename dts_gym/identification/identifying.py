@@ -103,7 +103,7 @@ def identify(
         environment's instances fix, or ``[1.0]`` for a problem of dimension 1; an environment whose contexts change
         then has a policy recommended.
     env_settings : arguments of the named problem (``num_actions``, ``data``, ...), see
-        `dts_gym.identification.SETTINGS`.
+        ``dts_gym.identification.SETTINGS``.
 
     Returns
     -------
