@@ -61,7 +61,7 @@ def share_interval(values: Array, level: float = 0.95) -> tuple[float, float, fl
     Examples
     --------
     >>> [round(end, 3) for end in share_interval(np.ones(3))]
-    [0.438, 1.0, 1.0]
+    [0.439, 1.0, 1.0]
     """
     n, share = len(values), float(values.mean())
     z = float(ndtri(0.5 + level / 2))
