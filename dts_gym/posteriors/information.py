@@ -50,6 +50,12 @@ class RewardDraws(NamedTuple):
     top: Array
     below: Array
 
+    @classmethod
+    def of_scores(cls, actions: IntArray, scores: Array, model: RewardModel) -> RewardDraws:
+        """Of draws of every allowed action's score, (M, P), where none stands for others; rewards are ``model``'s."""
+        nothing = np.zeros(len(scores))
+        return cls(actions, None, scores.argmax(axis=1), model.mean(scores), nothing, nothing)
+
     @property
     def num_unplayed(self) -> int:
         """Number of unplayed actions, U."""
@@ -94,10 +100,9 @@ def draws_of(
     if len(among.banned):
         actions, scores = np.delete(actions, among.banned), np.delete(scores, among.banned, axis=1)
     M, P = scores.shape
-    winners = scores.argmax(axis=1) if P else np.full(M, P)
     if top is None or below is None:
-        nothing = np.zeros(M)
-        return RewardDraws(actions, None, winners, model.mean(scores), nothing, nothing)
+        return RewardDraws.of_scores(actions, scores, model)
+    winners = scores.argmax(axis=1) if P else np.full(M, P)
     if P:
         winners = np.where(top > scores[np.arange(M), winners], P, winners)
     return RewardDraws(actions, among.unplayed, winners, model.mean(scores), model.mean(top), below)

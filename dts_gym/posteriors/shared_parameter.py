@@ -87,8 +87,7 @@ class SharedParameterPosterior:
         """Posterior draws of the allowed actions' mean rewards, for one context (K, d): O(num_draws K d)."""
         actions = np.arange(len(context)) if mask is None else np.flatnonzero(mask)
         scores = self._draws(context[actions], rng, scale, num_draws)  # (num_draws, allowed)
-        nothing = np.zeros(num_draws)
-        return RewardDraws(actions, None, scores.argmax(axis=1), model.mean(scores), nothing, nothing)
+        return RewardDraws.of_scores(actions, scores, model)
 
     def laws(self, contexts: Array, scale: float = 1.0) -> ActionLaws:
         """Posterior distributions of ``phi(x, a)' theta``, contexts (n, K, d): the engine's, for every row."""

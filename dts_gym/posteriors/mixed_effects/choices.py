@@ -145,9 +145,7 @@ class MixedEffectChoices(MixedEffectRows):
     ) -> RewardDraws:
         """Posterior draws of the allowed actions' mean rewards, for one context; unplayed ones count one by one."""
         actions = np.arange(self.num_actions) if mask is None else np.flatnonzero(mask)
-        drawn = self.score_draws(context, rng, scale, num_draws, actions)
-        nothing = np.zeros(num_draws)
-        return RewardDraws(actions, None, drawn.argmax(axis=1), model.mean(drawn), nothing, nothing)
+        return RewardDraws.of_scores(actions, self.score_draws(context, rng, scale, num_draws, actions), model)
 
     def score_draws(
         self, context: Array, rng: np.random.Generator, scale: float, size: int, actions: IntArray | None = None

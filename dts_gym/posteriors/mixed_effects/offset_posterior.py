@@ -100,9 +100,7 @@ class OffsetPosterior:
     ) -> RewardDraws:
         """Posterior draws of the allowed actions' mean rewards, for one context; unplayed ones count one by one."""
         actions = np.arange(len(self.offsets)) if mask is None else np.flatnonzero(mask)
-        drawn = self._score_draws(context, rng, scale, num_draws)[:, actions]
-        nothing = np.zeros(num_draws)
-        return RewardDraws(actions, None, drawn.argmax(axis=1), model.mean(drawn), nothing, nothing)
+        return RewardDraws.of_scores(actions, self._score_draws(context, rng, scale, num_draws)[:, actions], model)
 
     def sample_parameters(self, rng: np.random.Generator, scale: float = 1.0, size: int | None = None) -> Array:
         """Posterior draws of all actions' parameters, one (K, d) or ``size`` of them (size, K, d)."""
