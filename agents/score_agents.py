@@ -7,7 +7,6 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from dts_gym.agents.inputs import as_rows
 from dts_gym.agents.posterior_agents import B, P, PosteriorAgent
 from dts_gym.agents.slates import R
 from dts_gym.posteriors.choices import any_of, tied_best
@@ -75,9 +74,7 @@ class ScoreAgent(PosteriorAgent[P]):
         def pick(x: Array, one: BoolArray | None) -> int:
             return int(self._choose(x, rng, one))
 
-        rows, masks = as_rows(contexts, mask, self._is_single(contexts))
-        chosen = np.array(self._each(rows, masks, pick, lambda action: [action], pending), dtype=np.int64)
-        return chosen[0] if self._is_single(contexts) else chosen
+        return self._picked(contexts, mask, pick, lambda action: [action], pending)
 
     def _each(
         self,

@@ -52,10 +52,20 @@ class Slates(ABC):
         def pick(x: Array, one: BoolArray | None) -> IntArray:
             return self._ranked(x, rng, one, size)
 
-        rows, masks = as_rows(contexts, mask, self._is_single(contexts))
-        picked = np.array(self._each(rows, masks, pick, np.ndarray.tolist, pending), dtype=np.int64)
-        picked = picked.reshape(len(rows), size)
-        return picked[0] if self._is_single(contexts) else picked
+        return self._picked(contexts, mask, pick, np.ndarray.tolist, pending)
+
+    def _picked(
+        self,
+        contexts: Array,
+        mask: BoolArray | None,
+        pick: Callable[[Array, BoolArray | None], R],
+        actions_of: Callable[[R], list[int]],
+        pending: tuple[Array, IntArray] | None,
+    ) -> IntArray:
+        """The numbers that ``pick`` returns for every context, or for one; see `_each`."""
+        single = self._is_single(contexts)
+        found = np.array(self._each(*as_rows(contexts, mask, single), pick, actions_of, pending), dtype=np.int64)
+        return found[0] if single else found
 
     def _each(
         self,
