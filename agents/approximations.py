@@ -24,9 +24,8 @@ from dts_gym.posteriors.glm.glm_posterior import posterior_under
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.mcmc.slice_posterior import SlicePosterior
-from dts_gym.posteriors.mixed_effects.glm_posterior import GLMMixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.glm_posterior import mixed_effect_posterior
 from dts_gym.posteriors.mixed_effects.offset_posterior import OffsetPosterior
-from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.mixed_effects import MixedEffectPrior
@@ -103,15 +102,6 @@ class MixedEffects:
         """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
         assert isinstance(problem.prior, MixedEffectPrior)
         return mixed_effect_posterior(problem.prior, model, self.expansion)
-
-
-def mixed_effect_posterior(
-    prior: MixedEffectPrior, model: RewardModel, expansion: Mode
-) -> MixedEffectPosterior | GLMMixedEffectPosterior:
-    """The posterior of mixed effects before any data: exact for Gaussian rewards, else expanded."""
-    if isinstance(model, GaussianReward):
-        return MixedEffectPosterior(prior, model.noise_std)
-    return GLMMixedEffectPosterior(prior, model, expansion)
 
 
 @dataclass(frozen=True)
@@ -274,14 +264,24 @@ def approximation_of(
     if isinstance(checked_problem(problem).prior, MixedEffectPrior):
         chains_own = {"branch": branch, "approximation": approximation, "dtype": dtype}
         return _mixed_effects(problem, chains_own, choice("expansion", expansion, get_args(Mode)))
-    with_offsets = problem.prior if isinstance(problem.prior, OffsetPrior) else None
-    if with_offsets is not None and problem.features != "disjoint":
-        raise ValueError(f"problem must have disjoint features with an OffsetPrior, got {problem.features!r} ones")
-    if with_offsets is not None and approximation == "slice":
-        raise ValueError(f"approximation must not be 'slice' with an OffsetPrior, got {approximation!r}")
-    prior = as_chain_prior(problem.prior if with_offsets is None else with_offsets.residual)
-    if with_offsets is not None and branch not in (None, prior.depth):
-        raise ValueError(f"branch must be {prior.depth} or left out with an OffsetPrior, got {branch!r:.200}")
+    if isinstance(problem.prior, OffsetPrior):
+        _refuse_with_offsets(problem, problem.prior, branch, approximation)
+        residual = approximation_of(
+            replace(problem, prior=problem.prior.residual),
+            branch=None,
+            approximation=approximation,
+            num_particles=num_particles,
+            num_steps=num_steps,
+            surrogate=surrogate,
+            expansion=expansion,
+            pool_size=pool_size,
+            pool=pool,
+            num_shared_draws=num_shared_draws,
+            dtype=dtype,
+        )
+        assert isinstance(residual, ClosedForm | Particles)
+        return Offsets(residual)
+    prior = as_chain_prior(problem.prior)
     level = prior.branch if branch is None else integer("branch", branch, 0, prior.depth)
     choice("approximation", approximation, get_args(Approximation), or_none=True)
     choice("surrogate", surrogate, ("jacobian", "statistical"), or_none=True)
@@ -300,15 +300,22 @@ def approximation_of(
     precision = disjoint_dtype(problem, dtype)
     chain = as_linear(prior) if approximation is None else None
     if chain is not None:
-        closed = ClosedForm(chain, level, expansion, precision)
-        return closed if with_offsets is None else Offsets(closed)
+        return ClosedForm(chain, level, expansion, precision)
     _refuse_float32(precision)
     if approximation == "slice":
         return Slice(prior, P, steps, expansion)
     stands_in: Surrogate = "deck" if approximation == "deck" else surrogate or default_surrogate(prior)
     name = approximation or "particles"
-    particles = Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind, shared)
-    return particles if with_offsets is None else Offsets(particles)
+    return Particles(name, prior, level, P if name == "particles" else 1, stands_in, expansion, size, kind, shared)
+
+
+def _refuse_with_offsets(problem: BanditProblem, prior: OffsetPrior, branch: Any, approximation: Any) -> None:
+    if problem.features != "disjoint":
+        raise ValueError(f"problem must have disjoint features with an OffsetPrior, got {problem.features!r} ones")
+    if approximation == "slice":
+        raise ValueError(f"approximation must not be 'slice' with an OffsetPrior, got {approximation!r}")
+    if branch not in (None, prior.residual.depth):
+        raise ValueError(f"branch must be {prior.residual.depth} or left out with an OffsetPrior, got {branch!r:.200}")
 
 
 def _mixed_effects(problem: BanditProblem, given: dict[str, Any], expansion: Mode) -> MixedEffects:

@@ -11,7 +11,7 @@ from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.glm.glm_posterior import posterior_under
 from dts_gym.posteriors.glm.glm_table import Mode
 from dts_gym.posteriors.interface import ConfidencePosterior
-from dts_gym.posteriors.mixed_effects.glm_posterior import GLMMixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.glm_posterior import mixed_effect_posterior
 from dts_gym.posteriors.shared_parameter import posterior_for
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.problem import BanditProblem
@@ -70,7 +70,7 @@ class GLMAgent(PosteriorAgent[ConfidencePosterior]):
     def _make_posterior(self) -> ConfidencePosterior:
         prior, model = self._prior, self.reward_model
         if isinstance(prior, MixedEffectPrior):
-            return GLMMixedEffectPosterior(prior, model, self._expansion)
+            return mixed_effect_posterior(prior, model, self._expansion)
         return posterior_for(self.problem, lambda K: posterior_under(model, prior, K, self._expansion))
 
 

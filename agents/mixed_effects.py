@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dts_gym.agents.approximations import mixed_effect_posterior
 from dts_gym.agents.inputs import disjoint_problem
 from dts_gym.agents.score_agents import ThompsonSampling
 from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.interface import ConfidencePosterior
+from dts_gym.posteriors.mixed_effects.glm_posterior import mixed_effect_posterior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.seeding import Seed

@@ -11,12 +11,22 @@ from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode, NormalPrior
 from dts_gym.posteriors.glm.renewal import expanded_again, looked_at, stalest
 from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
+from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray
 
 # The effects' evidence is summed anew after this many changes, so that rounding cannot accumulate.
 _SUMMED_EVERY = 256
+
+
+def mixed_effect_posterior(
+    prior: MixedEffectPrior, model: RewardModel, expansion: Mode
+) -> MixedEffectPosterior | GLMMixedEffectPosterior:
+    """The posterior of mixed effects before any data: exact for Gaussian rewards, else expanded."""
+    if isinstance(model, GaussianReward):
+        return MixedEffectPosterior(prior, model.noise_std)
+    return GLMMixedEffectPosterior(prior, model, expansion)
 
 
 class GLMMixedEffectPosterior(MixedEffectChoices):
@@ -56,16 +66,20 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
         G, h = self._glm.learn(action, context, reward, self._without(action))
         self._replace(action, G, h)
         self._changes += 1
+        self._solve()
+        is_solved = True
         if self._expands and self._root.size:
-            self._solve()
             slots = looked_at(self._changes, len(self._slots))
             stale = stalest(self._glm, slots, self._own_means(slots))
             again = None if stale is None else expanded_again(self._glm, int(self.actions[stale]), self._without)
             if stale is not None and again is not None:
                 self._replace(int(self.actions[stale]), *again)
+                is_solved = False
         if self._changes % _SUMMED_EVERY == 0:
             self._sum()
-        self._solve()
+            is_solved = False
+        if not is_solved:
+            self._solve()
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean, expanded at the mean of ``x' theta``."""
