@@ -73,12 +73,14 @@ def _alike(agents: Sequence[AgentSpec]) -> list[int]:
 def _advance_together(experiment: Experiment) -> list[bool]:
     """Which agents' runs advance together: on the package's environments, where their class offers it and it pays."""
     kinds = _alike(experiment.agents)
-    if not is_built_in(experiment.env_id):
+    asked = [kind for kind in set(kinds) if len(experiment.seeds) * kinds.count(kind) >= _LEAST_RUNS]
+    if not asked or not is_built_in(experiment.env_id):
         return [False] * len(kinds)
     env = gym.make(experiment.env_id, disable_env_checker=True, **experiment.env_settings)
     try:
-        made = [make_agent(spec.id, env, seed=0, **spec.settings) for spec in experiment.agents]
+        specs = {kind: experiment.agents[kind] for kind in asked}
+        made = {kind: make_agent(spec.id, env, seed=0, **spec.settings) for kind, spec in specs.items()}
     finally:
         env.close()
-    many = [len(experiment.seeds) * kinds.count(kind) >= _LEAST_RUNS for kind in kinds]
-    return [enough and advance_together([agent]) for enough, agent in zip(many, made, strict=True)]
+    found = {kind: advance_together([agent]) for kind, agent in made.items()}
+    return [found.get(kind, False) for kind in kinds]
