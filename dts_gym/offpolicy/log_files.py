@@ -17,6 +17,7 @@ from dts_gym.offpolicy.text_tables import read_table
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.utils.archives import read_archive, write_archive, write_atomically
 from dts_gym.utils.extras import missing_extra
+from dts_gym.utils.tables import csv_text
 from dts_gym.utils.validation import integer
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ def save_log(log: BanditLog, path: str | os.PathLike[str]) -> None:
     elif kind == ".csv":
         columns = _columns(log)
         named = "" if log.action_names is None else f", named {json.dumps(log.action_names)}"
-        head = f"# dts_gym log, format {FORMAT}, {log.num_actions} actions{named}\n{','.join(columns)}\n"
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        text = head + "".join(",".join(map(_cell, row)) + "\n" for row in rows)
+        text = f"# dts_gym log, format {FORMAT}, {log.num_actions} actions{named}\n" + csv_text([*columns], rows)
         write_atomically(path, lambda file: file.write(text.encode()))
     elif kind == ".parquet":
         frame = _pandas().DataFrame(_columns(log))
@@ -161,11 +161,6 @@ def _load_csv(path: Path) -> dict[str, Any]:
     columns = read_table(path, skip=1 if match else 0, needed=("action", "reward"), words=(_NAME,))
     told = {} if match is None else {"num_actions": match[2], "action_names": json.loads(match[3] or "null")}
     return _from_columns(columns, told, str(path))
-
-
-def _cell(value: float | str) -> str:
-    """A number with all its digits, or a text in quotes."""
-    return '"' + value.replace('"', '""') + '"' if isinstance(value, str) else repr(value)
 
 
 def _from_columns(columns: Mapping[str, NDArray[Any]], told: Mapping[str, Any], path: str) -> dict[str, Any]:

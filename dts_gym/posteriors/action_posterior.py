@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.special import ndtri_exp
 
 from dts_gym.posteriors.action_table import ActionTable, Dtype, Increment
 from dts_gym.posteriors.choices import (
@@ -183,8 +182,7 @@ class ActionPosterior(ABC):
         scores = rng.standard_normal(len(table))
         if mask is not None:
             scores[among.banned] = -np.inf
-        left = len(among.unplayed)
-        level = float(ndtri_exp(rng.standard_exponential() / -left)) if left else -np.inf
+        level = float(best_unplayed(among, np.zeros(()), np.ones(()), rng))
         row, top, is_tied = kernels().draw_scores(
             table.cov,
             table.beta,

@@ -23,10 +23,12 @@ def _compiled(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compile a function at its first call, for good: the result is kept on disk where numba finds a folder for it."""
 
     def compiled(function: Callable[P, R]) -> Callable[P, R]:
+        made: Callable[P, R]
         try:
-            return numba.njit(cache=True, error_model="numpy", **options)(function)  # type: ignore[no-any-return]
+            made = numba.njit(cache=True, error_model="numpy", **options)(function)
         except RuntimeError:  # no folder can be written: then every process compiles
-            return numba.njit(error_model="numpy", **options)(function)  # type: ignore[no-any-return]
+            made = numba.njit(error_model="numpy", **options)(function)
+        return made
 
     return compiled
 
