@@ -54,31 +54,18 @@ def contenders(
         The best scores (``-inf`` where ``floor`` beats every bound); the contexts and the table's rows that reach
         them, sorted by context.
     """
-    size = max(1, _AT_ONCE // max(1, len(table)))
-    found = []
-    for start in range(0, len(u), size):
-        of = slice(start, start + size)
-        part = noise[of] if isinstance(noise, np.ndarray) else noise
-        shared = None if m is None else m[of]
-        best, rows, slots = _contenders(table, u[of], norms[of], part, scale, floor[of], banned, shared, near)
-        found.append((best, rows + start, slots))
-    best, rows, slots = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return best, rows, slots
-
-
-def _contenders(
-    table: ActionTable,
-    u: Array,
-    norms: Array,
-    noise: Array | float,
-    scale: float,
-    floor: Array,
-    banned: IntArray,
-    m: Array | None,
-    near: Near,
-) -> tuple[Array, IntArray, IntArray]:
-    """`contenders` of some contexts, whose bounds fit into a core's cache."""
-    P, away = len(table), np.zeros(len(u)) if m is None else np.linalg.norm(m - near.at, axis=1)
+    P = len(table)
+    size = max(1, _AT_ONCE // max(1, P))
+    if len(u) > size:  # the bounds of a part fit into a core's cache
+        found = []
+        for start in range(0, len(u), size):
+            of = slice(start, start + size)
+            part, shared = noise[of] if isinstance(noise, np.ndarray) else noise, None if m is None else m[of]
+            best, rows, slots = contenders(table, u[of], norms[of], part, scale, floor[of], banned, shared, near)
+            found.append((best, rows + start, slots))
+        best, rows, slots = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return best, rows, slots
+    away = np.zeros(len(u)) if m is None else np.linalg.norm(m - near.at, axis=1)
     least = u @ near.centers.T  # (n, P), the bounds where the noise is low
     least[:, banned] = -np.inf
     bounds = least + noise * (scale * norms)[:, None]  # less what is far
