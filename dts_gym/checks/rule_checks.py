@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dts_gym.identification.beliefs import ScoreBelief
-from dts_gym.identification.rule import Rule
+from dts_gym.identification.rule import Rule, checked_actions
 from dts_gym.identification.rules import RuleSpec, rule_spec
 from dts_gym.identification.streams import RunStreams
 from dts_gym.utils.arrays import IntArray
@@ -80,10 +80,10 @@ def _played(rule: Rule, budget: int, runs: Any, K: int = _ACTIONS) -> tuple[IntA
 
 
 def _checked(name: str, actions: Any, runs: int, K: int) -> IntArray:
-    fits = isinstance(actions, np.ndarray) and actions.shape == (runs,) and actions.dtype.kind in "iu"
-    fits = fits and 0 <= actions.min() <= actions.max() < K
-    assert fits, f"{name} must return an array of {runs} integers in 0..{K - 1}, got {actions!r:.200}"
-    return np.array(actions, dtype=np.int64)
+    try:
+        return checked_actions(name, actions, runs, K).copy()
+    except ValueError as error:
+        raise AssertionError(str(error)) from error
 
 
 def _state(belief: ScoreBelief) -> tuple[Any, ...]:

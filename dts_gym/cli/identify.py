@@ -19,7 +19,7 @@ def run_identification(
     env_words: Sequence[str],
     /,
     env: str = "hierarchical",
-    rules: tuple[str, ...] = ("KnowledgeGradient", "TopTwoTS", "SequentialHalving", "PI-BAI-TS", "Uniform"),
+    rules: tuple[str, ...] | None = None,
     budgets: tuple[int, ...] = (150, 300),
     seeds: int = 100,
     context: tuple[float, ...] | None = None,
@@ -37,8 +37,9 @@ def run_identification(
         Id of an environment, or a problem of the paper: mab, linear, hierarchical or ratings; its own options are
         --env.NAME, listed by --env.help.
     rules :
-        Names of rules; settings follow a colon, with no spaces: TopTwoTS:leader_share=0.7. The others are compared with
-        the first.
+        Names of rules, as dts-gym list rules has them; settings follow a colon, with no spaces:
+        TopTwoTS:leader_share=0.7. The others are compared with the first. Unless given, five rules; where contexts
+        change, those of them that need not plan.
     budgets :
         Numbers of rounds; each is a run of its own.
     seeds :

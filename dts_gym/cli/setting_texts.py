@@ -1,10 +1,11 @@
-"""Descriptions of agents' settings and of environments' options, read from their docstrings."""
+"""Descriptions of the settings of agents and rules, and of environments' options, read from their docstrings."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import re
+from collections.abc import Iterable
 
 from docstring_parser.numpydoc import parse
 
@@ -22,8 +23,12 @@ def setting_texts(agent_id: str) -> dict[str, str | None]:
     >>> setting_texts("LinTS")["prior_mean"]
     "(d,) mean of every action's prior, or (K, d), one for each action; zeros if None."
     """
-    cls = agent_class(agent_id)
-    return {name: _described(cls, name, set()) for name in agent_settings(agent_id)}
+    return texts_of(agent_class(agent_id), agent_settings(agent_id))
+
+
+def texts_of(cls: type, names: Iterable[str]) -> dict[str, str | None]:
+    """The descriptions of some arguments of a class, in its docstring or those that it refers to."""
+    return {name: _described(cls, name, set()) for name in names}
 
 
 def option_texts(env_id: str) -> dict[str, str]:
@@ -50,7 +55,9 @@ def _described(cls: type, name: str, seen: set[type]) -> str | None:
             if name in re.split(r"\s*,\s*", parameter.arg_name):
                 text = " ".join(f"{parameter.type_name or ''} {parameter.description or ''}".split())
                 other = re.match(r"as (?:in )?`(\w+)`", text)
-                return text if other is None else _of_another(other[1], name, seen)
+                found = text if other is None else _of_another(other[1], name, seen)
+                if found is not None:
+                    return found
         for other in re.findall(r"[Pp]arameters[a-z ]* (?:as|are those of) `(\w+)`", doc):
             found = _of_another(other, name, seen)
             if found is not None:

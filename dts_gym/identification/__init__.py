@@ -4,8 +4,8 @@ Read `rule` (what a rule is) and `beliefs` (what it sees: a normal distribution 
 is an agent's posterior; `streams` has the random numbers of runs that advance together), then the rules by families:
 `simple_rules`, `top_two`, `elimination` and `prior_shares` (whose shares `allocations` computes); `rules` has them by
 name. `best_action` says how probably each action is the best. `scores` makes beliefs of problems, `settings` has the
-paper's problems, `games` plays a rule on instances whose truth only it sees. `identifying` is one run, `comparing`
-many, `comparison` is their result, with its `records` and `figures`.
+paper's problems, `games` plays a rule on instances whose truth only it sees, `targets` makes them of what a user
+names. `identifying` is one run, `comparing` many, `comparison` is their result, with its `records` and `figures`.
 """
 
 from dts_gym.identification.beliefs import Belief, ScoreBelief

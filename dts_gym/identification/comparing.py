@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 
 from dts_gym.harness.code_state import code_state, distinct
@@ -19,61 +17,16 @@ from dts_gym.harness.provenance import describe
 from dts_gym.harness.user_entries import Entries, take_entries, user_entries
 from dts_gym.identification import records
 from dts_gym.identification.comparison import IdentificationComparison, Runs
-from dts_gym.identification.games import Game, PolicyGame, advance_together, env_game, play, posed_game
-from dts_gym.identification.rules import RuleSpec, rule_spec
-from dts_gym.identification.scores import checked_context
-from dts_gym.identification.settings import SETTINGS, Posed, pose
+from dts_gym.identification.games import PolicyGame, play
+from dts_gym.identification.rules import RuleSpec, rule_class, rule_spec
+from dts_gym.identification.settings import SETTINGS
+from dts_gym.identification.targets import Target, checked_target
 from dts_gym.problem.problem import BanditProblem
-from dts_gym.registry import versioned
-from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.validation import integer, listed, plain
 from dts_gym.utils.workers import Backend
 
-
-@dataclass(frozen=True)
-class Target:
-    """Where rules are compared: an environment's id or the name of one of the paper's problems, or a problem.
-
-    Parameters
-    ----------
-    what : the id, the name, or the problem.
-    settings : arguments of ``gym.make``, or of the named problem.
-    context : the context of every round, or None.
-    """
-
-    what: str | BanditProblem
-    settings: Mapping[str, Any]
-    context: Array | None
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return self.what if isinstance(self.what, str) else repr(self.what)
-
-    def state(self) -> dict[str, Any]:
-        """The target as JSON data."""
-        parts = {"target": self.what, "settings": self.settings, "context": self.context}
-        return {name: describe(name, part) for name, part in parts.items()}
-
-    def game(self, seeds: Sequence[int]) -> Game:
-        """The runs of these seeds; only of one seed where `groups` has each by itself."""
-        if isinstance(self.what, BanditProblem):
-            return posed_game([Posed(self.what, checked_context(self.what, self.context))] * len(seeds), seeds)
-        if self.what in SETTINGS:
-            return posed_game([pose(self.what, self.settings, seed) for seed in seeds], seeds)
-        return env_game(gym.make(self.what, disable_env_checker=True, **self.settings), seeds, self.context)
-
-    def groups(self, seeds: Sequence[int]) -> list[list[int]]:
-        """The seeds in groups whose runs advance together: all where the belief is exact, else each by itself."""
-        if isinstance(self.what, str) and self.what in SETTINGS:
-            return [list(seeds)]
-        if isinstance(self.what, BanditProblem):
-            together = advance_together(Posed(self.what, checked_context(self.what, self.context)))
-        else:
-            game = self.game(seeds[:1])
-            together = not isinstance(game, PolicyGame) and hasattr(game.belief, "root")
-        return [list(seeds)] if together else [[seed] for seed in seeds]
+_USUAL = ("KnowledgeGradient", "TopTwoTS", "SequentialHalving", "PI-BAI-TS", "Uniform")
 
 
 class _Job(NamedTuple):
@@ -84,7 +37,7 @@ class _Job(NamedTuple):
 
 def compare_identification(
     env_id_or_problem: str | BanditProblem,
-    rules: Sequence[Any],
+    rules: Sequence[Any] | None = None,
     *,
     budgets: int | Sequence[int],
     seeds: int | Sequence[int] = 100,
@@ -104,7 +57,8 @@ def compare_identification(
         "mab", "linear", "hierarchical" or "ratings".
     rules : names, with settings as in ``"TopTwoTS:leader_share=0.7"``, classes derived from
         `dts_gym.identification.Rule`, or `dts_gym.identification.RuleSpec`. The first is the one that the others are
-        compared with.
+        compared with. None: KnowledgeGradient, TopTwoTS, SequentialHalving, PI-BAI-TS and Uniform; where contexts
+        change, those of them that look at the present context only.
     budgets : one number of rounds, or several; each is a run of its own.
     seeds : number of runs, or their seeds; run s is ``identify(..., seed=s)``.
     env_settings : arguments of ``gym.make``, or of the named problem (``num_actions``, ``noise_std``, ...).
@@ -138,15 +92,15 @@ def compare_identification(
 def compared_rules(
     conduct: Conduct,
     env_id_or_problem: str | BanditProblem,
-    rules: Sequence[Any],
+    rules: Sequence[Any] | None,
     budgets: int | Sequence[int],
     seeds: int | Sequence[int],
     env_settings: Mapping[str, Any] | None = None,
     context: Any = None,
 ) -> IdentificationComparison:
     """The comparison of `compare_identification`, whose folder and workers are packed in ``conduct``."""
-    target = _checked_target(env_id_or_problem, env_settings, context)
-    specs = checked_rules(rules)
+    target = checked_target("env_id_or_problem", env_id_or_problem, env_settings, context)
+    specs = checked_rules(_usual_rules(target) if rules is None else rules)
     sizes = checked_budgets(budgets)
     numbers = checked_seeds("seeds", seeds)
     for spec in specs:  # an error that would stop the first run is raised here, before a folder is made
@@ -157,6 +111,12 @@ def compared_rules(
         game.check(made, sizes[-1])
     with conduct.open_pool() as pool, conduct.lock_folder():
         return _compared(target, specs, sizes, numbers, conduct, pool)
+
+
+def _usual_rules(target: Target) -> list[str]:
+    """The rules that are compared unless some are named."""
+    changes = isinstance(target.game([0]), PolicyGame)
+    return [name for name in _USUAL if not (changes and rule_class(name).needs_one_context)]
 
 
 def checked_rules(rules: Any) -> tuple[RuleSpec, ...]:
@@ -177,31 +137,6 @@ def checked_budgets(budgets: Any) -> tuple[int, ...]:
     if not found or len(set(found)) < len(found):
         raise ValueError(f"budgets must be one or more different numbers of rounds, got {budgets!r:.200}")
     return tuple(sorted(found))
-
-
-def _checked_target(what: Any, settings: Mapping[str, Any] | None, context: Any) -> Target:
-    if not isinstance(settings or {}, Mapping):
-        raise ValueError(f"env_settings must be a mapping of names to settings, got {settings!r:.200}")
-    known = {name: plain(value) for name, value in dict(settings or {}).items()}
-    if isinstance(what, BanditProblem):
-        if known:
-            raise ValueError(f"env_settings must be left out with a problem, got {sorted(known)}")
-        return Target(what, {}, checked_context(what, context))
-    if not isinstance(what, str):
-        raise ValueError(f"env_id_or_problem must be an id, a name or a BanditProblem, got {what!r:.200}")
-    if what in SETTINGS:
-        if context is not None:
-            raise ValueError(f"context must be None for {what!r}, which has its own, got {context!r:.100}")
-        pose(what, known, 0)
-        return Target(what, known, None)
-    env_id = versioned(what)
-    env = gym.make(env_id, disable_env_checker=True, **known)
-    try:
-        problem = getattr(env.unwrapped, "problem", None)
-        fixed = None if context is None or problem is None else checked_context(problem, context)
-    finally:
-        env.close()
-    return Target(env_id, known, fixed)
 
 
 def _compared(

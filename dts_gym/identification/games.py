@@ -11,12 +11,11 @@ import numpy as np
 
 from dts_gym.identification.agent_belief import AgentBelief
 from dts_gym.identification.beliefs import Belief, ScoreBelief
-from dts_gym.identification.rule import Rule
+from dts_gym.identification.rule import Rule, checked_actions
 from dts_gym.identification.scores import ScorePrior, checked_context, drawn_instance, score_prior
 from dts_gym.identification.settings import Posed
 from dts_gym.identification.streams import RunStreams
 from dts_gym.problem.problem import BanditInstance, BanditProblem, problem_of
-from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import stream
 
@@ -41,8 +40,9 @@ class Outcomes(NamedTuple):
 
 
 class Game(ABC):
-    """Runs that advance together: the belief, the rules' random streams, and the hidden truth."""
+    """Runs that advance together: their problem, the belief, the rules' random streams, and the hidden truth."""
 
+    problem: BanditProblem  # that of the first run, where each has its own
     belief: Belief
     streams: RunStreams
 
@@ -67,16 +67,17 @@ def play(game: Game, rule: Rule, budget: int) -> Outcomes:
     Raises
     ------
     ValueError
-        If the budget is smaller than the least one with which the rule works, or contexts change and it needs one.
+        If the budget is smaller than the least one with which the rule works, contexts change and it needs one, or
+        the rule chooses anything but an action for each run.
     """
-    K = game.belief.mean.shape[1]
+    runs, K = game.belief.mean.shape
     least = rule.least_budget(K)
     if budget < least:
-        raise ValueError(f"budget must be at least {least} for {rule!r} with {K} actions, got {budget}")
+        raise ValueError(f"budget must be at least {least} for {rule} with {K} actions, got {budget}")
     game.check(rule, budget)
     rule.start(game.belief, budget, game.streams)
     for _ in range(budget):
-        actions = rule.choose(game.belief, game.streams)
+        actions = checked_actions(f"{rule}.choose", rule.choose(game.belief, game.streams), runs, K)
         game.belief.update(actions, game.pay(actions))
         game.go_on()
     return game.judge(rule)
@@ -89,12 +90,12 @@ class ScoreGame(Game):
     ----------
     scores : (R, K) linear predictors of the actions.
     belief : the belief before the first round.
-    model : distribution of the rewards.
+    problem : the problem, or that of the first run where they differ in features or prior.
     seeds : the runs' seeds, for noise and rules.
     """
 
-    def __init__(self, scores: Array, belief: Belief, model: RewardModel, seeds: Sequence[int]) -> None:
-        self._scores, self.belief, self._model = scores, belief, model
+    def __init__(self, scores: Array, belief: Belief, problem: BanditProblem, seeds: Sequence[int]) -> None:
+        self._scores, self.belief, self.problem, self._model = scores, belief, problem, problem.reward_model
         self.streams = RunStreams([stream(seed, "agent") for seed in seeds])
         self._noise = [stream(seed, "noise") for seed in seeds]
 
@@ -105,7 +106,8 @@ class ScoreGame(Game):
 
     def judge(self, rule: Rule) -> Outcomes:
         """The results, by expected rewards."""
-        chosen = rule.recommend(self.belief, self.streams)
+        runs, K = self._scores.shape
+        chosen = checked_actions(f"{rule}.recommend", rule.recommend(self.belief, self.streams), runs, K)
         expected = self._model.mean(self._scores)
         regrets = expected.max(axis=1) - expected[np.arange(len(chosen)), chosen]
         return Outcomes(chosen, regrets, chosen == self._scores.argmax(axis=1), self.belief.counts)
@@ -121,16 +123,16 @@ class PolicyGame(Game):
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int) -> None:
-        self._env, self._seed, problem = env, seed, _problem(env)
+        self._env, self._seed, self.problem = env, seed, _problem(env)
         context, _ = env.reset(seed=seed)
-        self.belief: AgentBelief = AgentBelief(problem, context, seed)
+        self.belief: AgentBelief = AgentBelief(self.problem, context, seed)
         self.streams = RunStreams([stream(seed, "agent")])
 
     def check(self, rule: Rule, budget: int) -> None:
         """Raise ValueError for a rule that plans for one context, or a budget beyond the horizon."""
-        horizon = _problem(self._env).horizon
+        horizon = self.problem.horizon
         if rule.needs_one_context:
-            raise ValueError(f"context must be given for {rule!r}, which plans for one, got contexts that change")
+            raise ValueError(f"context must be given for {rule}, which plans for one, got contexts that change")
         if horizon is not None and budget > horizon:
             raise ValueError(f"budget must be at most the environment's horizon {horizon}, got {budget}")
 
@@ -172,13 +174,18 @@ def env_game(env: gym.Env[Any, Any], seeds: Sequence[int], context: Array | None
     Raises
     ------
     ValueError
-        If the environment is not one of this package, or contexts change and there are several seeds.
+        If the environment is not one of this package, or some of its actions are not allowed in some rounds.
     """
     source: Any = env.unwrapped
     problem = _problem(env)
     posed, instances = [], []
     for seed in seeds:
-        env.reset(seed=seed)
+        _, info = env.reset(seed=seed)
+        if "action_mask" in info:
+            raise ValueError(
+                "env must allow every action in every round, for the best of them to be found, got "
+                f"{env!r:.200}, whose info has an action_mask"
+            )
         fixed = source.instance.fixed_context if context is None else context
         if fixed is None:
             return PolicyGame(env, seed)
@@ -199,7 +206,7 @@ def _score_game(posed: Sequence[Posed], instances: Sequence[BanditInstance], see
     known = [prior for prior in priors if prior is not None]
     is_exact = len(known) == len(priors)
     belief: Belief = _stacked(known, problem) if is_exact else AgentBelief(problem, context, seeds[0])
-    return ScoreGame(scores, belief, problem.reward_model, seeds)
+    return ScoreGame(scores, belief, problem, seeds)
 
 
 def _stacked(priors: Sequence[ScorePrior], problem: BanditProblem) -> ScoreBelief:

@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from dts_gym.identification.best_action import best_probabilities
-from dts_gym.identification.games import Game, PolicyGame, env_game, play, posed_game
+from dts_gym.identification.games import PolicyGame, play
 from dts_gym.identification.rule import Rule
 from dts_gym.identification.rules import rule_spec
-from dts_gym.identification.scores import checked_context
-from dts_gym.identification.settings import SETTINGS, Posed, pose
-from dts_gym.problem.problem import BanditProblem, names_of
+from dts_gym.identification.targets import checked_target
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.tables import data_frame
@@ -92,8 +89,8 @@ def identify(
 
     Parameters
     ----------
-    env_or_problem : an environment of this package, a problem, or the name of one of the paper's problems: "mab",
-        "linear", "hierarchical" or "ratings". A problem's instance is drawn from its prior under ``seed``, an
+    env_or_problem : an environment of this package or its id, a problem, or the name of one of the paper's problems:
+        "mab", "linear", "hierarchical" or "ratings". A problem's instance is drawn from its prior under ``seed``, an
         environment's by its ``reset(seed=seed)``.
     rule : a name as `dts_gym.identification.rule_ids` lists, with settings as in ``"TopTwoTS:leader_share=0.7"``, or a
         class derived from `dts_gym.identification.Rule`.
@@ -102,7 +99,7 @@ def identify(
     context : the context of every round, (d,), or (K, d) features of a shared parameter. None: the one that the
         environment's instances fix, or ``[1.0]`` for a problem of dimension 1; an environment whose contexts change
         then has a policy recommended.
-    env_settings : arguments of the named problem (``num_actions``, ``data``, ...), see
+    env_settings : arguments of ``gym.make`` for an id, or of the named problem (``num_actions``, ``data``, ...), see
         ``dts_gym.identification.SETTINGS``.
 
     Returns
@@ -130,7 +127,7 @@ def identify(
     """
     asked = integer("budget", budget, 1)
     known_seed, made = integer("seed", seed, 0), rule_spec(rule).make()
-    game = _game(env_or_problem, known_seed, context, env_settings)
+    game = checked_target("env_or_problem", env_or_problem, env_settings, context).game([known_seed])
     found = play(game, made, asked)
     recommendation: Any = int(found.recommendations[0])
     if isinstance(game, PolicyGame):
@@ -142,7 +139,7 @@ def identify(
         found.counts[0].copy(),
         float(found.simple_regrets[0]),
         bool(found.is_best[0]),
-        env_or_problem.action_names if isinstance(env_or_problem, BanditProblem) else names_of(env_or_problem),
+        game.problem.action_names,
     )
 
 
@@ -158,20 +155,3 @@ class _Policy:
         contexts = finite_array("context", context, shape if one else (None, *shape), LARGEST)
         chosen = self._belief.means_at(contexts[None] if one else contexts).argmax(axis=1)
         return int(chosen[0]) if one else chosen
-
-
-def _game(target: Any, seed: int, context: Any, settings: Mapping[str, Any] | None) -> Game:
-    named = isinstance(target, str) and target in SETTINGS
-    if settings and not named:
-        raise ValueError(f"env_settings must be left out but for {list(SETTINGS)}, got {dict(settings)!r:.200}")
-    if named:
-        if context is not None:
-            raise ValueError(f"context must be None for {target!r}, which has its own, got {context!r:.100}")
-        return posed_game([pose(target, settings or {}, seed)], [seed])
-    if isinstance(target, BanditProblem):
-        return posed_game([Posed(target, checked_context(target, context))], [seed])
-    if not isinstance(target, gym.Env):
-        raise ValueError(
-            f"env_or_problem must be an environment, a BanditProblem or one of {list(SETTINGS)}, got {target!r:.200}"
-        )
-    return env_game(target, [seed], context)

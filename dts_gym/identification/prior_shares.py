@@ -66,6 +66,8 @@ class OptimalAllocation(_Allocation):
     steps a prior.
     """
 
+    name = "PI-BAI-Opt"
+
     def __init__(self, mix: float = 0.5, recommend: Recommend = "mean") -> None:
         super().__init__(recommend)
         self.mix = fraction("mix", mix, ends=True)
@@ -83,6 +85,8 @@ class InformationAllocation(_Allocation):
     ``log det(cov^-1 + n / noise_std^2 diag(w))`` is the largest, which for independent scores is `water_filling`.
     """
 
+    name = "PI-BAI-G"
+
     def _shares(self, belief: Belief, budget: int, streams: RunStreams) -> Array:
         return _each_prior(belief, lambda mean, root: information_shares(root, budget, belief.noise_std))
 
@@ -96,6 +100,7 @@ class WarmUpAllocation(Rule):
     recommend : as in `Rule`.
     """
 
+    name = "PI-BAI-TS"
     needs_one_context = True
 
     def __init__(self, warm_up: int | None = None, recommend: Recommend = "mean") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Rule(ABC):
 
     Attributes
     ----------
+    name : how rules are called in errors; empty: by the name of the class.
     needs_one_context : whether the rule plans over all rounds, so that it cannot be used where contexts change.
 
     Examples
@@ -44,6 +45,7 @@ class Rule(ABC):
     >>> check_rule(Upper)
     """
 
+    name: ClassVar[str] = ""
     needs_one_context = False
 
     def __init__(self, recommend: Recommend = "mean") -> None:
@@ -68,7 +70,16 @@ class Rule(ABC):
         return np.asarray(best_probabilities(belief, streams, _JUDGED).argmax(axis=1))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        return self.name or type(self).__name__
+
+
+def checked_actions(name: str, actions: Any, runs: int, num_actions: int) -> IntArray:
+    """What a rule's method ``name`` returned, an action for each run; ValueError where it is anything else."""
+    is_array = isinstance(actions, np.ndarray) and actions.shape == (runs,) and actions.dtype.kind in "iu"
+    if not is_array or not 0 <= actions.min() <= actions.max() < num_actions:
+        expected = f"an array of {runs} integers in 0..{num_actions - 1}, one for each run"
+        raise ValueError(f"{name} must return {expected}, got {actions!r:.200}")
+    return np.asarray(actions, dtype=np.int64)
 
 
 def best_rows(values: Array) -> IntArray:

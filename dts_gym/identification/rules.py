@@ -15,19 +15,20 @@ from dts_gym.identification.simple_rules import KnowledgeGradient, Uniform
 from dts_gym.identification.top_two import T3C, TS, TopTwoTS
 from dts_gym.utils.validation import did_you_mean
 
-RULES: dict[str, type[Rule]] = {
-    "Uniform": Uniform,
-    "SequentialHalving": SequentialHalving,
-    "SuccessiveRejects": SuccessiveRejects,
-    "BayesElim": BayesElim,
-    "TS": TS,
-    "TopTwoTS": TopTwoTS,
-    "T3C": T3C,
-    "KnowledgeGradient": KnowledgeGradient,
-    "PI-BAI-Opt": OptimalAllocation,
-    "PI-BAI-G": InformationAllocation,
-    "PI-BAI-TS": WarmUpAllocation,
-}
+_BUILT_IN: tuple[type[Rule], ...] = (
+    Uniform,
+    SequentialHalving,
+    SuccessiveRejects,
+    BayesElim,
+    TS,
+    TopTwoTS,
+    T3C,
+    KnowledgeGradient,
+    OptimalAllocation,
+    InformationAllocation,
+    WarmUpAllocation,
+)
+RULES: dict[str, type[Rule]] = {cls.name or cls.__name__: cls for cls in _BUILT_IN}
 
 
 def rule_ids() -> list[str]:
@@ -75,7 +76,7 @@ class RuleSpec:
     @property
     def name(self) -> str:
         """The rule's name, of a class its own."""
-        return self.rule if isinstance(self.rule, str) else self.rule.__name__
+        return self.rule if isinstance(self.rule, str) else self.rule.name or self.rule.__name__
 
     def make(self) -> Rule:
         """A fresh rule; ValueError where a setting is out of range."""

@@ -26,6 +26,7 @@ from dts_gym.harness.comparing import compare
 from dts_gym.harness.experiment import label_of, table
 from dts_gym.harness.records import load_records
 from dts_gym.harness.tuning import choose, tuning_table
+from dts_gym.identification.rules import rule_class, rule_ids
 from dts_gym.priors.chains import Prior
 
 SMALL = ["--env.num-actions", "6", "--env.dim", "2", "--rounds", "20", "--seeds", "2", "--no-progress"]
@@ -130,7 +131,13 @@ def test_list_names_every_agent_environment_and_option(capsys):
 
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
-    for name in (*dts_gym.env_ids(), *dts_gym.agent_ids(), "--env.num-actions int = 100", "--env.branch int | None"):
+    for name in (
+        *dts_gym.env_ids(),
+        *dts_gym.agent_ids(),
+        *rule_ids(),
+        "--env.num-actions int = 100",
+        "--env.branch int | None",
+    ):
         assert name in printed
     assert main(["run", "--env.help"]) == 0
     assert "--env.noise-std float = 1.0\n          standard deviation of Gaussian rewards." in capsys.readouterr().out
@@ -149,6 +156,11 @@ def test_list_of_an_id_says_what_it_takes(capsys, options_env, tmp_path, monkeyp
         for setting, text in setting_texts(name).items():
             assert f"{setting}=" in printed
             assert text.replace("``", "") in printed
+    for name in rule_ids():
+        assert main(["list", name]) == 0
+        printed = capsys.readouterr().out
+        assert all(f"{setting}=" in printed for setting in inspect.signature(rule_class(name)).parameters)
+    assert 'or "probability", the one that is most probably the best' in " ".join(printed.split())
     assert main(["list", "cost"]) == 0
     assert capsys.readouterr().out.startswith("cost: dTS costs O(")
     assert main(["list", options_env]) == 0
@@ -165,7 +177,9 @@ def test_list_of_an_id_says_what_it_takes(capsys, options_env, tmp_path, monkeyp
         assert shown in capsys.readouterr().out
     for wrong in ("nonsense", "no.module:Mine", "mine_to_list:Other"):
         assert main(["list", wrong]) == 2
-        assert f"or the id of an environment, an agent or an experiment, got '{wrong}'" in capsys.readouterr().err
+        assert (
+            f"or the id of an environment, an agent, a rule or an experiment, got '{wrong}'" in capsys.readouterr().err
+        )
     assert main(["list", "DTS"]) == 2
     assert "got 'DTS'; did you mean dTS?" in capsys.readouterr().err
     del gym.registry["Mine-v0"]

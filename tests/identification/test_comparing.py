@@ -6,6 +6,7 @@ import pytest
 
 import dts_gym
 from dts_gym.identification import Rule, load_identification
+from dts_gym.identification.rules import RULES as RULES_BY_NAME
 
 RULES = ["TopTwoTS", "SequentialHalving:recommend=mean", "PI-BAI-TS"]
 
@@ -138,3 +139,74 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(settings, message,
 def test_a_rule_of_the_users_own_is_compared():
     result = compared(rules=[Half, "TS"], budgets=12)
     assert result.labels == ("Half", "TS")
+
+
+def test_unless_named_the_rules_are_those_that_the_contexts_allow():
+    changing = dts_gym.compare_identification(
+        "DiffusionBandit-v0", budgets=4, seeds=1, env_settings={"num_actions": 3, "dim": 2}, backend="serial"
+    )
+    assert changing.labels == ("KnowledgeGradient", "TopTwoTS", "Uniform")
+    assert set(changing.labels) < set(compared(rules=None, budgets=5, seeds=1).labels)
+
+
+@pytest.mark.parametrize("context", [None, np.ones(4)])
+def test_an_environment_with_actions_that_are_not_allowed_is_refused(context):
+    env = gym.make("CatalogueBandit-v0", num_live=5, dim=4)
+    with pytest.raises(ValueError, match="env must allow every action in every round"):
+        dts_gym.identify(env, budget=5, context=context)
+
+
+def test_an_id_is_the_environment_that_it_makes():
+    settings = {"num_actions": 4, "dim": 2}
+    of_id = dts_gym.identify("DiffusionBandit-v0", "TS", budget=10, context=[1.0, 0.5], env_settings=settings)
+    made = dts_gym.identify(gym.make("DiffusionBandit-v0", **settings), "TS", budget=10, context=[1.0, 0.5])
+    np.testing.assert_array_equal(of_id.counts, made.counts)
+    assert of_id.simple_regret == made.simple_regret
+
+
+@pytest.mark.parametrize(
+    ("what", "near"), [("herarchical", "; did you mean hierarchical?"), ("DifusionBandit", "Did you mean")]
+)
+def test_an_unknown_name_is_answered_by_the_nearest(what, near):
+    for asked in (
+        lambda: dts_gym.identify(what, budget=5),
+        lambda: dts_gym.compare_identification(what, ["TS"], budgets=5),
+    ):
+        with pytest.raises(ValueError, match=f"must be an environment or its id.*{what}.*") as told:
+            asked()
+        assert near in str(told.value)
+
+
+class TwoColumns(Rule):
+    def choose(self, belief, streams):
+        return belief.mean.argmax(axis=1)[:, None]
+
+
+class Beyond(Rule):
+    def choose(self, belief, streams):
+        return np.full(len(belief.mean), belief.mean.shape[1])
+
+
+class NoNumber(Half):
+    def recommend(self, belief, streams):
+        return belief.mean.max(axis=1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (TwoColumns, "TwoColumns.choose must return an array of 1 integers in 0..4"),
+        (Beyond, "Beyond.choose must return an array of 1 integers in 0..4"),
+        (NoNumber, "NoNumber.recommend must return an array of 1 integers in 0..4"),
+    ],
+)
+def test_what_a_rule_of_the_users_own_returns_is_checked(rule, message):
+    with pytest.raises(ValueError, match=message):
+        dts_gym.identify("mab", rule, budget=5, env_settings={"num_actions": 5})
+
+
+def test_errors_call_a_rule_by_its_id():
+    for name, rule in RULES_BY_NAME.items():
+        assert repr(rule()) == name
+    with pytest.raises(ValueError, match="at least 5 for PI-BAI-TS"):
+        dts_gym.identify("mab", "PI-BAI-TS", budget=2, env_settings={"num_actions": 5})

@@ -23,7 +23,7 @@ def test_a_quick_profile_runs_on_its_problem_and_its_verdicts_are_paired(name, t
         data = str(rated_movies(tmp_path))
     findings = study.run(Ask(seeds=4, data=data), Conduct())
     assert {verdict.answer for verdict in findings.verdicts} == {"not judged"}
-    assert len(findings.verdicts) == 2 * (3 * 2 + 2 * 2)  # budgets, the paper's pairs and ours
+    assert len(findings.verdicts) == 2 * (3 * 2 + 3 * 2)  # budgets, the paper's pairs and ours
     rules = ["SequentialHalving", "TopTwoTS"]
     by_hand = dts_gym.compare_identification(
         name.removeprefix("bai-"),
