@@ -43,7 +43,7 @@ class RoundsAhead:
         self.contexts[start:, i] = contexts
         self.noise[start:, i] = model.draw_noise(episode.noise, (count,))
         if law.regret_info:
-            x, theta = contexts.astype(np.float64), episode.instance.parameters
+            x, theta = contexts.astype(np.float64, order="C"), episode.instance.parameters
             scores = episode.instance.linear_predictors(x)
             best = allowed_scores(scores, law.masks(np.arange(number, number + count))).argmax(axis=-1)
             # The same formula as for the played action, so that the best action has a regret of exactly zero.

@@ -20,7 +20,7 @@ from dts_gym.priors.random_priors import random_linear_prior, random_mlp_prior
 from dts_gym.problem.contexts import FeatureLaw, checked_feature_law, draw_features, sample_of_features
 from dts_gym.problem.problem import BanditInstance, BanditProblem
 from dts_gym.problem.rewards import RewardModel, reward_model
-from dts_gym.utils.validation import choice, integer
+from dts_gym.utils.validation import boolean, choice, integer
 
 LinkKind = Literal["linear", "mlp"]
 RewardKind = Literal["gaussian", "bernoulli", "poisson"]
@@ -62,6 +62,7 @@ class DiffusionBanditEnv(BanditEnv):
     - ``weight_norm=None``: spectral norm to which every weight of the drawn linear prior is scaled; None leaves them.
     - ``feature_law="cube"``: distribution of contexts: uniform on the cube [-1, 1]^d, in the unit ``"ball"`` or on its
       ``"sphere"``.
+    - ``fixed_features=False``: whether an episode shows one context in all its rounds, drawn with the instance.
     - ``prior_error=0.0``: v, the size of the error in the prior that agents see: above 0 that is a linear chain whose
       weights and covariances are off by entries uniform on ``[v, v + 0.5]``, drawn from ``prior_seed``.
     - ``prior_scale=1.0``: factor on the variances of the prior that agents see, a linear chain.
@@ -90,6 +91,7 @@ class DiffusionBanditEnv(BanditEnv):
         stds: float | Sequence[float] | None = None,
         weight_norm: float | None = None,
         feature_law: FeatureLaw = "cube",
+        fixed_features: bool = False,
         prior_error: float = 0.0,
         prior_scale: float = 1.0,
         branch: int | None = None,
@@ -98,6 +100,7 @@ class DiffusionBanditEnv(BanditEnv):
         render_mode: str | None = None,
     ) -> None:
         self.feature_law = checked_feature_law(feature_law)
+        self.fixed_features = boolean("fixed_features", fixed_features)
         given = None if prior is None else as_prior(prior)
         told: Prior
         if isinstance(given, MixedEffectPrior | OffsetPrior):
@@ -110,14 +113,24 @@ class DiffusionBanditEnv(BanditEnv):
             told = misspecified_prior(rescaled_prior(chain, prior_scale), prior_error, seed=prior_seed)
         sample = sample_of_features(self.feature_law, (told.dim,))
         rewards = rewards_of(reward, noise_std)
-        problem = BanditProblem(num_actions, told.dim, told, rewards, horizon=horizon, context_sample=sample)
+        problem = BanditProblem(
+            num_actions,
+            told.dim,
+            told,
+            rewards,
+            horizon=horizon,
+            context_sample=sample,
+            fixed_context=self.fixed_features,
+        )
         super().__init__(problem, instance_seed=instance_seed, regret_info=regret_info, render_mode=render_mode)
 
     def _context_space(self) -> gym.spaces.Box[np.float32]:
         return gym.spaces.Box(-1.0, 1.0, (self.problem.dim,), np.float32)
 
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
-        return BanditInstance(self._law.sample(rng, self.problem.num_actions), self.problem.reward_model)
+        parameters = self._law.sample(rng, self.problem.num_actions)
+        fixed = self._draw_contexts(rng, 1)[0] if self.fixed_features else None
+        return BanditInstance(parameters, self.problem.reward_model, fixed)
 
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
         return draw_features(self.feature_law, self.problem.context_shape, rng, count)

@@ -113,10 +113,11 @@ def _wrong(name: str, agents: tuple[str, ...], quick: bool, **settings: Any) -> 
     )
 
 
-def _few(K: int, n: int, noise_std: float, seeds: int) -> Cell:
-    """Few actions, where the agent that tunes itself has something to gain."""
-    name = f"few-actions-{K}-rounds-{n}-noise-{noise_std:g}"
-    cell = _chain(name, (K, 5, 2, n), (_AUTO, *_STRUCTURED, "LinTS", "LinUCB"), seeds, False, noise_std=noise_std)
+def _few(K: int, n: int, noise_std: float, fixed: bool) -> Cell:
+    """Few actions, where the agent that tunes itself has something to gain; contexts that vary, or one an episode."""
+    name = f"few-actions-{K}-rounds-{n}-noise-{noise_std:g}" + ("-fixed" if fixed else "")
+    settings = {"noise_std": noise_std, "fixed_features": fixed}
+    cell = _chain(name, (K, 5, 2, n), (_AUTO, *_STRUCTURED, "LinTS", "LinUCB"), 50, False, **settings)
     return replace(cell, auto_once=True)
 
 
@@ -168,7 +169,13 @@ def _cells(profile: Profile, data: str | None) -> tuple[Cell, ...]:
         *right,
         *told,
         *(_chosen_by_itself(cell) for cell in right),
-        *(_few(K, n, noise, 50) for n in (200, 2000, 10_000) for noise in (0.2, 1.0, 5.0) for K in (2, 5, 10)),
+        *(
+            _few(K, n, noise, fixed)
+            for fixed in (False, True)
+            for n in (200, 2000, 10_000)
+            for noise in (0.2, 1.0, 5.0)
+            for K in (2, 5, 10)
+        ),
         *(
             _chain(f"adapted-{scale:g}", (100, 5, 2, 2000), (_ADAPTED, *_STRUCTURED), 50, False, prior_scale=scale)
             for scale in (0.25, 1.0, 4.0)

@@ -137,6 +137,19 @@ def test_a_pinned_instance_stays_and_others_change(env):
     np.testing.assert_array_equal(made.unwrapped.instance.parameters, first)
 
 
+@pytest.mark.parametrize("env_id", ["DiffusionBandit-v0", "SharedDiffusionBandit-v0", "SyntheticBandit-v0"])
+def test_fixed_features_are_one_context_an_episode_and_the_same_parameters(env_id):
+    fixed, varied = (gym.make(env_id, num_actions=4, dim=2, horizon=20, fixed_features=on) for on in (True, False))
+    assert fixed.unwrapped.problem.fixed_context
+    first, second = (fixed.reset(seed=seed)[0] for seed in (0, 1))
+    varied.reset(seed=1)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(fixed.unwrapped.instance.parameters, varied.unwrapped.instance.parameters)
+    for _ in range(5):
+        np.testing.assert_array_equal(fixed.step(0)[0], second)
+        assert not np.array_equal(varied.step(0)[0], second)
+
+
 def test_an_agent_and_an_environment_of_one_seed_draw_apart():
     env = gym.make("DiffusionBandit-v0", num_actions=50)
     agent = dts_gym.make_agent("dTS", env, seed=0)

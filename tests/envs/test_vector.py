@@ -22,6 +22,7 @@ KINDS = {
     "branch": (D, {"branch": 2, "dim": 7}),
     "sphere": (D, {"feature_law": "sphere", "weight_norm": 1.0, "stds": [0.5, 1.0, 2.0]}),
     "quiet": (D, {"regret_info": False}),
+    "fixed": (D, {"fixed_features": True}),
     "pinned": (D, {"instance_seed": 5}),
     "shared": (S, {}),
     "shared-ball": (S, {"feature_law": "ball", "reward": "bernoulli"}),
