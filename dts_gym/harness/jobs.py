@@ -23,7 +23,7 @@ from dts_gym.harness.run_result import RunResult
 from dts_gym.harness.runner import check_run, horizon_of, run
 from dts_gym.harness.user_entries import Entries, take_entries, user_entries
 from dts_gym.registry import env_creator, make_agent, versioned
-from dts_gym.utils.progress import progress_bar
+from dts_gym.utils.progress import counts_shown, progress_bar
 from dts_gym.utils.seeding import seed_sequence
 from dts_gym.utils.validation import integer, listed, plain
 from dts_gym.utils.workers import Pool
@@ -153,7 +153,8 @@ def run_all(tasks: Sequence[Task], conduct: Conduct, pool: Pool) -> list[Compari
     what = "tuning" if tasks and all(task.experiment.role == "tuning" for task in tasks) else "runs"
     entries = [user_entries(e.env_id, [spec.id for spec in e.agents]) for e, _ in tasks]
     groups = grouped(left, [task.experiment for task in tasks], conduct.workers)
-    asked = [(group, tasks[group.jobs[0][0]].experiment, entries[group.jobs[0][0]]) for group in groups]
+    first = [group.jobs[0][0] for group in groups]  # the number of each group's task
+    asked = [(group, tasks[n].experiment, entries[n], conduct.progress) for group, n in zip(groups, first, strict=True)]
     with closing(pool(_run_group, asked)) as finished:
         found = (pair for pairs in finished for pair in pairs)
         for job, record in progress_bar(found, conduct.progress, len(jobs), what, initial=len(done)):
@@ -172,9 +173,14 @@ def _comparison(number: int, experiment: Experiment, done: Mapping[Job, RunRecor
     return Comparison(experiment, runs)
 
 
-def _run_group(group: Group, experiment: Experiment, entries: Entries) -> list[tuple[Job, RunRecord]]:
-    """The runs of a group, with their jobs."""
+def _run_group(group: Group, experiment: Experiment, entries: Entries, progress: bool) -> list[tuple[Job, RunRecord]]:
+    """The runs of a group, with their jobs; agents that choose their exploration show how far they are on request."""
     take_entries(entries)
+    with counts_shown(progress):
+        return _runs_of(group, experiment)
+
+
+def _runs_of(group: Group, experiment: Experiment) -> list[tuple[Job, RunRecord]]:
     specs = [experiment.agents[index] for _, _, index in group.jobs]
     numbers = [seed for _, seed, _ in group.jobs]
     seeds = [run_seeds(seed, experiment.role) for seed in numbers]

@@ -369,3 +369,12 @@ def test_a_run_of_many_instances_chooses_once_and_counts_no_time_for_it():
     agent._prepare = lambda x: seen.append(agent.tuning)
     dts_gym.run(single, agent, 40, seed=0)
     assert seen[0] is not None  # chosen before the first act
+
+
+def test_a_comparison_shows_how_far_the_choosing_is_only_on_request(capsys, monkeypatch):
+    monkeypatch.setattr("dts_gym.utils.progress._DELAY", 0.0)
+    settings = {"num_actions": 4, "dim": 2}
+    for shown in (False, True):
+        asked = dts_gym.AgentSpec("LinTS", {"exploration": "auto", "tuning_rounds": 4000 + shown})
+        dts_gym.compare("DiffusionBandit-v0", [asked], seeds=1, num_rounds=40, env_settings=settings, progress=shown)
+        assert ("choosing the exploration" in capsys.readouterr().err) == shown
