@@ -15,6 +15,9 @@ print(f"simple regret: {result.simple_regret:.3f}; rounds of the most played act
 
 print(
     dts_gym.compare_identification(
-        "hierarchical", ["KnowledgeGradient", "TopTwoTS", "SequentialHalving", "PI-BAI-TS"], budgets=[150, 300], seeds=runs
+        "hierarchical",
+        ["KnowledgeGradient", "TopTwoTS", "SequentialHalving", "PI-BAI-TS"],
+        budgets=[150, 300],
+        seeds=runs,
     )
 )
