@@ -14,7 +14,7 @@ from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.archives import content_digest
 from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import LARGEST, as_float64, finite_array, integer, integers
+from dts_gym.utils.validation import LARGEST, as_float64, boolean, finite_array, integer, integers
 
 _SUMS_TO_ONE = 1e-6
 _ALIKE = 0.9  # share of the repeated contexts from which on rounds count as logged twice
@@ -85,9 +85,7 @@ class BanditLog(Shown):
             else finite_array("action_features", action_features, (self.num_actions, None))
         )
         self.action_names = checked_names(action_names, self.num_actions)
-        if adapted not in (None, True, False):
-            raise ValueError(f"adapted must be True, False or None, got {adapted!r:.200}")
-        self.adapted = adapted
+        self.adapted = None if adapted is None else boolean("adapted", adapted)
         self._check_masks()
 
     def _check_masks(self) -> None:
@@ -233,9 +231,12 @@ class BanditLog(Shown):
         return cls(**vw_arrays(path, num_actions))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the log to a file: .npz (whole), .csv or .parquet (contexts (n, d) only; without ``action_features``).
+        """Write the log to a file .npz, or with contexts (n, d) .csv or .parquet; `load` returns an equal log.
 
-        In a table the column ``action_name`` follows ``action`` where actions have names.
+        The columns of a table are ``context_0``, ``context_1``, ..., ``action``, ``action_name`` where actions have
+        names, ``reward``, ``propensity`` or ``propensity_0``, ..., and ``mask_0``, .... What is no column stands in the
+        first line of a .csv as a comment, ``pandas.read_csv(path, skiprows=1)`` skips it, and in the metadata of a
+        .parquet.
 
         Raises
         ------
