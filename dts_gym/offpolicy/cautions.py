@@ -17,9 +17,15 @@ _HEAVY = 0.05  # share of the weights' sum that one round may have
 _APART = 2.0  # number of standard deviations beyond which two estimates are apart
 _OFF = 4.0  # the same for the mean weight
 
+REPLAY_ADAPTED = (
+    "the log's policy learned while it played: which of its rounds match then depends on their rewards, and what is "
+    "replayed is not what the agent would have earned (too much, where that policy was good); replay a log whose policy "
+    "did not depend on the rewards, such as one of random actions (record with learn=False)"
+)
+
 
 class OffPolicyWarning(UserWarning):
-    """A warning of `evaluate`: what an estimate needs and the log may not fulfil."""
+    """A warning of `evaluate` or `replay`: what an estimate needs and the log may not fulfil."""
 
 
 def refuse(log: BanditLog, names: Sequence[str]) -> None:

@@ -35,7 +35,8 @@ class BanditLog(Shown):
     reward : the family of the rewards, where it is known; `evaluate` and `learn` assume it unless told another.
     action_features : (K, q) features of the actions, for the estimator "MIPS".
     action_names : (K,) different strings, the names of the actions; None: they are shown by their numbers alone.
-    adapted : whether the policy learned while it played; None where that is not known.
+    adapted : whether the policy learned while it played, so that actions depend on earlier rewards; None where that is
+        not known.
 
     Raises
     ------

@@ -73,7 +73,7 @@ def record(env: Any, agent: Any, num_rounds: int, seed: int | None = 0, learn: b
         if (terminated or truncated) and t + 1 < count:
             following, info = env.reset()
         context = following
-    return _log_of(env, rows, learn, names_of(env, agent))
+    return _log_of(env, rows, learn and getattr(agent, "learns", True), names_of(env, agent))
 
 
 def _played(agent: Any, context: Any, mask: Any, rng: np.random.Generator) -> tuple[int, Any]:
@@ -90,7 +90,7 @@ def _played(agent: Any, context: Any, mask: Any, rng: np.random.Generator) -> tu
 
 
 def _log_of(
-    env: Any, rows: list[tuple[Any, int, float, Any, Any]], learn: bool, names: ActionNames | None
+    env: Any, rows: list[tuple[Any, int, float, Any, Any]], adapted: bool, names: ActionNames | None
 ) -> BanditLog:
     contexts, actions, rewards, propensities, masks = zip(*rows, strict=True)
     problem = problem_of(env)
@@ -107,5 +107,5 @@ def _log_of(
         every,
         reward=model,
         action_names=names,
-        adapted=learn,
+        adapted=adapted,
     )

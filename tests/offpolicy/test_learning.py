@@ -1,6 +1,7 @@
 """Policies learned from logs: gradients, optima, guarantees, files; logs that agents make, and replay."""
 
 import math
+import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +10,8 @@ from scipy.optimize import approx_fprime
 
 import dts_gym
 from dts_gym import random_linear_prior, random_mlp_prior
-from dts_gym.offpolicy import BanditLog, evaluate, learn, load_policy, record, replay
+from dts_gym.envs.logged import LoggedBanditEnv
+from dts_gym.offpolicy import BanditLog, OffPolicyWarning, evaluate, learn, load_policy, record, replay
 from dts_gym.offpolicy.learned_policies import PerturbedPolicy
 from dts_gym.offpolicy.objectives import perturbed_objective, softmax_objective
 
@@ -204,6 +206,24 @@ def test_replay_learns_the_rounds_that_it_matches():
     with pytest.raises(ValueError, match="agent must be a fresh one"):
         replay(log, agent)
     assert replay(log, agent, warm_start=True).num_rounds == 300
+
+
+@pytest.mark.parametrize("adapted", [True, False, None])
+def test_replay_of_a_log_whose_policy_learned_is_told_once(adapted):
+    problem = dts_gym.BanditProblem(K, D, PRIOR, dts_gym.GaussianReward())
+    log = BanditLog(np.ones((30, D)), np.arange(30) % K, np.ones(30), np.full(30, 1 / K), adapted=adapted)
+    for use in (lambda: replay(log, dts_gym.make_agent("LinTS", problem)), lambda: LoggedBanditEnv(log)):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            use()
+        assert [str(each.message)[:40] for each in told] == ["the log's policy learned while it played"] * bool(adapted)
+        assert all(each.filename == __file__ and each.category is OffPolicyWarning for each in told)
+
+
+def test_a_log_of_random_actions_did_not_adapt():
+    env = gym.make("DiffusionBandit-v0", num_actions=4, dim=2)
+    log = record(env, dts_gym.make_agent("Random", env, seed=0), num_rounds=5)
+    assert log.adapted is False
 
 
 def test_thinning_makes_a_log_uniform():
