@@ -16,7 +16,7 @@ from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.validation import LARGEST, as_float64, boolean, finite_array, integer, integers
 
-_SUMS_TO_ONE = 1e-6
+SUMS_TO_ONE = 1e-6  # probabilities of a round may be off by so much
 _ALIKE = 0.9  # share of the repeated contexts from which on rounds count as logged twice
 
 
@@ -100,7 +100,7 @@ class BanditLog(Shown):
                 f"{with_name(int(self.actions[i]), self.action_names)} forbidden in round {i}"
             )
         if self.propensities is not None and self.propensities.ndim == 2:
-            rows = np.flatnonzero((np.where(self.masks, 0.0, self.propensities) > _SUMS_TO_ONE).any(axis=1))
+            rows = np.flatnonzero((np.where(self.masks, 0.0, self.propensities) > SUMS_TO_ONE).any(axis=1))
             if rows.size:
                 raise ValueError(f"propensities must be 0 where masks forbid an action, got more in round {rows[0]}")
 
@@ -297,13 +297,13 @@ def _number_of_actions(given: int | None, contexts: Array, propensities: Any, ma
 def _propensities(value: Any, n: int, K: int) -> Array:
     array = as_float64("propensities", value)
     array = finite_array("propensities", array, (n, K) if array.ndim == 2 else (n,))
-    bad = np.argwhere((array < 0) | (array > 1 + _SUMS_TO_ONE))
+    bad = np.argwhere((array < 0) | (array > 1 + SUMS_TO_ONE))
     if bad.size:
         at = tuple(bad[0])
         raise ValueError(f"propensities must be probabilities in 0..1, got {array[at]} in round {at[0]}")
     if array.ndim == 2:
         off = np.abs(array.sum(axis=1) - 1.0)
-        if off.max() > _SUMS_TO_ONE:
+        if off.max() > SUMS_TO_ONE:
             i = int(off.argmax())
             raise ValueError(f"propensities must sum to 1 in every round, got {array[i].sum():.9g} in round {i}")
     return array.clip(None, 1.0)

@@ -188,6 +188,60 @@ def test_record_plays_learned_policies():
         record(env, 3, num_rounds=20)
 
 
+BAD = {
+    "negative": ([-0.5, 1.0, 0.5], r"in 0..1, got -0.5 for action 0"),
+    "above 1": ([0.0, 1.5, 0.0], r"in 0..1, got 1.5 for action 1"),
+    "no number": ([0.5, 0.5, np.nan], r"in 0..1, got nan for action 2"),
+    "another sum": ([0.5, 0.25, 0.0], r"that sum to 1, got the sum 0.75"),
+    "of fewer actions": ([0.5, 0.5], r"of shape \(3,\), got shape \(2,\)"),
+    "a row too many": ([[0.5, 0.25, 0.25]], r"of shape \(3,\), got shape \(1, 3\)"),
+}
+
+
+class Turns:
+    """Probabilities that are right for four rounds."""
+
+    def __init__(self, bad):
+        self.left, self.bad = 4, bad
+
+    def action_probabilities(self, context):
+        self.left -= 1
+        return self.bad if self.left < 0 else np.full(K, 1 / K)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_record_names_the_round_of_a_policys_bad_probabilities(case):
+    env = gym.make("DiffusionBandit-v0", num_actions=K, dim=D)
+    bad, message = BAD[case]
+    with pytest.raises(ValueError, match=rf"^agent.action_probabilities must return .* {message} in round 4"):
+        record(env, Turns(bad), num_rounds=9, learn=False)
+
+
+@pytest.mark.parametrize("bad", [-0.5, 1.5, np.nan])
+def test_record_names_the_round_of_an_agents_bad_probability(bad):
+    class Own:
+        left = 4
+
+        def act_with_probability(self, context, mask=None):
+            self.left -= 1
+            return 2, bad if self.left < 0 else 1 / K
+
+    env = gym.make("DiffusionBandit-v0", num_actions=K, dim=D)
+    with pytest.raises(ValueError, match=rf"^agent.act_with_probability .* 0..1, got {bad} for action 2 in round 4"):
+        record(env, Own(), num_rounds=9, learn=False)
+
+
+def test_record_refuses_a_policy_that_plays_what_the_mask_forbids():
+    class Masked(gym.Wrapper):
+        def reset(self, **keywords):
+            context, info = self.env.reset(**keywords)
+            return context, {**info, "action_mask": np.array([1, 0, 1], dtype=np.int8)}
+
+    env = Masked(gym.make("DiffusionBandit-v0", num_actions=K, dim=D))
+    with pytest.raises(ValueError, match=r"masks forbid, got probability 0.333 for action 1 in round 0"):
+        record(env, Turns(None), num_rounds=1, learn=False)
+
+
 def test_replay_learns_the_rounds_that_it_matches():
     rng = np.random.default_rng(0)
     x, a = rng.uniform(-1, 1, (300, D)), rng.integers(K, size=300)
