@@ -64,9 +64,10 @@ def of_weights(log: BanditLog, rounds: Rounds, names: Sequence[str]) -> list[str
     n, w, found = len(log), rounds.weights, []
     size, largest = rounds.effective_sample_size, float(w.max())
     if size < max(_FEW, _SMALL_SHARE * n):
+        why = "the policy plays what the log seldom did" if size < n / 2 else "the log is short"
         found.append(
-            f"the effective sample size is {size:.1f} of {n} rounds: the policy plays what the log seldom did, and "
-            f"intervals by weights ({', '.join(used)}) are too narrow or useless"
+            f"the effective sample size is {size:.1f} of {n} rounds: {why}, and intervals by weights "
+            f"({', '.join(used)}) are too narrow or useless"
         )
     elif largest > _HEAVY * w.sum():
         found.append(f"one round has {largest / w.sum():.0%} of all weight: intervals by weights depend on its reward")
@@ -85,14 +86,14 @@ def _mean_weight(w: Array, terms: Terms, many: bool) -> str | None:
 
     That is 1, less what the policy gives to actions that the log could not play. Where propensities of every action are
     known the standard error is that of right propensities, exactly. Else it is that of these weights and one more, the
-    one that speaks most against a warning, as rounds of rare weights may just lack; and it is asked for only where
-    ``many`` rounds have weight. Of 4560 right logs of 48 kinds 0.1 % (with propensities of every action) and none (with
-    those of the played ones) were told that propensities are wrong.
+    one that speaks most against a warning, as rounds of rare weights may just lack; and a mean below 1 is told only
+    where ``many`` rounds have weight. Of 27 840 right logs of 288 kinds 0.14 % (with propensities of every action) and
+    none (with those of the played ones) were told that propensities are wrong.
     """
     n, mean = len(w), float(w.mean())
     known = not math.isnan(terms.weight_error)
     expected = 1.0 - terms.unsupported if known else 1.0
-    if abs(mean - expected) < 1e-9 or not (known or many):
+    if abs(mean - expected) < 1e-9 or not (known or many or mean > 1.0):
         return None
     seen = w if known else np.append(w, 0.0 if mean > 1.0 else w.max())
     error = terms.weight_error if known else float(seen.std(ddof=1)) / math.sqrt(n + 1)
@@ -134,6 +135,16 @@ def of_origin(log: BanditLog, policy: Any, names: Sequence[str], learned: bool |
             "than they say (80 % where 95 % is said, on a log of Thompson sampling)"
         )
     return found
+
+
+def of_lack(log: BanditLog) -> list[str]:
+    """A warning if a log has no propensities, so that nothing can be set beside a model's value."""
+    if log.propensities is not None:
+        return []
+    return [
+        "the log has no propensities: values rest on models alone, which are right only if prior and noise are, and no "
+        "estimate by weights can check them"
+    ]
 
 
 def of_models(apart: Sequence[tuple[str, float, float, float, float]], learned: bool | None) -> list[str]:

@@ -34,6 +34,7 @@ from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import boolean, choice, did_you_mean, fraction, integer, number, positive
 
 Contexts = Literal["population", "log"]
+FOLDS = 5  # parts for cross-fitting, unless another number is given
 
 
 class Models(NamedTuple):
@@ -60,7 +61,7 @@ def evaluate(
     clip: float | None = None,
     alpha: float | None = None,
     lam: float | None = None,
-    folds: int = 5,
+    folds: int = FOLDS,
     action_features: Any = None,
     learned_on_log: bool | None = None,
     seed: int = 0,
@@ -161,7 +162,7 @@ def evaluate(
         else weighted_estimate(name, _needed(rounds), tuning, rng)
         for name in names
     }
-    told = log.findings() + cautions.of_origin(log, policy, names, learned)
+    told = log.findings() + cautions.of_lack(log) + cautions.of_origin(log, policy, names, learned)
     told += [] if rounds is None else cautions.of_weights(log, rounds, names)
     told += cautions.of_ranges(names, log.rewards, tuning.reward_range)
     told += _compared(log, models, terms, rounds, found, learned)
@@ -231,7 +232,7 @@ def _fitted(
     can_compare = bool(fits) and played is not None and bool((played > 0).all()) and len(log) >= 10 * folds
     asked = "DR" in names or "SNDR" in names
     if asked and len(log) < folds:
-        raise ValueError(f"folds must be at most the log's {len(log)} rounds, got {folds}")
+        raise ValueError(f"folds must be at most the log's {len(log)} rounds for DR and SNDR, got {folds}")
     if asked or can_compare:
         chain = independent_prior(log.dim) if prior is None else prior
         of = stream(seed, "split").permutation(len(log)) % folds

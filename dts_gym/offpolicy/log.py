@@ -291,6 +291,12 @@ def _number_of_actions(given: int | None, contexts: Array, propensities: Any, ma
     for shape in (np.shape(propensities), np.shape(masks)):
         if len(shape) == 2:
             return int(shape[1])
+    told = np.asarray(actions, dtype=object).ravel().tolist()
+    if bad := [one for one in told if isinstance(one, str) or (isinstance(one, int) and one < 0)]:
+        raise ValueError(
+            f"actions must be numbered 0, 1, ..., got {bad[0]!r:.200}: names, numbers = numpy.unique(actions, "
+            "return_inverse=True) numbers them, and action_names=names keeps what they were"
+        )
     return int(integers("actions", actions, len(contexts), np.iinfo(np.int64).max).max()) + 1
 
 

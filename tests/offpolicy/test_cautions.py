@@ -43,6 +43,16 @@ def test_a_small_effective_sample_size_is_told_to_estimators_by_weights():
     assert told(log, np.array([0.0, 1.0, 0.0]), ["DM"]) == ""
 
 
+def test_a_short_log_is_not_said_to_play_other_actions():
+    assert "of 60 rounds: the log is short, and intervals" in told(logged(n=60), UNIFORM, ["IPS"])
+
+
+def test_missing_propensities_are_told():
+    log = logged()
+    bare = BanditLog(log.contexts, log.actions, log.rewards, None, 3)
+    assert "the log has no propensities: values rest on models alone" in told(bare, UNIFORM, ["DM"])
+
+
 def test_a_single_heavy_round_is_told():
     log = logged(n=2000)
     p = log.played_propensities.copy()
@@ -105,6 +115,12 @@ def test_wrong_propensities_are_always_told(wrong, every):
             text = "to actions of propensity 0" if every else "could not play or hardly did"
         given = p if every else p[np.arange(len(log)), log.actions]
         assert text in told(BanditLog(log.contexts, log.actions, log.rewards, given, 10), policy, ["IPS"])
+
+
+def test_propensities_too_small_are_told_of_a_short_log():
+    log, _ = right_log(0, 60, 3, True)
+    halved = BanditLog(log.contexts, log.actions, log.rewards, log.played_propensities / 2, 3)
+    assert "propensities are wrong" in told(halved, log.propensities, ["IPS"])
 
 
 def test_the_error_of_the_mean_weight_is_that_over_actions_drawn_anew():

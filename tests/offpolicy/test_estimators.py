@@ -250,7 +250,7 @@ def test_masks_reach_a_policy_that_accepts_them():
         for r, m, q, a in zip(masked.rewards, masks, masked.propensities, masked.actions, strict=True)
     )
     assert found == pytest.approx(by_hand)
-    with pytest.raises(ValueError, match="must not play what masks forbid, got probability 0.25 for action"):
+    with pytest.raises(ValueError, match=r"must not play what masks forbid, got probability 0.25 for action"):
         evaluate(masked, np.full(K, 1 / K), ["IPS"])
 
 

@@ -46,6 +46,7 @@ BAD = {
     "no contexts": ("contexts", np.zeros((0, D))),
     "action out of range": ("actions", np.full(N, K)),
     "negative action": ("actions", np.full(N, -1)),
+    "names of actions": ("actions", np.full(N, "shoes")),
     "rewards": ("rewards", np.full(N, np.inf)),
     "above 1": ("propensities", np.full(N, 1.5)),
     "negative": ("propensities", np.full(N, -0.1)),
@@ -60,6 +61,15 @@ def test_bad_rounds_are_refused_by_name(case):
     name, value = BAD[case]
     with pytest.raises(ValueError, match=rf"^{name} must"):
         BanditLog(**{**rounds(), "num_actions": K, name: value})
+
+
+@pytest.mark.parametrize("bad", [-1, "shoes"])
+def test_actions_that_are_no_numbers_from_0_are_named_and_the_cure_works(bad):
+    with pytest.raises(ValueError, match=rf"^actions must be numbered 0, 1, .* got .*{bad}.*: names, numbers ="):
+        BanditLog([[1.0], [2.0]], [bad, bad], [0.0, 1.0])
+    names, numbers = np.unique(["socks", "shoes"], return_inverse=True)
+    log = BanditLog([[1.0], [2.0]], numbers, [0.0, 1.0], action_names=names)
+    assert [log.action_names[a] for a in log.actions] == ["socks", "shoes"]
 
 
 def test_the_message_names_the_round():
