@@ -1,6 +1,7 @@
 """Policies learned from logs: gradients, optima, guarantees, files; logs that agents make, and replay."""
 
 import math
+import tracemalloc
 import warnings
 
 import gymnasium as gym
@@ -117,6 +118,20 @@ def test_greedy_and_pessimistic_policies_are_the_posteriors():
     np.testing.assert_array_equal(greedy, mean.argmax(axis=1))
     careful = learn(log, "LCB", PRIOR, pessimism=2.0).action_probabilities(log.contexts).argmax(axis=1)
     np.testing.assert_array_equal(careful, (mean - 2 * std).argmax(axis=1))
+
+
+def test_actions_for_many_contexts_need_no_table_of_all_probabilities():
+    """5000 contexts by 2000 actions are 80 MB."""
+    rng = np.random.default_rng(0)
+    x, a = rng.uniform(-1, 1, (500, D)), rng.integers(2000, size=500)
+    policy = learn(BanditLog(x, a, rng.normal(size=500), num_actions=2000), "sDM", PRIOR)
+    contexts = rng.uniform(-1, 1, (5000, D))
+    tracemalloc.start()
+    picked = policy.act(contexts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 70e6
+    np.testing.assert_array_equal(picked, policy.action_probabilities(contexts).argmax(axis=1))
 
 
 REFUSED = {
