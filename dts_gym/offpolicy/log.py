@@ -242,7 +242,8 @@ class BanditLog(Shown):
         Raises
         ------
         ValueError
-            If the name ends otherwise, or the log does not fit a table.
+            If the name ends otherwise, the log does not fit a table, or the family of its rewards is not one of this
+            package.
         ImportError
             For .parquet, if pandas or its reader of such files is not installed.
         """

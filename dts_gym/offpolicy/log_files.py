@@ -89,7 +89,19 @@ def _settings(log: BanditLog) -> dict[str, Any]:
     told: dict[str, Any] = {"format": FORMAT, "num_actions": log.num_actions, "adapted": log.adapted}
     if log.action_names is not None:
         told["action_names"] = list(log.action_names)
-    return told if log.reward is None else {**told, "reward": {"name": log.reward.name, **log.reward.settings()}}
+    if log.reward is not None:
+        told["reward"] = {"name": log.reward.name, **log.reward.settings()}
+        if type(_family(told["reward"])) is not type(log.reward):
+            raise ValueError(f"reward must be of a family that files know, such as 'gaussian', got {log.reward!r:.200}")
+    return told
+
+
+def _family(told: Any) -> RewardModel | None:
+    """The family of rewards that a file describes; None where it is not known or not one of this package."""
+    try:
+        return reward_model(**told)
+    except (TypeError, ValueError):
+        return None
 
 
 def _table_settings(log: BanditLog) -> dict[str, Any]:
@@ -110,7 +122,9 @@ def _known(settings: Mapping[str, Any], path: str) -> dict[str, Any]:
     if found != FORMAT:
         raise ValueError(f"path must be a log of format {FORMAT}, got {found!r} in {path!r}")
     told = settings.get("reward")
-    model: RewardModel | None = None if told is None or told.get("name") == "unknown" else reward_model(**told)
+    model = _family(told)
+    if model is None and told not in (None, {"name": "unknown"}):
+        raise ValueError(f"path must be a log with rewards of a family that is known, got {told!r:.200} in {path!r}")
     return {name: settings.get(name) for name in ("num_actions", "action_names", "adapted")} | {"reward": model}
 
 

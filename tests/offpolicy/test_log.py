@@ -6,6 +6,7 @@ import pytest
 from dts_gym import BernoulliReward, GaussianReward, PoissonReward
 from dts_gym.harness.round_log import RoundLog
 from dts_gym.offpolicy import BanditLog
+from dts_gym.problem.unknown import UnknownReward
 from dts_gym.utils.archives import write_archive
 
 N, K, D = 30, 3, 2
@@ -170,6 +171,17 @@ def test_a_log_that_is_read_equals_the_one_that_was_written(tmp_path, kind, case
     same(log, BanditLog.load(path))
 
 
+@pytest.mark.parametrize("kind", ["npz", "csv", "parquet"])
+def test_a_family_of_rewards_that_files_do_not_know_is_refused_before_anything_is_written(tmp_path, kind):
+    class Own(GaussianReward):
+        name = "own"
+
+    for reward in (Own(), UnknownReward()):
+        with pytest.raises(ValueError, match="reward must be of a family that files know"):
+            BanditLog(**rounds(), reward=reward).save(tmp_path / f"log.{kind}")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_tables_are_read_by_pandas(tmp_path, kind):
     pandas = pytest.importorskip("pandas")
@@ -199,6 +211,8 @@ def test_a_table_with_a_damaged_first_line_or_of_another_format_is_refused(tmp_p
         (first[:-3], "path must have JSON after"),
         ("# dts_gym log 3", "path must have JSON after"),
         (first.replace(": 1,", ": 2,"), "path must be a log of format 1, got 2"),
+        (first[:-1] + ', "reward": 3}', "rewards of a family that is known, got 3"),
+        (first[:-1] + ', "reward": {"name": "weibull"}}', "rewards of a family that is known, got .*weibull"),
     ):
         path.write_text(f"{damaged}\n{rest}")
         with pytest.raises(ValueError, match=message):
