@@ -42,6 +42,7 @@ class Agent(Saved, Cautious, Together, Propensities):
     """
 
     reward_model: RewardModel
+    learns = True  # whether choices depend on the rewards that it was told
     is_by_scores = False  # whether a choice is the action of the largest posterior draw or bound, and nothing else
     _intercept = False  # whether contexts get a trailing 1
 

@@ -89,6 +89,8 @@ class EpsilonGreedy(ModelAgent[ConfidencePosterior]):
 class Random(Agent):
     """Plays uniformly at random; for ``predict(deterministic=True)`` all actions are tied, so it plays the first."""
 
+    learns = False
+
     def __init__(self, problem: BanditProblem, *, seed: Seed = None) -> None:
         super().__init__(problem, seed=seed)
 
@@ -133,6 +135,8 @@ class Oracle(Agent):
     -----
     A saved oracle keeps the instance it had when it was saved, and a loaded one plays on that instance.
     """
+
+    learns = False
 
     def __init__(self, problem: BanditProblem, *, env: Any = None, seed: Seed = None) -> None:
         if not isinstance(env, BanditInstance) and not hasattr(getattr(env, "unwrapped", None), "instance"):

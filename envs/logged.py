@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
 
 from dts_gym.envs.rows import RowsEnv, rows_vector_maker
+from dts_gym.offpolicy.cautions import REPLAY_ADAPTED, OffPolicyWarning
 from dts_gym.offpolicy.log import BanditLog
 from dts_gym.priors.chains import as_prior
 from dts_gym.priors.prior import Prior
@@ -25,7 +27,7 @@ class LoggedBanditEnv(RowsEnv):
     A step shows the next logged context. Where the action is the logged one, it pays the logged reward; elsewhere
     nothing is known, the reward is 0 and ``info["matched"]`` is False. `dts_gym.run` does not learn from such rounds,
     so a run is the replay of Li et al. (2011): under a log of uniform propensities the matched rounds are those that
-    the agent would have played.
+    the agent would have played. Of a log whose policy learned while it played they are not, which a warning says.
 
     ## Action Space
     ``Discrete(num_actions)``.
@@ -63,6 +65,8 @@ class LoggedBanditEnv(RowsEnv):
         horizon: int | None = None,
     ) -> None:
         rounds = log if isinstance(log, BanditLog) else BanditLog.load(log)
+        if rounds.adapted:
+            warnings.warn(REPLAY_ADAPTED, OffPolicyWarning, stacklevel=2)
         self.log, self.shuffle = rounds, boolean("shuffle", shuffle)
         model = reward_model(reward) if isinstance(reward, str) else reward or rounds.reward or UnknownReward()
         features: Any = rounds.features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,8 +10,9 @@ import numpy as np
 import tyro
 
 from dts_gym.cli.folders import results_folder
-from dts_gym.offpolicy import BanditLog, evaluate, learn, load_policy
+from dts_gym.offpolicy import BanditLog, OffPolicyWarning, evaluate, learn, load_policy
 from dts_gym.offpolicy.estimators import Estimator
+from dts_gym.offpolicy.evaluation import FOLDS
 from dts_gym.offpolicy.learning import LEARNERS
 from dts_gym.utils.archives import write_atomically
 
@@ -36,14 +38,16 @@ def run_offpolicy(
     Parameters
     ----------
     task :
-        evaluate: the value of --policy with intervals and warnings. learn: a policy by the learner --policy, its value,
-        and a file of it.
+        evaluate: the value of --policy with intervals and warnings. learn: a policy by the learner that --policy names,
+        its value, and a file of it.
     log :
-        A log: a file .npz, .csv or .parquet that BanditLog.save wrote, the folder that a run wrote its rounds to, a
-        folder of the Open Bandit data set, or a text file of Vowpal Wabbit (.vw, .txt or .dat).
+        A log: a table .csv or .parquet with columns context_0, context_1, ..., action (numbered from 0), reward and, if
+        known, propensity; a file .npz that BanditLog.save wrote; the folder that a run wrote its rounds to; a folder of
+        the Open Bandit data set; or a text file of Vowpal Wabbit (.vw, .txt or .dat).
     policy :
         evaluate: a file that learn wrote (.npz), an array (n, K) of probabilities (.npy), or uniform, which is used
-        unless given. learn: sDM (used unless given), LCB, IPS, ES, LS or LS-LIN.
+        unless given. learn: sDM (used unless given) or LCB, which need --prior, or IPS, ES, LS or LS-LIN, which need
+        propensities.
     estimators :
         Names of estimators: IPS, CIPS, SNIPS, ES, IX, LS, DM, sDM, DR, SNDR, MIPS. Unless given: those that the log
         allows of IPS, SNIPS, DM and DR, and sDM with a prior.
@@ -78,7 +82,9 @@ def run_offpolicy(
     else:
         judged = read_policy(policy or "uniform", rounds)
     asked = estimators or usual_estimators(rounds, prior is not None)
-    table = evaluate(rounds, judged, asked, prior, reward_range=reward_range, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OffPolicyWarning)  # the table shows them
+        table = evaluate(rounds, judged, asked, prior, reward_range=reward_range, **settings)
     folder.mkdir(parents=True)
     write_atomically(folder / "table.txt", lambda file: file.write(f"{table}\n".encode()))
     table.figure(folder / "values.png")
@@ -107,8 +113,8 @@ def read_policy(text: str, log: BanditLog) -> Any:
     if text.endswith(".npy"):
         try:
             return np.load(text, allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"--policy must be an array of probabilities, got {text!r}: {error}") from error
+        except (EOFError, ValueError) as error:
+            raise ValueError(f"--policy must be an array of probabilities, got {text!r}, which holds none") from error
     if text.endswith(".npz"):
         return load_policy(text)
     if text in LEARNERS:
@@ -120,4 +126,5 @@ def usual_estimators(log: BanditLog, has_prior: bool) -> tuple[str, ...]:
     """The estimators that are shown unless others are asked for."""
     played = log.played_propensities
     weighted = ("IPS", "SNIPS") if played is not None and bool((played > 0).all()) else ()
-    return (*weighted, "DM", *(("sDM",) if has_prior else ()), *(("DR",) if weighted else ()))
+    robust = ("DR",) if weighted and len(log) >= FOLDS else ()
+    return (*weighted, "DM", *(("sDM",) if has_prior else ()), *robust)

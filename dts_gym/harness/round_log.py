@@ -81,7 +81,7 @@ def round_log(folder: str | os.PathLike[str], env: Any, agent: Any) -> Iterator[
         if any(path.name != LOCK for path in place.iterdir()):
             raise ValueError(f"log must be a new or empty folder, got {os.fspath(folder)!r}, which holds files")
         problem = problem_of(env) or getattr(agent, "problem", None)
-        settings: dict[str, Any] = {"kind": "rounds", "format": FORMAT, "adapted": True}
+        settings: dict[str, Any] = {"kind": "rounds", "format": FORMAT, "adapted": getattr(agent, "learns", True)}
         settings["num_actions"] = int(env.action_space.n if problem is None else problem.num_actions)
         if problem is not None:
             settings["reward"] = {"name": problem.reward_model.name, **problem.reward_model.settings()}

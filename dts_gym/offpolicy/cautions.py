@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from dts_gym.offpolicy.estimators import WEIGHTED, Rounds
 from dts_gym.offpolicy.log import BanditLog
+from dts_gym.offpolicy.terms import Terms
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array
 
@@ -15,11 +18,17 @@ _FEW = 100  # an effective sample size below this, or
 _SMALL_SHARE = 0.01  # below this share of the rounds, is small
 _HEAVY = 0.05  # share of the weights' sum that one round may have
 _APART = 2.0  # number of standard deviations beyond which two estimates are apart
-_OFF = 4.0  # the same for the mean weight
+_OFF = 5.0  # the same for the mean weight, from what it should be
+
+REPLAY_ADAPTED = (
+    "the log's policy learned while it played: which of its rounds match then depends on their rewards, and what is "
+    "replayed is not what the agent would have earned (too much, where that policy was good); replay a log whose "
+    "policy did not depend on the rewards, such as one of random actions (record with learn=False)"
+)
 
 
 class OffPolicyWarning(UserWarning):
-    """A warning of `evaluate`: what an estimate needs and the log may not fulfil."""
+    """A warning of `evaluate` or `replay`: what an estimate needs and the log may not fulfil."""
 
 
 def refuse(log: BanditLog, names: Sequence[str]) -> None:
@@ -55,19 +64,15 @@ def of_weights(log: BanditLog, rounds: Rounds, names: Sequence[str]) -> list[str
     n, w, found = len(log), rounds.weights, []
     size, largest = rounds.effective_sample_size, float(w.max())
     if size < max(_FEW, _SMALL_SHARE * n):
+        why = "the policy plays what the log seldom did" if size < n / 2 else "the log is short"
         found.append(
-            f"the effective sample size is {size:.1f} of {n} rounds: the policy plays what the log seldom did, and "
-            f"intervals by weights ({', '.join(used)}) are too narrow or useless"
+            f"the effective sample size is {size:.1f} of {n} rounds: {why}, and intervals by weights "
+            f"({', '.join(used)}) are too narrow or useless"
         )
     elif largest > _HEAVY * w.sum():
         found.append(f"one round has {largest / w.sum():.0%} of all weight: intervals by weights depend on its reward")
-    error = float(w.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-    mean = float(w.mean())
-    if abs(mean - 1.0) > _OFF * error and abs(mean - 1.0) > 1e-9:
-        found.append(
-            f"the weights average {mean:.3g} and not 1, {abs(mean - 1) / error if error else math.inf:.1f} standard "
-            "errors away: propensities are wrong, or the policy plays actions that the log could not"
-        )
+    off = _mean_weight(w, rounds.terms, size >= max(_FEW, _SMALL_SHARE * n))
+    found += [] if off is None else [off]
     if rounds.terms.unsupported > 1e-6:
         found.append(
             f"the policy gives probability {rounds.terms.unsupported:.3g} to actions of propensity 0 in the log, of "
@@ -76,14 +81,43 @@ def of_weights(log: BanditLog, rounds: Rounds, names: Sequence[str]) -> list[str
     return found
 
 
-def of_origin(log: BanditLog, policy: Any, names: Sequence[str], learned_on_log: bool | None) -> list[str]:
-    """Warnings about where policy and log are from, for estimators by weights."""
+def _mean_weight(w: Array, terms: Terms, many: bool) -> str | None:
+    """A warning if the weights (n,) do not average what they do where propensities are right.
+
+    That is 1, less what the policy gives to actions that the log could not play. Where propensities of every action are
+    known the standard error is that of right propensities, exactly. Else it is that of these weights and one more, the
+    one that speaks most against a warning, as rounds of rare weights may just lack; and a mean below 1 is told only
+    where ``many`` rounds have weight. Of 27 840 right logs of 288 kinds 0.14 % (with propensities of every action) and
+    none (with those of the played ones) were told that propensities are wrong.
+    """
+    n, mean = len(w), float(w.mean())
+    known = not math.isnan(terms.weight_error)
+    expected = 1.0 - terms.unsupported if known else 1.0
+    if abs(mean - expected) < 1e-9 or not (known or many or mean > 1.0):
+        return None
+    seen = w if known else np.append(w, 0.0 if mean > 1.0 else w.max())
+    error = terms.weight_error if known else float(seen.std(ddof=1)) / math.sqrt(n + 1)
+    far = abs(float(seen.mean()) - expected) / error if error else math.inf
+    if far <= _OFF:
+        return None
+    cause = "propensities are wrong"
+    if not known and mean < 1.0:
+        cause = "the policy plays actions that the log could not play or hardly did, or propensities are too large"
+    return f"the weights average {mean:.3g} and not {expected:.3g}, {far:.1f} standard errors away: {cause}"
+
+
+def learned_here(log: BanditLog, policy: Any, told: bool | None) -> bool | None:
+    """Whether a policy was learned on a log: as told, else as the policy says; None where it says nothing."""
+    known = getattr(policy, "learned_from", None)
+    return told if told is not None else known == log.fingerprint if known else None
+
+
+def of_origin(log: BanditLog, policy: Any, names: Sequence[str], learned: bool | None) -> list[str]:
+    """Warnings about where policy and log are from, for estimators by weights; ``learned`` is `learned_here`."""
     used = [name for name in names if name in WEIGHTED]
     if not used:
         return []
     found = []
-    known = getattr(policy, "learned_from", None)
-    learned = learned_on_log if learned_on_log is not None else known == log.fingerprint if known else None
     if learned:
         found.append(
             f"the policy was learned on this log: intervals by weights ({', '.join(used)}) then do not hold, and cover "
@@ -103,21 +137,35 @@ def of_origin(log: BanditLog, policy: Any, names: Sequence[str], learned_on_log:
     return found
 
 
-def of_models(log: BanditLog, apart: Sequence[tuple[str, float, float, float, float]]) -> list[str]:
+def of_lack(log: BanditLog) -> list[str]:
+    """A warning if a log has no propensities, so that nothing can be set beside a model's value."""
+    if log.propensities is not None:
+        return []
+    return [
+        "the log has no propensities: values rest on models alone, which are right only if prior and noise are, and no "
+        "estimate by weights can check them"
+    ]
+
+
+def of_models(apart: Sequence[tuple[str, float, float, float, float]], learned: bool | None) -> list[str]:
     """Warnings where a model's value is apart from the doubly robust one.
 
     Parameters
     ----------
     apart : for each model its name, value and deviation, and DR's value and standard error.
+    learned : whether the policy was learned on this log. Then nothing is told: of the two it is DR that is wrong.
     """
-    found = []
+    found: list[str] = []
+    if learned:
+        return found
     for name, value, deviation, robust, error in apart:
         scale = math.hypot(deviation, error)
         if abs(value - robust) > _APART * scale:
             found.append(
                 f"{name} says {value:.4g} and DR {robust:.4g}, {abs(value - robust) / scale:.1f} standard deviations "
-                f"apart: {name}'s interval is right only if its prior is, and only for policies made from this log; if "
-                "the policy was made from other knowledge, or prior or noise are wrong, believe DR"
+                f"apart: if the policy was not made from this log, believe DR, as prior or noise may be wrong, or the "
+                f"policy knows more than the log; if it was made from this log, DR is too high, and {name} is right if "
+                "its prior is"
             )
     return found
 

@@ -34,6 +34,7 @@ from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import boolean, choice, did_you_mean, fraction, integer, number, positive
 
 Contexts = Literal["population", "log"]
+FOLDS = 5  # parts for cross-fitting, unless another number is given
 
 
 class Models(NamedTuple):
@@ -60,7 +61,7 @@ def evaluate(
     clip: float | None = None,
     alpha: float | None = None,
     lam: float | None = None,
-    folds: int = 5,
+    folds: int = FOLDS,
     action_features: Any = None,
     learned_on_log: bool | None = None,
     seed: int = 0,
@@ -142,7 +143,8 @@ def evaluate(
     model, source = known_rewards(log, reward, noise_std)
     tuning = _tuning(len(log), level, interval, reward_range, max_weight, clip, alpha, lam, model, log)
     choice("contexts", contexts, ("population", "log"))
-    learned = None if learned_on_log is None else boolean("learned_on_log", learned_on_log)
+    asked = None if learned_on_log is None else boolean("learned_on_log", learned_on_log)
+    learned = cautions.learned_here(log, policy, asked)
     cautions.refuse(log, names)
     known = None if prior is None else as_prior(prior)
     if "sDM" in names and known is None:
@@ -160,10 +162,10 @@ def evaluate(
         else weighted_estimate(name, _needed(rounds), tuning, rng)
         for name in names
     }
-    told = log.findings() + cautions.of_origin(log, policy, names, learned)
+    told = log.findings() + cautions.of_lack(log) + cautions.of_origin(log, policy, names, learned)
     told += [] if rounds is None else cautions.of_weights(log, rounds, names)
     told += cautions.of_ranges(names, log.rewards, tuning.reward_range)
-    told += _compared(log, models, terms, rounds, found)
+    told += _compared(log, models, terms, rounds, found, learned)
     for text in told:
         warnings.warn(text, cautions.OffPolicyWarning, stacklevel=2)
     return Evaluation(_estimates(found, rounds, models), tuple(told), len(log), tuning.level)
@@ -230,7 +232,7 @@ def _fitted(
     can_compare = bool(fits) and played is not None and bool((played > 0).all()) and len(log) >= 10 * folds
     asked = "DR" in names or "SNDR" in names
     if asked and len(log) < folds:
-        raise ValueError(f"folds must be at most the log's {len(log)} rounds, got {folds}")
+        raise ValueError(f"folds must be at most the log's {len(log)} rounds for DR and SNDR, got {folds}")
     if asked or can_compare:
         chain = independent_prior(log.dim) if prior is None else prior
         of = stream(seed, "split").permutation(len(log)) % folds
@@ -259,7 +261,14 @@ def _claimed(fit: Any, terms: Terms, name: str, contexts: Contexts, level: float
     return Ends(value, *credible_interval(value, deviation, level), "credible", deviation)
 
 
-def _compared(log: BanditLog, models: Models, terms: Terms, rounds: Rounds | None, found: dict[str, Ends]) -> list[str]:
+def _compared(
+    log: BanditLog,
+    models: Models,
+    terms: Terms,
+    rounds: Rounds | None,
+    found: dict[str, Ends],
+    learned: bool | None,
+) -> list[str]:
     """Warnings where a model is apart from the doubly robust estimate, and where its noise is wrong."""
     told: list[str] = []
     own = [name for name in MODELS if name in found]
@@ -267,7 +276,7 @@ def _compared(log: BanditLog, models: Models, terms: Terms, rounds: Rounds | Non
         correction = rounds.weights * (log.rewards - terms.predicted["DR"]) + terms.values["DR"]
         robust, error = mean_and_error(correction)
         apart = [(name, found[name].value, found[name].standard_error, robust, error) for name in own]
-        told += cautions.of_models(log, apart)
+        told += cautions.of_models(apart, learned)
     if own:
         seen = terms.predicted["sDM" if "sDM" in own else "DM"]
         told += cautions.of_noise(models.reward, models.source, log.rewards, seen, terms.predicted.get("DR"))

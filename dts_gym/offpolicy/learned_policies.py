@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,22 @@ class LearnedPolicy(Shown, ABC):
         -------
         (K,) or (n, K)
         """
+        x, allowed, single = self._checked(contexts, mask)
+        out = np.empty((len(x), self.num_actions))
+        for block, p in self._blocks(x, allowed):
+            out[block] = p
+        return out[0] if single else out
+
+    def act(self, contexts: Any, mask: Any = None) -> Any:
+        """The most probable action: an int, or (n,) of n contexts."""
+        x, allowed, single = self._checked(contexts, mask)
+        best = np.empty(len(x), dtype=np.int64)
+        for block, p in self._blocks(x, allowed):
+            best[block] = p.argmax(axis=1)
+        return int(best[0]) if single else best
+
+    def _checked(self, contexts: Any, mask: Any) -> tuple[Array, BoolArray | None, bool]:
+        """Contexts (n, d) or (n, K, d) and masks (n, K), and whether one context was given."""
         raw = as_float64("contexts", contexts)
         single = raw.ndim == len(self.shape)
         x = finite_array("contexts", raw[None] if single else raw, (None, *self.shape), LARGEST, copy=False)
@@ -63,15 +79,12 @@ class LearnedPolicy(Shown, ABC):
                 raise ValueError(
                     f"mask must allow an action or more, got none in row {int((~allowed.any(1)).argmax())}"
                 )
-        out = np.empty((len(x), self.num_actions))
-        for block in block_slices(len(x), self._width()):
-            out[block] = self._probabilities(x[block], None if allowed is None else allowed[block])
-        return out[0] if single else out
+        return x, allowed, single
 
-    def act(self, contexts: Any, mask: Any = None) -> Any:
-        """The most probable action: an int, or (n,) of n contexts."""
-        best = self.action_probabilities(contexts, mask).argmax(axis=-1)
-        return int(best) if best.ndim == 0 else best
+    def _blocks(self, contexts: Array, allowed: BoolArray | None) -> Iterator[tuple[slice, Array]]:
+        """Blocks of checked contexts, each with its probabilities (b, K)."""
+        for block in block_slices(len(contexts), self._width()):
+            yield block, self._probabilities(contexts[block], None if allowed is None else allowed[block])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the policy to a file .npz, for `load_policy`.

@@ -102,7 +102,8 @@ def learn(
     if learner in ("sDM", "LCB"):
         if prior is None:
             raise ValueError(
-                f"prior must be given for {learner}: a chain such as env.unwrapped.problem.prior, or a file"
+                f"prior must be given for {learner}: a chain such as env.unwrapped.problem.prior, or a file of one; "
+                "IPS, ES, LS and LS-LIN need none"
             )
         model, _ = known_rewards(log, reward, noise_std)
         fit = fit_chain(log, as_prior(prior), model, integer("seed", seed, 0))

@@ -14,9 +14,9 @@ from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.archives import content_digest
 from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.shown import Shown
-from dts_gym.utils.validation import LARGEST, as_float64, finite_array, integer, integers
+from dts_gym.utils.validation import LARGEST, as_float64, boolean, finite_array, integer, integers
 
-_SUMS_TO_ONE = 1e-6
+SUMS_TO_ONE = 1e-6  # probabilities of a round may be off by so much
 _ALIKE = 0.9  # share of the repeated contexts from which on rounds count as logged twice
 
 
@@ -35,7 +35,8 @@ class BanditLog(Shown):
     reward : the family of the rewards, where it is known; `evaluate` and `learn` assume it unless told another.
     action_features : (K, q) features of the actions, for the estimator "MIPS".
     action_names : (K,) different strings, the names of the actions; None: they are shown by their numbers alone.
-    adapted : whether the policy learned while it played; None where that is not known.
+    adapted : whether the policy learned while it played, so that actions depend on earlier rewards; None where that is
+        not known.
 
     Raises
     ------
@@ -85,9 +86,7 @@ class BanditLog(Shown):
             else finite_array("action_features", action_features, (self.num_actions, None))
         )
         self.action_names = checked_names(action_names, self.num_actions)
-        if adapted not in (None, True, False):
-            raise ValueError(f"adapted must be True, False or None, got {adapted!r:.200}")
-        self.adapted = adapted
+        self.adapted = None if adapted is None else boolean("adapted", adapted)
         self._check_masks()
 
     def _check_masks(self) -> None:
@@ -101,7 +100,7 @@ class BanditLog(Shown):
                 f"{with_name(int(self.actions[i]), self.action_names)} forbidden in round {i}"
             )
         if self.propensities is not None and self.propensities.ndim == 2:
-            rows = np.flatnonzero((np.where(self.masks, 0.0, self.propensities) > _SUMS_TO_ONE).any(axis=1))
+            rows = np.flatnonzero((np.where(self.masks, 0.0, self.propensities) > SUMS_TO_ONE).any(axis=1))
             if rows.size:
                 raise ValueError(f"propensities must be 0 where masks forbid an action, got more in round {rows[0]}")
 
@@ -233,14 +232,18 @@ class BanditLog(Shown):
         return cls(**vw_arrays(path, num_actions))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the log to a file: .npz (whole), .csv or .parquet (contexts (n, d) only; without ``action_features``).
+        """Write the log to a file .npz, or with contexts (n, d) .csv or .parquet; `load` returns an equal log.
 
-        In a table the column ``action_name`` follows ``action`` where actions have names.
+        The columns of a table are ``context_0``, ``context_1``, ..., ``action``, ``action_name`` where actions have
+        names, ``reward``, ``propensity`` or ``propensity_0``, ..., and ``mask_0``, .... What is no column stands in the
+        first line of a .csv as a comment, ``pandas.read_csv(path, skiprows=1)`` skips it, and in the metadata of a
+        .parquet.
 
         Raises
         ------
         ValueError
-            If the name ends otherwise, or the log does not fit a table.
+            If the name ends otherwise, the log does not fit a table, or the family of its rewards is not one of this
+            package.
         ImportError
             For .parquet, if pandas or its reader of such files is not installed.
         """
@@ -289,19 +292,25 @@ def _number_of_actions(given: int | None, contexts: Array, propensities: Any, ma
     for shape in (np.shape(propensities), np.shape(masks)):
         if len(shape) == 2:
             return int(shape[1])
+    told = np.asarray(actions, dtype=object).ravel().tolist()
+    if bad := [one for one in told if isinstance(one, str) or (isinstance(one, int) and one < 0)]:
+        raise ValueError(
+            f"actions must be numbered 0, 1, ..., got {bad[0]!r:.200}: names, numbers = numpy.unique(actions, "
+            "return_inverse=True) numbers them, and action_names=names keeps what they were"
+        )
     return int(integers("actions", actions, len(contexts), np.iinfo(np.int64).max).max()) + 1
 
 
 def _propensities(value: Any, n: int, K: int) -> Array:
     array = as_float64("propensities", value)
     array = finite_array("propensities", array, (n, K) if array.ndim == 2 else (n,))
-    bad = np.argwhere((array < 0) | (array > 1 + _SUMS_TO_ONE))
+    bad = np.argwhere((array < 0) | (array > 1 + SUMS_TO_ONE))
     if bad.size:
         at = tuple(bad[0])
         raise ValueError(f"propensities must be probabilities in 0..1, got {array[at]} in round {at[0]}")
     if array.ndim == 2:
         off = np.abs(array.sum(axis=1) - 1.0)
-        if off.max() > _SUMS_TO_ONE:
+        if off.max() > SUMS_TO_ONE:
             i = int(off.argmax())
             raise ValueError(f"propensities must sum to 1 in every round, got {array[i].sum():.9g} in round {i}")
     return array.clip(None, 1.0)

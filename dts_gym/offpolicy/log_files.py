@@ -18,14 +18,14 @@ from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.utils.archives import read_archive, write_archive, write_atomically
 from dts_gym.utils.extras import missing_extra
 from dts_gym.utils.tables import csv_text
-from dts_gym.utils.validation import integer
 
 if TYPE_CHECKING:
     from dts_gym.offpolicy.log import BanditLog
 
 _BLOCK = re.compile(r"rounds-(\d+)\.npz")
-_HEAD = re.compile(r"# dts_gym log, format (\d+), (\d+) actions(?:, named (\[.*\]))?")
+_HEAD = "# dts_gym log "  # how the line begins that holds a table's settings as JSON, above its header
 _NAME = "action_name"
+_NUMBERS = re.compile(r"action|reward|propensity|(context|propensity|mask)_\d+")  # the columns that are read
 
 
 def save_log(log: BanditLog, path: str | os.PathLike[str]) -> None:
@@ -35,15 +35,12 @@ def save_log(log: BanditLog, path: str | os.PathLike[str]) -> None:
         write_archive(path, _arrays(log), _settings(log))
     elif kind == ".csv":
         columns = _columns(log)
-        named = "" if log.action_names is None else f", named {json.dumps(log.action_names)}"
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        text = f"# dts_gym log, format {FORMAT}, {log.num_actions} actions{named}\n" + csv_text([*columns], rows)
+        text = f"{_HEAD}{json.dumps(_table_settings(log))}\n" + csv_text([*columns], rows)
         write_atomically(path, lambda file: file.write(text.encode()))
     elif kind == ".parquet":
         frame = _pandas().DataFrame(_columns(log))
-        frame.attrs = {"format": FORMAT, "num_actions": log.num_actions}
-        if log.action_names is not None:
-            frame.attrs["action_names"] = list(log.action_names)
+        frame.attrs = _table_settings(log)
         try:
             write_atomically(path, lambda file: frame.to_parquet(file, index=False))
         except ImportError as error:
@@ -60,7 +57,7 @@ def load_log(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not place.exists():
         raise FileNotFoundError(2, "there is no such log", os.fspath(path))
     if place.suffix == ".npz":
-        return _from_archive(*_read(place))
+        return _from_archive(*_read(place), str(place))
     if place.suffix == ".csv":
         return _load_csv(place)
     if place.suffix == ".parquet":
@@ -69,7 +66,8 @@ def load_log(path: str | os.PathLike[str]) -> dict[str, Any]:
         except ImportError as error:
             raise missing_extra("parquet", "pyarrow", "parquet", error) from error
         columns = {str(name): frame[name].to_numpy() for name in frame.columns}
-        return _from_columns(columns, frame.attrs, os.fspath(path))
+        told = frame.attrs if "format" in frame.attrs else {}  # of another's table nothing but its columns is known
+        return _from_columns(columns, told, os.fspath(path))
     raise ValueError(f"path must end in .npz, .csv or .parquet, or be a folder of rounds, got {os.fspath(path)!r}")
 
 
@@ -87,28 +85,60 @@ def _arrays(log: BanditLog) -> dict[str, NDArray[Any]]:
 
 
 def _settings(log: BanditLog) -> dict[str, Any]:
+    """What a file says of a log beside its rounds, as JSON data."""
     told: dict[str, Any] = {"format": FORMAT, "num_actions": log.num_actions, "adapted": log.adapted}
     if log.action_names is not None:
         told["action_names"] = list(log.action_names)
-    return told if log.reward is None else {**told, "reward": {"name": log.reward.name, **log.reward.settings()}}
+    if log.reward is not None:
+        told["reward"] = {"name": log.reward.name, **log.reward.settings()}
+        if type(_family(told["reward"])) is not type(log.reward):
+            raise ValueError(f"reward must be of a family that files know, such as 'gaussian', got {log.reward!r:.200}")
+    return told
+
+
+def _family(told: Any) -> RewardModel | None:
+    """The family of rewards that a file describes; None where it is not known or not one of this package."""
+    try:
+        return reward_model(**told)
+    except (TypeError, ValueError):
+        return None
+
+
+def _table_settings(log: BanditLog) -> dict[str, Any]:
+    """The same for a table, whose columns hold no features of the actions."""
+    told = _settings(log)
+    return told if log.action_features is None else {**told, "action_features": log.action_features.tolist()}
+
+
+def _known(settings: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Arguments of a `BanditLog` from what a file says beside the rounds.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another format.
+    """
+    found = settings.get("format")
+    if found != FORMAT:
+        raise ValueError(f"path must be a log of format {FORMAT}, got {found!r} in {path!r}")
+    told = settings.get("reward")
+    model = _family(told)
+    if model is None and told not in (None, {"name": "unknown"}):
+        raise ValueError(f"path must be a log with rewards of a family that is known, got {told!r:.200} in {path!r}")
+    return {name: settings.get(name) for name in ("num_actions", "action_names", "adapted")} | {"reward": model}
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     arrays, settings = read_archive(path)
-    if settings.get("format") != FORMAT:
-        raise ValueError(f"path must be a log of format {FORMAT}, got {settings.get('format')!r} in {str(path)!r}")
     lacking = {"contexts", "actions", "rewards"} - set(arrays)
     if lacking:
         raise ValueError(f"path must be a log, got {str(path)!r}, which has no {sorted(lacking)}")
     return arrays, settings
 
 
-def _from_archive(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
-    told = settings.get("reward")
-    model: RewardModel | None = None if told is None or told.get("name") == "unknown" else reward_model(**told)
+def _from_archive(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], path: str) -> dict[str, Any]:
     named = ("contexts", "actions", "rewards", "propensities", "masks", "action_features")
-    told = {name: settings.get(name) for name in ("num_actions", "action_names", "adapted")}
-    return {name: arrays.get(name) for name in named} | told | {"reward": model}
+    return {name: arrays.get(name) for name in named} | _known(settings, path)
 
 
 def _load_blocks(folder: Path) -> dict[str, Any]:
@@ -132,7 +162,7 @@ def _load_blocks(folder: Path) -> dict[str, Any]:
         for arrays, settings in blocks:
             arrays.setdefault("masks", np.ones((len(arrays["actions"]), settings["num_actions"]), dtype=bool))
     joined = {name: np.concatenate([arrays[name] for arrays, _ in blocks]) for name in sorted(names)}
-    return _from_archive(joined, {"adapted": True, **first})  # the agent of a run learns
+    return _from_archive(joined, {"adapted": True, **first}, str(folder))  # the agent of a run learns
 
 
 def _columns(log: BanditLog) -> dict[str, NDArray[Any]]:
@@ -154,12 +184,18 @@ def _columns(log: BanditLog) -> dict[str, NDArray[Any]]:
 
 
 def _load_csv(path: Path) -> dict[str, Any]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        match = _HEAD.fullmatch(file.readline().rstrip("\r\n"))
-    if match and int(match[1]) != FORMAT:
-        raise ValueError(f"path must be a log of format {FORMAT}, got format {match[1]} in {str(path)!r}")
-    columns = read_table(path, skip=1 if match else 0, needed=("action", "reward"), words=(_NAME,))
-    told = {} if match is None else {"num_actions": match[2], "action_names": json.loads(match[3] or "null")}
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        first = file.readline()
+    told: dict[str, Any] = {}
+    if first.startswith(_HEAD):
+        try:
+            told = dict(json.loads(first.removeprefix(_HEAD)))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"path must have JSON after {_HEAD!r} in its first line, got {first!r:.200} in {str(path)!r}"
+            ) from error
+    skip = 1 if first.startswith(_HEAD) else 0
+    columns = read_table(path, skip=skip, needed=("action", "reward"), numbers=_NUMBERS)
     return _from_columns(columns, told, str(path))
 
 
@@ -174,7 +210,7 @@ def _from_columns(columns: Mapping[str, NDArray[Any]], told: Mapping[str, Any], 
     contexts = numbered("context")
     if contexts is None or not {"action", "reward"} <= set(columns):
         raise ValueError(f"path must have columns context_0, action and reward, got {[*columns]} in {path!r}")
-    masks, num_actions = numbered("mask"), told.get("num_actions")
+    masks = numbered("mask")
     actions = np.asarray(columns["action"])
     if (actions != np.floor(actions)).any():
         line = int(np.flatnonzero(actions != np.floor(actions))[0])
@@ -184,7 +220,7 @@ def _from_columns(columns: Mapping[str, NDArray[Any]], told: Mapping[str, Any], 
         "actions": actions.astype(np.int64),
         "rewards": columns["reward"],
         "propensities": columns["propensity"] if "propensity" in columns else numbered("propensity"),
-        "num_actions": None if num_actions is None else integer("num_actions", int(num_actions), 1),
-        "action_names": told.get("action_names"),
         "masks": None if masks is None else masks.astype(np.int64),
+        "action_features": told.get("action_features"),
+        **(_known(told, path) if told else {}),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 from dts_gym.offpolicy.text_tables import as_number, read_table
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import as_float64, integer
+
+_ROUNDS = re.compile("item_id|position|click|propensity_score")  # the columns of numbers
 
 
 def obp_arrays(feedback: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def obd_arrays(folder: str | os.PathLike[str], position: int | None) -> dict[str
         header = [name.strip() for name in file.readline().rstrip("\r\n").split(",")]
     users = [name for name in header if name.startswith("user_feature_")]
     needed = ("item_id", "position", "click", "propensity_score", *(users or ("user_feature_0",)))
-    table = read_table(path, needed=needed, words=(*users, "timestamp", ""))
+    table = read_table(path, _ROUNDS, needed=needed)
     kept = np.ones(len(table["click"]), dtype=bool)
     if position is not None:
         kept = table["position"] == integer("position", position, 1)
@@ -85,7 +88,7 @@ def _items(path: Path) -> tuple[Array, int]:
     with path.open(encoding="utf-8") as file:
         header = [name.strip() for name in file.readline().rstrip("\r\n").split(",")]
     names = [name for name in header if name.startswith("item_feature_")]
-    table = read_table(path, needed=("item_id",), words=(*names, ""))
+    table = read_table(path, _ROUNDS, needed=("item_id",))
     order = np.argsort(table["item_id"])
     columns: list[Array] = []
     for name in names:

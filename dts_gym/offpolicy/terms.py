@@ -35,6 +35,8 @@ class Terms(NamedTuple):
         the logged one is played; None unless asked for.
     unsupported : mean probability that the policy gives to actions that the log could not have played; NaN where the
         propensities of every action are not known.
+    weight_error : standard error that the mean weight has if propensities are right; NaN where those of every action
+        are not known.
     """
 
     played: Array
@@ -44,6 +46,7 @@ class Terms(NamedTuple):
     sample: tuple[Array, Array]
     group_weight: Array | None
     unsupported: float
+    weight_error: float
 
 
 def gather(
@@ -66,7 +69,7 @@ def gather(
     sample = np.empty((len(kept), log.num_actions))
     weight = None if groups is None else np.empty(n)
     full = log.propensities is not None and log.propensities.ndim == 2
-    unsupported = 0.0 if full else np.nan
+    unsupported, variance = (0.0, 0.0) if full else (np.nan, np.nan)
     for block, p in probability_blocks(checked, log):
         x, a = log.contexts[block], log.actions[block]
         rows = np.arange(len(a))
@@ -79,7 +82,11 @@ def gather(
         sample[first:last] = p[kept[first:last] - block.start]
         if full:
             assert log.propensities is not None
-            unsupported += float(p[log.propensities[block] == 0].sum())
+            can, logged = log.propensities[block] > 0, log.propensities[block]
+            supported = np.where(can, p, 0.0).sum(axis=1)
+            unsupported += float((p.sum(axis=1) - supported).sum())
+            squares = np.divide(p * p, logged, out=np.zeros_like(p), where=can)
+            variance += float(np.maximum(squares.sum(axis=1) - supported**2, 0.0).sum())
         if weight is not None and groups is not None:
             assert log.propensities is not None
             same = groups[None, :] == groups[a][:, None]  # (b, K)
@@ -87,7 +94,14 @@ def gather(
                 axis=1
             )
     return Terms(
-        played, values, predicted, directions / n, (log.contexts[kept], sample), weight, float(unsupported / n)
+        played,
+        values,
+        predicted,
+        directions / n,
+        (log.contexts[kept], sample),
+        weight,
+        float(unsupported / n),
+        float(np.sqrt(variance) / n),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,16 @@ from numpy.typing import NDArray
 
 
 def read_table(
-    path: str | os.PathLike[str], skip: int = 0, needed: Sequence[str] = (), words: Sequence[str] = ()
+    path: str | os.PathLike[str], numbers: re.Pattern[str], skip: int = 0, needed: Sequence[str] = ()
 ) -> dict[str, NDArray[Any]]:
-    """The columns of a CSV file with a header, as numbers.
+    """The columns of a CSV file with a header, as numbers or as text.
 
     Parameters
     ----------
     path : text file in UTF-8.
+    numbers : what the whole name of a column matches whose cells must be numbers; those of others are text.
     skip : lines before the header.
     needed : names of columns that must be there.
-    words : names of columns whose cells are text.
 
     Raises
     ------
@@ -32,14 +33,14 @@ def read_table(
     """
     place = os.fspath(path)
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
             for _ in range(skip):
                 file.readline()
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
             _check_header(header, needed, place, skip + 1)
             cells: list[list[Any]] = [[] for _ in header]
-            numeric = [name not in words for name in header]
+            numeric = [numbers.fullmatch(name) is not None for name in header]
             for row in reader:
                 if not row:
                     continue

@@ -77,7 +77,7 @@ def judged(world: World) -> dict[str, float]:
     out: dict[str, float] = {}
     for name, prior in priors.items():
         policy = learn(world.log, "sDM", prior)
-        picked = policy.action_probabilities(world.fresh).argmax(axis=1)
+        picked = policy.act(world.fresh)
         value = float(means[np.arange(len(means)), picked].mean())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OffPolicyWarning)
@@ -89,7 +89,7 @@ def judged(world: World) -> dict[str, float]:
             f"{name}, error": abs(found.value - value),
             f"{name}, covered": float(found.lower < value < found.upper),
         }
-    careful = learn(world.log, "LCB", chain).action_probabilities(world.fresh).argmax(axis=1)
+    careful = learn(world.log, "LCB", chain).act(world.fresh)
     out["LCB, loss"] = best - float(means[np.arange(len(means)), careful].mean())
     return out
 

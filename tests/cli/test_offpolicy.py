@@ -38,13 +38,25 @@ def test_the_usual_estimators_are_those_that_the_log_allows(log, tmp_path, monke
     bare = BanditLog(log.contexts, log.actions, log.rewards, None, K)
     bare.save("bare.csv")
     assert main(["offpolicy", "evaluate", "bare.csv"]) == 0
-    shown = capsys.readouterr().out
+    shown, errors = capsys.readouterr()
+    assert "warning: the log has no propensities" in shown
+    assert errors == ""  # warnings stand once, below the table
     assert "DM" in shown
     assert "IPS" not in shown
     np.save("pi.npy", np.full((N, K), 1 / K))
     log.save("log.npz")
     assert main(["offpolicy", "evaluate", "log.npz", "--policy", "pi.npy"]) == 0
     assert "SNIPS" in capsys.readouterr().out
+
+
+def test_a_log_of_one_round_is_judged_without_folds(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.csv").write_text("context_0,action,reward,propensity\n0.5,0,1,1\n")
+    assert main(["offpolicy", "evaluate", "one.csv"]) == 0
+    shown = capsys.readouterr().out
+    assert "SNIPS" in shown
+    assert "DR" not in shown
+    assert "of 1 rounds: the log is short" in shown
 
 
 def test_logs_of_others_are_known_by_their_form(tmp_path, monkeypatch, capsys):
@@ -57,10 +69,11 @@ def test_logs_of_others_are_known_by_their_form(tmp_path, monkeypatch, capsys):
     assert "line 1, column 15" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("policy", ["sDM", "nowhere"])
+@pytest.mark.parametrize("policy", ["sDM", "nowhere", "torn.npy"])
 def test_a_policy_that_is_none_is_refused(log, tmp_path, monkeypatch, capsys, policy):
     monkeypatch.chdir(tmp_path)
     log.save("log.npz")
+    (tmp_path / "torn.npy").write_bytes(b"")
     assert main(["offpolicy", "evaluate", "log.npz", "--policy", policy]) == 2
     assert "--policy must be" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()

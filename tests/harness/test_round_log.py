@@ -96,5 +96,7 @@ def test_the_folder_is_a_log_for_off_policy_estimates(tmp_path, monkeypatch):
     log = dts_gym.offpolicy.BanditLog.load(tmp_path / "log")
     np.testing.assert_array_equal(log.actions, result.actions)
     assert log.adapted
+    dts_gym.run(env, dts_gym.make_agent("Random", env, seed=0), 5, seed=1, log=tmp_path / "random")
+    assert dts_gym.offpolicy.BanditLog.load(tmp_path / "random").adapted is False
     assert log.num_actions == 6
     np.testing.assert_array_equal(log.masks[:, 2], np.arange(20) < 10)

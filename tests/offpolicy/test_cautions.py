@@ -3,9 +3,11 @@
 import warnings
 
 import numpy as np
+import pytest
 
 from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
 from dts_gym.offpolicy import BanditLog, OffPolicyWarning, evaluate, learn
+from dts_gym.offpolicy.terms import gather
 
 PRIOR = random_linear_prior(2, 2, seed=0)
 
@@ -41,6 +43,16 @@ def test_a_small_effective_sample_size_is_told_to_estimators_by_weights():
     assert told(log, np.array([0.0, 1.0, 0.0]), ["DM"]) == ""
 
 
+def test_a_short_log_is_not_said_to_play_other_actions():
+    assert "of 60 rounds: the log is short, and intervals" in told(logged(n=60), UNIFORM, ["IPS"])
+
+
+def test_missing_propensities_are_told():
+    log = logged()
+    bare = BanditLog(log.contexts, log.actions, log.rewards, None, 3)
+    assert "the log has no propensities: values rest on models alone" in told(bare, UNIFORM, ["DM"])
+
+
 def test_a_single_heavy_round_is_told():
     log = logged(n=2000)
     p = log.played_propensities.copy()
@@ -53,6 +65,78 @@ def test_wrong_propensities_are_told_by_the_mean_weight():
     log = logged()
     wrong = BanditLog(log.contexts, log.actions, log.rewards, np.full(len(log), 0.5), 3)
     assert "the weights average 0.667 and not 1" in told(wrong, UNIFORM, ["IPS"])
+
+
+def softmax(scores):
+    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def right_log(seed, n, K, every):
+    """A log by 0.7 softmax plus 0.3 uniform, and a policy fixed beforehand, softmax or greedy on other parameters."""
+    rng = np.random.default_rng(seed)
+    x, own, other = rng.uniform(-1, 1, (n, 4)), 2 * rng.normal(size=(K, 4)), 2 * rng.normal(size=(K, 4))
+    p = 0.7 * softmax(x @ own.T) + 0.3 / K
+    a = (p.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    log = BanditLog(x, a, rng.normal(size=n), p if every else p[np.arange(n), a], K)
+    return log, softmax((1 if seed % 2 else 1e4) * x @ other.T)
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_right_logs_are_seldom_told_that_propensities_are_wrong(every):
+    """200 logs in which the mean weight is often 0 or far from 1, as rounds of rare weights lack: 2 % at most."""
+    found = 0
+    for seed in range(200):
+        log, policy = right_log(seed, 100, (3, 10, 100)[seed % 3], every)
+        found += "the weights average" in told(log, policy, ["IPS"])
+    assert found <= 4
+
+
+@pytest.mark.parametrize("every", [True, False])
+@pytest.mark.parametrize("wrong", ["uniform", "of another action", "half as large", "never"])
+def test_wrong_propensities_are_always_told(wrong, every):
+    """20 logs each of 1000 rounds; the policy is that of the log, or uniform."""
+    for seed in range(20):
+        log, _ = right_log(seed, 1000, 10, True)
+        p, policy, text = log.propensities, log.propensities, "propensities are wrong"
+        if wrong == "uniform":
+            p = np.full(p.shape, 0.1)
+        elif wrong == "of another action":
+            p = np.roll(p, 1, axis=1)
+        elif wrong == "half as large":
+            if every:
+                continue  # they do not sum to 1
+            p = p / 2
+        else:
+            kept = log.rows(log.actions > 2)
+            log, p, policy = kept, kept.propensities, np.full(10, 0.1)
+            p = np.where(np.arange(10) > 2, p, 0.0)
+            p = p / p.sum(axis=1, keepdims=True)
+            text = "to actions of propensity 0" if every else "could not play or hardly did"
+        given = p if every else p[np.arange(len(log)), log.actions]
+        assert text in told(BanditLog(log.contexts, log.actions, log.rewards, given, 10), policy, ["IPS"])
+
+
+def test_propensities_too_small_are_told_of_a_short_log():
+    log, _ = right_log(0, 60, 3, True)
+    halved = BanditLog(log.contexts, log.actions, log.rewards, log.played_propensities / 2, 3)
+    assert "propensities are wrong" in told(halved, log.propensities, ["IPS"])
+
+
+def test_the_error_of_the_mean_weight_is_that_over_actions_drawn_anew():
+    log, policy = right_log(1, 50, 3, True)
+    p = log.propensities
+    expected = np.sqrt(sum((policy[i] ** 2 / p[i]).sum() - 1 for i in range(50))) / 50
+    assert gather(log, policy, {}).weight_error == pytest.approx(expected, rel=1e-12)
+    assert np.isnan(gather(BanditLog(log.contexts, log.actions, log.rewards, None, 3), policy, {}).weight_error)
+
+
+def test_of_a_policy_learned_on_the_log_it_is_not_said_to_believe_dr():
+    """20 logs of 50 actions: DR is too high by far for the policy that sDM learned, and sDM is right."""
+    for seed in range(20):
+        log = logged(300, 50, seed=seed, p=softmax(np.random.default_rng(seed).normal(size=(1, 50)))[0])
+        policy = learn(log, "sDM", PRIOR)
+        assert "apart" not in told(log, policy, ["sDM"], PRIOR, noise_std=1.0)
 
 
 def test_actions_that_the_log_could_not_play_are_told():
@@ -88,7 +172,8 @@ def test_estimates_apart_are_told_also_if_dr_was_not_asked_for():
     log = logged(n=3000, noise=0.2, reward=GaussianReward(0.2))
     shifted = BanditLog(log.contexts, log.actions, log.rewards + 2.0 * (log.actions == 0), log.propensities)
     away = told(shifted, np.array([1.0, 0.0, 0.0]), ["sDM"], PRIOR, noise_std=2.0)
-    assert "standard deviations apart" in away
+    assert "standard deviations apart: if the policy was not made from this log, believe DR" in away
+    assert "if it was made from this log, DR is too high, and sDM is right if its prior is" in away
     assert "apart" not in told(log, np.array([1.0, 0.0, 0.0]), ["sDM"], PRIOR)
 
 

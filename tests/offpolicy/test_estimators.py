@@ -250,7 +250,7 @@ def test_masks_reach_a_policy_that_accepts_them():
         for r, m, q, a in zip(masked.rewards, masks, masked.propensities, masked.actions, strict=True)
     )
     assert found == pytest.approx(by_hand)
-    with pytest.raises(ValueError, match="must not play what the log's masks forbid"):
+    with pytest.raises(ValueError, match=r"must not play what masks forbid, got probability 0.25 for action"):
         evaluate(masked, np.full(K, 1 / K), ["IPS"])
 
 
@@ -268,7 +268,10 @@ REFUSED = {
     ),
     "a wrong range": (dict(estimators=["IPS"], reward_range=(0, 1)), "reward_range must hold the log's rewards"),
     "another family": (dict(estimators=["IPS"], reward="bernoulli"), "reward must be 0 or 1"),
-    "a policy of another size": (dict(policy=np.full((N, 3), 1 / 3)), r"policy must have shape \(120, 4\)"),
+    "a policy of another size": (
+        dict(policy=np.full((N, 3), 1 / 3)),
+        r"must return probabilities of shape \(120, 4\)",
+    ),
     "no probabilities": (dict(policy=np.full((N, K), 0.5)), "policy must return probabilities that sum to 1"),
     "a word": (dict(policy="uniform"), "policy must have action_probabilities"),
 }

@@ -1,6 +1,8 @@
 """Policies learned from logs: gradients, optima, guarantees, files; logs that agents make, and replay."""
 
 import math
+import tracemalloc
+import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +11,8 @@ from scipy.optimize import approx_fprime
 
 import dts_gym
 from dts_gym import random_linear_prior, random_mlp_prior
-from dts_gym.offpolicy import BanditLog, evaluate, learn, load_policy, record, replay
+from dts_gym.envs.logged import LoggedBanditEnv
+from dts_gym.offpolicy import BanditLog, OffPolicyWarning, evaluate, learn, load_policy, record, replay
 from dts_gym.offpolicy.learned_policies import PerturbedPolicy
 from dts_gym.offpolicy.objectives import perturbed_objective, softmax_objective
 
@@ -117,6 +120,20 @@ def test_greedy_and_pessimistic_policies_are_the_posteriors():
     np.testing.assert_array_equal(careful, (mean - 2 * std).argmax(axis=1))
 
 
+def test_actions_for_many_contexts_need_no_table_of_all_probabilities():
+    """5000 contexts by 2000 actions are 80 MB."""
+    rng = np.random.default_rng(0)
+    x, a = rng.uniform(-1, 1, (500, D)), rng.integers(2000, size=500)
+    policy = learn(BanditLog(x, a, rng.normal(size=500), num_actions=2000), "sDM", PRIOR)
+    contexts = rng.uniform(-1, 1, (5000, D))
+    tracemalloc.start()
+    picked = policy.act(contexts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 70e6
+    np.testing.assert_array_equal(picked, policy.action_probabilities(contexts).argmax(axis=1))
+
+
 REFUSED = {
     "learner": (("sdm",), {}, "did you mean sDM"),
     "prior": (("sDM",), {}, "prior must be given"),
@@ -186,6 +203,60 @@ def test_record_plays_learned_policies():
         record(env, 3, num_rounds=20)
 
 
+BAD = {
+    "negative": ([-0.5, 1.0, 0.5], r"in 0..1, got -0.5 for action 0"),
+    "above 1": ([0.0, 1.5, 0.0], r"in 0..1, got 1.5 for action 1"),
+    "no number": ([0.5, 0.5, np.nan], r"in 0..1, got nan for action 2"),
+    "another sum": ([0.5, 0.25, 0.0], r"that sum to 1, got the sum 0.75"),
+    "of fewer actions": ([0.5, 0.5], r"of shape \(3,\), got shape \(2,\)"),
+    "a row too many": ([[0.5, 0.25, 0.25]], r"of shape \(3,\), got shape \(1, 3\)"),
+}
+
+
+class Turns:
+    """Probabilities that are right for four rounds."""
+
+    def __init__(self, bad):
+        self.left, self.bad = 4, bad
+
+    def action_probabilities(self, context):
+        self.left -= 1
+        return self.bad if self.left < 0 else np.full(K, 1 / K)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_record_names_the_round_of_a_policys_bad_probabilities(case):
+    env = gym.make("DiffusionBandit-v0", num_actions=K, dim=D)
+    bad, message = BAD[case]
+    with pytest.raises(ValueError, match=rf"^agent.action_probabilities must return .* {message} in round 4"):
+        record(env, Turns(bad), num_rounds=9, learn=False)
+
+
+@pytest.mark.parametrize("bad", [-0.5, 1.5, np.nan])
+def test_record_names_the_round_of_an_agents_bad_probability(bad):
+    class Own:
+        left = 4
+
+        def act_with_probability(self, context, mask=None):
+            self.left -= 1
+            return 2, bad if self.left < 0 else 1 / K
+
+    env = gym.make("DiffusionBandit-v0", num_actions=K, dim=D)
+    with pytest.raises(ValueError, match=rf"^agent.act_with_probability .* 0..1, got {bad} for action 2 in round 4"):
+        record(env, Own(), num_rounds=9, learn=False)
+
+
+def test_record_refuses_a_policy_that_plays_what_the_mask_forbids():
+    class Masked(gym.Wrapper):
+        def reset(self, **keywords):
+            context, info = self.env.reset(**keywords)
+            return context, {**info, "action_mask": np.array([1, 0, 1], dtype=np.int8)}
+
+    env = Masked(gym.make("DiffusionBandit-v0", num_actions=K, dim=D))
+    with pytest.raises(ValueError, match=r"masks forbid, got probability 0.333 for action 1 in round 0"):
+        record(env, Turns(None), num_rounds=1, learn=False)
+
+
 def test_replay_learns_the_rounds_that_it_matches():
     rng = np.random.default_rng(0)
     x, a = rng.uniform(-1, 1, (300, D)), rng.integers(K, size=300)
@@ -204,6 +275,24 @@ def test_replay_learns_the_rounds_that_it_matches():
     with pytest.raises(ValueError, match="agent must be a fresh one"):
         replay(log, agent)
     assert replay(log, agent, warm_start=True).num_rounds == 300
+
+
+@pytest.mark.parametrize("adapted", [True, False, None])
+def test_replay_of_a_log_whose_policy_learned_is_told_once(adapted):
+    problem = dts_gym.BanditProblem(K, D, PRIOR, dts_gym.GaussianReward())
+    log = BanditLog(np.ones((30, D)), np.arange(30) % K, np.ones(30), np.full(30, 1 / K), adapted=adapted)
+    for use in (lambda: replay(log, dts_gym.make_agent("LinTS", problem)), lambda: LoggedBanditEnv(log)):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            use()
+        assert [str(each.message)[:40] for each in told] == ["the log's policy learned while it played"] * bool(adapted)
+        assert all(each.filename == __file__ and each.category is OffPolicyWarning for each in told)
+
+
+def test_a_log_of_random_actions_did_not_adapt():
+    env = gym.make("DiffusionBandit-v0", num_actions=4, dim=2)
+    log = record(env, dts_gym.make_agent("Random", env, seed=0), num_rounds=5)
+    assert log.adapted is False
 
 
 def test_thinning_makes_a_log_uniform():

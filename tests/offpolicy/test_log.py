@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from dts_gym import BernoulliReward, GaussianReward
+from dts_gym import BernoulliReward, GaussianReward, PoissonReward
+from dts_gym.harness.round_log import RoundLog
 from dts_gym.offpolicy import BanditLog
+from dts_gym.problem.unknown import UnknownReward
 from dts_gym.utils.archives import write_archive
 
 N, K, D = 30, 3, 2
@@ -17,12 +19,25 @@ def rounds(seed=0, n=N):
     return {"contexts": rng.normal(size=(n, D)), "actions": actions, "rewards": rng.normal(size=n), "propensities": p}
 
 
+def fields(log):
+    return {name: value for name, value in vars(log).items() if name not in ("fingerprint", "num_duplicates")}
+
+
 def same(one, other):
-    assert one.num_actions == other.num_actions
-    for name in ("contexts", "actions", "rewards", "propensities", "masks", "action_features"):
-        first, second = getattr(one, name), getattr(other, name)
-        assert (first is None) == (second is None), name
-        if first is not None:
+    assert fields(one).keys() == fields(other).keys()
+    for name, first in fields(one).items():
+        second = fields(other)[name]
+        if name == "reward":
+            assert (type(first), getattr(first, "noise_std", None)) == (
+                type(second),
+                getattr(second, "noise_std", None),
+            )
+        elif first is None or second is None:
+            assert first is second, name
+        elif name == "action_names":
+            assert first == second
+        else:
+            assert np.asarray(first).dtype == np.asarray(second).dtype, name
             np.testing.assert_array_equal(first, second)
 
 
@@ -32,6 +47,7 @@ BAD = {
     "no contexts": ("contexts", np.zeros((0, D))),
     "action out of range": ("actions", np.full(N, K)),
     "negative action": ("actions", np.full(N, -1)),
+    "names of actions": ("actions", np.full(N, "shoes")),
     "rewards": ("rewards", np.full(N, np.inf)),
     "above 1": ("propensities", np.full(N, 1.5)),
     "negative": ("propensities", np.full(N, -0.1)),
@@ -46,6 +62,15 @@ def test_bad_rounds_are_refused_by_name(case):
     name, value = BAD[case]
     with pytest.raises(ValueError, match=rf"^{name} must"):
         BanditLog(**{**rounds(), "num_actions": K, name: value})
+
+
+@pytest.mark.parametrize("bad", [-1, "shoes"])
+def test_actions_that_are_no_numbers_from_0_are_named_and_the_cure_works(bad):
+    with pytest.raises(ValueError, match=rf"^actions must be numbered 0, 1, .* got .*{bad}.*: names, numbers ="):
+        BanditLog([[1.0], [2.0]], [bad, bad], [0.0, 1.0])
+    names, numbers = np.unique(["socks", "shoes"], return_inverse=True)
+    log = BanditLog([[1.0], [2.0]], numbers, [0.0, 1.0], action_names=names)
+    assert [log.action_names[a] for a in log.actions] == ["socks", "shoes"]
 
 
 def test_the_message_names_the_round():
@@ -95,45 +120,103 @@ def test_played_propensities_are_those_of_the_logged_actions():
     assert BanditLog(**given).fingerprint == log.fingerprint
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("every", [False, True])
-@pytest.mark.parametrize("kind", ["npz", "csv"])
-def test_files_keep_every_digit(tmp_path, kind, every, masked):
-    given = rounds()
-    if not every:
-        given["propensities"] = np.linspace(0.1, 1, N)
-    log = BanditLog(**given, num_actions=K + (not every), masks=np.ones((N, K + (not every)), bool) if masked else None)
-    log.save(tmp_path / f"log.{kind}")
-    same(log, BanditLog.load(tmp_path / f"log.{kind}"))
+def write_folder(log, folder):
+    settings = {"kind": "rounds", "format": 1, "num_actions": log.num_actions, "adapted": log.adapted}
+    if log.reward is not None:
+        settings["reward"] = {"name": log.reward.name, **log.reward.settings()}
+    if log.action_names is not None:
+        settings["action_names"] = list(log.action_names)
+    folder.mkdir()
+    rounds = RoundLog(folder, settings)
+    for i in range(len(log)):
+        probability = None if log.propensities is None else float(log.propensities[i])
+        mask = None if log.masks is None else log.masks[i]
+        rounds.add(log.contexts[i], log.actions[i], probability, log.rewards[i], mask)
+        if i in (9, 19):
+            rounds.write()
+    rounds.write()
 
 
-def test_an_archive_keeps_shared_features_and_what_is_known(tmp_path):
-    rng = np.random.default_rng(0)
-    log = BanditLog(
-        rng.normal(size=(N, K, D)), rng.integers(K, size=N), rng.integers(2, size=N), np.full(N, 0.3),
-        reward=BernoulliReward(), action_features=np.eye(K), adapted=True,
-    )  # fmt: skip
-    log.save(tmp_path / "log.npz")
-    back = BanditLog.load(tmp_path / "log.npz")
-    same(log, back)
-    assert (back.adapted, back.reward.name, back.features) == (True, "bernoulli", "shared")
-    with pytest.raises(ValueError, match=r"must end in \.npz"):
-        log.save(tmp_path / "log.csv")
+FULL = {
+    "nothing": {},
+    "propensities": {"propensities": np.linspace(0.1, 1, N), "num_actions": K + 2},
+    "propensities of every action": {"propensities": rounds()["propensities"]},
+    "masks": {"masks": np.ones((N, K), bool)},
+    "features of actions": {"action_features": np.random.default_rng(1).normal(size=(K, 2))},
+    "names": {"action_names": ['#1, "blue"', "2", "größe"]},
+    "a log that adapted": {"adapted": True, "reward": GaussianReward(0.3)},
+    "a log that did not": {"adapted": np.False_, "rewards": np.arange(N) % 2, "reward": BernoulliReward()},
+    "counts": {"rewards": np.arange(N), "reward": PoissonReward()},
+    "features of shared parameters": {"contexts": np.random.default_rng(1).normal(size=(N, K, D))},
+}
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("every", [False, True])
-def test_parquet_files_keep_every_digit(tmp_path, every, masked):
+@pytest.mark.parametrize("case", FULL)
+@pytest.mark.parametrize("kind", ["npz", "csv", "parquet", "folder"])
+def test_a_log_that_is_read_equals_the_one_that_was_written(tmp_path, kind, case):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    log = BanditLog(**{**rounds(), "propensities": None, **FULL[case]})
+    path = tmp_path / (kind if kind == "folder" else f"log.{kind}")
+    if kind == "folder":
+        if case in ("propensities of every action", "features of actions"):
+            pytest.skip("runs write no such logs")
+        write_folder(log, path)
+    elif kind != "npz" and log.features == "shared":
+        with pytest.raises(ValueError, match=r"must end in \.npz"):
+            log.save(path)
+        return
+    else:
+        log.save(path)
+    same(log, BanditLog.load(path))
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv", "parquet"])
+def test_a_family_of_rewards_that_files_do_not_know_is_refused_before_anything_is_written(tmp_path, kind):
+    class Own(GaussianReward):
+        name = "own"
+
+    for reward in (Own(), UnknownReward()):
+        with pytest.raises(ValueError, match="reward must be of a family that files know"):
+            BanditLog(**rounds(), reward=reward).save(tmp_path / f"log.{kind}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_tables_are_read_by_pandas(tmp_path, kind):
     pandas = pytest.importorskip("pandas")
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    given = rounds()
-    if not every:
-        given["propensities"] = np.linspace(0.1, 1, N)
-    log = BanditLog(**given, num_actions=K + (not every), masks=np.ones((N, K + (not every)), bool) if masked else None)
-    log.save(tmp_path / "log.parquet")
-    same(log, BanditLog.load(tmp_path / "log.parquet"))
-    frame = pandas.read_parquet(tmp_path / "log.parquet")
+    log = BanditLog(**rounds(), adapted=True, action_names=["a", "b", "c"], action_features=np.eye(K))
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    log.save(tmp_path / f"log.{kind}")
+    read = pandas.read_parquet if kind == "parquet" else lambda path: pandas.read_csv(path, skiprows=1)
+    frame = read(tmp_path / f"log.{kind}")
+    numbered = [f"propensity_{a}" for a in range(K)]
+    assert [*frame.columns] == ["context_0", "context_1", "action", "action_name", "reward", *numbered]
     np.testing.assert_array_equal(frame["reward"], log.rewards)
+
+
+def test_a_table_of_a_users_own_may_have_other_columns_and_a_mark_of_spreadsheets(tmp_path):
+    text = "user,context_0,action,reward,time\nann,0.5,0,1,2024-01-01\nbob,0.25,1,0,\n"
+    (tmp_path / "own.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    log = BanditLog.load(tmp_path / "own.csv")
+    same(log, BanditLog([[0.5], [0.25]], [0, 1], [1.0, 0.0]))
+
+
+def test_a_table_with_a_damaged_first_line_or_of_another_format_is_refused(tmp_path):
+    path = tmp_path / "log.csv"
+    BanditLog(**rounds()).save(path)
+    first, rest = path.read_text().split("\n", 1)
+    for damaged, message in (
+        (first[:-3], "path must have JSON after"),
+        ("# dts_gym log 3", "path must have JSON after"),
+        (first.replace(": 1,", ": 2,"), "path must be a log of format 1, got 2"),
+        (first[:-1] + ', "reward": 3}', "rewards of a family that is known, got 3"),
+        (first[:-1] + ', "reward": {"name": "weibull"}}', "rewards of a family that is known, got .*weibull"),
+    ):
+        path.write_text(f"{damaged}\n{rest}")
+        with pytest.raises(ValueError, match=message):
+            BanditLog.load(path)
 
 
 def test_without_a_package_for_parquet_its_extra_is_named(tmp_path, monkeypatch):
