@@ -23,6 +23,7 @@ SETTINGS = {
     "digits": (["300", "1"], "right over all rounds", ("sklearn",)),
     "frame": (["SyntheticBandit-v0", "frame.png", "20", "num_actions=5", "shape=moons"], "after 20 rounds", ()),
     "identification": (["2"], "TopTwoTS", ()),
+    "interval_coverage": (["1"], "adapted, learned", ()),
     "large_k": (["30", "1000000000"], "peak memory", ()),
     "logged_catalogue": (["400", "20"], "independent: true value", ()),
     "movielens": (["ratings", "30", "1"], "60 users, 120 movies", ()),
