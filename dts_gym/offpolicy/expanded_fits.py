@@ -40,8 +40,8 @@ def expanded_moments(log: BanditLog, prior: TwoLevelPrior, model: RewardModel) -
 
     Notes
     -----
-    The covariance is that of an expansion at the mode. The mean is the mode moved by `mean_pull`, as the agents' is: the
-    skewness of few rewards is felt to third order.
+    The covariance is that of an expansion at the mode. The mean is the mode moved by `mean_pull`, to third order, as
+    the agents' is: the posterior of few rewards is skewed.
 
     Newton's method on all parameters at once, with steps that move no logged predictor by more than 4: the mode is
     unique, because the log-likelihoods are concave. Each step costs O(n d^2 + K d^3). Evidence is expanded as the
