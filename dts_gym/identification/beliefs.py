@@ -17,7 +17,6 @@ from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.validation import as_float64, covariance, finite_array, integers
 
-
 _UNIT = float(np.finfo(np.float64).eps)
 
 
@@ -92,9 +91,9 @@ class ScoreBelief(Belief):
     Exact. A root ``F`` of the covariance, ``F F' = cov``, is updated by Potter's formula, so that the covariance stays
     PSD whatever the rounding: with ``f`` the action's row of F and ``D = f'f + noise_std^2``,
     ``mean += F f (y - m) / D`` and ``F -= F f f' / (D + noise_std sqrt(D))``, which for the action's own row is
-    ``f noise_std / sqrt(D)``. O(K r) a reward and run, r the rank. However small the noise, deviations of played actions
-    are right to 1e-12, those of others to 1e-16 prior deviations too. A reward counts as no more precise than the
-    rounding of its float64 number.
+    ``f noise_std / sqrt(D)``. O(K r) a reward and run, r the rank. However small the noise, deviations of played
+    actions are right to 1e-12, those of others to 1e-16 prior deviations too. A reward counts as no more precise than
+    the rounding of its float64 number.
 
     Source: Potter 1963; Bierman, "Factorization Methods for Discrete Sequential Estimation" (1977), chapter 2.
 

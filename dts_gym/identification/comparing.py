@@ -24,6 +24,7 @@ from dts_gym.identification.rules import RuleSpec, rule_spec
 from dts_gym.identification.scores import checked_context
 from dts_gym.identification.settings import SETTINGS, Posed, pose
 from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.wrappers import warn_of_wrappers
 from dts_gym.registry import versioned
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.progress import progress_bar
@@ -197,6 +198,7 @@ def _checked_target(what: Any, settings: Mapping[str, Any] | None, context: Any)
     env_id = versioned(what)
     env = gym.make(env_id, disable_env_checker=True, **known)
     try:
+        warn_of_wrappers(env, stacklevel=4)
         problem = getattr(env.unwrapped, "problem", None)
         fixed = None if context is None or problem is None else checked_context(problem, context)
     finally:

@@ -17,6 +17,7 @@ from dts_gym.identification.settings import Posed
 from dts_gym.identification.streams import RunStreams
 from dts_gym.problem.problem import BanditInstance, BanditProblem, problem_of
 from dts_gym.problem.rewards import RewardModel
+from dts_gym.problem.wrappers import check_shown
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import stream
 
@@ -172,10 +173,12 @@ def env_game(env: gym.Env[Any, Any], seeds: Sequence[int], context: Array | None
     Raises
     ------
     ValueError
-        If the environment is not one of this package, or contexts change and there are several seeds.
+        If the environment is not one of this package, a wrapper shows other sizes than its problem has, or contexts
+        change and there are several seeds.
     """
     source: Any = env.unwrapped
     problem = _problem(env)
+    check_shown(env, problem)
     posed, instances = [], []
     for seed in seeds:
         env.reset(seed=seed)

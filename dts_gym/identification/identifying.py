@@ -16,6 +16,7 @@ from dts_gym.identification.rules import rule_spec
 from dts_gym.identification.scores import checked_context
 from dts_gym.identification.settings import SETTINGS, Posed, pose
 from dts_gym.problem.problem import BanditProblem, names_of
+from dts_gym.problem.wrappers import warn_of_wrappers
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.shown import Shown
 from dts_gym.utils.tables import data_frame
@@ -117,6 +118,9 @@ def identify(
 
     Notes
     -----
+    An environment under wrappers that change its observations, rewards or actions is warned of: belief and truth are
+    those of the environment inside.
+
     At a fixed context, with Gaussian rewards and a prior of affine links or mixed effects, the belief about the K
     scores is exact. For other priors and rewards it is the posterior of a dTS agent. Contexts that change need a rule
     that decides round by round: Uniform, TS, TopTwoTS, T3C or KnowledgeGradient, which then look at the present
@@ -174,4 +178,6 @@ def _game(target: Any, seed: int, context: Any, settings: Mapping[str, Any] | No
         raise ValueError(
             f"env_or_problem must be an environment, a BanditProblem or one of {list(SETTINGS)}, got {target!r:.200}"
         )
-    return env_game(target, [seed], context)
+    game = env_game(target, [seed], context)
+    warn_of_wrappers(target, stacklevel=3)
+    return game
