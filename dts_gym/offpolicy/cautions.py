@@ -29,8 +29,8 @@ ZERO_CONTEXTS = (
 _OF_PRIORS = {
     FAR_REWARDS: (
         "the rewards are more than 5 standard deviations, in the root mean square, from what the prior expects. "
-        "Subtract a typical reward and divide by the rewards' standard deviation, or pass a prior that has room for them. "
-        "noise_std is the standard deviation of a reward around its mean"
+        "Subtract a typical reward and divide by the rewards' standard deviation, or pass a prior that has room for "
+        "them. noise_std is the standard deviation of a reward around its mean"
     ),
     SMALL_REWARDS: (
         "the rewards are less than a tenth, in the root mean square, of the noise's standard deviation that is "
