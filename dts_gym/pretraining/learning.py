@@ -98,7 +98,7 @@ def fit(
     Raises
     ------
     ValueError
-        If vectors are not finite, too few, constant in a coordinate or confined to a hyperplane (drop the coordinate,
+        If vectors are not finite, above 1e50 in size, too few, constant in a coordinate or confined to a hyperplane (drop the coordinate,
         or rotate and drop), or an argument is out of its range.
     ImportError
         If torch is not installed.

@@ -147,7 +147,7 @@ class FeaturePrior(Prior):
         z = finite_array("item_features", item_features, (N, None), LARGEST)
         if not z.shape[1]:
             raise ValueError(f"item_features must have a column or more, got shape {z.shape}")
-        errors = None if noise_cov is None else covariances("noise_cov", noise_cov, N, d)
+        errors = None if noise_cov is None else covariances("noise_cov", noise_cov, N, d, LARGEST**2)
 
         weights = FeatureMap.of(z).weights(z)  # (N, J)
         fitted = fit_scales(seen, weights[:, 1:])

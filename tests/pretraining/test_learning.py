@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dts_gym import load_prior
+from dts_gym import choose_branch, load_prior, random_linear_prior
 from dts_gym.cli import pretrain
 from dts_gym.cli.pretrain import run_pretrain
 from dts_gym.datasets.shapes import sample_shape
@@ -80,6 +80,12 @@ BAD = [
     (lambda: fit(np.c_[normal(50), np.ones(50)]), r"columns \[2\] constant"),
     (lambda: fit(np.c_[normal(50), normal(50).sum(axis=1)]), "confined to a hyperplane"),
     (lambda: fit(np.where(normal(50) > 2, np.nan, normal(50))), "theta must be finite, got nan"),
+    (lambda: fit(1e100 * normal(50)), r"theta must be at most 1e\+50 in size, got 2\.\d+e\+100"),
+    (lambda: fit(normal(50), noise_cov=1e101 * np.eye(2)), r"noise_cov must be at most 1e\+100 in size, got 1e\+101"),
+    (
+        lambda: choose_branch(random_linear_prior(2, 1), [1e60 * normal(5)]),
+        r"catalogues\[0\] must be at most 1e\+50 in size",
+    ),
     (lambda: fit(normal(4, d=5)), "theta must have 7 distinct rows at least.* got 4 of 4"),
     (lambda: fit(np.repeat(normal(3), 20, axis=0)), "got 3 of 60"),
     (lambda: fit(normal(50)[:, 0]), r"theta must have shape \(any, any\)"),
