@@ -15,9 +15,10 @@ from dts_gym.diagnostics.energy import energy_score
 from dts_gym.diagnostics.prior_report import prior_figure, prior_report
 from dts_gym.pretraining.learning import fit
 from dts_gym.pretraining.noisy_vectors import clean_moments, matched_shrinkage
-from dts_gym.pretraining.robustness import outliers, quantile_distances
+from dts_gym.pretraining.robustness import quantile_distances
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.denoisers import DenoiserLink
+from dts_gym.priors.outliers import outliers
 from dts_gym.priors.reverse_process import noise_schedule
 
 QUICK = {"depth": 5, "max_steps": 100, "hidden": 16}
@@ -80,7 +81,7 @@ BAD = [
     (lambda: fit(np.c_[normal(50), np.ones(50)]), r"columns \[2\] constant"),
     (lambda: fit(np.c_[normal(50), normal(50).sum(axis=1)]), "confined to a hyperplane"),
     (lambda: fit(np.where(normal(50) > 2, np.nan, normal(50))), "theta must be finite, got nan"),
-    (lambda: fit(1e100 * normal(50)), r"theta must be at most 1e\+50 in size, got 2\.\d+e\+100"),
+    (lambda: fit(1e100 * normal(50)), r"theta must be at most 1e\+50 in size, got \d\.\d+e\+100"),
     (lambda: fit(normal(50), noise_cov=1e101 * np.eye(2)), r"noise_cov must be at most 1e\+100 in size, got 1e\+101"),
     (
         lambda: choose_branch(random_linear_prior(2, 1), [1e60 * normal(5)]),
