@@ -31,7 +31,8 @@ class Outcomes(NamedTuple):
     ----------
     recommendations : (R,) recommended actions; for a policy the one at the first judged context.
     simple_regrets : (R,) mean reward of the best action less the recommended one's; for a policy its mean.
-    is_best : (R,) whether the best action is recommended; for a policy, at every judged context.
+    is_best : (R,) whether the best action, or one of equal best ones, is recommended; for a policy, at every judged
+        context.
     counts : (R, K) number of rounds of every action.
     """
 
@@ -108,8 +109,10 @@ class ScoreGame(Game):
         """The results, by expected rewards."""
         chosen = rule.recommend(self.belief, self.streams)
         expected = self._model.mean(self._scores)
-        regrets = expected.max(axis=1) - expected[np.arange(len(chosen)), chosen]
-        return Outcomes(chosen, regrets, chosen == self._scores.argmax(axis=1), self.belief.counts)
+        rows = np.arange(len(chosen))
+        regrets = expected.max(axis=1) - expected[rows, chosen]
+        is_best = self._scores[rows, chosen] == self._scores.max(axis=1)
+        return Outcomes(chosen, regrets, is_best, self.belief.counts)
 
 
 class PolicyGame(Game):
@@ -153,8 +156,9 @@ class PolicyGame(Game):
         chosen = self.belief.means_at(contexts).argmax(axis=1)
         scores = instance.linear_predictors(contexts)
         expected = instance.reward_model.mean(scores)
-        regret = (expected.max(axis=1) - expected[np.arange(len(chosen)), chosen]).mean()
-        best = bool((chosen == scores.argmax(axis=1)).all())
+        rows = np.arange(len(chosen))
+        regret = (expected.max(axis=1) - expected[rows, chosen]).mean()
+        best = bool((scores[rows, chosen] == scores.max(axis=1)).all())
         return Outcomes(chosen[:1], np.array([regret]), np.array([best]), self.belief.counts)
 
 

@@ -42,7 +42,7 @@ class Identification(Shown):
     counts : (K,) number of rounds of every action.
     simple_regret : mean reward of the best action less that of the recommended one; where contexts change, its average
         over 1000 contexts.
-    is_best : whether the best action is recommended; where contexts change, at all of these.
+    is_best : whether the best action is recommended, or one of equal best ones; where contexts change, at all.
     action_names : (K,) names of the problem's actions; None where it has none.
     """
 
