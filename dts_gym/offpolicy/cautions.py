@@ -177,7 +177,7 @@ def of_prior(log: BanditLog, model: RewardModel, moments: Callable[[], tuple[Arr
     rows = log.contexts if log.features == "disjoint" else log.contexts[np.arange(len(log)), log.actions]
     if not rows.any():
         return [ZERO_CONTEXTS]
-    looked_at = rows.any(axis=1).nonzero()[0]
+    looked_at = np.flatnonzero(rows.any(axis=1))
     looked_at = looked_at[np.linspace(0, len(looked_at) - 1, min(len(looked_at), ENOUGH)).round().astype(int)]
     first = FirstRewards()
     if not first.note(rows[looked_at], log.rewards[looked_at]):

@@ -64,7 +64,7 @@ def log_marginal(prior: TwoLevelPrior, evidence: Evidence, scales: Array) -> Arr
         variances = 1.0 + scale * spread
         rows = (observed / np.sqrt(variances)[..., None]).reshape(-1, r + 1)
         rows[:, :r] *= math.sqrt(scale)
-        R = np.linalg.qr(np.vstack([rows, np.eye(r, r + 1), np.zeros((1, r + 1))]), mode="r")
+        R = np.asarray(np.linalg.qr(np.vstack([rows, np.eye(r, r + 1), np.zeros((1, r + 1))]), mode="r"))
         found[i] = -0.5 * (np.log(variances).sum() + R[r, r] ** 2) - np.log(np.abs(np.diagonal(R)[:r])).sum()
     return found
 
