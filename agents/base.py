@@ -254,7 +254,7 @@ class Agent(Saved, Cautious, Together, Propensities):
         return np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1) if self._intercept else x
 
     def _may_refuse(self) -> bool:
-        """Whether `_learn` can raise ValueError: the sum of expanded rewards may be too large."""
+        """Whether `_learn` can raise ValueError: rewards may be too large together, or outweigh the prior."""
         return not isinstance(self.reward_model, GaussianReward)
 
     def _is_single(self, contexts: Array) -> bool:

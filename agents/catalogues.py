@@ -122,11 +122,12 @@ class Catalogue:
 
         Notes
         -----
-        Exact, given the expansion where rewards are not Gaussian: what the old item's rewards told of the shared part
-        stays true evidence about it, as if the old item were integrated out of the joint posterior, and the new one is
-        unplayed; where the prior has offsets, it has that of the number. Other actions stay as they were to the last
-        bit. The posterior is not copied: the cost is that of a few updates, and with new features that of a copy of all
-        actions' features.
+        Exact for Gaussian rewards: what the old item's rewards told of the shared part stays true evidence about it, as
+        if the old item were integrated out of the joint posterior, and the new one is unplayed; where the prior has
+        offsets, it has that of the number. Rewards of other families are expanded; those of the last 256 retired items
+        are kept, and expanded again as later rewards move the shared part. Other actions stay as they were to the last
+        bit. The posterior is not copied: the cost is that of a few updates, and with new
+        features that of a copy of all actions' features.
 
         Examples
         --------

@@ -1,97 +1,12 @@
-"""What an agent warns of when it sees its first rewards: contexts of zeros, rewards far from what its prior expects."""
+"""What an agent warns of, once of each thing."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, final
+from typing import final
 
-import numpy as np
-
-from dts_gym.problem.rewards import GaussianReward, PoissonReward, RewardModel
+from dts_gym.problem.first_rewards import FirstRewards
 from dts_gym.utils.arrays import Array, IntArray
-
-_REWARDS = 20  # that are looked at
-# Rewards that follow the prior are farther than this many deviations, in the root mean square, once in a million runs
-# at most: where all come from one draw of a parameter and nothing else. Their mean square is as small as this share of
-# the noise's variance never: it is no less than chi-square with 20 degrees of freedom, over 20.
-_FAR, _SMALL = 5.0, 0.01
-
-ZERO_CONTEXTS = (
-    "the contexts so far are zeros, under which x' theta is 0 for every action: the agent learns nothing. Give it an "
-    "intercept (intercept=True, a setting of LinTS, LinUCB, GLM-TS, UCB-GLM and EpsilonGreedy, with a prior_cov= as "
-    "wide as the rewards), or append a 1 to every observation, with Gymnasium's TransformObservation"
-)
-FAR_REWARDS = (
-    "the rewards so far are more than 5 standard deviations, in the root mean square, from what the agent's prior "
-    "expects. Subtract a typical reward and divide by the rewards' standard deviation, or state a prior that has room "
-    "for them: prior_cov= and intercept=True of the agents with independent actions, else a prior fitted to past "
-    "parameters. noise_std= is the standard deviation of a reward around its mean"
-)
-SMALL_REWARDS = (
-    "the rewards so far are less than a tenth, in the root mean square, of the noise's standard deviation that the "
-    "agent believes in, and tell it next to nothing. Set noise_std= to the standard deviation of a reward around its "
-    "mean, or divide the rewards by their standard deviation and keep the prior"
-)
-
-
-class Belief(NamedTuple):
-    """What rewards are expected to be like.
-
-    Attributes
-    ----------
-    model : law of the rewards; Gaussian and Poisson ones can contradict it.
-    moments : gives the mean (d,) and covariance (d, d) of an action's parameters before any reward.
-    """
-
-    model: RewardModel
-    moments: Callable[[], tuple[Array, Array]]
-
-
-class FirstRewards:
-    """The first rewards that an agent learns, until enough are there to judge them by its prior."""
-
-    def __init__(self) -> None:
-        self._contexts: list[Array] = []  # rows (d,) whose product with a parameter makes the rewards
-        self._rewards: list[float] = []
-
-    @property
-    def count(self) -> int:
-        """How many have been noted."""
-        return len(self._rewards)
-
-    def note(self, rows: Array, rewards: Array) -> bool:
-        """Take in n more, (n, d) and (n,), as far as they are needed; whether there are enough now."""
-        free = _REWARDS - self.count
-        self._contexts += list(rows[:free].copy())
-        self._rewards += rewards[:free].tolist()
-        return self.count >= _REWARDS
-
-    def finding(self, beliefs: Sequence[Belief]) -> str | None:
-        """What to warn of: contexts of zeros, or rewards that contradict every belief; None where nothing does."""
-        X, y = np.array(self._contexts), np.array(self._rewards)
-        if not X.any():
-            return ZERO_CONTEXTS
-        found = [_contradiction(X, y, belief) for belief in beliefs]
-        return found[0] if None not in found else None
-
-
-def _contradiction(X: Array, y: Array, belief: Belief) -> str | None:
-    """How rewards (n,) contradict a belief, where they do."""
-    model = belief.model
-    if not isinstance(model, GaussianReward | PoissonReward):
-        return None
-    if isinstance(model, GaussianReward) and (y * y).mean() < _SMALL * model.noise_std**2:
-        return SMALL_REWARDS
-    mean, cov = belief.moments()
-    X = X[:, : len(mean)]  # without the 1 of an intercept that the belief knows nothing of
-    center, spread = X @ mean, np.einsum("nd,de,ne->n", X, cov, X).clip(0.0)
-    if isinstance(model, GaussianReward):
-        far = ((y - center) ** 2 / (spread + model.noise_std**2)).mean() > _FAR**2
-    else:
-        highest = model.mean(center + _FAR * np.sqrt(spread))
-        far = (y > highest + _FAR * np.sqrt(highest)).mean() > 0.5
-    return FAR_REWARDS if far else None
 
 
 class Cautious:

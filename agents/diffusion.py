@@ -160,10 +160,9 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             if not isinstance(engine, ChainPosterior | BranchedPosterior):
                 return {}
             gauges = {"effective_sample_size": engine.effective_sample_size}
-            if isinstance(engine, ChainPosterior):
-                gauges["mode_coverage"] = engine.mode_coverage()
-            elif engine.levels.independent:
-                gauges["mode_coverage"] = engine.levels.mode_coverage()
+            levels = engine if isinstance(engine, ChainPosterior) else engine.levels
+            if isinstance(levels, ChainPosterior) or levels.independent:
+                gauges["mode_coverage"] = levels.mode_coverage()
             return gauges
 
     @property
@@ -193,13 +192,11 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
                 )
             G, h = np.zeros((K, d, d)), np.zeros((K, d))
             G_played, h_played = table.evidence()  # of parameters centred by the chain's mean
-            exact = isinstance(self._approximation, ClosedForm)
-            center = chain.two_level(self.branch).mean if exact else np.zeros(d)
+            center = chain.two_level(self.branch).mean if self.approximation is None else np.zeros(d)
             G[table.actions] = G_played / tempering
             h[table.actions] = (h_played + G_played @ center) / tempering
-            tempered = LinearDiffusionPrior(
-                chain.weights, [cov * tempering for cov in chain.covariances], chain.offsets
-            )
+            covariances = [cov * tempering for cov in chain.covariances]
+            tempered = LinearDiffusionPrior(chain.weights, covariances, chain.offsets)
             levels = upward(tempered, Evidence(G, h), self.branch)
             return downward(tempered, levels, K, self.branch, self._rngs["parameters"])
 
@@ -211,6 +208,9 @@ class ChainAgent(PosteriorAgent[ConfidencePosterior]):
             chain: Any = rescaled_prior(approximation.chain, self._prior_scale)
             approximation = replace(approximation, chain=chain)
         return approximation.posterior(self.problem, self.reward_model, scale, rng)
+
+    def _may_refuse(self) -> bool:
+        return super()._may_refuse() or self.approximation is not None
 
     def _evidence(self) -> Evidence:
         """What rewards say of the played actions' parameters less their prior mean."""

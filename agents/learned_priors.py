@@ -22,6 +22,7 @@ from dts_gym.posteriors.mixture_posterior import MixturePosterior
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior, posterior_for
 from dts_gym.priors.fitting import fit_gaussian, prior_draws
 from dts_gym.priors.mixtures import Mixture, checked_mixture, fit_mixture
+from dts_gym.priors.outliers import outlier_warning, outliers
 from dts_gym.priors.prior import as_chain_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.utils.arrays import Array
@@ -77,7 +78,8 @@ class GaussianPriorAgent(FittedPriorAgent[ConfidencePosterior]):
     """Independent actions with a Gaussian prior that was fitted to past parameters; subclasses define how to choose.
 
     The parameters are those of `FittedPriorAgent`. The prior has the mean and covariance of `problem.past_parameters`,
-    else of 10 000 draws of the problem's prior.
+    else of 10 000 draws of the problem's prior. Past parameters that lie more than 8 standard deviations of the others
+    from them are left out, with a UserWarning, where they are a twentieth at most.
 
     Notes
     -----
@@ -96,7 +98,9 @@ class GaussianPriorAgent(FittedPriorAgent[ConfidencePosterior]):
         noise_std: float | None = None,
         expansion: Mode = "map",
     ) -> None:
-        self._prior = fit_gaussian(past_parameters(problem))
+        past = past_parameters(problem)
+        out = outliers(past) if problem.past_parameters is not None else np.zeros(len(past), dtype=bool)
+        self._prior = fit_gaussian(past[~out])
         super().__init__(
             problem,
             seed=seed,
@@ -107,6 +111,8 @@ class GaussianPriorAgent(FittedPriorAgent[ConfidencePosterior]):
             noise_std=noise_std,
             expansion=expansion,
         )
+        if out.any():
+            self.warn(outlier_warning("past_parameters", out), stacklevel=2)
 
     def _prior_moments(self) -> tuple[Array, Array]:
         return self._prior.marginal()

@@ -10,13 +10,13 @@ import numpy as np
 
 from dts_gym.agents.base import Agent
 from dts_gym.agents.catalogues import Catalogue
-from dts_gym.agents.cautions import Belief, FirstRewards
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.exploring import Exploring
 from dts_gym.agents.inputs import checked_problem
 from dts_gym.posteriors.exploration import Setting
 from dts_gym.posteriors.interface import BatchPosterior, BoundedPosterior, Posterior
 from dts_gym.priors.fitting import marginal_moments
+from dts_gym.problem.first_rewards import Belief, FirstRewards
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.problem.unknown import UnknownPrior, UnknownReward

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from dts_gym.identification.streams import RunStreams
+from dts_gym.problem.rewards import GaussianReward
 from dts_gym.utils.arrays import Array, IntArray, factor
-from dts_gym.utils.validation import as_float64, covariance, finite_array, integers, positive
+from dts_gym.utils.validation import as_float64, covariance, finite_array, integers
+
+_UNIT = float(np.finfo(np.float64).eps)
 
 
 class Belief(ABC):
@@ -76,7 +79,7 @@ class ScoreBelief(Belief):
     ----------
     mean : (K,), or (R, K) for R runs, prior means of the scores.
     cov : (K, K) or (R, K, K) PSD prior covariances; may be singular.
-    noise_std : standard deviation of a reward around its score.
+    noise_std : standard deviation of a reward around its score, 1e-50 to 1e50.
 
     Raises
     ------
@@ -87,9 +90,12 @@ class ScoreBelief(Belief):
     -----
     Exact. A root ``F`` of the covariance, ``F F' = cov``, is updated by Potter's formula, so that the covariance stays
     PSD whatever the rounding: with ``f`` the action's row of F and ``D = f'f + noise_std^2``,
-    ``mean += F f (y - m) / D`` and ``F -= F f f' / (D + noise_std sqrt(D))``. O(K r) a reward and
-    run, r the rank. Source: Potter 1963; Bierman, "Factorization Methods for Discrete Sequential
-    Estimation" (1977), chapter 2.
+    ``mean += F f (y - m) / D`` and ``F -= F f f' / (D + noise_std sqrt(D))``, which for the action's own row is
+    ``f noise_std / sqrt(D)``. O(K r) a reward and run, r the rank. However small the noise, deviations of played
+    actions are right to 1e-12, those of others to 1e-16 prior deviations too. A reward counts as no more precise than
+    the rounding of its float64 number.
+
+    Source: Potter 1963; Bierman, "Factorization Methods for Discrete Sequential Estimation" (1977), chapter 2.
 
     Examples
     --------
@@ -115,7 +121,7 @@ class ScoreBelief(Belief):
         for place, part in enumerate(roots):
             root[place, :, : part.shape[1]] = part
         self._root = np.broadcast_to(root, (runs, *root.shape[1:])).copy()
-        self.noise_std = positive("noise_std", noise_std)
+        self.noise_std = GaussianReward(noise_std).noise_std
         self.counts = np.zeros((runs, K), dtype=np.int64)
         self.totals = np.zeros((runs, K))
 
@@ -173,11 +179,17 @@ class ScoreBelief(Belief):
         actions = integers("action", np.atleast_1d(action) if np.ndim(action) == 0 else action, runs, K)
         rewards = finite_array("reward", np.atleast_1d(as_float64("reward", reward)), (runs,))
         rows = np.arange(runs)
+        believed = self._mean[rows, actions]
+        noise = np.maximum(self.noise_std, _UNIT * np.maximum(np.abs(rewards), np.abs(believed)))
         f = self._root[rows, actions]  # (R, r)
-        D = np.einsum("ri,ri->r", f, f) + self.noise_std**2
-        column = np.einsum("rki,ri->rk", self._root, f)  # cov of every score with the played one
-        self._mean += column * ((rewards - self._mean[rows, actions]) / D)[:, None]
-        self._root -= column[:, :, None] * (f / (D + self.noise_std * np.sqrt(D))[:, None])[:, None, :]
+        largest = np.abs(f).max(axis=1, initial=np.finfo(np.float64).tiny, keepdims=True)
+        std = np.hypot(noise, largest[:, 0] * np.linalg.norm(f / largest, axis=1))  # of the reward, sqrt(D)
+        column = np.einsum(
+            "rki,ri->rk", self._root, f / std[:, None]
+        )  # cov of every score with the played one, over it
+        self._mean += column * ((rewards - believed) / std)[:, None]
+        self._root -= column[:, :, None] * (f / (std + noise)[:, None])[:, None, :]
+        self._root[rows, actions] = f * (noise / std)[:, None]  # what the line above cancels down to
         self.counts[rows, actions] += 1
         self.totals[rows, actions] += rewards
         self.__dict__.pop("_cov", None)

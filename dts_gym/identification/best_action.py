@@ -12,6 +12,8 @@ from dts_gym.utils.arrays import Array
 # Deviations around an action's mean at which the range of the integral is cut into intervals, and the nodes in each.
 _CUTS = np.array([-9.0, -5.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 5.0, 9.0])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
+# Draws of equal scores differ by rounding, up to this share of their size.
+_ROUNDING = 64 * float(np.finfo(np.float64).eps)
 _AT_ONCE = 1 << 22  # numbers that one block of draws may hold
 
 
@@ -33,7 +35,7 @@ def best_probabilities(belief: Belief, streams: RunStreams, draws: int) -> Array
     -----
     Where the belief's covariances are diagonal, by quadrature (`independent_probabilities`, within 1e-9). Else by Monte
     Carlo over the joint belief: the share of draws in which an action is the best, whose standard error is at most
-    ``0.5 / sqrt(draws)``.
+    ``0.5 / sqrt(draws)``. Actions that are equal in a draw share it.
     """
     cov = belief.cov
     runs, K = belief.mean.shape
@@ -42,11 +44,14 @@ def best_probabilities(belief: Belief, streams: RunStreams, draws: int) -> Array
         pairs = zip(belief.mean, belief.variances, strict=True)
         return np.stack([independent_probabilities(mean, variances) for mean, variances in pairs])
     counts = np.zeros((runs, K))
+    sizes = np.abs(belief.mean).max(axis=1) + 10.0 * np.sqrt(belief.variances.max(axis=1).clip(0.0))
+    rounding = _ROUNDING * sizes[:, None, None]
     block = max(1, _AT_ONCE // (runs * K))
     for start in range(0, draws, block):
-        winners = belief.draw(streams, min(block, draws - start)).argmax(axis=-1)  # (R, block)
-        for row, won in enumerate(winners):
-            counts[row] += np.bincount(won, minlength=K)
+        scores = belief.draw(streams, min(block, draws - start))  # (R, block, K)
+        is_best = scores >= scores.max(axis=-1, keepdims=True) - rounding
+        tied = is_best.sum(axis=-1, keepdims=True)
+        counts += is_best.sum(axis=1) if tied.max() == 1 else (is_best / tied).sum(axis=1)
     return counts / draws
 
 

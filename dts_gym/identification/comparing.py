@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 
 from dts_gym.harness.code_state import code_state, distinct
@@ -86,20 +87,23 @@ def compare_identification(
     (40,)
     """
     conduct = Conduct(None if out is None else Path(out), resume, backend, num_workers, None, progress)
-    return compared_rules(conduct, env_id_or_problem, rules, budgets, seeds, env_settings, context)
+    if isinstance(env_id_or_problem, gym.Env):
+        raise ValueError(
+            "env_id_or_problem must be the id of an environment, which is made anew for every run, a name or a "
+            f"BanditProblem, got {env_id_or_problem!r:.200}"
+        )
+    target = checked_target("env_id_or_problem", env_id_or_problem, env_settings, context)
+    return compared_rules(conduct, target, rules, budgets, seeds)
 
 
 def compared_rules(
     conduct: Conduct,
-    env_id_or_problem: str | BanditProblem,
+    target: Target,
     rules: Sequence[Any] | None,
     budgets: int | Sequence[int],
     seeds: int | Sequence[int],
-    env_settings: Mapping[str, Any] | None = None,
-    context: Any = None,
 ) -> IdentificationComparison:
     """The comparison of `compare_identification`, whose folder and workers are packed in ``conduct``."""
-    target = checked_target("env_id_or_problem", env_id_or_problem, env_settings, context)
     specs = checked_rules(_usual_rules(target) if rules is None else rules)
     sizes = checked_budgets(budgets)
     numbers = checked_seeds("seeds", seeds)

@@ -16,6 +16,7 @@ from dts_gym.identification.scores import ScorePrior, checked_context, drawn_ins
 from dts_gym.identification.settings import Posed
 from dts_gym.identification.streams import RunStreams
 from dts_gym.problem.problem import BanditInstance, BanditProblem, problem_of
+from dts_gym.problem.wrappers import check_shown
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 from dts_gym.utils.seeding import stream
 
@@ -29,7 +30,8 @@ class Outcomes(NamedTuple):
     ----------
     recommendations : (R,) recommended actions; for a policy the one at the first judged context.
     simple_regrets : (R,) mean reward of the best action less the recommended one's; for a policy its mean.
-    is_best : (R,) whether the best action is recommended; for a policy, at every judged context.
+    is_best : (R,) whether the best action, or one of equal best ones, is recommended; for a policy, at every judged
+        context.
     counts : (R, K) number of rounds of every action.
     """
 
@@ -109,8 +111,10 @@ class ScoreGame(Game):
         runs, K = self._scores.shape
         chosen = checked_actions(f"{rule}.recommend", rule.recommend(self.belief, self.streams), runs, K)
         expected = self._model.mean(self._scores)
-        regrets = expected.max(axis=1) - expected[np.arange(len(chosen)), chosen]
-        return Outcomes(chosen, regrets, chosen == self._scores.argmax(axis=1), self.belief.counts)
+        rows = np.arange(len(chosen))
+        regrets = expected.max(axis=1) - expected[rows, chosen]
+        is_best = self._scores[rows, chosen] == self._scores.max(axis=1)
+        return Outcomes(chosen, regrets, is_best, self.belief.counts)
 
 
 class PolicyGame(Game):
@@ -154,8 +158,9 @@ class PolicyGame(Game):
         chosen = self.belief.means_at(contexts).argmax(axis=1)
         scores = instance.linear_predictors(contexts)
         expected = instance.reward_model.mean(scores)
-        regret = (expected.max(axis=1) - expected[np.arange(len(chosen)), chosen]).mean()
-        best = bool((chosen == scores.argmax(axis=1)).all())
+        rows = np.arange(len(chosen))
+        regret = (expected.max(axis=1) - expected[rows, chosen]).mean()
+        best = bool((scores[rows, chosen] == scores.max(axis=1)).all())
         return Outcomes(chosen[:1], np.array([regret]), np.array([best]), self.belief.counts)
 
 
@@ -174,10 +179,12 @@ def env_game(env: gym.Env[Any, Any], seeds: Sequence[int], context: Array | None
     Raises
     ------
     ValueError
-        If the environment is not one of this package, or some of its actions are not allowed in some rounds.
+        If the environment is not one of this package, a wrapper shows other sizes than its problem has, or some of its
+        actions are not allowed in some rounds.
     """
     source: Any = env.unwrapped
     problem = _problem(env)
+    check_shown(env, problem)
     posed, instances = [], []
     for seed in seeds:
         _, info = env.reset(seed=seed)

@@ -38,7 +38,7 @@ class Identification(Shown):
     counts : (K,) number of rounds of every action.
     simple_regret : mean reward of the best action less that of the recommended one; where contexts change, its average
         over 1000 contexts.
-    is_best : whether the best action is recommended; where contexts change, at all of these.
+    is_best : whether the best action is recommended, or one of equal best ones; where contexts change, at all.
     action_names : (K,) names of the problem's actions; None where it has none.
     """
 
@@ -114,6 +114,9 @@ def identify(
 
     Notes
     -----
+    An environment under wrappers that change its observations, rewards or actions is warned of: belief and truth are
+    those of the environment inside.
+
     At a fixed context, with Gaussian rewards and a prior of affine links or mixed effects, the belief about the K
     scores is exact. For other priors and rewards it is the posterior of a dTS agent. Contexts that change need a rule
     that decides round by round: Uniform, TS, TopTwoTS, T3C or KnowledgeGradient, which then look at the present

@@ -13,6 +13,7 @@ from dts_gym.identification.games import Game, PolicyGame, advance_together, env
 from dts_gym.identification.scores import checked_context
 from dts_gym.identification.settings import SETTINGS, Posed, pose
 from dts_gym.problem.problem import BanditProblem
+from dts_gym.problem.wrappers import warn_of_wrappers
 from dts_gym.registry import versioned
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import did_you_mean, plain
@@ -66,7 +67,7 @@ class Target:
 
 
 def checked_target(name: str, what: Any, settings: Mapping[str, Any] | None, context: Any) -> Target:
-    """The target that an argument ``name`` describes.
+    """The target that an argument ``name`` describes; a warning of wrappers points at the caller's caller.
 
     Raises
     ------
@@ -81,7 +82,10 @@ def checked_target(name: str, what: Any, settings: Mapping[str, Any] | None, con
             raise ValueError(f"{name} must be {_expected()}, got {what!r:.200}")
         if known:
             raise ValueError(f"env_settings must be left out but for an id or a name, got {sorted(known)}")
-        return Target(what, {}, checked_context(what, context) if isinstance(what, BanditProblem) else context)
+        if isinstance(what, BanditProblem):
+            return Target(what, {}, checked_context(what, context))
+        warn_of_wrappers(what, stacklevel=3)
+        return Target(what, {}, context)
     if what in SETTINGS:
         if context is not None:
             raise ValueError(f"context must be None for {what!r}, which has its own, got {context!r:.100}")
@@ -94,6 +98,7 @@ def checked_target(name: str, what: Any, settings: Mapping[str, Any] | None, con
         near = did_you_mean(what, SETTINGS) or f"; {error}"
         raise ValueError(f"{name} must be {_expected()}, got {what!r:.200}{near}") from error
     try:
+        warn_of_wrappers(env, stacklevel=3)
         problem = getattr(env.unwrapped, "problem", None)
         fixed = None if context is None or problem is None else checked_context(problem, context)
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from dts_gym.offpolicy.estimators import WEIGHTED, Rounds
 from dts_gym.offpolicy.log import BanditLog
 from dts_gym.offpolicy.terms import Terms
+from dts_gym.problem.first_rewards import ENOUGH, FAR_REWARDS, SMALL_REWARDS, Belief, FirstRewards
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array
 
@@ -27,8 +28,26 @@ REPLAY_ADAPTED = (
 )
 
 
+ZERO_CONTEXTS = (
+    "the contexts of all rounds are zeros, under which x' theta is 0 for every action: nothing is learned. Append a 1 "
+    "to every context, for an intercept, and state a prior with room for it"
+)
+# What first rewards are found to be like, said of a log.
+_OF_PRIORS = {
+    FAR_REWARDS: (
+        "the rewards are more than 5 standard deviations, in the root mean square, from what the prior expects. "
+        "Subtract a typical reward and divide by the rewards' standard deviation, or pass a prior that has room for "
+        "them. noise_std is the standard deviation of a reward around its mean"
+    ),
+    SMALL_REWARDS: (
+        "the rewards are less than a tenth, in the root mean square, of the noise's standard deviation that is "
+        "assumed, and tell next to nothing. Pass noise_std, the standard deviation of a reward around its mean"
+    ),
+}
+
+
 class OffPolicyWarning(UserWarning):
-    """A warning of `evaluate` or `replay`: what an estimate needs and the log may not fulfil."""
+    """A warning of `evaluate`, `learn` or `replay`: what an estimate or a policy needs and the log may not fulfil."""
 
 
 def refuse(log: BanditLog, names: Sequence[str]) -> None:
@@ -190,6 +209,27 @@ def of_noise(model: RewardModel, source: str, rewards: Array, seen: Array, unsee
     if outside < 0.8 * model.noise_std:
         return [f"noise of deviation {model.noise_std:g} {assumed}, but residuals have {outside:.3g}: pass noise_std"]
     return []
+
+
+def of_prior(log: BanditLog, model: RewardModel, moments: Callable[[], tuple[Array, Array]]) -> list[str]:
+    """What agents warn of when they see their first rewards, for 20 rounds all over a log.
+
+    Parameters
+    ----------
+    model : the family of rewards that is believed in.
+    moments : gives the mean (d,) and covariance (d, d) of an action's parameters under the prior; it is called where
+        there are 20 rounds that are not all zeros.
+    """
+    rows = log.contexts if log.features == "disjoint" else log.contexts[np.arange(len(log)), log.actions]
+    if not rows.any():
+        return [ZERO_CONTEXTS]
+    looked_at = np.flatnonzero(rows.any(axis=1))
+    looked_at = looked_at[np.linspace(0, len(looked_at) - 1, min(len(looked_at), ENOUGH)).round().astype(int)]
+    first = FirstRewards()
+    if not first.note(rows[looked_at], log.rewards[looked_at]):
+        return []
+    finding = first.finding([Belief(model, moments)])
+    return [] if finding is None else [_OF_PRIORS[finding]]
 
 
 def of_ranges(names: Sequence[str], rewards: Array, reward_range: tuple[float, float] | None) -> list[str]:

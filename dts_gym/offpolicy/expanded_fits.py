@@ -8,10 +8,11 @@ import numpy as np
 
 from dts_gym.offpolicy.log import BanditLog, block_slices
 from dts_gym.posteriors.evidence import Evidence
+from dts_gym.posteriors.glm.expansion import mean_pull
 from dts_gym.posteriors.totals import ActionMoments, moments_from_evidence
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.rewards import RewardModel
-from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.utils.arrays import Array, IntArray, factor
 
 _STEPS = 200
 _LONGEST = 4.0  # the largest change of a predictor in one step
@@ -35,10 +36,13 @@ def summed_moments(log: BanditLog, prior: TwoLevelPrior, model: RewardModel) -> 
 
 
 def expanded_moments(log: BanditLog, prior: TwoLevelPrior, model: RewardModel) -> ActionMoments:
-    """The normal approximation of the posterior at its mode, for rewards of mean ``g(x' theta_a)``.
+    """A normal approximation of the posterior, for rewards of mean ``g(x' theta_a)``.
 
     Notes
     -----
+    The covariance is that of an expansion at the mode. The mean is the mode moved by `mean_pull`, to third order, as
+    the agents' is: the posterior of few rewards is skewed.
+
     Newton's method on all parameters at once, with steps that move no logged predictor by more than 4: the mode is
     unique, because the log-likelihoods are concave. Each step costs O(n d^2 + K d^3). Evidence is expanded as the
     agents' is, but at the mode given the whole log.
@@ -55,7 +59,14 @@ def expanded_moments(log: BanditLog, prior: TwoLevelPrior, model: RewardModel) -
             break
     else:
         warnings.warn("the mode of the posterior was not found in 200 steps: sDM and DM are off", stacklevel=2)
-    return moments._replace(mean=theta)
+    pull = np.zeros_like(theta)
+    at = np.append(np.flatnonzero(np.diff(actions, prepend=-1)), len(actions))
+    for start, end in zip(at[:-1].tolist(), at[1:].tolist(), strict=True):
+        a, own = int(actions[start]), slice(start, end)
+        root = np.hstack([factor(moments.own[a]), moments.spread[a]])
+        pull[a] = mean_pull(model, rows[own], theta[a], root, np.ones(end - start))
+    evidence = _evidence(rows, actions, rewards, theta, model)
+    return moments_from_evidence(prior, Evidence(evidence.G, evidence.h + pull))
 
 
 def _sorted(log: BanditLog) -> tuple[Array, IntArray, Array]:

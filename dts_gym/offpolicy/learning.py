@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from dts_gym.offpolicy import cautions
 from dts_gym.offpolicy.assumptions import known_rewards
 from dts_gym.offpolicy.learned_policies import LearnedPolicy, PerturbedPolicy, PosteriorPolicy, SoftmaxPolicy
 from dts_gym.offpolicy.log import BanditLog
 from dts_gym.offpolicy.objectives import best_perturbed, best_softmax
 from dts_gym.offpolicy.reward_fits import fit_chain
 from dts_gym.priors.chains import as_prior
+from dts_gym.priors.fitting import marginal_moments
 from dts_gym.priors.prior import Prior
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array
@@ -67,6 +70,12 @@ def learn(
     LearnedPolicy
         With ``action_probabilities(contexts, mask=None)``, ``act``, ``save``.
 
+    Warns
+    -----
+    OffPolicyWarning
+        If all contexts are zeros; for "sDM" and "LCB" also if rewards are far from what the prior expects, or tell
+        next to nothing of it.
+
     Raises
     ------
     ValueError
@@ -106,7 +115,10 @@ def learn(
                 "IPS, ES, LS and LS-LIN need none"
             )
         model, _ = known_rewards(log, reward, noise_std)
-        fit = fit_chain(log, as_prior(prior), model, integer("seed", seed, 0))
+        chain = as_prior(prior)
+        fit = fit_chain(log, chain, model, integer("seed", seed, 0))
+        for text in cautions.of_prior(log, model, lambda: marginal_moments(chain)):
+            warnings.warn(text, cautions.OffPolicyWarning, stacklevel=2)
         bound = float(nonnegative("pessimism", [pessimism], 1)[0]) if learner == "LCB" else 0.0
         return PosteriorPolicy(fit, bound, *about)
     played = _usable_propensities(log, learner)
@@ -118,6 +130,8 @@ def learn(
         found, guarantee = best_perturbed(log, played, smoothing, delta, centre, positive("noise", noise), steps)
         return PerturbedPolicy(found, float(noise), *about, guarantee)
     exponent = 1.0 - n**-0.25 if alpha is None else fraction("alpha", alpha, ends=True)
+    if not log.contexts.any():
+        warnings.warn(cautions.ZERO_CONTEXTS, cautions.OffPolicyWarning, stacklevel=2)
     penalty = 1.0 / n if regularisation is None else float(nonnegative("regularisation", [regularisation], 1)[0])
     gains = log.rewards / (played**exponent if learner == "ES" else played)
     return SoftmaxPolicy(best_softmax(log, gains, smoothing if learner == "LS" else None, penalty, steps), *about)

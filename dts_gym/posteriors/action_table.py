@@ -41,6 +41,9 @@ Dtype = Literal["float64", "float32"]
 # An action's deviation along a context counts as known where less than this of its prior variance is left (times d).
 _UNIT = float(np.finfo(np.float64).eps)
 KNOWN = 4.0 * _UNIT
+# A row in float64 is off by up to KNOWN d of its prior's variances, and so by a hundredth of what is left of them where
+# its rewards outweigh the prior by this over d.
+HEAVIEST = 0.01 / KNOWN
 # A float32 row is off by 1e-3 of a deviation at most where the trace of scaled precision and covariance, times d, is
 # below this; else its float64 numbers are read.
 _ROUNDS_OFF = 1 << 14
@@ -398,6 +401,18 @@ class ActionTable:
         ``outweighs`` is the table's own, (packed,), or that of each row's table, (k, packed).
         """
         return np.asarray(np.vecdot(seen.columns["G"][seen.slots] + self._evidence(seen), outweighs))
+
+    def refuse_heavy(self, action: int, context: Array, variance: float) -> None:
+        """Raise ValueError where a row in float64 would not hold `observe`; of tables without precise rows."""
+        slot, reach = self.slots.get(action), context @ self.basis * self.reached
+        weight = float(reach @ reach) / variance
+        weight += 0.0 if slot is None else float(self.columns["G"][slot] @ self.outweighs)
+        if not weight <= HEAVIEST / self.dim:
+            raise ValueError(
+                f"context must let an action's rewards outweigh its prior by at most {HEAVIEST / self.dim:.3g}, got "
+                f"{weight:.3g} with {context}: only posteriors in closed form hold more. Divide contexts by "
+                "their scale, or state noise_std= and the prior in the rewards' units"
+            )
 
     def _evidence(self, seen: Seen) -> Array:
         scaled = seen.contexts / np.reshape(seen.variance, (-1, 1))

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dts_gym.posteriors.evidence import Evidence, through_noise
+from dts_gym.posteriors.evidence import Evidence
 from dts_gym.priors.two_level import TwoLevelPrior
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, factor
 
 # Factors that are tried: 2^-6 to 2^6, four in an octave.
 SCALES = 2.0 ** (np.arange(-24, 25) / 4)
@@ -31,7 +31,7 @@ class ScaleGauge(NamedTuple):
 
 
 def log_marginal(prior: TwoLevelPrior, evidence: Evidence, scales: Array) -> Array:
-    """Logarithm of the rewards' marginal likelihood under each factor on the prior's variance, less that of factor 0.
+    """Logarithm of the rewards' marginal likelihood under each factor on the prior's variance, up to a constant.
 
     Parameters
     ----------
@@ -42,19 +42,30 @@ def log_marginal(prior: TwoLevelPrior, evidence: Evidence, scales: Array) -> Arr
     Returns
     -------
     (n,)
+        The constant is the same for all factors.
 
     Notes
     -----
-    Exact for Gaussian rewards; for others the rewards' expansion stands for them. Each action's part is integrated
-    out, then the shared one:
-    ``int N(v; 0, V) exp(-v'Gv/2 + h'v) dv = det(I + G V)^(-1/2) exp(h' V (I + G V)^-1 h / 2)``.
-    O(n P d^3).
+    Exact for Gaussian rewards; for others the rewards' expansion stands for them. Evidence is written as observations
+    ``f ~ N(F theta, I)`` with ``F'F = G`` and ``F'f = h``, in coordinates in which the action's part adds a variance of
+    its own to each; what the shared part leaves is the residual of a QR. So nothing cancels, however much rewards
+    outweigh the prior. Directions that are known 1e14 times worse than others (in variance, past the units of the
+    coordinates) are left out. O(P d^3 + n P d^3).
     """
+    F, f = _observations(evidence)
+    vectors, values, _ = np.linalg.svd(F @ factor(prior.action_cov))
+    spread = np.zeros(f.shape)  # (P, d), what an action's own part adds to the observations' variances
+    spread[:, : values.shape[-1]] = values**2
+    root, transposed = factor(prior.shared_cov), vectors.swapaxes(-1, -2)
+    observed = np.concatenate([transposed @ F @ root, (transposed @ f[..., None])], axis=-1)  # (P, d, r + 1)
+    r = root.shape[1]
     found = np.empty(len(scales))
     for i, scale in enumerate(scales.tolist()):
-        value, message = _integrated(evidence, scale * prior.action_cov)
-        total = Evidence(message.G.sum(axis=0), message.h.sum(axis=0))
-        found[i] = value.sum() + _integrated(total, scale * prior.shared_cov)[0]
+        variances = 1.0 + scale * spread
+        rows = (observed / np.sqrt(variances)[..., None]).reshape(-1, r + 1)
+        rows[:, :r] *= math.sqrt(scale)
+        R = np.asarray(np.linalg.qr(np.vstack([rows, np.eye(r, r + 1), np.zeros((1, r + 1))]), mode="r"))
+        found[i] = -0.5 * (np.log(variances).sum() + R[r, r] ** 2) - np.log(np.abs(np.diagonal(R)[:r])).sum()
     return found
 
 
@@ -72,9 +83,13 @@ def believed_scale(prior: TwoLevelPrior, evidence: Evidence) -> float:
     return float(SCALES[int(logs.argmax())])
 
 
-def _integrated(evidence: Evidence, cov: Array) -> tuple[Array, Evidence]:
-    """Log of the integral over nodes of covariance ``cov``, (...), and the evidence that is left on their means."""
-    message = through_noise(evidence.G, evidence.h, cov)
-    _, log_det = np.linalg.slogdet(np.eye(cov.shape[-1]) + evidence.G @ cov)
-    quadratic = np.einsum("...i,ij,...j->...", evidence.h, cov, message.h)
-    return np.asarray(0.5 * (quadratic - log_det)), message
+def _observations(evidence: Evidence) -> tuple[Array, Array]:
+    """``F`` (P, d, d) and ``f`` (P, d) with ``F'F = G`` and ``F'f = h``: rows of zeros where nothing is known."""
+    G, h = evidence
+    size = np.sqrt(np.diagonal(G, axis1=-2, axis2=-1))
+    unit = np.where(size > 0.0, size, 1.0)
+    values, vectors = np.linalg.eigh(G / (unit[..., :, None] * unit[..., None, :]))
+    roots = np.sqrt(np.where(values > 1e-14 * h.shape[-1], values, 0.0))
+    known = np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 0.0)
+    turned = vectors.swapaxes(-1, -2)
+    return roots[..., None] * turned * unit[..., None, :], known * np.matvec(turned, h / unit)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dts_gym.posteriors.evidence import Evidence, condition, through_noise
 from dts_gym.priors.two_level import TwoLevelPrior
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, conditioned_root, factor
 
 if TYPE_CHECKING:
     from dts_gym.posteriors.action_posterior import ActionPosterior
@@ -140,6 +140,7 @@ def moments_from_evidence(prior: TwoLevelPrior, evidence: Evidence) -> ActionMom
     m0, C, S = prior
     message = through_noise(evidence.G, evidence.h - evidence.G @ m0, S)
     shared, root = condition(np.zeros(len(m0)), Evidence(message.G.sum(axis=0), message.h.sum(axis=0)), C)
-    response = np.eye(len(m0)) - S @ message.G  # (K, d, d): how theta_a follows m
-    own = S - S @ message.G @ S
-    return ActionMoments(m0 + message.h @ S + response @ shared, response @ root, (own + own.swapaxes(1, 2)) / 2)
+    # Not as differences from I and S, of which nothing is left where rewards outweigh the prior by 1e15.
+    own, _ = conditioned_root(factor(S), evidence.G)
+    response = np.linalg.inv(np.eye(len(m0)) + S @ evidence.G)  # (K, d, d): how theta_a follows m
+    return ActionMoments(m0 + message.h @ S + response @ shared, response @ root, own @ own.swapaxes(1, 2))

@@ -2,7 +2,7 @@
 
 Read `learning` (`fit`, the whole of it), `fit_settings` and `past_vectors` (its keywords and its data, checked),
 `trainer` (the denoiser's training, with torch), `noisy_vectors` (what errors of the vectors do to their moments),
-`robustness` (outliers, and whether quantiles are right), `branch_choice` (how much actions share), `prior_cache`
+`robustness` (whether quantiles are right), `branch_choice` (how much actions share), `prior_cache`
 (priors learned once and kept).
 """
 

@@ -24,7 +24,7 @@ from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.seeding import stream
-from dts_gym.utils.validation import finite_array, integer, listed
+from dts_gym.utils.validation import LARGEST, finite_array, integer, listed
 
 _PAIRS, _MOST = 4000, 11  # pairs of actions behind each covariance; branches tried unless told
 _SUBSETS = 5
@@ -97,7 +97,7 @@ def choose_branch(
     prior = as_chain_prior(as_prior(prior))
     start = integer("seed", seed, 0)
     parts = [
-        finite_array(f"catalogues[{i}]", part, (None, prior.dim))
+        finite_array(f"catalogues[{i}]", part, (None, prior.dim), LARGEST)
         for i, part in enumerate(listed("catalogues", catalogues))
     ]
     if not parts or min(len(part) for part in parts) < 2:

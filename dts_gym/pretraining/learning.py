@@ -31,10 +31,11 @@ from dts_gym.pretraining.branch_choice import choose_branch, labelled, random_su
 from dts_gym.pretraining.fit_settings import FitSettings, Variance, fit_settings
 from dts_gym.pretraining.noisy_vectors import clean_moments, matched_shrinkage
 from dts_gym.pretraining.past_vectors import PastVectors, past_vectors
-from dts_gym.pretraining.robustness import drawn_errors, outliers, quantile_warning
+from dts_gym.pretraining.robustness import drawn_errors, quantile_warning
 from dts_gym.pretraining.trainer import Trainer, torch_on
 from dts_gym.priors.chains import DiffusionPrior
 from dts_gym.priors.denoisers import DenoiserNetwork
+from dts_gym.priors.outliers import outlier_warning, outliers
 from dts_gym.priors.reverse_process import Schedule, reverse_chain
 from dts_gym.utils.arrays import Array, IntArray, factor
 from dts_gym.utils.seeding import stream
@@ -98,8 +99,8 @@ def fit(
     Raises
     ------
     ValueError
-        If vectors are not finite, too few, constant in a coordinate or confined to a hyperplane (drop the coordinate,
-        or rotate and drop), or an argument is out of its range.
+        If vectors are not finite, above 1e50 in size, too few, constant in a coordinate or confined to a hyperplane
+        (drop the coordinate, or rotate and drop), or an argument is out of its range.
     ImportError
         If torch is not installed.
 
@@ -184,13 +185,7 @@ def _without_outliers(past: PastVectors) -> PastVectors:
     out = outliers(past.theta)
     if not out.any():
         return past
-    warnings.warn(
-        f"theta has {out.sum()} of {len(out)} vectors more than 8 standard deviations of the others away from them, "
-        f"row {int(out.argmax())} for one: the prior is learned without them, for moments that count them would "
-        "describe neither. Where they belong to the items, transform the coordinates in which they are far, by "
-        "logarithms or ranks, before the fit",
-        stacklevel=4,
-    )
+    warnings.warn(outlier_warning("theta", out), stacklevel=4)
     errors = past.errors if past.errors is None or past.errors.ndim == 2 else past.errors[~out]
     return PastVectors(past.theta[~out], errors, None if past.labels is None else past.labels[~out])
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dts_gym.pretraining.branch_choice import checked_labels
 from dts_gym.utils.arrays import Array, factor
-from dts_gym.utils.validation import covariances, finite_array
+from dts_gym.utils.validation import LARGEST, covariances, finite_array
 
 
 class PastVectors(NamedTuple):
@@ -43,7 +43,7 @@ def past_vectors(theta: Any, noise_cov: Any | None, catalogues: Any | None, choo
 
 def _checked(theta: Array, noise_cov: Array | None) -> tuple[Array, Array | None]:
     """Return the vectors and their errors' covariances, checked; else raise ValueError."""
-    seen = finite_array("theta", theta, (None, None))
+    seen = finite_array("theta", theta, (None, None), LARGEST)
     N, d = seen.shape
     if d < 1:
         raise ValueError(f"theta must have a column at least, got shape {seen.shape}")
@@ -60,7 +60,7 @@ def _checked(theta: Array, noise_cov: Array | None) -> tuple[Array, Array | None
         raise ValueError(_hyperplane(total))
     if noise_cov is None:
         return seen, None
-    return seen, covariances("noise_cov", noise_cov, N, d)
+    return seen, covariances("noise_cov", noise_cov, N, d, LARGEST**2)
 
 
 def _hyperplane(cov: Array) -> str:

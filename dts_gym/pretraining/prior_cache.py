@@ -19,7 +19,7 @@ from dts_gym.priors.prior import ChainPrior, Prior, as_chain_prior
 from dts_gym.priors.reverse_process import Schedule
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.caching import cached
-from dts_gym.utils.validation import DEEPEST, choice, finite_array, integer
+from dts_gym.utils.validation import DEEPEST, LARGEST, choice, finite_array, integer
 
 _FORMAT = 1  # raised when `fit` changes its results
 
@@ -86,7 +86,7 @@ def cached_fit(theta: Array, depth: int = 40, **settings: Any) -> ChainPrior:
     ValueError, ImportError
         As in `fit`; ImportError also where safetensors is not installed.
     """
-    vectors, L = finite_array("theta", theta, (None, None)), integer("depth", depth, 1, most=DEEPEST)
+    vectors, L = finite_array("theta", theta, (None, None), LARGEST), integer("depth", depth, 1, most=DEEPEST)
     import_module("safetensors")  # before the training, not after it
     branch = settings.get("branch")
     choice("schedule", settings.get("schedule", "cosine"), get_args(Schedule))  # it names the file

@@ -1,59 +1,14 @@
-"""Vectors that a prior should not be learned from, and whether the learned one has the quantiles of the others."""
+"""Whether a learned prior has the quantiles of the vectors that it was learned from."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from dts_gym.utils.arrays import Array, BoolArray
+from dts_gym.utils.arrays import Array
 
-# Farther than this many deviations of the others a vector is an outlier, if at most this share is so far: more are a
-# part of the shape, a small cluster for one.
-_FAR, _MOST = 8.0, 0.05
-_PASSES = 20
 # A two-sample Kolmogorov-Smirnov distance is larger by chance once in 10^4.
 _CHANCE = 2.23
 _DISTANCE = 0.015  # what more is no cause to warn
-
-
-def outliers(theta: Array) -> BoolArray:
-    """Which vectors (N, d) lie so far from the others that moments of all would describe none.
-
-    Returns
-    -------
-    (N,)
-        Those at more than 8 standard deviations of the others, in the direction in which they are; none where they
-        are more than a twentieth.
-
-    Notes
-    -----
-    From medians and median absolute deviations, then again and again by the mean and covariance of what is left, until
-    nothing changes. O(N d^2) a pass. Normal vectors are found to have outliers once in 10^10 (for N = 10^4).
-
-    Examples
-    --------
-    >>> theta = np.random.default_rng(0).standard_normal((200, 2))
-    >>> theta[7] = [40.0, -30.0]
-    >>> np.flatnonzero(outliers(theta))
-    array([7])
-    """
-    N, d = theta.shape
-    center = np.median(theta, axis=0)
-    unit = np.median(np.abs(theta - center), axis=0) / 0.6745
-    if not unit.all():  # most values are alike: they say nothing of a spread
-        return np.zeros(N, dtype=bool)
-    out = (np.abs(theta - center) > _FAR * unit).any(axis=1)
-    for _ in range(_PASSES):
-        if out.mean() > _MOST or N - out.sum() < 2 * (d + 1):
-            return np.zeros(N, dtype=bool)
-        rest = theta[~out] / unit
-        values, vectors = np.linalg.eigh(np.cov(rest, rowvar=False).reshape(d, d))
-        white = (theta / unit - rest.mean(axis=0)) @ vectors / np.sqrt(values.clip(1e-12 * values[-1]))
-        # In many directions a normal vector is far in the sum of squares: its length is about sqrt(d).
-        found = np.linalg.norm(white, axis=1) > np.sqrt(d - 1.0) + _FAR
-        if (found == out).all():
-            break
-        out = found
-    return np.asarray(out)
 
 
 def quantile_distances(draws: Array, vectors: Array) -> Array:

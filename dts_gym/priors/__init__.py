@@ -6,8 +6,8 @@ means around a chain). `features` fits a prior to past items with features, by w
 weights) and `feature_fit` (the marginal likelihood). `denoisers` (their networks by way of `denoiser_layers`) and
 `reverse_process` make a chain from a denoising diffusion model, `two_level` collapses a linear chain, `random_priors`
 draws chains for experiments, `misspecified` makes a chain wrong on purpose. `fitting` and `mixtures` fit a normal
-distribution, a linear chain or a mixture to parameter vectors. `prior_files` saves a prior to a file, and `link_stacks`
-makes one link of the links of many runs.
+distribution, a linear chain or a mixture to parameter vectors; `outliers` are vectors that a fit leaves out.
+`prior_files` saves a prior to a file, and `link_stacks` makes one link of the links of many runs.
 """
 
 from dts_gym.priors.chains import (

@@ -12,6 +12,7 @@ from dts_gym.priors.feature_fit import fit_scales
 from dts_gym.priors.feature_map import FeatureMap
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.priors.offsets import OffsetPrior
+from dts_gym.priors.outliers import outlier_warning, residual_outliers
 from dts_gym.priors.prior import ChainPrior, Prior
 from dts_gym.utils.arrays import Array, factor, factor_and_inverse
 from dts_gym.utils.validation import (
@@ -118,8 +119,10 @@ class FeaturePrior(Prior):
         Warns
         -----
         UserWarning
-            If estimates vary less than their errors along a direction: there ``action_cov`` is 0. Or if the features,
-            about as many as the items, explain ``theta`` wholly: then ``action_cov`` is about 0.
+            If some vectors, a twentieth at most, lie farther from what their features say than 8 standard deviations of
+            the others: the prior is learned without these. If estimates vary less than their errors along a direction:
+            there ``action_cov`` is 0. If the features, about as many as the items, explain ``theta`` wholly: then
+            ``action_cov`` is about 0.
 
         Notes
         -----
@@ -147,7 +150,12 @@ class FeaturePrior(Prior):
         z = finite_array("item_features", item_features, (N, None), LARGEST)
         if not z.shape[1]:
             raise ValueError(f"item_features must have a column or more, got shape {z.shape}")
-        errors = None if noise_cov is None else covariances("noise_cov", noise_cov, N, d)
+        errors = None if noise_cov is None else covariances("noise_cov", noise_cov, N, d, LARGEST**2)
+        out = residual_outliers(seen, FeatureMap.of(z).weights(z))
+        if out.any():
+            warnings.warn(outlier_warning("theta", out), stacklevel=2)
+            seen, z = seen[~out], z[~out]
+            errors = errors[~out] if errors is not None and errors.ndim == 3 else errors
 
         weights = FeatureMap.of(z).weights(z)  # (N, J)
         fitted = fit_scales(seen, weights[:, 1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +70,13 @@ def wrapper_warning(env: Any) -> str | None:
         "environment inside, whose prior and rewards need not be those of the wrapped one. Leave the wrapper out, or "
         f"make the agent for a problem that describes the wrapped environment: {_OWN_PROBLEM}, or a BanditProblem"
     )
+
+
+def warn_of_wrappers(env: Any, stacklevel: int) -> None:
+    """Give `wrapper_warning`, if there is one, where no agent gives it once; ``stacklevel`` is above the caller."""
+    warning = wrapper_warning(env)
+    if warning is not None:
+        warnings.warn(warning, stacklevel=stacklevel + 1)
 
 
 def check_shown(env: Any, problem: BanditProblem) -> None:

@@ -14,6 +14,7 @@ from dts_gym.harness.conduct import Conduct
 from dts_gym.identification.comparing import compared_rules
 from dts_gym.identification.comparison import IdentificationComparison
 from dts_gym.identification.figures import budgets_figure
+from dts_gym.identification.targets import checked_target
 from dts_gym.studies.claims import CLAIMS
 from dts_gym.studies.log_study import Contrast
 from dts_gym.studies.study import Ask, Findings, Study, Verdict, chosen, judge
@@ -71,11 +72,10 @@ class IdentificationStudy(Study):
         asked = self.settings(ask)
         comparison = compared_rules(
             conduct.within("rules"),
-            self.problem,
+            checked_target("problem", self.problem, self._posed(ask), None),
             asked["rules"],
             asked["budgets"],
             asked["runs"],
-            self._posed(ask),
         )
         verdicts = tuple(
             _verdict(contrast, budget, comparison)

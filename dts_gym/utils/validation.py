@@ -150,14 +150,15 @@ def covariance(name: str, value: Any, dim: int) -> Array:
     return cov
 
 
-def covariances(name: str, value: Any, count: int, dim: int) -> Array:
+def covariances(name: str, value: Any, count: int, dim: int, largest: float = math.inf) -> Array:
     """Return ``value`` as one covariance (dim, dim), or as ``count`` of them, (count, dim, dim); else ValueError.
 
-    Asymmetry and negative eigenvalues of one of many are rounding errors up to 1e-9 of its largest entry.
+    Numbers above ``largest`` in size are refused too. Asymmetry and negative eigenvalues of one of many are rounding
+    errors up to 1e-9 of its largest entry.
     """
     if np.ndim(value) == 2:
-        return covariance(name, value, dim)
-    covs = finite_array(name, value, (count, dim, dim))
+        return covariance(name, finite_array(name, value, (dim, dim), largest), dim)
+    covs = finite_array(name, value, (count, dim, dim), largest)
     even = (covs + np.swapaxes(covs, -1, -2)) / 2
     lowest, largest = np.linalg.eigvalsh(even)[:, 0], np.abs(covs).max(axis=(-2, -1))
     bad = np.flatnonzero(

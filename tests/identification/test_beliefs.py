@@ -1,5 +1,7 @@
 """Beliefs about scores: against dense posteriors, against each other, and what they refuse."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,47 @@ def test_a_precise_reward_leaves_a_covariance():
         belief.update(0, 1.0)
     assert np.linalg.eigvalsh(belief.cov[0]).min() >= -1e-18
     assert belief.mean[0] == pytest.approx([1.0, 1.0], abs=1e-6)
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1e-9, 1e-12, 1e-15])
+@pytest.mark.parametrize("correlated", [False, True])
+def test_deviations_hold_however_little_noise_there_is(noise, correlated):
+    """Against the dense posterior in rational numbers; means are right to the last digits of float64."""
+    rng, rational = np.random.default_rng(0), np.vectorize(Fraction, otypes=[object])
+    roots = rng.normal(size=(3, 3))
+    prior = roots @ roots.T if correlated else np.diag([1.0, 2.0, 3.0])
+    actions, scores = rng.integers(2, size=12).tolist(), rng.normal(size=3)
+    belief, mean, cov = ScoreBelief(np.zeros(3), prior, noise), rational(np.zeros(3)), rational(prior)
+    for action in actions:
+        reward = float(scores[action] + noise * rng.normal())
+        belief.update(action, reward)
+        gain = cov[:, action] / (cov[action, action] + Fraction(noise) ** 2)
+        mean, cov = mean + gain * (Fraction(reward) - mean[action]), cov - np.outer(gain, cov[action])
+    variances = np.diagonal(cov)
+    apart = belief.difference_variances(np.array([0]))[0]
+    right = [*variances, *(cov[0, 0] + variances - 2 * cov[0])[1:]]
+    found = [*belief.variances[0].tolist(), *apart[1:].tolist()]
+    assert max(abs(float(Fraction(one) / exact - 1)) for one, exact in zip(found, right, strict=True)) < 1e-12
+    assert np.abs(belief.mean[0] - mean.astype(float)).max() < 1e-14
+
+
+def test_a_reward_is_no_more_precise_than_its_number():
+    """Below the rounding of rewards, noise leaves finite beliefs and does not make other actions' means wrong."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(3, 3))
+    beliefs = [ScoreBelief(np.zeros(3), root @ root.T, noise) for noise in (1e-50, 1e-16)]
+    for _ in range(20):
+        action, reward = int(rng.integers(2)), 1.0 + 1e-15 * rng.normal()
+        for belief in beliefs:
+            belief.update(action, reward)
+    np.testing.assert_allclose(beliefs[0].mean, beliefs[1].mean, atol=1e-13)
+    assert np.isfinite(beliefs[0].cov).all()
+    assert (np.sqrt(beliefs[0].variances[0, :2]) > 2e-17).all()
+
+
+def test_noise_is_of_a_size_that_rewards_can_have():
+    with pytest.raises(ValueError, match=r"noise_std must be between 1e-50 and 1e\+50, got 1e-200"):
+        ScoreBelief([0.0, 0.0], np.eye(2), 1e-200)
 
 
 @pytest.mark.parametrize(

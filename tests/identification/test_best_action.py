@@ -5,7 +5,7 @@ import pytest
 
 from dts_gym.identification import RuleSpec, RunStreams, ScoreBelief, pose
 from dts_gym.identification.best_action import best_probabilities, independent_probabilities
-from dts_gym.identification.games import play, posed_game
+from dts_gym.identification.games import ScoreGame, play, posed_game
 
 DRAWS = 40_000
 
@@ -27,6 +27,31 @@ def test_correlated_scores_are_judged_by_their_joint_distribution():
     belief = ScoreBelief([0.3, 0.0], [[1.0, 0.9], [0.9, 1.0]])
     found = best_probabilities(belief, RunStreams([np.random.default_rng(1)]), DRAWS)[0]
     assert abs(found[0] - 0.748833) < 4.5 * np.sqrt(0.75 * 0.25 / DRAWS)
+
+
+def test_equal_actions_share_the_probability_to_be_the_best():
+    """Of three scores two are equal, whatever their value: the third is above them with probability 1/2."""
+    rng = np.random.default_rng(0)
+    root = np.array([[1.0, 0.3], [1.0, 0.3], [0.2, -1.1]])
+    for center, scale in ((0.0, 1.0), (0.1, 1e-6), (1e6, 1.0)):
+        belief = ScoreBelief(np.full(3, center), scale**2 * root @ root.T)
+        found = best_probabilities(belief, RunStreams([rng]), DRAWS)[0]
+        np.testing.assert_allclose(found, [0.25, 0.25, 0.5], atol=4.5 * 0.5 / np.sqrt(DRAWS))
+        assert found[0] == pytest.approx(found[1], abs=1e-4)
+    equal = ScoreBelief(np.zeros(4), np.ones((4, 4)))
+    np.testing.assert_allclose(best_probabilities(equal, RunStreams([rng]), 100)[0], 0.25, atol=1e-12)
+    constants = ScoreBelief([1.0, 1.0, 0.0], np.zeros((3, 3)))
+    np.testing.assert_allclose(best_probabilities(constants, RunStreams([rng]), 100)[0], [0.5, 0.5, 0.0], atol=1e-12)
+
+
+def test_any_of_equal_best_actions_is_the_best():
+    belief = ScoreBelief([0.0, 0.0, -9.0], np.diag([1.0, 1.0, 1.0]))
+    belief.update(1, 1.0)
+    game = ScoreGame(np.array([[2.0, 2.0, 1.0]]), belief, pose("mab", {"num_actions": 3}, 0).problem, [0])
+    outcomes = game.judge(RuleSpec("Uniform").make())
+    assert outcomes.recommendations == [1]
+    assert outcomes.is_best == [True]
+    assert outcomes.simple_regrets == [0.0]
 
 
 def reliability(name, sizes, budget, runs=1000):

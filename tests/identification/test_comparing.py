@@ -210,3 +210,8 @@ def test_errors_call_a_rule_by_its_id():
         assert repr(rule()) == name
     with pytest.raises(ValueError, match="at least 5 for PI-BAI-TS"):
         dts_gym.identify("mab", "PI-BAI-TS", budget=2, env_settings={"num_actions": 5})
+
+
+def test_an_environment_itself_is_no_place_to_compare_rules():
+    with pytest.raises(ValueError, match="env_id_or_problem must be the id of an environment, which is made anew"):
+        dts_gym.compare_identification(gym.make("DiffusionBandit-v0"), ["TS"], budgets=5)

@@ -339,3 +339,25 @@ def test_replay_of_dts_agrees_with_the_simulator():
         differences.append(matched.mean() - played.mean())
     z = np.mean(differences) / (np.std(differences, ddof=1) / math.sqrt(60))
     assert abs(z) < 4.5
+
+
+@pytest.mark.parametrize("features", ["disjoint", "shared"])
+def test_learning_warns_of_what_the_prior_does_not_expect(features):
+    rng, n = np.random.default_rng(0), 60
+    x = rng.normal(size=(n, D) if features == "disjoint" else (n, K, D))
+    a, noise = rng.integers(K, size=n), rng.normal(size=n)
+
+    def told(contexts, rewards, learner="sDM", rounds=slice(None)):
+        log = BanditLog(contexts, a, rewards, np.full(n, 1 / K), K)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            learn(log.rows(np.arange(n)[rounds]), learner, PRIOR if learner in ("sDM", "LCB") else None)
+        assert all(w.category is OffPolicyWarning and w.filename == __file__ for w in caught)
+        return [str(w.message).split(",")[0] for w in caught]
+
+    zeros = ["the contexts of all rounds are zeros"]
+    assert [told(0 * x, noise, learner) for learner in ("sDM", "LCB", "IPS")] == [zeros] * 3
+    assert told(x, 100 + noise, "LCB") == ["the rewards are more than 5 standard deviations"]
+    assert told(x, 0.01 * noise) == ["the rewards are less than a tenth"]
+    assert told(x, noise) == told(x, 100 + noise, "IPS") == []
+    assert told(x, 100 + noise, rounds=slice(19)) == []  # too few to say

@@ -82,7 +82,10 @@ def test_the_moments_of_scores_are_those_of_all_parameters():
 @pytest.mark.parametrize("model", [BernoulliReward(), PoissonReward()])
 @pytest.mark.parametrize("shared", [False, True])
 def test_other_families_are_expanded_at_the_most_probable_parameters(model, shared):
-    """The mode by a general optimiser on the dense prior; the covariance from the curvature there."""
+    """The mode by a general optimiser on the dense prior; the covariance from the curvature there.
+
+    The mean is the mode moved by all third derivatives at once (Tierney and Kadane's first-order term).
+    """
     rng = np.random.default_rng(0)
     K, d, n = (1 if shared else 4), 2, 60
     prior = random_linear_prior(d, 2, seed=2, stds=0.6)
@@ -103,15 +106,39 @@ def test_other_families_are_expanded_at_the_most_probable_parameters(model, shar
 
     mode = minimize(loss, mean, jac=True, method="BFGS", options={"gtol": 1e-9}).x.reshape(K, d)
     fit = fit_chain(log, prior, model)
-    np.testing.assert_allclose(fit.moments.mean, mode, atol=1e-5)
     curvature = precision.copy()
     for i in range(n):
         at = slice(a[i] * d, (a[i] + 1) * d)
         curvature[at, at] += model.derivative(np.array(mode[a[i]] @ x[i])) * np.outer(x[i], x[i])
     full = np.linalg.inv(curvature)
+    third = np.zeros((K * d,) * 3)
+    for i in range(n):
+        row = np.zeros(K * d)
+        row[a[i] * d : (a[i] + 1) * d] = x[i]
+        third -= model.second_derivative(np.array(mode[a[i]] @ x[i])) * np.einsum("i,j,k->ijk", row, row, row)
+    moved = 0.5 * np.einsum("ij,jkl,kl->i", full, third, full).reshape(K, d)
+    assert np.abs(moved).max() > 1e-3
+    np.testing.assert_allclose(fit.moments.mean, mode + moved, atol=1e-5)
     for k in range(K):
         own = fit.moments.own[k] + fit.moments.spread[k] @ fit.moments.spread[k].T
         np.testing.assert_allclose(own, full[k * d : (k + 1) * d, k * d : (k + 1) * d], atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3e6])
+def test_the_mean_of_few_counts_is_that_of_a_grid_however_long_contexts_are(scale):
+    rng = np.random.default_rng(0)
+    x, model = rng.uniform(0.5, 1.5, 12), PoissonReward()
+    y = rng.poisson(np.exp(0.7 * x)).astype(float)
+    prior = independent_prior(1)
+    grid = np.linspace(-10.0, 10.0, 100_001)  # of theta times the scale
+    log_density = model.log_likelihood(y[:, None], x[:, None] * grid).sum(axis=0) - (grid / scale) ** 2 / 2
+    density = np.exp(log_density - log_density.max())
+    mean = np.average(grid, weights=density)
+    std = math.sqrt(np.average((grid - mean) ** 2, weights=density))
+    log = BanditLog(scale * x[:, None], np.zeros(12, int), y, num_actions=2)
+    found = fit_chain(log, prior, model).score_moments(np.array([[scale]]))
+    assert abs(found[0][0, 0] - mean) < 0.01 * std  # the mode is .1 of a deviation away
+    assert abs(found[1][0, 0] - std) < 0.012 * std
 
 
 def test_bernoulli_values_are_called_approximate_and_average_the_mean():

@@ -1,5 +1,8 @@
 """The marginal likelihood of rewards under factors on the prior's variance, against a dense normal density."""
 
+import math
+from fractions import Fraction
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -11,6 +14,20 @@ from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.prior_scale import SCALES, believed_scale, gauge, log_marginal
 
 K, D, NOISE = 4, 3, 0.7
+
+
+rational = np.vectorize(Fraction, otypes=[object])
+
+
+def rational_log_density(cov, values):
+    """``-v' cov^-1 v / 2`` as a rational number, and minus half the log determinant, by elimination."""
+    left = np.column_stack([cov, values])
+    pivots = []
+    for i in range(len(left)):
+        pivots.append(left[i, i])
+        left[i + 1 :] -= (left[i + 1 :, [i]] / left[i, i]) * left[i]
+    quadratic = sum(row[-1] ** 2 / pivot for row, pivot in zip(left, pivots, strict=True))
+    return -quadratic / 2, -0.5 * sum(math.log(p.numerator) - math.log(p.denominator) for p in pivots)
 
 
 def rounds(count, factor=1.0, seed=0):
@@ -38,6 +55,32 @@ def test_the_marginal_likelihood_is_that_of_the_rewards_normal_distribution(bran
     )
     found = log_marginal(prior.two_level(branch), evidence, np.array([0.25, 1.0, 9.0]))
     np.testing.assert_allclose(np.diff(found), np.diff(dense), rtol=1e-8)
+
+
+@pytest.mark.parametrize("branch", [0, 1, 2])
+@pytest.mark.parametrize("noise", [1e-4, 1e-8, 1e-12])
+def test_nothing_cancels_where_rewards_are_precise(branch, noise):
+    """Against the rewards' dense normal distribution in rational numbers, also for a singular own part."""
+    rng, n, d = np.random.default_rng(branch), 8, 2
+    prior = random_linear_prior(d, 2, seed=branch).two_level(branch)
+    if branch == 1:
+        prior = prior._replace(action_cov=np.outer([1.0, 0.5], [1.0, 0.5]))
+    X, actions, scales = rng.normal(size=(n, d)), rng.integers(2, size=n), np.array([1 / 64, 1.0, 64.0])
+    m, own = (rng.multivariate_normal(np.zeros(d), cov, 1 + i) for i, cov in enumerate(prior[1:]))
+    y = np.vecdot(X, 2 * (m + own)[actions]) + noise * rng.normal(size=n)
+    same = actions[:, None] == actions
+    base = Fraction(noise) ** 2 * np.vectorize(Fraction)(np.eye(n, dtype=int))
+    C, S, rows, values = (rational(part) for part in (prior.shared_cov, prior.action_cov, X, y))
+    spread = rows @ C @ rows.T + same * (rows @ S @ rows.T)
+    dense = [rational_log_density(Fraction(scale) * spread + base, values) for scale in scales]
+    right = [float(quadratic - dense[1][0]) + log_det - dense[1][1] for quadratic, log_det in dense]
+    seen = [actions == a for a in range(2)]
+    evidence = Evidence(
+        np.array([X[rows].T @ X[rows] for rows in seen]) / noise**2,
+        np.array([X[rows].T @ y[rows] for rows in seen]) / noise**2,
+    )
+    found = log_marginal(prior, evidence, scales)
+    np.testing.assert_allclose(found - found[1], right, atol=1e-3)
 
 
 @pytest.mark.parametrize("features", ["disjoint", "shared"])

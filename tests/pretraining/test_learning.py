@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dts_gym import load_prior
+from dts_gym import choose_branch, load_prior, random_linear_prior
 from dts_gym.cli import pretrain
 from dts_gym.cli.pretrain import run_pretrain
 from dts_gym.datasets.shapes import sample_shape
@@ -15,9 +15,10 @@ from dts_gym.diagnostics.energy import energy_score
 from dts_gym.diagnostics.prior_report import prior_figure, prior_report
 from dts_gym.pretraining.learning import fit
 from dts_gym.pretraining.noisy_vectors import clean_moments, matched_shrinkage
-from dts_gym.pretraining.robustness import outliers, quantile_distances
+from dts_gym.pretraining.robustness import quantile_distances
 from dts_gym.priors.chains import LinearDiffusionPrior, as_linear
 from dts_gym.priors.denoisers import DenoiserLink
+from dts_gym.priors.outliers import outliers
 from dts_gym.priors.reverse_process import noise_schedule
 
 QUICK = {"depth": 5, "max_steps": 100, "hidden": 16}
@@ -80,6 +81,12 @@ BAD = [
     (lambda: fit(np.c_[normal(50), np.ones(50)]), r"columns \[2\] constant"),
     (lambda: fit(np.c_[normal(50), normal(50).sum(axis=1)]), "confined to a hyperplane"),
     (lambda: fit(np.where(normal(50) > 2, np.nan, normal(50))), "theta must be finite, got nan"),
+    (lambda: fit(1e100 * normal(50)), r"theta must be at most 1e\+50 in size, got \d\.\d+e\+100"),
+    (lambda: fit(normal(50), noise_cov=1e101 * np.eye(2)), r"noise_cov must be at most 1e\+100 in size, got 1e\+101"),
+    (
+        lambda: choose_branch(random_linear_prior(2, 1), [1e60 * normal(5)]),
+        r"catalogues\[0\] must be at most 1e\+50 in size",
+    ),
     (lambda: fit(normal(4, d=5)), "theta must have 7 distinct rows at least.* got 4 of 4"),
     (lambda: fit(np.repeat(normal(3), 20, axis=0)), "got 3 of 60"),
     (lambda: fit(normal(50)[:, 0]), r"theta must have shape \(any, any\)"),

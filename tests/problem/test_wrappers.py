@@ -137,3 +137,26 @@ def test_vectors_of_environments_count_too():
     inside = SyncVectorEnv([make, make])
     texts = told(lambda: dts_gym.run(inside, make_agent("dTS", inside, seed=0), 5, seed=0))
     assert len([text for text in texts if "TransformReward" in text]) == 1
+
+
+@pytest.mark.parametrize("context", [None, np.ones(3)])
+def test_identification_warns_once_and_points_at_its_caller(context):
+    wrapped = w.TransformReward(env(), lambda r: r / 100)
+    with pytest.warns(UserWarning, match="env has TransformReward around it") as caught:
+        dts_gym.identify(wrapped, "Uniform", budget=10, context=context)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert told(lambda: dts_gym.identify(env(), "Uniform", budget=10, context=context)) == []
+    short = w.TransformObservation(env(), lambda x: x[:2], Box(-1, 1, (2,), np.float32))
+    with pytest.raises(ValueError, match=r"env must show the 5 actions .*, got 5 actions and observations \(2,\)"):
+        dts_gym.identify(short, "Uniform", budget=10, context=context)
+
+
+def test_comparing_rules_on_a_registered_wrapped_environment_warns_once():
+    gym.register("HundredthRewards-v0", lambda **settings: w.TransformReward(env(**settings).unwrapped, np.tanh))
+    try:
+        with pytest.warns(UserWarning, match="env has TransformReward around it") as caught:
+            dts_gym.compare_identification("HundredthRewards-v0", ["Uniform", "TS"], budgets=[10], seeds=2)
+        assert [warning.filename for warning in caught] == [__file__]
+    finally:
+        del gym.registry["HundredthRewards-v0"]

@@ -13,7 +13,7 @@ from dts_gym.posteriors.chain.chain_posterior import Surrogate
 from dts_gym.posteriors.chain.leave_one_out import parameter_law
 from dts_gym.posteriors.chain.messages import Messages, smoothed_path, upward_messages, without_missing
 from dts_gym.posteriors.chain.particles import Particles, default_defensive, pick, sample_actions, sample_shared
-from dts_gym.posteriors.chain.resampling import normalised, resample
+from dts_gym.posteriors.chain.resampling import normalised, resample, tempered
 from dts_gym.posteriors.chain.surrogates import deck_surrogates, statistical_surrogates
 from dts_gym.posteriors.chain.tangent_tracker import TangentSearch, side_by_side
 from dts_gym.posteriors.chain.tangents import jacobian_surrogates
@@ -28,6 +28,7 @@ from dts_gym.utils.validation import choice, finite_array, integer, integers
 Pool = Literal["fresh", "kept"]
 
 _CLOUD = 32  # least number of draws in a cloud
+_LEAST_CHOSEN = 0.25  # effective sample size of the weights by which draws of the shared part are chosen, at least
 FIXED_SEED = 20231116  # seed for draws by a fixed rule
 
 
@@ -239,6 +240,35 @@ class BranchedLevels:
         messages said of it: consistent in their number. The weights' spread grows as played actions over particles.
         """
         S = self.num_shared_draws if len(self.table) else 1
+        parents, expected = self._shared_candidates(size * S, rng, scale)
+        if S == 1:
+            return parents
+        found = self.own_filters(range(len(self.table)), parents, rng, scale).log_normaliser.sum(axis=-1)
+        log_weights = (found - expected).reshape(size, S)
+        self.effective_sample_size = min(self.effective_sample_size, float(normalised(log_weights)[1].mean()))
+        chosen = (log_weights + rng.gumbel(size=(size, S))).argmax(axis=1)
+        return np.asarray(parents.reshape(size, S, -1)[np.arange(size), chosen])
+
+    def chosen_draws(
+        self, size: int, rng: np.random.Generator, scale: float, num_particles: int | None = None
+    ) -> tuple[Array, Particles | None]:
+        """Draws of the shared part (size, d) and the played actions' filters under them; None where none is played.
+
+        They are chosen from ``num_shared_draws`` times as many by the weights of `shared_draws`, all at once: what the
+        filters find costs nothing more. Where these weights would leave a quarter of the draws or less they are
+        tempered, for then they are mostly the filters' noise.
+        """
+        played, S = range(len(self.table)), self.num_shared_draws
+        if not played:
+            return self._shared_candidates(size, rng, scale)[0], None
+        parents, expected = self._shared_candidates(size * S, rng, scale)
+        own = self.own_filters(played, parents, rng, scale, num_particles=num_particles)
+        log_weights = tempered(own.log_normaliser.sum(axis=-1) - expected, _LEAST_CHOSEN)
+        chosen = resample(log_weights[None], rng)[0, ::S]
+        return parents[chosen], Particles(*(part[chosen] for part in own))
+
+    def _shared_candidates(self, size: int, rng: np.random.Generator, scale: float) -> tuple[Array, Array]:
+        """Draws of the shared part by the messages, (size, d), and what these say of each in logarithms, (size,)."""
         played, d = range(len(self.table)), self.table.dim
         nothing = Evidence(np.zeros((1, d, d)), np.zeros((1, d)))
         messages = (
@@ -246,17 +276,11 @@ class BranchedLevels:
         )
         particles = sample_shared(
             self._chain, messages, self.branch, self.num_particles, rng,
-            size=size * S, exploration=scale, defensive=self._defensive,
+            size=size, exploration=scale, defensive=self._defensive,
         )  # fmt: skip
         self.effective_sample_size = float(particles.effective_sample_size.mean())
         parents = pick(particles, rng)
-        if S == 1:
-            return parents
-        found = self.own_filters(played, parents, rng, scale).log_normaliser.sum(axis=-1)
-        log_weights = (found - log_evidence(messages.values[self.branch], parents) / scale**2).reshape(size, S)
-        self.effective_sample_size = min(self.effective_sample_size, float(normalised(log_weights)[1].mean()))
-        chosen = (log_weights + rng.gumbel(size=(size, S))).argmax(axis=1)
-        return np.asarray(parents.reshape(size, S, -1)[np.arange(size), chosen])
+        return parents, log_evidence(messages.values[self.branch], parents) / scale**2
 
     def own_filters(
         self,

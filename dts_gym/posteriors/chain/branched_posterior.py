@@ -281,11 +281,10 @@ class BranchedPosterior:
         if not self.levels.independent:
             # Actions covary through the shared part: the covariance of their means given its draws.
             rng = np.random.default_rng(FIXED_SEED)
-            parents = self.levels.shared_draws(MOMENT_PARTICLES, rng, scale)
+            parents, own_levels = self.levels.chosen_draws(MOMENT_PARTICLES, rng, scale)
             given = np.stack([self.levels.prior_values(OWN_PARTICLES, p, rng, scale).mean(axis=0) for p in parents])
             given = np.repeat(given[:, None], K, axis=1)  # (n, K, d)
-            if len(table):
-                own_levels = self.levels.own_filters(range(len(table)), parents, rng, scale)
+            if own_levels is not None:
                 weights = np.exp(own_levels.log_weights)
                 given[:, table.actions] = np.einsum("npk,npkd->npd", weights, own_levels.value)
             off = np.einsum("kde,nke->nkd", response, given - given.mean(axis=0))

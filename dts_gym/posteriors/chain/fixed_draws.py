@@ -122,11 +122,10 @@ class FixedDraws:
                 levels.effective_sample_size = float(np.mean(sizes))
             return ValueDraws(values, weights, self._unplayed_at(scale)[0])
         rng = np.random.default_rng(FIXED_SEED)
-        parents = levels.shared_draws(SHARED_DRAWS, rng, scale)
+        parents, own = levels.chosen_draws(SHARED_DRAWS, rng, scale, OWN_PARTICLES)
         each = PRIOR_DRAWS // SHARED_DRAWS
         value0 = np.concatenate([levels.prior_values(each, parent, rng, scale) for parent in parents])
-        if played:
-            own = levels.own_filters(played, parents, rng, scale, num_particles=OWN_PARTICLES)
+        if own is not None:
             values, weights = own.value, np.exp(own.log_weights) / len(parents)
         return ValueDraws(values, weights, value0)
 

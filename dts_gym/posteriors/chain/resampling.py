@@ -36,6 +36,19 @@ def resample(log_weights: Array, rng: Stream) -> IntArray:
     return np.broadcast_to(np.arange(P), (n, P)).ravel().repeat(counts.ravel()).reshape(n, P)
 
 
+def tempered(log_weights: Array, least: float) -> Array:
+    """Log weights (..., P), those of each filter halved until its relative effective sample size is ``least`` or more.
+
+    Examples
+    --------
+    >>> tempered(np.array([0.0, 8.0]), 0.6)
+    array([0., 2.])
+    """
+    while (poor := normalised(log_weights)[1] < least).any():
+        log_weights = np.where(poor[..., None], 0.5 * log_weights, log_weights)
+    return log_weights
+
+
 def normalised(log_weights: Array) -> tuple[Array, Array, Array]:
     """The weights scaled to sum to one, (..., P), their effective sample size relative to P, and log mean (...)."""
     largest = log_weights.max(axis=-1, keepdims=True)

@@ -129,7 +129,8 @@ def fit_mle(model: RewardModel, X: Array, y: Array, ridge: float, start: Array) 
     model : distribution of a reward given ``x' theta``.
     X, y : (n, d) contexts and (n,) rewards, of the family's support; n may be 0.
     ridge : positive weight. The estimate that replaces a missing one maximises the log-likelihood minus
-        ``ridge |t|^2 / 2``.
+        ``ridge |s t|^2 / 2``, where ``s`` is each coordinate's root mean square over the contexts: so that predictors
+        do not depend on the units of contexts.
     start : (d,) point to begin from.
 
     Returns
@@ -153,7 +154,10 @@ def fit_mle(model: RewardModel, X: Array, y: Array, ridge: float, start: Array) 
     >>> fit_mle(BernoulliReward(), X, np.ones(3), 0.01, start)[1]
     False
     """
-    with_ridge = maximise(model, X, np.zeros(len(y)), y, start, ridge)
+    largest = np.abs(X).max(axis=0, initial=np.finfo(np.float64).tiny)  # so that squares are finite
+    size = largest * np.sqrt(np.square(X / largest).sum(axis=0) / max(len(X), 1))
+    size = np.where(size > 0.0, size, 1.0)  # a coordinate that no context has
+    with_ridge = maximise(model, X / size, np.zeros(len(y)), y, start * size, ridge) / size
     point = climb_without_prior(model, X, y, with_ridge)
     return (with_ridge, False) if point is None else (point, True)
 

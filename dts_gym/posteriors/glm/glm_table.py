@@ -245,6 +245,14 @@ class GLMTable:
         self.slots[action] = slot
         return slot
 
+    def adopt(self, action: int, other: GLMTable, its: int) -> None:
+        """Move the action ``its`` of another table here, with its rewards, under a new number."""
+        slot = other.slots[its]
+        row = self._append(action, other._sites[slot])
+        for name in ("G", "h", "points", "means"):
+            self._columns[name][row] = other._columns[name][slot]
+        other.remove(its)
+
     def remove(self, action: int) -> None:
         """Remove an action and its rewards; its row goes to the last one."""
         slot, last = self.slots.pop(action), int(self.actions[-1])

@@ -47,8 +47,14 @@ class RewardEvidence:
         -------
         Evidence
             The change of the action's message, (d, d) and (d,), in the table's coordinates.
+
+        Raises
+        ------
+        ValueError
+            If a table's row cannot hold it: see `ActionTable.refuse_heavy` and `GLMTable.learn`. Nothing has changed.
         """
         if self._glm is None:
+            table.refuse_heavy(action, context, self.model.dispersion)
             return table.observe(action, context, reward, self.model.dispersion).evidence()
         G, h = self._glm.learn(action, context, reward, self._glm.prior(*law()))
         return table.replace(action, G, h)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dts_gym.posteriors.action_table import transformed
+from dts_gym.posteriors.action_table import HEAVIEST, transformed
 from dts_gym.posteriors.chain.chain import Chain
 from dts_gym.posteriors.chain.chain_posterior import (
     ChainPosterior,
@@ -70,6 +70,8 @@ class ChainRuns(RunChoices[ChainPosterior]):
         self._mark_played(actions)
         targets = rewards - np.vecdot(contexts, self._centers)
         seen = self._table.seen(actions, contexts, targets, self._variance)
+        if self._table.weights_after(seen).max() > HEAVIEST / self._centers.shape[1]:
+            return False  # one of them refuses its reward
         increments = self._table.increments_of(seen)
         self._table.take_in(seen, increments)
         more = transformed(increments.evidence(), self._inverse)

@@ -12,6 +12,7 @@ from dts_gym.posteriors.glm.glm_table import GLMTable, Mode, NormalPrior
 from dts_gym.posteriors.glm.renewal import expanded_again, looked_at, stalest
 from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
 from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
+from dts_gym.posteriors.mixed_effects.retired_items import RetiredItems, past_own_part, solved
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray
@@ -54,7 +55,8 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
         self._prior_root = self._root.copy()  # (q, r), the effects are root z less their mean, z ~ N(0, I)
         r = self._root.shape[1]
         self._sums = Evidence(np.eye(r), np.zeros(r))  # precision and natural mean of z, with those of retired items
-        self._retired = Evidence(np.zeros((r, r)), np.zeros(r))
+        self._frozen = Evidence(np.zeros((r, r)), np.zeros(r))  # what retired items tell whose rewards are not kept
+        self._retired = RetiredItems(model, prior.dim, r, expansion)
         self._changes = 0
 
     def _more(self) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
@@ -74,6 +76,10 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
             again = None if stale is None else expanded_again(self._glm, int(self.actions[stale]), self._without)
             if stale is not None and again is not None:
                 self._replace(int(self.actions[stale]), *again)
+                is_solved = False
+            told = self._retired.renew(self._sums, self._changes)
+            if told is not None:
+                self._sums = Evidence(self._sums.G + told.G, self._sums.h + told.h)
                 is_solved = False
         if self._changes % _SUMMED_EVERY == 0:
             self._sum()
@@ -99,7 +105,7 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
     def _replace(self, action: int, G: Array, h: Array) -> None:
         """Replace an action's evidence, (d, d) and (d,); the effects are solved for later."""
         slot, R, d = self._slot_of(action), self._own_root(action), self.dim
-        gamma, beta = _past_own_part(G, h - G @ self._centers[action], R)
+        gamma, beta = past_own_part(G, h - G @ self._centers[action], R)
         values, vectors = np.linalg.eigh(R.T @ G @ R)
         self._add_up(self._maps(action), gamma - self._learned["gamma"][slot], beta - self._learned["beta"][slot])
         self._learned["gamma"][slot], self._learned["beta"][slot] = gamma, beta
@@ -113,15 +119,15 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
 
     def _sum(self) -> None:
         """Sum up the evidence on the effects anew."""
-        r = len(self._retired.h)
-        self._sums = Evidence(np.eye(r) + self._retired.G, self._retired.h.copy())
+        r, retired = len(self._frozen.h), self._retired.total()
+        self._sums = Evidence(np.eye(r) + self._frozen.G + retired.G, self._frozen.h + retired.h)
         for slot, action in enumerate(self.actions.tolist()):
             self._add_up(self._maps(action), self._learned["gamma"][slot], self._learned["beta"][slot])
 
     def _solve(self) -> None:
         """The effects' mean and root, given the evidence."""
         if self._root.size:
-            half = _solved(self._sums, self._prior_root)
+            half = solved(self._sums, self._prior_root)
             self._root = np.ascontiguousarray(half[:, :-1].T)
             self._effects, self._stale = self._root @ half[:, -1], np.inf
 
@@ -134,7 +140,7 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
         if slot is not None:
             gamma, beta = self._learned["gamma"][slot], self._learned["beta"][slot]
             others = Evidence(others.G - maps.T @ gamma @ maps, others.h - beta @ maps)
-        half = _solved(others, maps)
+        half = solved(others, maps)
         turned = half[:, :-1].T
         return self._glm.prior(center + turned @ half[:, -1], turned @ turned.T + R @ R.T)
 
@@ -148,20 +154,34 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
         return np.asarray(self._centers[actions] + moved + np.matvec(roots, own))
 
     def retire(self, action: int, prior: MixedEffectPrior | None = None) -> None:
-        """Forget an action's own part; what its expanded rewards told of the effects stays. See `MixedEffectRows`."""
+        """Forget an action's own part; what its expanded rewards told of the effects stays. See `MixedEffectRows`.
+
+        The rewards of the last 256 retired items are kept, to be expanded again as the effects move.
+        """
         slot = self._slots.get(action)
         if slot is not None:
-            maps, gamma = self._maps(action), self._learned["gamma"][slot]
-            told = self._learned["beta"][slot] @ maps
-            self._retired = Evidence(self._retired.G + maps.T @ gamma @ maps, self._retired.h + told)
-            self._glm.remove(action)
+            maps = self._maps(action)
+            told = Evidence(self._learned["gamma"][slot].copy(), self._learned["beta"][slot].copy())
+            if self._expands and maps.size:
+                center, root = self._centers[action], self._own_root(action)
+                self._retired.adopt(self._glm, action, maps, center, root, told)
+                self._freeze(self._retired.let_go())
+            else:
+                self._freeze(Evidence(maps.T @ told.G @ maps, told.h @ maps))
+                self._glm.remove(action)
         super().retire(action, prior)
+
+    def _freeze(self, told: Evidence | None) -> None:
+        """Keep what an item told, in place of its rewards."""
+        if told is not None:
+            self._frozen = Evidence(self._frozen.G + told.G, self._frozen.h + told.h)
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
         glm = {f"glm.{name}": array for name, array in self._glm.state().items()}
-        sums = {"precision": self._sums.G, "natural": self._sums.h}
-        sums |= {"retired.precision": self._retired.G, "retired.natural": self._retired.h}
+        sums: dict[str, Array | IntArray] = {"precision": self._sums.G, "natural": self._sums.h}
+        sums |= {"retired.precision": self._frozen.G, "retired.natural": self._frozen.h}
+        sums |= {f"retired.items.{name}": array for name, array in self._retired.state().items()}
         counts = {"changes": np.array([self._changes], dtype=np.int64)}
         return {**super().state(), **glm, **{name: array.copy() for name, array in sums.items()}, **counts}
 
@@ -169,35 +189,10 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
         """Restore what `state` returned."""
         super().restore(state)
         self._glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})
-        self._sums, self._retired = (
+        prefix = "retired.items."
+        self._retired.restore({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
+        self._sums, self._frozen = (
             Evidence(*(np.array(state[f"{part}{name}"], dtype=np.float64) for name in ("precision", "natural")))
             for part in ("", "retired.")
         )
         self._changes = int(state["changes"][0])
-
-
-def _solved(evidence: Evidence, maps: Array) -> Array:
-    """``L^-1 [maps' | natural mean]`` with ``L L'`` the precision of ``z``, (r, n + 1).
-
-    The covariance of ``maps z`` is the product of the first n columns' transpose with them, and its mean is that
-    transpose times the last column.
-    """
-    return np.asarray(np.linalg.solve(np.linalg.cholesky(evidence.G), np.column_stack([maps.T, evidence.h])))
-
-
-def _past_own_part(G: Array, h: Array, R: Array) -> Evidence:
-    """Evidence past a noise ``R R'``: ``(I + G R R')^-1`` times ``G`` and ``h``, PSD however large ``G`` is."""
-    values, vectors = np.linalg.eigh((G + G.T) / 2)
-    kept = values > 1e-15 * max(float(values[-1]), 0.0)
-    if not kept.any():
-        return Evidence(np.zeros_like(G), h)
-    roots = np.sqrt(values[kept])
-    L = vectors[:, kept] * roots  # G = L L', and h = L w + rest
-    w = (h @ vectors[:, kept]) / roots
-    rest = h - L @ w
-    turned, spread, _ = np.linalg.svd(L.T @ R)
-    grown = np.ones(len(turned))
-    grown[: len(spread)] += spread**2
-    half = (L @ turned) / np.sqrt(grown)  # (I + G S)^-1 L L' is half half'
-    inner = turned.T @ (w - (L.T @ R) @ (R.T @ rest))
-    return Evidence(half @ half.T, half @ (inner / np.sqrt(grown)) + rest)

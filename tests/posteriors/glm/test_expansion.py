@@ -274,8 +274,19 @@ def test_where_there_is_no_mle_the_ridge_estimate_stands_in(model, data):
     X, y = np.array(HARD[data][0]), np.array(HARD[data][1])
     fit = mle_estimate(model, X, y, ridge=0.1)
     assert not fit.exists
-    gradient = X.T @ (y - model.mean(X @ fit.point)) - 0.1 * fit.point
+    sizes = (X**2).sum(axis=0) / max(len(X), 1)
+    gradient = X.T @ (y - model.mean(X @ fit.point)) - 0.1 * np.where(sizes > 0, sizes, 1.0) * fit.point
     np.testing.assert_allclose(gradient, 0, atol=1e-8)
+
+
+@pytest.mark.parametrize("model", GLMS, ids=NAMES[1:])
+@pytest.mark.parametrize("units", [[1e-6, 1e-6, 1e-6], [1e3, 1.0, 1e-3], [1e6, 1e6, 1e6]])
+def test_the_ridge_estimate_knows_no_units(model, units):
+    X, y = np.random.default_rng(0).normal(size=(2, 3)), np.zeros(2)
+    fit, scaled = mle_estimate(model, X, y), mle_estimate(model, X * units, y)
+    assert not fit.exists
+    assert not scaled.exists
+    np.testing.assert_allclose(scaled.point * units, fit.point, rtol=1e-7)
 
 
 @pytest.mark.parametrize("scale", [1e-2, 1.0, 1e3])
