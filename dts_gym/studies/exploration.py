@@ -116,8 +116,8 @@ def _wrong(name: str, agents: tuple[str, ...], quick: bool, **settings: Any) -> 
 def _few(K: int, n: int, noise_std: float, fixed: bool) -> Cell:
     """Few actions, where the agent that tunes itself has something to gain; contexts that vary, or one an episode."""
     name = f"few-actions-{K}-rounds-{n}-noise-{noise_std:g}" + ("-fixed" if fixed else "")
-    settings = {"noise_std": noise_std, "fixed_features": fixed}
-    cell = _chain(name, (K, 5, 2, n), (_AUTO, *_STRUCTURED, "LinTS", "LinUCB"), 50, False, **settings)
+    agents = (_AUTO, *_STRUCTURED, "LinTS", "LinUCB")
+    cell = _chain(name, (K, 5, 2, n), agents, 50, False, noise_std=noise_std, fixed_features=fixed)
     return replace(cell, auto_once=True)
 
 
