@@ -53,6 +53,42 @@ def through_noise(G: Array, h: Array, cov: Array) -> Evidence:
     return Evidence((gamma + np.swapaxes(gamma, -1, -2)) / 2, solved[..., d])
 
 
+def past_own_noise(G: Array, h: Array, r: int) -> tuple[Evidence, Array]:
+    """Evidence past ``N``, the identity in the first r coordinates and else zero; and ``N`` less its precision.
+
+    Parameters
+    ----------
+    G, h : (..., d, d) PSD and (..., d), the evidence.
+    r : number of coordinates with noise.
+
+    Returns
+    -------
+    Evidence, (..., d, d)
+        ``Gamma = (I + G N)^-1 G``, PSD however large ``G`` is, with ``(I + G N)^-1 h``; and ``N - Gamma``, computed by
+        itself: as a difference it would lose the digits of what is left.
+
+    Notes
+    -----
+    Exact. O(d^3) per leading index.
+    """
+    values, vectors = np.linalg.eigh((G[..., :r, :r] + np.swapaxes(G[..., :r, :r], -1, -2)) / 2)
+    values = values.clip(0.0)[..., None, :]
+    turned, known = np.swapaxes(vectors, -1, -2), vectors / (1.0 + values)
+    beta = h.copy()
+    beta[..., :r] = np.matvec(known, np.vecmat(h[..., :r], vectors))  # (I + G_rr)^-1 of it
+    gamma = G.copy()
+    gamma[..., :r, :r] = (vectors * (values / (1.0 + values))) @ turned
+    if r < h.shape[-1]:
+        beta[..., r:] -= np.matvec(G[..., r:, :r], beta[..., :r])
+        solved = known @ (turned @ G[..., :r, r:])
+        gamma[..., :r, r:], gamma[..., r:, :r] = solved, np.swapaxes(solved, -1, -2)
+        gamma[..., r:, r:] -= G[..., r:, :r] @ solved
+    gamma = (gamma + np.swapaxes(gamma, -1, -2)) / 2
+    left = -gamma
+    left[..., :r, :r] = known @ turned
+    return Evidence(gamma, beta), (left + np.swapaxes(left, -1, -2)) / 2
+
+
 def through_link(message: Evidence, weight: Array, offset: Array) -> Evidence:
     """Evidence on ``psi``, given evidence on ``weight psi + offset``.
 

@@ -9,8 +9,10 @@ import numpy as np
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype, Increment
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.glm_table import GLMTable, Mode, NormalPrior
+from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.posteriors.glm.map_expansion import NormalPrior
 from dts_gym.posteriors.glm.renewal import renew
+from dts_gym.posteriors.glm.shared_part import about_root, around_shared, moments_given, of_action
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -75,16 +77,15 @@ class GLMPosterior(ActionPosterior):
             if renewed is not None:
                 self._absorb_change(renewed)
         if self._changes % REFRESH_EVERY == 0:
-            total = self.table.total()
-            self._precision = np.eye(root.shape[1]) + root.T @ total.G @ root
-            self._natural = total.h @ root
+            total = about_root(self.table.total(), root)
+            self._precision, self._natural = np.eye(root.shape[1]) + total.G, total.h
             self._solved = None
 
     def _absorb_change(self, change: Evidence) -> None:
-        root = self._shared_root
-        if root.size:
-            self._precision += root.T @ change.G @ root
-            self._natural += change.h @ root
+        if self._shared_root.size:
+            told = about_root(change, self._shared_root)
+            self._precision += told.G
+            self._natural += told.h
         self._solved = None
 
     def _noise_variance(self, predictor: float) -> float:
@@ -103,19 +104,13 @@ class GLMPosterior(ActionPosterior):
             return NormalPrior(self.center, table.basis, table.inverse)
         precision, natural = self._precision, self._natural
         if slot is not None and root.size:
-            precision = precision - root.T @ table.gamma(slot) @ root
-            natural = natural - table.beta[slot] @ root
-        values, vectors = np.linalg.eigh(precision)
-        std = np.sqrt(values.clip(1.0))  # evidence never reduces precision
-        turned = root @ vectors / std
-        mean = self.center + table.basis @ (turned @ ((natural @ vectors) / std))
-        if not table.reached.all():
-            turned = table.basis @ turned
-            return self._glm.prior(mean, self._action_cov + turned @ turned.T)
-        # In the table's coordinates the covariance is I + turned turned' = R'R, by QR of the two roots.
-        R = np.asarray(np.linalg.qr(np.concatenate([np.eye(table.dim), turned.T]), mode="r"), dtype=np.float64)
-        inverse = np.asarray(np.linalg.solve(R.T, table.inverse), dtype=np.float64)
-        return NormalPrior(mean, table.basis @ R.T, inverse)
+            told = about_root(Evidence(table.gamma(slot), table.beta[slot]), root)
+            precision, natural = precision - told.G, natural - told.h
+        mean, spread = around_shared(precision, natural, root)
+        if table.reached.all():
+            return of_action(self.center, table.basis, table.inverse, mean, spread)
+        spread = table.basis @ spread
+        return self._glm.prior(self.center + table.basis @ mean, self._action_cov + spread @ spread.T)
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
         if not self._shared_root.size:
@@ -125,11 +120,7 @@ class GLMPosterior(ActionPosterior):
 
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:
         if self._solved is None:
-            # With the precision L L' the covariance of m is (L^-1 R')' (L^-1 R'): one solve gives root and mean.
-            chol = np.linalg.cholesky(self._precision)
-            half = np.linalg.solve(chol, np.column_stack([self._shared_root.T, self._natural]))
-            root = half[:, :-1].T  # (d, r)
-            self._solved = root @ half[:, -1], root
+            self._solved = moments_given(self._precision, self._natural, self._shared_root)
         mean, root = self._solved
         return mean, scale * root
 

@@ -4,46 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.expansion import expand, fit_map, fit_mle, mean_pull, refuse_overflow
+from dts_gym.posteriors.glm.expansion import expand, fit_mle, refuse_overflow
+from dts_gym.posteriors.glm.map_expansion import WIDEST, Expansion, NormalPrior, at_map, prior_std
 from dts_gym.posteriors.glm.sites import Rewards, Sites
 from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.utils.arrays import Array, IntArray, conditioned_root, factor_and_inverse
+from dts_gym.utils.arrays import Array, IntArray, factor_and_inverse
 from dts_gym.utils.columns import Columns
 from dts_gym.utils.validation import choice, covariance, finite_array, integer, integers, positive
 
 Mode = Literal["map", "mle", "online"]
-_WIDEST = 1e7  # there MAPs are off by up to 1e-4 prior standard deviations, at 1e8 by 1e-2
 # An action's sites are merged when there are as many; "mle" keeps all rewards.
 _MOST_SITES = {"map": 1 << 10, "online": 1 << 8}
-
-
-class NormalPrior(NamedTuple):
-    """The distribution ``N(mean, root root')`` of an action's parameters before its own rewards.
-
-    Attributes
-    ----------
-    mean : (d,).
-    root : (d, r) of full column rank.
-    inverse : (r, d), its left inverse: ``inverse @ root = I``.
-    """
-
-    mean: Array
-    root: Array
-    inverse: Array
-
-
-class _Expansion(NamedTuple):
-    """Evidence, the point of its expansion, the mean of the posterior that it leads to and a root of its covariance."""
-
-    evidence: Evidence
-    point: Array
-    mean: Array
-    root: Array
 
 
 class GLMTable:
@@ -165,7 +141,7 @@ class GLMTable:
         ValueError for these; the table is then unchanged.
         """
         if self.mode != "mle" and not isinstance(self.model, GaussianReward):
-            _refuse_wide(context, prior.root)
+            _refuse_wide(context, prior)
         slot = self.slots.get(action)
         sites = Sites(self.dim) if slot is None else self._sites[slot]
         found = self._expanded(slot, sites.with_one(context, reward), sites.rest, prior)
@@ -185,38 +161,21 @@ class GLMTable:
         self._store(slot, found)
         return found.evidence
 
-    def _expanded(self, slot: int | None, rewards: Rewards, rest: Evidence | None, prior: NormalPrior) -> _Expansion:
+    def _expanded(self, slot: int | None, rewards: Rewards, rest: Evidence | None, prior: NormalPrior) -> Expansion:
         """Expand rewards and the rest of them, from where the action was; ValueError where products overflow."""
         with np.errstate(over="ignore", invalid="ignore"):
-            found = self._at_mle(slot, rewards) if self.mode == "mle" else self._at_map(slot, rewards, rest, prior)
+            begin = None if slot is None else self.points[slot]
+            is_mle = self.mode == "mle"
+            found = self._at_mle(rewards, begin) if is_mle else at_map(self.model, rewards, rest, prior, begin)
         refuse_overflow(found.mean, found.evidence)
         return found
 
-    def _at_mle(self, slot: int | None, rewards: Rewards) -> _Expansion:
-        begin = np.zeros(self.dim) if slot is None else self.points[slot]
+    def _at_mle(self, rewards: Rewards, begin: Array | None) -> Expansion:
+        begin = np.zeros(self.dim) if begin is None else begin
         point, _ = fit_mle(self.model, rewards.contexts, rewards.sums, self.ridge, begin)
-        return _Expansion(expand(self.model, *rewards[:2], point), point, point, np.empty(0))
+        return Expansion(expand(self.model, *rewards[:2], point), point, point, np.empty(0))
 
-    def _at_map(self, slot: int | None, rewards: Rewards, rest: Evidence | None, prior: NormalPrior) -> _Expansion:
-        mean, root, inverse = prior
-        begin = mean if slot is None else self.points[slot]
-        if rest is None:
-            z = inverse @ (begin - mean)
-        else:  # as if it were part of the prior
-            root, L = conditioned_root(root, rest.G)
-            mean = mean + root @ ((rest.h - rest.G @ mean) @ root)
-            z = L.T @ (inverse @ (begin - mean))  # the new root is the old one times L^-T
-        X, y, counts = rewards
-        point = fit_map(self.model, X, y, mean, root, z, counts)
-        evidence = expand(self.model, X, y, point, counts)
-        root, _ = conditioned_root(root, evidence.G)
-        pull = mean_pull(self.model, X, point, root, counts)
-        evidence = Evidence(evidence.G, evidence.h + pull)
-        if rest is not None:
-            evidence = Evidence(evidence.G + rest.G, evidence.h + rest.h)
-        return _Expansion(evidence, point, point + root @ (pull @ root), root)
-
-    def _store(self, slot: int, found: _Expansion) -> None:
+    def _store(self, slot: int, found: Expansion) -> None:
         self._columns["G"][slot], self._columns["h"][slot] = found.evidence
         self._columns["points"][slot], self._columns["means"][slot] = found.point, found.mean
 
@@ -280,12 +239,10 @@ class GLMTable:
         self._sites = [Sites.of(*each) for each in sites]
 
 
-def _refuse_wide(context: Array, root: Array) -> None:
-    with np.errstate(over="ignore"):
-        reach = context @ root
-        variance = float(reach @ reach)
-    if not variance <= _WIDEST**2:
+def _refuse_wide(context: Array, prior: NormalPrior) -> None:
+    std, is_resolved = prior_std(context, prior)
+    if not is_resolved:
         raise ValueError(
-            f"context must give x' theta a prior standard deviation of at most {_WIDEST:g}, got "
-            f"{math.sqrt(variance):.3g} for {context}: scale contexts or parameters"
+            f"context must give x' theta a prior standard deviation of at most {WIDEST:g}, got {float(std):.3g} for "
+            f"{context}: scale contexts or parameters"
         )
