@@ -55,11 +55,17 @@ def conditioned_root(root: Array, G: Array) -> tuple[Array, Array]:
     try:
         L = np.linalg.cholesky(grown)
     except np.linalg.LinAlgError:  # rounding of evidence beyond 1e15 prior precisions; the truth is 1 at least
+        if grown.ndim > 2:  # the others' roots are as they would be alone
+            lead, (d, r) = grown.shape[:-2], root.shape[-2:]
+            roots = np.broadcast_to(root, (*lead, d, r)).reshape(-1, d, r)
+            every = zip(roots, np.broadcast_to(G, (*lead, d, d)).reshape(-1, d, d), strict=True)
+            F, L = map(np.stack, zip(*(conditioned_root(*each) for each in every), strict=True))
+            return F.reshape(*lead, d, r), L.reshape(*lead, r, r)
         values, vectors = np.linalg.eigh(grown)
-        stds = np.sqrt(values.clip(1.0))[..., None, :]
-        turned, upper = np.linalg.qr(np.swapaxes(vectors * stds, -1, -2))
-        signs = np.sign(np.diagonal(upper, axis1=-2, axis2=-1))[..., None, :]
-        return root @ ((vectors / stds) @ turned * signs), np.asarray(np.swapaxes(upper, -1, -2) * signs)
+        stds = np.sqrt(values.clip(1.0))
+        turned, upper = np.linalg.qr((vectors * stds).T)
+        signs = np.sign(np.diagonal(upper))
+        return root @ ((vectors / stds) @ turned * signs), np.asarray(upper.T * signs)
     return np.swapaxes(np.linalg.solve(L, np.swapaxes(root, -1, -2)), -1, -2), np.asarray(L)
 
 

@@ -48,6 +48,7 @@ class GLMTable:
     Attributes
     ----------
     slots : row of each played action.
+    columns : the rows' arrays.
 
     Examples
     --------
@@ -69,7 +70,7 @@ class GLMTable:
         self.ridge = positive("ridge", ridge)
         self.slots: dict[int, int] = {}
         self._sites: list[Sites] = []
-        self._columns = Columns(
+        self.columns = Columns(
             {
                 "actions": ((), np.int64),
                 "G": ((self.dim, self.dim), np.float64),
@@ -87,21 +88,21 @@ class GLMTable:
     @property
     def actions(self) -> IntArray:
         """(P,) the played actions, in the order of their first play."""
-        return self._columns.used("actions")
+        return self.columns.used("actions")
 
     @property
     def points(self) -> Array:
         """(P, d) where each action was last expanded."""
-        return self._columns.used("points")
+        return self.columns.used("points")
 
     @property
     def means(self) -> Array:
         """(P, d) means of the actions' parameters given all that was known when they were last expanded."""
-        return self._columns.used("means")
+        return self.columns.used("means")
 
     def evidence(self) -> Evidence:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions: views, to read until the next `observe`."""
-        return Evidence(self._columns.used("G"), self._columns.used("h"))
+        return Evidence(self.columns.used("G"), self.columns.used("h"))
 
     def observe(
         self, action: int, context: Any, reward: Any, mean: Any | None = None, cov: Any | None = None
@@ -142,16 +143,28 @@ class GLMTable:
         """
         if self.mode != "mle" and not isinstance(self.model, GaussianReward):
             _refuse_wide(context, prior)
-        slot = self.slots.get(action)
-        sites = Sites(self.dim) if slot is None else self._sites[slot]
+        slot, sites = self.slots.get(action), self.sites_of(action)
         found = self._expanded(slot, sites.with_one(context, reward), sites.rest, prior)
+        self._store(self.keep(action, sites, found.point, found.root), found)
+        return found.evidence
+
+    def sites_of(self, action: int) -> Sites:
+        """The sites of an action, empty ones where it has none."""
+        slot = self.slots.get(action)
+        return Sites(self.dim) if slot is None else self._sites[slot]
+
+    def keep(self, action: int, sites: Sites, point: Array, root: Array) -> int:
+        """Let the reward that was shown to an action's sites count; the row of the action, to be stored there.
+
+        ``point`` and ``root`` are those of its expansion, see `Sites.merge`.
+        """
+        slot = self.slots.get(action)
         if slot is None:
             slot = self._append(action, sites)
         sites.keep()
-        self._store(slot, found)
         if sites.length >= _MOST_SITES.get(self.mode, math.inf):
-            sites.merge(self.model, _MOST_SITES[self.mode] // 2, found.point, found.root)
-        return found.evidence
+            sites.merge(self.model, _MOST_SITES[self.mode] // 2, point, root)
+        return slot
 
     def expand_again(self, action: int, prior: NormalPrior) -> Evidence:
         """Expand a played action's rewards anew, its prior having changed; arguments and result as of `learn`."""
@@ -176,8 +189,8 @@ class GLMTable:
         return Expansion(expand(self.model, *rewards[:2], point), point, point, np.empty(0))
 
     def _store(self, slot: int, found: Expansion) -> None:
-        self._columns["G"][slot], self._columns["h"][slot] = found.evidence
-        self._columns["points"][slot], self._columns["means"][slot] = found.point, found.mean
+        self.columns["G"][slot], self.columns["h"][slot] = found.evidence
+        self.columns["points"][slot], self.columns["means"][slot] = found.point, found.mean
 
     def _checked_prior(self, mean: Any, cov: Any) -> NormalPrior:
         if self.mode == "mle":
@@ -198,7 +211,7 @@ class GLMTable:
 
     def _append(self, action: int, sites: Sites) -> int:
         slot = len(self.slots)
-        self._columns.append()
+        self.columns.append()
         self.actions[slot] = action
         self._sites.append(sites)
         self.slots[action] = slot
@@ -207,7 +220,7 @@ class GLMTable:
     def remove(self, action: int) -> None:
         """Remove an action and its rewards; its row goes to the last one."""
         slot, last = self.slots.pop(action), int(self.actions[-1])
-        self._columns.remove(slot)
+        self.columns.remove(slot)
         self._sites[slot] = self._sites[-1]
         self._sites.pop()
         if last != action:
@@ -215,7 +228,7 @@ class GLMTable:
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit, the sites one action after the other."""
-        arrays: dict[str, Array | IntArray] = self._columns.state()
+        arrays: dict[str, Array | IntArray] = self.columns.state()
         nothing = Evidence(np.zeros((self.dim, self.dim)), np.zeros(self.dim))
         used, rests = [sites.used() for sites in self._sites], [sites.rest or nothing for sites in self._sites]
         arrays["lengths"] = np.array([sites.length for sites in self._sites], dtype=np.int64)
@@ -228,7 +241,7 @@ class GLMTable:
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned, from a table of the same model, dim, mode and ridge."""
-        self._columns.restore(state)
+        self.columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
         ends = np.cumsum(integers("lengths", state["lengths"], len(self.slots), 1 << 62))
         count = int(ends[-1]) if len(ends) else 0

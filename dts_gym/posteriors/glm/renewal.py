@@ -49,8 +49,8 @@ def renew(
     standard deviation. The cost is O(d^2) for each action that is checked.
     """
     slots = looked_at(turn, len(table))
-    messages = Evidence(table.unpack(table.cov[slots]), table.beta[slots])
-    means = means_given(messages, table.reached, shared[slots] if shared.ndim == 2 else shared)
+    m = shared[slots] if shared.ndim == 2 else shared
+    means = means_given(table.beta[slots], np.matvec(table.unpack(table.cov[slots]), m), table.reached, m)
     slot = stalest(glm, slots, center + means @ table.basis.T)
     if slot is None:
         return None
@@ -66,18 +66,17 @@ def looked_at(turn: int | IntArray, num_rows: int | IntArray) -> IntArray:
     return np.asarray(numbers % np.asarray(num_rows)[..., None])
 
 
-def means_given(rows: Evidence, reached: Array, shared: Array) -> Array:
+def means_given(beta: Array, followed: Array, reached: Array, shared: Array) -> Array:
     """Means (..., k, d) of actions' parameters given the shared part's value, in their table's coordinates.
 
     Parameters
     ----------
-    rows : ``T = diag(reached) - Gamma`` and natural means of the actions' messages, (..., k, d, d) and (..., k, d).
+    beta, followed : (..., k, d), natural means of the actions' messages, and ``T`` times the value, see `ActionTable`.
     reached : (d,), or (..., 1, d) of several tables, as in `ActionTable`.
     shared : the value around which an action is distributed, (d,), (..., 1, d) or (..., k, d).
     """
-    # The mean is reached (beta - Gamma m) + m.
-    followed = np.matvec(rows.G, shared)
-    return np.asarray(rows.h * reached + np.where(reached > 0, followed, shared))
+    # The mean is reached (beta - Gamma m) + m, and T is diag(reached) - Gamma.
+    return np.asarray(beta * reached + np.where(reached > 0, followed, shared))
 
 
 def stalest(glm: GLMTable, slots: IntArray, means: Array) -> int | None:
