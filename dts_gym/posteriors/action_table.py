@@ -445,8 +445,7 @@ class ActionTable:
 
     def replaced(self, columns: Mapping[str, NDArray[Any]], rows: Any, basis: Array, G: Array, h: Array) -> Evidence:
         """`replace` in rows of a table's arrays, or of those of several that stand in one, each with its ``basis``."""
-        turned = np.swapaxes(basis, -1, -2) @ G @ basis
-        (gamma, beta), left = past_own_noise(turned, np.vecmat(h, basis), int(self.reached.sum()))
+        (gamma, beta), left = past_own_noise(basis.mT @ G @ basis, np.vecmat(h, basis), int(self.reached.sum()))
         change = Evidence(gamma - self.unpack(self.packed_gamma(columns, rows)), beta - columns["beta"][rows])
         columns["cov"][rows], columns["cov_carry"][rows] = left[..., self.rows, self.cols], 0.0
         columns["beta"][rows], columns["beta_carry"][rows] = beta, 0.0

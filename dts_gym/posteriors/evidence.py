@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from dts_gym.utils.arrays import Array, conditioned_root, factor
+from dts_gym.utils.arrays import Array, conditioned_root, eigh, factor
 
 
 class Evidence(NamedTuple):
@@ -71,22 +71,21 @@ def past_own_noise(G: Array, h: Array, r: int) -> tuple[Evidence, Array]:
     -----
     Exact. O(d^3) per leading index.
     """
-    values, vectors = np.linalg.eigh((G[..., :r, :r] + np.swapaxes(G[..., :r, :r], -1, -2)) / 2)
-    values = values.clip(0.0)[..., None, :]
-    turned, known = np.swapaxes(vectors, -1, -2), vectors / (1.0 + values)
-    beta = h.copy()
-    beta[..., :r] = np.matvec(known, np.vecmat(h[..., :r], vectors))  # (I + G_rr)^-1 of it
-    gamma = G.copy()
-    gamma[..., :r, :r] = (vectors * (values / (1.0 + values))) @ turned
+    own = G[..., :r, :r]
+    values, vectors = eigh((own + own.mT) / 2)
+    values = np.maximum(values, 0.0)[..., None, :]
+    known = vectors / (1.0 + values)
+    inverse = known @ vectors.mT  # (I + G_rr)^-1
+    beta, gamma, left = np.matvec(inverse, h[..., :r]), (known * values) @ vectors.mT, inverse
     if r < h.shape[-1]:
-        beta[..., r:] -= np.matvec(G[..., r:, :r], beta[..., :r])
-        solved = known @ (turned @ G[..., :r, r:])
-        gamma[..., :r, r:], gamma[..., r:, :r] = solved, np.swapaxes(solved, -1, -2)
-        gamma[..., r:, r:] -= G[..., r:, :r] @ solved
-    gamma = (gamma + np.swapaxes(gamma, -1, -2)) / 2
-    left = -gamma
-    left[..., :r, :r] = known @ turned
-    return Evidence(gamma, beta), (left + np.swapaxes(left, -1, -2)) / 2
+        crossing = G[..., r:, :r]
+        solved = inverse @ crossing.mT
+        beta = np.concatenate([beta, h[..., r:] - np.matvec(crossing, beta)], axis=-1)
+        rest = G[..., r:, r:] - crossing @ solved
+        beside = np.concatenate([solved.mT, rest], axis=-1)
+        gamma = np.concatenate([np.concatenate([gamma, solved], axis=-1), beside], axis=-2)
+        left = np.concatenate([np.concatenate([inverse, -solved], axis=-1), -beside], axis=-2)
+    return Evidence((gamma + gamma.mT) / 2, beta), (left + left.mT) / 2
 
 
 def through_link(message: Evidence, weight: Array, offset: Array) -> Evidence:

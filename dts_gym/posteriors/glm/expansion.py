@@ -50,7 +50,7 @@ def expand(model: RewardModel, X: Array, y: Array, t: Array, counts: Array | flo
     weight = counts * model.derivative(eta)
     scaled = X * np.sqrt(weight / model.dispersion)[..., None]
     pull = np.vecmat(weight * eta + (y - counts * model.mean(eta)), X) / model.dispersion
-    return Evidence(np.swapaxes(scaled, -1, -2) @ scaled, pull)
+    return Evidence(scaled.mT @ scaled, pull)
 
 
 def mean_pull(model: RewardModel, X: Array, t: Array, root: Array, counts: Array | float = 1.0) -> Array:

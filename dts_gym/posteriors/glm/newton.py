@@ -185,7 +185,9 @@ def _climb(model: _Curve, Z: Array, offset: Array, y: Array, z: Array, precision
     for _ in range(MAX_STEPS):
         eta, step, move, decrement = _direction(model, Z, offset, y, z, precision)
         reach, slope = float(np.abs(move).max(initial=0.0)), float(decrement)
-        z = z + _step_length(model, eta, move, y, slope, precision, z, step) * step
+        if not reach <= 1.0:
+            step = _step_length(model, eta, move, y, slope, precision, z, step) * step
+        z = z + step
         if _has_arrived(reach, slope):
             break
     return z
@@ -236,8 +238,9 @@ def climb_without_prior(model: RewardModel, X: Array, y: Array, t: Array) -> Arr
             gradient = (y - model.mean(eta)) @ X / model.dispersion
             step = (vectors @ ((gradient / unit) @ vectors / values)) / unit
             move, decrement = X @ step, float(gradient @ step)
-            t = t + _step_length(model, eta, move, y, decrement, 0.0, nothing, step) * step
             reach = np.abs(move).max()
+            length = 1.0 if reach <= 1.0 else _step_length(model, eta, move, y, decrement, 0.0, nothing, step)
+            t = t + length * step
             if reach <= _SMALL_MOVE:
                 return t
             if reach > 0.5 and decrement < 1e-6:
@@ -253,7 +256,7 @@ def _newton_step(Z: Array, weight: Array, precision: float, gradient: Array) -> 
     trace = np.vecdot(flat, flat)
     if r <= 1:
         return np.asarray(gradient / (trace[..., None] + precision))
-    hessian = np.swapaxes(scaled, -1, -2) @ scaled
+    hessian = scaled.mT @ scaled
     hessian.reshape(*hessian.shape[:-2], -1)[..., :: r + 1] += precision  # the diagonal
     if Z.ndim > 2:
         is_safe = trace <= _WELL_CONDITIONED * precision
@@ -274,13 +277,11 @@ def _newton_step(Z: Array, weight: Array, precision: float, gradient: Array) -> 
 def _step_length(
     model: _Curve, eta: Array, move: Array, y: Array, slope: float, precision: float, z: Array, step: Array
 ) -> float:
-    """The share of a Newton step to take, which is ``move`` in the predictors and ``step`` in ``z``.
+    """The share of a Newton step to take, which is ``move`` in the predictors, by more than one, and ``step`` in ``z``.
 
     ``slope`` is the objective's slope along the step at its start. Only its decrease along the line is used.
     """
-    reach = float(np.abs(move).max(initial=0.0))
-    if reach <= 1.0:
-        return 1.0
+    reach = float(np.abs(move).max())
     drift, bend = precision * float(z @ step), precision * float(step @ step)
 
     def slope_at(s: float) -> float:

@@ -49,8 +49,9 @@ def renew(
     standard deviation. The cost is O(d^2) for each action that is checked.
     """
     slots = looked_at(turn, len(table))
-    m = shared[slots] if shared.ndim == 2 else shared
-    means = means_given(table.beta[slots], np.matvec(table.unpack(table.cov[slots]), m), table.reached, m)
+    cov, m = table.cov[slots], shared[slots] if shared.ndim == 2 else shared
+    followed = np.matvec(table.unpack(cov), m) if m.ndim == 2 else cov @ table.product_query(m)
+    means = means_given(table.beta[slots], followed, table.reached, m)
     slot = stalest(glm, slots, center + means @ table.basis.T)
     if slot is None:
         return None
@@ -60,10 +61,9 @@ def renew(
 
 
 def looked_at(turn: int | IntArray, num_rows: int | IntArray) -> IntArray:
-    """The rows that an update of that number checks, (k,); of several tables (R,), (R, k), some twice."""
-    most = min(_LOOKED_AT, int(np.max(num_rows)))
-    numbers = np.asarray(turn)[..., None] * _LOOKED_AT + np.arange(most)
-    return np.asarray(numbers % np.asarray(num_rows)[..., None])
+    """The rows that an update of that number checks, (k,); of R tables, (R, 1) each, (R, k), some twice."""
+    most = min(_LOOKED_AT, num_rows if isinstance(num_rows, int) else int(num_rows.max()))
+    return np.asarray((turn * _LOOKED_AT + np.arange(most)) % num_rows)
 
 
 def means_given(beta: Array, followed: Array, reached: Array, shared: Array) -> Array:

@@ -10,27 +10,26 @@ import numpy as np
 
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.map_expansion import NormalPrior
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, cholesky, eigh, lower_root, solve_lower
 
 
 def about_root(message: Evidence, root: Array) -> Evidence:
     """What a message on ``m``, (..., d, d) and (..., d), says of ``z``: (..., r, r) and (..., r)."""
-    return Evidence(np.swapaxes(root, -1, -2) @ message.G @ root, np.vecmat(message.h, root))
+    return Evidence(root.mT @ message.G @ root, np.vecmat(message.h, root))
 
 
 def moments_given(precision: Array, natural: Array, root: Array) -> tuple[Array, Array]:
     """Mean (..., d) of ``m`` and a root (..., d, r) of its covariance."""
     # With the precision L L' the covariance of m is (L^-1 R')' (L^-1 R'): one solve gives root and mean.
-    chol = np.linalg.cholesky(precision)
-    half = np.linalg.solve(chol, np.concatenate([np.swapaxes(root, -1, -2), natural[..., None]], axis=-1))
-    found = np.swapaxes(half[..., :-1], -1, -2)  # (..., d, r)
+    half = solve_lower(cholesky(precision), np.concatenate([root.mT, natural[..., None]], axis=-1))
+    found = half[..., :-1].mT  # (..., d, r)
     return np.matvec(found, half[..., -1]), found
 
 
 def around_shared(precision: Array, natural: Array, root: Array) -> tuple[Array, Array]:
     """As `moments_given`, also where rounding has left a precision that is not positive definite."""
-    values, vectors = np.linalg.eigh(precision)
-    std = np.sqrt(values.clip(1.0))  # evidence never reduces precision
+    values, vectors = eigh(precision)
+    std = np.sqrt(np.maximum(values, 1.0))  # evidence never reduces precision
     turned = root @ vectors / std[..., None, :]
     return np.matvec(turned, np.vecmat(natural, vectors) / std), turned
 
@@ -46,6 +45,7 @@ def of_action(center: Array, basis: Array, inverse: Array, mean: Array, spread: 
     """
     # In the table's coordinates the covariance is I + spread spread' = L L', with L' by QR of the two roots.
     d = center.shape[-1]
-    own = np.broadcast_to(np.eye(d), (*center.shape[:-1], d, d))
-    L = np.swapaxes(np.linalg.qr(np.concatenate([own, np.swapaxes(spread, -1, -2)], axis=-2), mode="r"), -1, -2)
-    return NormalPrior(center + np.matvec(basis, mean), basis @ L, np.asarray(np.linalg.solve(L, inverse)))
+    roots = np.empty((*center.shape[:-1], d + spread.shape[-1], d))
+    roots[..., :d, :], roots[..., d:, :] = np.eye(d), spread.mT
+    L = lower_root(roots)
+    return NormalPrior(center + np.matvec(basis, mean), basis @ L, solve_lower(L, inverse))

@@ -52,7 +52,10 @@ class GLMRuns(RunChoices[GLMPosterior]):
         prior = self._without(self._every, rows)
         if not prior_std(contexts, prior)[1].all():
             return False
-        found = self._expansions.with_one(actions, rows, contexts, rewards, prior)
+        try:
+            found = self._expansions.with_one(actions, rows, contexts, rewards, prior)
+        except np.linalg.LinAlgError:  # products that are not finite have no factors
+            return False
         if not is_finite(found.mean, found.evidence).all():
             return False
         self._mark_played(actions)
@@ -96,20 +99,27 @@ class GLMRuns(RunChoices[GLMPosterior]):
 
     def _renew(self) -> None:
         """As `renewal.renew`, in every run."""
-        rows = looked_at(self._changes, self._table.counts)
+        rows = looked_at(self._changes[:, None], self._table.counts[:, None])
         own = means_given(*self._table.followed(rows, self._mean), self._table.reached[:, None], self._mean[:, None])
-        means = self._centers[:, None] + own @ np.swapaxes(self._table.basis, -1, -2)
+        means = self._centers[:, None] + own @ self._table.basis.mT
         at, is_stale = self._expansions.most_moved(rows, means)
         runs = np.flatnonzero(is_stale)
-        if not runs.size:
+        if runs.size:
+            self._expand_again(runs, rows[runs, at[runs]])
+
+    def _expand_again(self, runs: IntArray, rows: IntArray) -> None:
+        """As `renewal.expanded_again`: where products overflow the old expansion stands."""
+        try:
+            found = self._expansions.again(runs, rows, self._without(runs, rows))
+        except np.linalg.LinAlgError:
+            for i in range(len(runs) if len(runs) > 1 else 0):
+                self._expand_again(runs[i : i + 1], rows[i : i + 1])
             return
-        stale = rows[runs, at[runs]]
-        found = self._expansions.again(runs, stale, self._without(runs, stale))
-        fine = is_finite(found.mean, found.evidence)  # where products overflow the old expansion stands
+        fine = is_finite(found.mean, found.evidence)
         evidence = Evidence(found.evidence.G[fine], found.evidence.h[fine])
         kept = Expansion(evidence, found.point[fine], found.mean[fine], found.root[fine])
-        self._expansions.store(runs[fine], stale[fine], kept)
-        self._replace(runs[fine], stale[fine], evidence)
+        self._expansions.store(runs[fine], rows[fine], kept)
+        self._replace(runs[fine], rows[fine], evidence)
 
     def _draw_shared(self, rngs: Streams, scale: Array) -> Array | None:
         if not self._prior_root.size:

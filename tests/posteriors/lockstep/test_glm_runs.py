@@ -195,6 +195,35 @@ def test_a_context_that_one_posterior_refuses_changes_nothing(size):
         rows[3].update(x[3], 4, 1.0)
 
 
+def test_products_that_have_no_factors_leave_the_other_runs_as_they_are(monkeypatch):
+    whole, parted = posteriors("shared", "bernoulli"), posteriors("shared", "bernoulli")
+    play_together(whole, "bernoulli", "thompson", None, 60)
+    again, sizes = expansion_runs.ExpansionRuns.again, []
+
+    def refuse_several(self, runs, *rest):
+        sizes.append(len(runs))
+        if len(runs) > 1:
+            raise np.linalg.LinAlgError("of one of them")
+        return again(self, runs, *rest)
+
+    monkeypatch.setattr(expansion_runs.ExpansionRuns, "again", refuse_several)
+    play_together(parted, "bernoulli", "thompson", None, 60)
+    assert max(sizes) > 1
+    for mine, other in zip(whole, parted, strict=True):
+        for name, array in mine.state().items():
+            assert array.tobytes() == other.state()[name].tobytes(), name
+
+    def refuse(*_):
+        raise np.linalg.LinAlgError("of one of them")
+
+    monkeypatch.setattr(expansion_runs, "at_map", refuse)
+    runs = GLMRuns(whole)
+    assert not runs.update(np.ones((R, d)), np.arange(R), np.ones(R))
+    runs.part()
+    for mine, other in zip(whole, parted, strict=True):
+        assert (mine.known.G == other.known.G).all()
+
+
 def test_what_cannot_be_stacked_is_told():
     alike = posteriors("shared", "bernoulli")
     assert fit_together(alike)
