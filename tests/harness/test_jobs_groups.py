@@ -120,6 +120,7 @@ def all_jobs(asked):
         (experiment(["dTS", "LinTS"]), 2, [5, 5, 5, 5]),
         (experiment(["dTS"], seeds=30, num_rounds=200_000), 1, [15, 15]),
         (experiment(["dTS"], seeds=30, num_rounds=10_000_000), 1, [8, 8, 8, 6]),
+        (experiment(["dTS"], seeds=30, num_rounds=50_000, reward="bernoulli"), 1, [10, 10, 10]),
         (experiment(["dTS"], seeds=3), 1, [1, 1, 1]),
         (experiment(["dTS"], num_actions=5000, dim=10), 1, [1] * 10),
     ],
