@@ -45,7 +45,7 @@ def eigh(matrix: Array) -> tuple[Array, Array]:
 def lower_root(rows: Array) -> Array:
     """``L``, lower triangular with ``L L' = rows' rows``, for (..., m, n) with m at least n, by QR."""
     if rows.ndim > 2:
-        return np.asarray(np.linalg.qr(rows, mode="r").mT, dtype=np.float64)
+        return np.asarray(np.linalg.qr(rows, mode="r"), dtype=np.float64).mT
     n = rows.shape[1]
     return np.asarray(np.tri(n) * dgeqrf(rows)[0][:n].T)
 
