@@ -123,7 +123,8 @@ def fit_map(
     >>> fit_map(PoissonReward(), one, np.array([3.0]), np.zeros(1), one, np.zeros(1)).round(4)
     array([0.7921])
     """
-    return np.asarray(mean + np.matvec(root, maximise(model, X @ root, np.matvec(X, mean), y, z, 1.0, counts)))
+    Z = (root.mT @ X.mT).mT  # coordinate by coordinate in memory, as its products are computed the fastest
+    return np.asarray(mean + np.matvec(root, maximise(model, Z, np.matvec(X, mean), y, z, 1.0, counts)))
 
 
 def fit_mle(model: RewardModel, X: Array, y: Array, ridge: float, start: Array) -> tuple[Array, bool]:

@@ -100,7 +100,7 @@ class _Searches(NamedTuple):
 
     def some(self, rows: Any) -> _Searches:
         counts = self.counts if isinstance(self.counts, float) else self.counts[rows]
-        return _Searches(self.Z[rows], self.offset[rows], self.y[rows], self.z[rows], counts)
+        return _Searches(self.Z.mT[rows].mT, self.offset[rows], self.y[rows], self.z[rows], counts)
 
 
 def _maximise_all(searches: _Searches, model: RewardModel, precision: float, far: list[int]) -> Array:
@@ -250,25 +250,25 @@ def climb_without_prior(model: RewardModel, X: Array, y: Array, t: Array) -> Arr
 
 def _newton_step(Z: Array, weight: Array, precision: float, gradient: Array) -> Array:
     """``(precision I + Z' diag(weight) Z)^-1 gradient``, (..., r)."""
-    scaled = Z * np.sqrt(weight)[..., None]
     r = gradient.shape[-1]
-    flat = scaled.reshape(*gradient.shape[:-1], -1)
-    trace = np.vecdot(flat, flat)
+    hessian = (Z.mT * weight[..., None, :]) @ Z
+    diagonal = hessian.reshape(*gradient.shape[:-1], -1)[..., :: r + 1]
+    trace = diagonal.sum(axis=-1)
     if r <= 1:
         return np.asarray(gradient / (trace[..., None] + precision))
-    hessian = scaled.mT @ scaled
-    hessian.reshape(*hessian.shape[:-2], -1)[..., :: r + 1] += precision  # the diagonal
+    diagonal += precision
     if Z.ndim > 2:
-        is_safe = trace <= _WELL_CONDITIONED * precision
-        hessian[~is_safe] = np.eye(r)
+        rounded = ~(trace <= _WELL_CONDITIONED * precision)
+        hessian[rounded] = np.eye(r)
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        for i in np.flatnonzero(~is_safe).tolist():
+        for i in np.flatnonzero(rounded).tolist():
             step[i] = _newton_step(Z[i], weight[i], precision, gradient[i])
         return np.asarray(step)
     if trace <= _WELL_CONDITIONED * precision:
         _, step, failed = dposv(hessian, gradient)
         if not failed:
             return np.asarray(step)
+    scaled = Z * np.sqrt(weight)[:, None]
     R = np.linalg.qr(np.concatenate([scaled, np.sqrt(precision) * np.eye(r)]), mode="r")
     half = solve_triangular(R, gradient, trans="T", check_finite=False)
     return np.asarray(solve_triangular(R, half, check_finite=False))

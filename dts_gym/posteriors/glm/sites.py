@@ -128,7 +128,7 @@ def filled_up(parts: Sequence[Rewards], length: int) -> Rewards:
            [[1.],
             [1.]]])
     """
-    contexts = np.zeros((len(parts), length, parts[0].contexts.shape[1]))
+    contexts = np.zeros((len(parts), parts[0].contexts.shape[1], length)).mT  # in memory by coordinates: see `fit_map`
     sums = np.zeros((len(parts), length))
     counts = None if all(isinstance(part.counts, float) for part in parts) else np.ones((len(parts), length))
     for i, part in enumerate(parts):
