@@ -16,11 +16,11 @@ class Together:
     def together(agents: Sequence[Any]) -> Team:
         """Agents that play a run each, as one learner for rows of contexts, actions and rewards.
 
-        `dts_gym.run` calls this for the agents of a vector environment. Where all posteriors are in closed form, or of
-        chains by particles whose levels are all shared, under Gaussian rewards, of the same sizes and small enough,
-        they are stacked, and a round is a few operations on arrays: choices and what is learned are those of the
-        agents one by one, up to rounding, with the same random draws. Actions may have parameters of their own or share
-        one.
+        `dts_gym.run` calls this for the agents of a vector environment. Posteriors of linear chains are stacked, under
+        Gaussian rewards, clicks or counts, and under Gaussian rewards those of chains by particles whose levels are all
+        shared, if they are of the same sizes and small enough. Then a round is a few operations on arrays: choices and
+        what is learned are those of the agents one by one, up to rounding, with the same random draws. Actions may have
+        parameters of their own or share one.
 
         Parameters
         ----------

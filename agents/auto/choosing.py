@@ -18,6 +18,7 @@ from dts_gym.datasets.download import cache_folder
 from dts_gym.harness.teams import advance_together
 from dts_gym.posteriors.chain.chain_posterior import ChainPosterior
 from dts_gym.posteriors.exploration import Exploration
+from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
 from dts_gym.utils.archives import write_atomically
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.caching import cached
@@ -140,8 +141,8 @@ def _read(path: Path) -> ExplorationTuning:
 def _simulated(question: _Question) -> ExplorationTuning:
     agent, n = question.agent, question.num_rounds
     engine = getattr(agent._posterior, "engine", agent._posterior)
-    # Particles take most of the time, whether runs are stacked or not.
-    stacked = advance_together([agent]) and not isinstance(engine, ChainPosterior)
+    # Particles and expansions take most of the time, whether runs are stacked or not.
+    stacked = advance_together([agent]) and not isinstance(engine, (ChainPosterior, GLMPosterior))
     runs, most = _SINGLE
     if stacked:
         d = agent.problem.dim

@@ -16,16 +16,28 @@ from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.validation import boolean, integer
 
 _SINGLES_SHARE = 10  # of the runs that are played one by one too
-SETTINGS: tuple[tuple[int, int], ...] = ((10, 5), (100, 5), (1000, 5), (1000, 20))  # K, d
 AGENTS = ("dTS", "dUCB", "LinTS", "LinUCB")
+
+
+class Setting(NamedTuple):
+    """Sizes and rewards of a problem, and who plays it."""
+
+    num_actions: int
+    dim: int
+    reward: str
+    agent: str
+
+
+SETTINGS = (
+    *(Setting(K, d, "gaussian", agent) for K, d in ((10, 5), (100, 5), (1000, 5), (1000, 20)) for agent in AGENTS),
+    *(Setting(100, 5, reward, agent) for reward in ("bernoulli", "poisson") for agent in ("dTS", "GLM-TS")),
+)
 
 
 class TogetherTiming(NamedTuple):
     """Median microseconds of CPU time of a round of one run, with its environment: one by one, and together."""
 
-    num_actions: int
-    dim: int
-    agent: str
+    setting: Setting
     stacked: bool
     singles: float
     together: float
@@ -56,16 +68,15 @@ def run_together_bench(
     """
     R, n = integer("num_runs", num_runs, 1), integer("rounds", rounds, 1)
     times, root = integer("repeats", repeats, 1), integer("seed", seed, 0)
-    asked = [(K, d, agent) for K, d in SETTINGS for agent in AGENTS]
-    shown = progress_bar(asked, boolean("progress", progress), len(asked), "settings")
-    return together_table([measure(K, d, agent, R, n, times, root) for K, d, agent in shown], R)
+    shown = progress_bar(SETTINGS, boolean("progress", progress), len(SETTINGS), "settings")
+    return together_table([measure(setting, R, n, times, root) for setting in shown], R)
 
 
-def measure(
-    num_actions: int, dim: int, agent_id: str, num_runs: int, rounds: int, repeats: int, seed: int
-) -> TogetherTiming:
+def measure(setting: Setting, num_runs: int, rounds: int, repeats: int, seed: int) -> TogetherTiming:
     """Time one agent on one size of problem."""
-    settings: dict[str, Any] = {"num_actions": num_actions, "dim": dim, "horizon": rounds}
+    *sizes, agent_id = setting
+    settings: dict[str, Any] = dict(zip(("num_actions", "dim", "reward"), sizes, strict=True))
+    settings["horizon"] = rounds
     env = gym.make("DiffusionBandit-v0", **settings)
     envs = gym.make_vec("DiffusionBandit-v0", num_envs=num_runs, **settings)
     alone, pairs = max(1, num_runs // _SINGLES_SHARE), []
@@ -78,16 +89,16 @@ def measure(
         pairs.append(((between - start) / alone, (time.process_time() - between) / num_runs))
     singles, together = (1e6 * float(np.median(part)) / rounds for part in zip(*pairs, strict=True))
     stacked = advance_together([make_agent(agent_id, env, seed=seed)])
-    return TogetherTiming(num_actions, dim, agent_id, stacked, singles, together)
+    return TogetherTiming(setting, stacked, singles, together)
 
 
 def together_table(timings: list[TogetherTiming], num_runs: int) -> str:
     """The timings as text."""
-    lines = [f"{'K':>6} {'d':>3} {'agent':<7} {'singles µs':>11} {'together µs':>12} {'ratio':>6}"]
+    lines = [f"{'K':>6} {'d':>3} {'rewards':<9} {'agent':<7} {'singles µs':>11} {'together µs':>12} {'ratio':>6}"]
     lines += [
-        f"{timing.num_actions:>6} {timing.dim:>3} {timing.agent:<7} {timing.singles:>11.1f} {timing.together:>12.1f} "
-        f"{timing.together / timing.singles:>6.3f}{'' if timing.stacked else '  agents one by one'}"
-        for timing in timings
+        f"{K:>6} {d:>3} {reward:<9} {agent:<7} {singles:>11.1f} {together:>12.1f} {together / singles:>6.3f}"
+        + ("" if stacked else "  agents one by one")
+        for (K, d, reward, agent), stacked, singles, together in timings
     ]
     threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
     lines.append(

@@ -29,7 +29,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dts_gym.posteriors.evidence import Evidence
+from dts_gym.posteriors.evidence import Evidence, past_own_noise
 from dts_gym.posteriors.precise_actions import PreciseActions
 from dts_gym.posteriors.precise_rows import LIMIT, Observation
 from dts_gym.utils.arrays import Array, IntArray, factor
@@ -456,30 +456,16 @@ class ActionTable:
         assert self.dtype == "float64"
         slot = self.slot_of(action)
         self.touched.add(slot)
-        (gamma, beta), left = self._through_own_noise(self.basis.T @ G @ self.basis, h @ self.basis)
-        change = Evidence(gamma - self.gamma(slot), beta - self.columns["beta"][slot])
-        self.columns["cov"][slot], self.columns["cov_carry"][slot] = left[self.rows, self.cols], 0.0
-        self.columns["beta"][slot], self.columns["beta_carry"][slot] = beta, 0.0
-        self.columns["G"][slot], self.columns["h"][slot] = G[self.rows, self.cols], h
+        return self.replaced(self.columns.arrays, slot, self.basis, G, h)
+
+    def replaced(self, columns: Mapping[str, NDArray[Any]], rows: Any, basis: Array, G: Array, h: Array) -> Evidence:
+        """`replace` in rows of a table's arrays, or of those of several that stand in one, each with its ``basis``."""
+        (gamma, beta), left = past_own_noise(basis.mT @ G @ basis, np.vecmat(h, basis), int(self.reached.sum()))
+        change = Evidence(gamma - self.unpack(self.packed_gamma(columns, rows)), beta - columns["beta"][rows])
+        columns["cov"][rows], columns["cov_carry"][rows] = left[..., self.rows, self.cols], 0.0
+        columns["beta"][rows], columns["beta_carry"][rows] = beta, 0.0
+        columns["G"][rows], columns["h"][rows] = G[..., self.rows, self.cols], h
         return change
-
-    def _through_own_noise(self, G: Array, h: Array) -> tuple[Evidence, Array]:
-        """Evidence past ``diag(reached)``, in the table's coordinates: PSD however large ``G`` is; and its ``T``.
-
-        ``T`` is computed by itself: as a difference from ``Gamma`` it would lose the digits of what is left.
-        """
-        r = int(self.reached.sum())
-        values, vectors = np.linalg.eigh((G[:r, :r] + G[:r, :r].T) / 2)
-        values = values.clip(0.0)
-        solved = (vectors / (1.0 + values)) @ (vectors.T @ np.column_stack([G[:r, r:], h[:r]]))  # (I + G_rr)^-1 of them
-        gamma = G.copy()
-        gamma[:r, :r] = (vectors * (values / (1.0 + values))) @ vectors.T
-        gamma[:r, r:], gamma[r:, :r] = solved[:, :-1], solved[:, :-1].T
-        gamma[r:, r:] -= G[r:, :r] @ solved[:, :-1]
-        gamma = (gamma + gamma.T) / 2
-        left = -gamma
-        left[:r, :r] = (vectors / (1.0 + values)) @ vectors.T
-        return Evidence(gamma, np.concatenate([solved[:, -1], h[r:] - G[r:, :r] @ solved[:, -1]])), (left + left.T) / 2
 
     def total(self) -> Evidence:
         """The sum of all messages, (d, d) and (d,), in the table's coordinates: O(P d^2)."""

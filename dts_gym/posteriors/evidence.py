@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from dts_gym.utils.arrays import Array, conditioned_root, factor
+from dts_gym.utils.arrays import Array, conditioned_root, eigh, factor
 
 
 class Evidence(NamedTuple):
@@ -51,6 +51,41 @@ def through_noise(G: Array, h: Array, cov: Array) -> Evidence:
     solved = np.linalg.solve(np.eye(d) + G @ cov, np.concatenate([G, h[..., None]], axis=-1))
     gamma = solved[..., :d]
     return Evidence((gamma + np.swapaxes(gamma, -1, -2)) / 2, solved[..., d])
+
+
+def past_own_noise(G: Array, h: Array, r: int) -> tuple[Evidence, Array]:
+    """Evidence past ``N``, the identity in the first r coordinates and else zero; and ``N`` less its precision.
+
+    Parameters
+    ----------
+    G, h : (..., d, d) PSD and (..., d), the evidence.
+    r : number of coordinates with noise.
+
+    Returns
+    -------
+    Evidence, (..., d, d)
+        ``Gamma = (I + G N)^-1 G``, PSD however large ``G`` is, with ``(I + G N)^-1 h``; and ``N - Gamma``, computed by
+        itself: as a difference it would lose the digits of what is left.
+
+    Notes
+    -----
+    Exact. O(d^3) per leading index.
+    """
+    own = G[..., :r, :r]
+    values, vectors = eigh((own + own.mT) / 2)
+    values = np.maximum(values, 0.0)[..., None, :]
+    known = vectors / (1.0 + values)
+    inverse = known @ vectors.mT  # (I + G_rr)^-1
+    beta, gamma, left = np.matvec(inverse, h[..., :r]), (known * values) @ vectors.mT, inverse
+    if r < h.shape[-1]:
+        crossing = G[..., r:, :r]
+        solved = inverse @ crossing.mT
+        beta = np.concatenate([beta, h[..., r:] - np.matvec(crossing, beta)], axis=-1)
+        rest = G[..., r:, r:] - crossing @ solved
+        beside = np.concatenate([solved.mT, rest], axis=-1)
+        gamma = np.concatenate([np.concatenate([gamma, solved], axis=-1), beside], axis=-2)
+        left = np.concatenate([np.concatenate([inverse, -solved], axis=-1), -beside], axis=-2)
+    return Evidence((gamma + gamma.mT) / 2, beta), (left + left.mT) / 2
 
 
 def through_link(message: Evidence, weight: Array, offset: Array) -> Evidence:

@@ -1,13 +1,53 @@
-"""Types of arrays, and roots of covariances."""
+"""Types of arrays, factors of small matrices, and roots of covariances."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dgeqrf, dpotrf, dsyevd, dtrtrs
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+
+# A single small matrix is factored by a direct call of LAPACK, which takes a third of the time that NumPy takes.
+
+
+def cholesky(matrix: Array) -> Array:
+    """``L``, lower triangular with ``L L'`` the positive definite matrices (..., n, n); else LinAlgError."""
+    if matrix.ndim > 2 or not matrix.size:
+        return np.asarray(np.linalg.cholesky(matrix), dtype=np.float64)
+    L, failed = dpotrf(matrix, lower=1, clean=1)
+    if failed:
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+    return np.asarray(L)
+
+
+def solve_lower(L: Array, right: Array) -> Array:
+    """``L^-1 right`` of lower triangular ``L`` (..., n, n), for (..., n, k)."""
+    if L.ndim > 2 or not right.size:
+        return np.asarray(np.linalg.solve(L, right), dtype=np.float64)
+    return np.asarray(dtrtrs(L, right, lower=1)[0])
+
+
+def eigh(matrix: Array) -> tuple[Array, Array]:
+    """Eigenvalues (..., n), in increasing order, and eigenvectors (..., n, n) of symmetric matrices (..., n, n)."""
+    if matrix.ndim > 2 or not matrix.size:
+        values, vectors = np.linalg.eigh(matrix)
+        return values, vectors
+    values, vectors, failed = dsyevd(matrix, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("Eigenvalues did not converge")
+    return values, vectors
+
+
+def lower_root(rows: Array) -> Array:
+    """``L``, lower triangular with ``L L' = rows' rows``, for (..., m, n) with m at least n, by QR."""
+    if rows.ndim > 2:
+        return np.asarray(np.linalg.qr(rows, mode="r"), dtype=np.float64).mT
+    n = rows.shape[1]
+    return np.asarray(np.tri(n) * dgeqrf(rows)[0][:n].T)
 
 
 def factor(cov: Array) -> Array:
@@ -50,17 +90,24 @@ def conditioned_root(root: Array, G: Array) -> tuple[Array, Array]:
     Exact. Unlike a root by eigenvectors it depends on the evidence without jumps, also where many directions are known
     alike. Rounding cannot make the covariance indefinite. O(d^3) per leading index.
     """
-    grown = np.swapaxes(root, -1, -2) @ G @ root
-    grown = (grown + np.swapaxes(grown, -1, -2)) / 2 + np.eye(root.shape[-1])
+    grown = root.mT @ G @ root
+    grown = (grown + grown.mT) / 2 + np.eye(root.shape[-1])
     try:
-        L = np.linalg.cholesky(grown)
+        L = cholesky(grown)
     except np.linalg.LinAlgError:  # rounding of evidence beyond 1e15 prior precisions; the truth is 1 at least
-        values, vectors = np.linalg.eigh(grown)
-        stds = np.sqrt(values.clip(1.0))[..., None, :]
-        turned, upper = np.linalg.qr(np.swapaxes(vectors * stds, -1, -2))
-        signs = np.sign(np.diagonal(upper, axis1=-2, axis2=-1))[..., None, :]
-        return root @ ((vectors / stds) @ turned * signs), np.asarray(np.swapaxes(upper, -1, -2) * signs)
-    return np.swapaxes(np.linalg.solve(L, np.swapaxes(root, -1, -2)), -1, -2), np.asarray(L)
+        if grown.ndim > 2:  # the others' roots are as they would be alone
+            lead, (d, r) = grown.shape[:-2], root.shape[-2:]
+            roots = np.broadcast_to(root, (*lead, d, r)).reshape(-1, d, r)
+            every = zip(roots, np.broadcast_to(G, (*lead, d, d)).reshape(-1, d, d), strict=True)
+            parts = [conditioned_root(*each) for each in every]
+            F, L = (np.array([part[i] for part in parts]) for i in (0, 1))
+            return F.reshape(*lead, d, r), L.reshape(*lead, r, r)
+        values, vectors = eigh(grown)
+        stds = np.sqrt(values.clip(1.0))
+        turned, upper = np.linalg.qr((vectors * stds).T)
+        signs = np.sign(np.diagonal(upper))
+        return root @ ((vectors / stds) @ turned * signs), np.asarray(upper.T * signs)
+    return solve_lower(L, root.mT).mT, L
 
 
 def log_diagonal(L: Array) -> Array:

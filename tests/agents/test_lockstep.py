@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import dts_gym
-from dts_gym import BanditProblem, GaussianReward, make_agent, random_linear_prior
+from dts_gym import BanditProblem, BernoulliReward, GaussianReward, PoissonReward, make_agent, random_linear_prior
 from dts_gym.agents import LinTS
 from dts_gym.agents.lockstep import StackedTeam
 from dts_gym.envs.vector import BanditVectorEnv
@@ -15,10 +15,9 @@ from dts_gym.priors.random_priors import random_mlp_prior
 STACKED = ["dTS", "dUCB", "LinTS", "LinUCB", "HierTS", "MarginalLinTS", "TunedTS", "TunedUCB"]
 
 
-def problems(count=5, **settings):
-    return [
-        BanditProblem(6, 3, random_linear_prior(3, 2, seed=i), GaussianReward(0.5), **settings) for i in range(count)
-    ]
+def problems(count=5, model=None, **settings):
+    rewards = GaussianReward(0.5) if model is None else model
+    return [BanditProblem(6, 3, random_linear_prior(3, 2, seed=i), rewards, **settings) for i in range(count)]
 
 
 def agents(agent_id, count=5, **settings):
@@ -64,6 +63,77 @@ def test_a_team_plays_as_its_agents_would_and_they_go_on_by_themselves(agent_id,
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
         mine.save(tmp_path / "agent.npz")
         assert mine.act(x) == other.act(x) == type(mine).load(tmp_path / "agent.npz").act(x)
+
+
+@pytest.mark.parametrize(
+    ("agent_id", "settings"),
+    [
+        ("dTS", {}),
+        ("dTS", {"branch": 1}),
+        ("dTS", {"branch": 2}),  # all levels are the actions' own: nothing is shared
+        ("dTS", {"expansion": "online"}),
+        ("dUCB", {}),
+        ("GLM-TS", {}),
+        ("GLM-TS", {"intercept": True}),
+        ("UCB-GLM", {}),
+    ],
+)
+@pytest.mark.parametrize("model", [BernoulliReward(), PoissonReward()], ids=["clicks", "counts"])
+@pytest.mark.filterwarnings("ignore:the rewards so far")
+def test_a_team_under_clicks_or_counts_plays_as_its_agents_would(agent_id, settings, model, tmp_path):
+    def made():
+        return [
+            make_agent(agent_id, problem, seed=i, **settings)
+            for i, problem in enumerate(problems(model=model, horizon=100))
+        ]
+
+    def told(learn):
+        return lambda x, a, y: learn(x, a, 1.0 * (y > 0) if model.name == "bernoulli" else np.floor(np.exp(y)))
+
+    def learn_alone(x, a, y):
+        for agent, *one in zip(alone, x, a, y, strict=True):
+            agent.update(*one)
+
+    alone, team = made(), made()
+    feed(lambda x: np.array([one.act(row) for one, row in zip(alone, x, strict=True)]), told(learn_alone), 0, 40)
+    with team[0].together(team) as playing:
+        assert isinstance(playing, StackedTeam)
+        feed(playing.act, told(playing.update), 0, 40)
+    for mine, other in zip(team, alone, strict=True):
+        assert mine.num_updates == other.num_updates == 40
+        for a, b in zip(mine.moments(), other.moments(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+        mine.save(tmp_path / "agent.npz")
+        loaded = type(mine).load(tmp_path / "agent.npz")
+        for t, x in enumerate(np.random.default_rng(5).uniform(-1, 1, (10, 3))):
+            action = mine.act(x)
+            assert action == loaded.act(x) == other.act(x)
+            for each in (mine, loaded, other):
+                each.update(x, action, float(t % 2))
+        for name, array in mine._posterior.state().items():
+            assert array.tobytes() == loaded._posterior.state()[name].tobytes(), name
+
+
+def test_a_team_goes_on_one_by_one_where_an_agent_refuses_a_context():
+    """Clicks under a context of a length of 1e9: that agent raises, as alone, and those before it have learned."""
+    team, alone = ([make_agent("dTS", p, seed=0) for p in problems(model=BernoulliReward())] for _ in range(2))
+    x, far = np.ones((5, 3)), np.ones((5, 3))
+    far[2] *= 1e9
+
+    def play():
+        with team[0].together(team) as playing:
+            playing.update(x, np.arange(5), np.ones(5))
+            playing.update(far, np.arange(5), np.zeros(5))
+
+    with pytest.raises(ValueError, match="context must give x' theta a prior standard deviation"):
+        play()
+    for i, (mine, other) in enumerate(zip(team, alone, strict=True)):
+        other.update(x[i], i, 1.0)
+        if i < 2:
+            other.update(x[i], i, 0.0)
+        assert mine.num_updates == other.num_updates == (2 if i < 2 else 1)
+        for a, b in zip(mine.moments(), other.moments(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("agent_id", ["dTS", "dUCB"])
@@ -144,6 +214,9 @@ class Stubborn(LinTS):
         lambda: agents("dTS", dtype="float32"),
         lambda: agents("JointTS"),
         lambda: agents("EpsilonGreedy"),
+        lambda: [
+            make_agent("GLM-TS", problem, seed=0, expansion="mle") for problem in problems(model=BernoulliReward())
+        ],
         lambda: agents("IDS"),
         lambda: [*agents("dTS")[:2], *agents("LinTS")[2:]],
         lambda: [*agents("LinTS")[:2], *agents("LinTS", intercept=True)[2:]],
@@ -187,9 +260,11 @@ def test_run_on_a_vector_environment_has_the_regret_of_single_runs(agent_id):
         assert (found.instance(i).actions == alone.actions).all()
 
 
-@pytest.mark.parametrize("agent_id", ["dTS", "dUCB", "LinTS", "LinUCB", "TunedTS"])
+@pytest.mark.parametrize("agent_id", ["dTS", "dUCB", "LinTS", "LinUCB", "TunedTS", "GLM-TS"])
 def test_runs_with_one_parameter_for_all_actions_have_the_regret_of_single_runs(agent_id):
     settings = {"num_actions": 8, "dim": 3, "horizon": 100}
+    if agent_id == "GLM-TS":
+        settings["reward"] = "bernoulli"
     priors = [
         random_mlp_prior(3, 2, seed=i) if agent_id == "dUCB" else random_linear_prior(3, 2, seed=i) for i in (0, 1)
     ]

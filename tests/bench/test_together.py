@@ -4,21 +4,20 @@ import re
 
 import pytest
 
-from dts_gym.bench.together import AGENTS, SETTINGS, run_together_bench
+from dts_gym.bench.together import SETTINGS, Setting, run_together_bench
 
 
 def test_the_table_has_every_setting_and_its_ratio():
     lines = run_together_bench(num_runs=2, rounds=4, repeats=1, progress=False).splitlines()
-    rows = [re.fullmatch(r" *(\d+) +(\d+) (\S+) +([\d.]+) +([\d.]+) +([\d.]+)(  agents one by one)?", x) for x in lines]
-    found = [row for row in rows if row]
-    assert [(int(row[1]), int(row[2]), row[3]) for row in found] == [
-        (K, d, agent) for K, d in SETTINGS for agent in AGENTS
-    ]
+    row = re.compile(r" *(\d+) +(\d+) (\S+) +(\S+) +([\d.]+) +([\d.]+) +([\d.]+)(  agents one by one)?")
+    found = [match for match in map(row.fullmatch, lines) if match]
+    assert [Setting(int(row[1]), int(row[2]), row[3], row[4]) for row in found] == list(SETTINGS)
+    assert {setting.reward for setting in SETTINGS} == {"gaussian", "bernoulli", "poisson"}
     for row in found:
-        singles, together, ratio = (float(row[i]) for i in (4, 5, 6))
+        singles, together, ratio = (float(row[i]) for i in (5, 6, 7))
         assert min(singles, together) > 0
         assert ratio == pytest.approx(together / singles, rel=0.01, abs=0.001)
-        assert bool(row[7]) == (int(row[1]) * int(row[2]) * (int(row[2]) + 1) // 2 > 1 << 16)
+        assert bool(row[8]) == (int(row[1]) * int(row[2]) * (int(row[2]) + 1) // 2 > 1 << 16)
     assert "one of 2 runs" in lines[-1]
 
 

@@ -23,6 +23,7 @@ SETTINGS = {
     "one prior": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "feature_law": "sphere"}, False),
     "pinned": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "instance_seed": 3}, False),
     "clicks": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 120, "reward": "bernoulli"}, True),
+    "counts": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 60, "reward": "poisson"}, True),
     "perceptrons": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 3, "horizon": 40, "link": "mlp"}, True),
     "deep": ("DiffusionBandit-v0", {"num_actions": 12, "dim": 5, "depth": 4, "horizon": 40, "link": "mlp"}, True),
     "shape": ("SyntheticBandit-v0", {"shape": "rays", "dim": 2, "num_actions": 12, "horizon": 120}, False),
@@ -36,7 +37,11 @@ def numbers(comparison):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_regrets_are_those_of_runs_one_by_one(setting, monkeypatch):
     env_id, settings, redraw = SETTINGS[setting]
-    agents = ["LinTS:noise_std=0.5", "LinUCB:noise_std=0.5", "GLM-TS"] if setting == "clicks" else LINEAR
+    agents = LINEAR
+    if setting == "clicks":
+        agents = ["LinTS:noise_std=0.5", "LinUCB:noise_std=0.5", "dTS", "dUCB", "GLM-TS", "UCB-GLM", "dTS:branch=2"]
+    if setting == "counts":
+        agents = ["dTS", "dUCB", "GLM-TS", "UCB-GLM"]
     if setting in {"perceptrons", "deep"}:
         agents = ["dTS:num_particles=8", "dUCB:num_particles=8"]
     if setting == "shape":
@@ -45,7 +50,7 @@ def test_regrets_are_those_of_runs_one_by_one(setting, monkeypatch):
     groups, run_group = [], jobs._run_group
     monkeypatch.setattr(jobs, "_run_group", lambda group, *rest: groups.append(group) or run_group(group, *rest))
     together = compare(env_id, agents, **asked)
-    assert sum(len(group.jobs) == 5 for group in groups) == len(agents) - (setting == "clicks")
+    assert sum(len(group.jobs) == 5 for group in groups) == len(agents)
     monkeypatch.setattr(groups_of_runs, "_LEAST_RUNS", 10**9)
     alone = numbers(compare(env_id, agents, **asked))
     assert {len(group.jobs) for group in groups[-5 * len(agents) :]} == {1}
@@ -67,6 +72,23 @@ def test_bytes_do_not_depend_on_the_size_of_groups(monkeypatch):
             }
         )
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent_id", ["dTS", "dUCB", "GLM-TS"])
+def test_runs_under_clicks_are_those_one_by_one_in_groups_of_any_size(agent_id, monkeypatch):
+    asked = {"seeds": 20, "env_settings": {"num_actions": 30, "dim": 3, "horizon": 500, "reward": "bernoulli"}}
+    found = []
+    for size in (1, 3, 7, 20):
+        monkeypatch.setattr(groups_of_runs, "_MOST_TOGETHER", size)
+        runs = numbers(compare("DiffusionBandit-v0", [agent_id], redraw_prior=True, **asked))[agent_id]
+        found.append([(regret.tobytes(), total) for regret, total in runs])
+    assert found[0] == found[1] == found[2] == found[3]
+    monkeypatch.setattr(groups_of_runs, "_LEAST_RUNS", 10**9)
+    alone = numbers(compare("DiffusionBandit-v0", [agent_id], redraw_prior=True, **asked))[agent_id]
+    for (regret, total), (own, own_total) in zip(runs, alone, strict=True):
+        np.testing.assert_allclose(regret, own, rtol=1e-12)
+        np.testing.assert_allclose(total, own_total, rtol=1e-12)
 
 
 @pytest.mark.slow
@@ -98,6 +120,7 @@ def all_jobs(asked):
         (experiment(["dTS", "LinTS"]), 2, [5, 5, 5, 5]),
         (experiment(["dTS"], seeds=30, num_rounds=200_000), 1, [15, 15]),
         (experiment(["dTS"], seeds=30, num_rounds=10_000_000), 1, [8, 8, 8, 6]),
+        (experiment(["dTS"], seeds=30, num_rounds=50_000, reward="bernoulli"), 1, [10, 10, 10]),
         (experiment(["dTS"], seeds=3), 1, [1, 1, 1]),
         (experiment(["dTS"], num_actions=5000, dim=10), 1, [1] * 10),
     ],

@@ -4,6 +4,9 @@ At ``t`` the evidence of rewards ``y`` at contexts ``x`` about the action's para
 ``exp(-v'Gv/2 + h'v)`` with ``G = sum g'(x't) x x'`` and ``h = G t + sum x (y - g(x't))`` (both over the dispersion,
 which is 1 except for Gaussian rewards). The log-likelihood of Gaussian rewards is quadratic: there the expansion is
 exact, whatever ``t``.
+
+Functions of the MAP accept many actions at once, as a leading axis: those with fewer rewards than others are filled up
+with contexts of zeros, whose rewards are zero.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import numpy as np
 from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.newton import climb_without_prior, maximise
 from dts_gym.problem.rewards import RewardModel
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, BoolArray
 
 
 def expand(model: RewardModel, X: Array, y: Array, t: Array, counts: Array | float = 1.0) -> Evidence:
@@ -22,15 +25,15 @@ def expand(model: RewardModel, X: Array, y: Array, t: Array, counts: Array | flo
     Parameters
     ----------
     model : distribution of a reward given ``x' theta``.
-    X : (n, d) contexts; n may be 0.
-    y : (n,) rewards; for contexts that represent several, their sums.
-    t : (d,) point of the expansion.
-    counts : (n,) numbers of rewards that the contexts represent; 1 for all by default.
+    X : (..., n, d) contexts; n may be 0.
+    y : (..., n) rewards; for contexts that represent several, their sums.
+    t : (..., d) point of the expansion.
+    counts : (..., n) numbers of rewards that the contexts represent; 1 for all by default.
 
     Returns
     -------
     Evidence
-        (d, d) symmetric PSD and (d,).
+        (..., d, d) symmetric PSD and (..., d).
 
     Notes
     -----
@@ -43,10 +46,11 @@ def expand(model: RewardModel, X: Array, y: Array, t: Array, counts: Array | flo
     >>> expand(BernoulliReward(), np.array([[2.0]]), np.array([1.0]), np.array([0.0]))
     Evidence(G=array([[1.]]), h=array([1.]))
     """
-    eta = X @ t
+    eta = np.matvec(X, t)
     weight = counts * model.derivative(eta)
-    scaled = X * np.sqrt(weight / model.dispersion)[:, None]
-    return Evidence(scaled.T @ scaled, (weight * eta + (y - counts * model.mean(eta))) @ X / model.dispersion)
+    scaled = X * np.sqrt(weight / model.dispersion)[..., None]
+    pull = np.vecmat(weight * eta + (y - counts * model.mean(eta)), X) / model.dispersion
+    return Evidence(scaled.mT @ scaled, pull)
 
 
 def mean_pull(model: RewardModel, X: Array, t: Array, root: Array, counts: Array | float = 1.0) -> Array:
@@ -57,14 +61,14 @@ def mean_pull(model: RewardModel, X: Array, t: Array, root: Array, counts: Array
     Parameters
     ----------
     model : distribution of a reward given ``x' theta``.
-    X : (n, d) contexts; n may be 0.
-    t : (d,) most probable parameters.
-    root : (d, r), a factor of the covariance ``V`` of the parameters given the rewards, by the expansion.
-    counts : (n,) numbers of rewards that the contexts represent; 1 for all by default.
+    X : (..., n, d) contexts; n may be 0.
+    t : (..., d) most probable parameters.
+    root : (..., d, r), a factor of the covariance ``V`` of the parameters given the rewards, by the expansion.
+    counts : (..., n) numbers of rewards that the contexts represent; 1 for all by default.
 
     Returns
     -------
-    (d,)
+    (..., d)
         ``-1/2 sum g''(x't) (x'V x) x`` over the dispersion. The mean moves by ``V`` times this; where that is more than
         one posterior standard deviation the result is shortened to one, because the third order is not reliable there.
 
@@ -82,9 +86,10 @@ def mean_pull(model: RewardModel, X: Array, t: Array, root: Array, counts: Array
     array([0.0192])
     """
     reach = X @ root
-    variance = np.einsum("ij,ij->i", reach, reach)
-    pull = (counts * model.second_derivative(X @ t) * variance) @ X / (-2.0 * model.dispersion)
-    return np.asarray(pull / max(1.0, float(np.linalg.norm(pull @ root))))
+    bend = counts * model.second_derivative(np.matvec(X, t)) * np.vecdot(reach, reach)
+    pull = np.vecmat(bend, X) / (-2.0 * model.dispersion)
+    moved = np.vecmat(pull, root)
+    return np.asarray(pull / np.sqrt(np.maximum(np.vecdot(moved, moved), 1.0))[..., None])
 
 
 def fit_map(
@@ -95,14 +100,14 @@ def fit_map(
     Parameters
     ----------
     model : distribution of a reward given ``x' theta``.
-    X, y : (n, d) contexts and (n,) rewards, of the family's support; n may be 0.
-    mean, root : (d,) and (d, r), the prior's mean and a factor of its covariance, of full column rank.
-    z : (r,), the start is ``mean + root z``. The result depends on it only by rounding.
-    counts : (n,) numbers of rewards that the contexts represent, with ``y`` their sums; 1 for all by default.
+    X, y : (..., n, d) contexts and (..., n) rewards, of the family's support; n may be 0.
+    mean, root : (..., d) and (..., d, r), the prior's mean and a factor of its covariance, of full column rank.
+    z : (..., r), the start is ``mean + root z``. The result depends on it only by rounding.
+    counts : (..., n) numbers of rewards that the contexts represent, with ``y`` their sums; 1 for all by default.
 
     Returns
     -------
-    (d,)
+    (..., d)
         The point, to about 1e-8 posterior standard deviations, or to rounding where predictors are large.
 
     Notes
@@ -118,7 +123,8 @@ def fit_map(
     >>> fit_map(PoissonReward(), one, np.array([3.0]), np.zeros(1), one, np.zeros(1)).round(4)
     array([0.7921])
     """
-    return np.asarray(mean + root @ maximise(model, X @ root, X @ mean, y, z, 1.0, counts))
+    Z = (root.mT @ X.mT).mT  # coordinate by coordinate in memory, as its products are computed the fastest
+    return np.asarray(mean + np.matvec(root, maximise(model, Z, np.matvec(X, mean), y, z, 1.0, counts)))
 
 
 def fit_mle(model: RewardModel, X: Array, y: Array, ridge: float, start: Array) -> tuple[Array, bool]:
@@ -162,7 +168,13 @@ def fit_mle(model: RewardModel, X: Array, y: Array, ridge: float, start: Array) 
     return (with_ridge, False) if point is None else (point, True)
 
 
+def is_finite(point: Array, evidence: Evidence) -> BoolArray:
+    """Whether nothing overflowed in an expansion, (...): points (..., d), evidence (..., d, d) and (..., d)."""
+    vectors = np.isfinite(point).all(axis=-1) & np.isfinite(evidence.h).all(axis=-1)
+    return np.asarray(vectors & np.isfinite(evidence.G).all(axis=(-2, -1)))
+
+
 def refuse_overflow(point: Array, evidence: Evidence) -> None:
     """Raise ValueError unless the evidence is finite."""
-    if not all(np.isfinite(part).all() for part in (point, *evidence)):
+    if not is_finite(point, evidence):
         raise ValueError(f"contexts and rewards must have finite products, got the evidence {evidence!r:.200}")

@@ -9,8 +9,10 @@ import numpy as np
 from dts_gym.posteriors.action_posterior import ActionPosterior
 from dts_gym.posteriors.action_table import Dtype, Increment
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.glm_table import GLMTable, Mode, NormalPrior
+from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.posteriors.glm.map_expansion import NormalPrior
 from dts_gym.posteriors.glm.renewal import renew
+from dts_gym.posteriors.glm.shared_part import about_root, around_shared, moments_given, of_action
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
 from dts_gym.problem.rewards import GaussianReward, RewardModel
@@ -49,98 +51,102 @@ class GLMPosterior(ActionPosterior):
     others' data have moved it (see `renewal`). Given that evidence the posterior is exact. An update
     refits the played action (see `GLMTable`), O(n d^2 + d^3) with its n sites, and at most one other, and checks 64; a
     choice costs what it does for Gaussian rewards.
+
+    Attributes
+    ----------
+    glm : the actions' rewards and their expansions, in rows as those of the table.
+    shared_root : (d, r), ``m = shared_root z`` with ``z ~ N(0, I)`` before any data, in the table's coordinates.
+    changes : number of rewards learned.
     """
 
     def __init__(self, prior: TwoLevelPrior, num_actions: int, model: RewardModel, expansion: Mode = "map") -> None:
         super().__init__(prior.mean, prior.action_cov, num_actions)
         self._action_cov = prior.action_cov
-        self._glm = GLMTable(model, prior.mean.size, expansion)
+        self.glm = GLMTable(model, prior.mean.size, expansion)
         self._expands = expansion != "mle" and not isinstance(model, GaussianReward)
-        self._shared_root = self.table.inverse @ factor(prior.shared_cov)  # (d, r), m = root z, z ~ N(0, I)
-        r = self._shared_root.shape[1]
+        self.shared_root = self.table.inverse @ factor(prior.shared_cov)
+        r = self.shared_root.shape[1]
         self._precision, self._natural = np.eye(r), np.zeros(r)  # of z given the evidence
-        self._changes = 0
+        self.changes = 0
         self._solved: tuple[Array, Array] | None = None
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
-        G, h = self._glm.learn(action, context, reward, self._without(action))
+        G, h = self.glm.learn(action, context, reward, self._without(action))
         self._mark_played(action)
         self._absorb_change(self.table.replace(action, G, h - G @ self.center))
-        self._changes += 1
-        root = self._shared_root
+        self.changes += 1
+        root = self.shared_root
         if root.size and self._expands:
             mean, _ = self._shared_moments(1.0)
-            renewed = renew(self._glm, self.table, self.center, mean, self._without, self._changes)
+            renewed = renew(self.glm, self.table, self.center, mean, self._without, self.changes)
             if renewed is not None:
                 self._absorb_change(renewed)
-        if self._changes % REFRESH_EVERY == 0:
-            total = self.table.total()
-            self._precision = np.eye(root.shape[1]) + root.T @ total.G @ root
-            self._natural = total.h @ root
+        if self.changes % REFRESH_EVERY == 0:
+            total = about_root(self.table.total(), root)
+            self._precision, self._natural = np.eye(root.shape[1]) + total.G, total.h
             self._solved = None
 
+    @property
+    def known(self) -> Evidence:
+        """Precision (r, r) and natural mean (r,) of ``z``, given the evidence."""
+        return Evidence(self._precision, self._natural)
+
+    def take_over(self, known: Evidence, changes: int) -> None:
+        """Hold what was learned with other runs' posteriors, when the tables hold it already."""
+        (self._precision, self._natural), self.changes, self._solved = known, changes, None
+
     def _absorb_change(self, change: Evidence) -> None:
-        root = self._shared_root
-        if root.size:
-            self._precision += root.T @ change.G @ root
-            self._natural += change.h @ root
+        if self.shared_root.size:
+            told = about_root(change, self.shared_root)
+            self._precision += told.G
+            self._natural += told.h
         self._solved = None
 
     def _noise_variance(self, predictor: float) -> float:
-        return self._glm.model.observed_variance(predictor)
+        return self.glm.model.observed_variance(predictor)
 
     def _absorb(self, increment: Increment) -> None:
-        reach = increment.v @ self._shared_root
+        reach = increment.v @ self.shared_root
         self._precision += np.multiply.outer(reach, reach / increment.variance)
         self._natural += reach * (increment.residual / increment.variance)
         self._solved = None
 
     def _without(self, action: int) -> NormalPrior:
         """The distribution of an action's parameters given the other actions' data."""
-        slot, root, table = self.table.slots.get(action), self._shared_root, self.table
+        slot, root, table = self.table.slots.get(action), self.shared_root, self.table
         if not root.size and table.reached.all():
             return NormalPrior(self.center, table.basis, table.inverse)
         precision, natural = self._precision, self._natural
         if slot is not None and root.size:
-            precision = precision - root.T @ table.gamma(slot) @ root
-            natural = natural - table.beta[slot] @ root
-        values, vectors = np.linalg.eigh(precision)
-        std = np.sqrt(values.clip(1.0))  # evidence never reduces precision
-        turned = root @ vectors / std
-        mean = self.center + table.basis @ (turned @ ((natural @ vectors) / std))
-        if not table.reached.all():
-            turned = table.basis @ turned
-            return self._glm.prior(mean, self._action_cov + turned @ turned.T)
-        # In the table's coordinates the covariance is I + turned turned' = R'R, by QR of the two roots.
-        R = np.asarray(np.linalg.qr(np.concatenate([np.eye(table.dim), turned.T]), mode="r"), dtype=np.float64)
-        inverse = np.asarray(np.linalg.solve(R.T, table.inverse), dtype=np.float64)
-        return NormalPrior(mean, table.basis @ R.T, inverse)
+            told = about_root(Evidence(table.gamma(slot), table.beta[slot]), root)
+            precision, natural = precision - told.G, natural - told.h
+        mean, spread = around_shared(precision, natural, root)
+        if table.reached.all():
+            return of_action(self.center, table.basis, table.inverse, mean, spread)
+        spread = table.basis @ spread
+        return self.glm.prior(self.center + table.basis @ mean, self._action_cov + spread @ spread.T)
 
     def _draw_shared(self, lead: tuple[int, ...], rng: np.random.Generator, scale: float) -> Array | None:
-        if not self._shared_root.size:
+        if not self.shared_root.size:
             return None
         mean, root = self._shared_moments(scale)
         return np.asarray(mean + rng.standard_normal((*lead, root.shape[1])) @ root.T)
 
     def _shared_moments(self, scale: float) -> tuple[Array, Array]:
         if self._solved is None:
-            # With the precision L L' the covariance of m is (L^-1 R')' (L^-1 R'): one solve gives root and mean.
-            chol = np.linalg.cholesky(self._precision)
-            half = np.linalg.solve(chol, np.column_stack([self._shared_root.T, self._natural]))
-            root = half[:, :-1].T  # (d, r)
-            self._solved = root @ half[:, -1], root
+            self._solved = moments_given(self._precision, self._natural, self.shared_root)
         mean, root = self._solved
         return mean, scale * root
 
     def _shared_state(self) -> Mapping[str, Array | IntArray]:
-        glm = {f"glm.{name}": array for name, array in self._glm.state().items()}
-        counts = np.array([self._changes], dtype=np.int64)
+        glm = {f"glm.{name}": array for name, array in self.glm.state().items()}
+        counts = np.array([self.changes], dtype=np.int64)
         return {**glm, "precision": self._precision.copy(), "natural": self._natural.copy(), "changes": counts}
 
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
-        self._glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})
+        self.glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})
         self._precision = np.array(state["precision"], dtype=np.float64, order="C")
         self._natural = np.array(state["natural"], dtype=np.float64)
-        self._changes = int(state["changes"][0])
+        self.changes = int(state["changes"][0])
         self._solved = None

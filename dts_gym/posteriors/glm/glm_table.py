@@ -4,46 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.expansion import expand, fit_map, fit_mle, mean_pull, refuse_overflow
+from dts_gym.posteriors.glm.expansion import expand, fit_mle, refuse_overflow
+from dts_gym.posteriors.glm.map_expansion import WIDEST, Expansion, NormalPrior, at_map, prior_std
 from dts_gym.posteriors.glm.sites import Rewards, Sites
 from dts_gym.problem.rewards import GaussianReward, RewardModel
-from dts_gym.utils.arrays import Array, IntArray, conditioned_root, factor_and_inverse
+from dts_gym.utils.arrays import Array, IntArray, factor_and_inverse
 from dts_gym.utils.columns import Columns
 from dts_gym.utils.validation import choice, covariance, finite_array, integer, integers, positive
 
 Mode = Literal["map", "mle", "online"]
-_WIDEST = 1e7  # there MAPs are off by up to 1e-4 prior standard deviations, at 1e8 by 1e-2
 # An action's sites are merged when there are as many; "mle" keeps all rewards.
 _MOST_SITES = {"map": 1 << 10, "online": 1 << 8}
-
-
-class NormalPrior(NamedTuple):
-    """The distribution ``N(mean, root root')`` of an action's parameters before its own rewards.
-
-    Attributes
-    ----------
-    mean : (d,).
-    root : (d, r) of full column rank.
-    inverse : (r, d), its left inverse: ``inverse @ root = I``.
-    """
-
-    mean: Array
-    root: Array
-    inverse: Array
-
-
-class _Expansion(NamedTuple):
-    """Evidence, the point of its expansion, the mean of the posterior that it leads to and a root of its covariance."""
-
-    evidence: Evidence
-    point: Array
-    mean: Array
-    root: Array
 
 
 class GLMTable:
@@ -72,6 +48,7 @@ class GLMTable:
     Attributes
     ----------
     slots : row of each played action.
+    columns : the rows' arrays.
 
     Examples
     --------
@@ -93,7 +70,7 @@ class GLMTable:
         self.ridge = positive("ridge", ridge)
         self.slots: dict[int, int] = {}
         self._sites: list[Sites] = []
-        self._columns = Columns(
+        self.columns = Columns(
             {
                 "actions": ((), np.int64),
                 "G": ((self.dim, self.dim), np.float64),
@@ -111,21 +88,21 @@ class GLMTable:
     @property
     def actions(self) -> IntArray:
         """(P,) the played actions, in the order of their first play."""
-        return self._columns.used("actions")
+        return self.columns.used("actions")
 
     @property
     def points(self) -> Array:
         """(P, d) where each action was last expanded."""
-        return self._columns.used("points")
+        return self.columns.used("points")
 
     @property
     def means(self) -> Array:
         """(P, d) means of the actions' parameters given all that was known when they were last expanded."""
-        return self._columns.used("means")
+        return self.columns.used("means")
 
     def evidence(self) -> Evidence:
         """``G`` (P, d, d) and ``h`` (P, d) of the played actions: views, to read until the next `observe`."""
-        return Evidence(self._columns.used("G"), self._columns.used("h"))
+        return Evidence(self.columns.used("G"), self.columns.used("h"))
 
     def observe(
         self, action: int, context: Any, reward: Any, mean: Any | None = None, cov: Any | None = None
@@ -165,17 +142,29 @@ class GLMTable:
         ValueError for these; the table is then unchanged.
         """
         if self.mode != "mle" and not isinstance(self.model, GaussianReward):
-            _refuse_wide(context, prior.root)
-        slot = self.slots.get(action)
-        sites = Sites(self.dim) if slot is None else self._sites[slot]
+            _refuse_wide(context, prior)
+        slot, sites = self.slots.get(action), self.sites_of(action)
         found = self._expanded(slot, sites.with_one(context, reward), sites.rest, prior)
+        self._store(self.keep(action, sites, found.point, found.root), found)
+        return found.evidence
+
+    def sites_of(self, action: int) -> Sites:
+        """The sites of an action, empty ones where it has none."""
+        slot = self.slots.get(action)
+        return Sites(self.dim) if slot is None else self._sites[slot]
+
+    def keep(self, action: int, sites: Sites, point: Array, root: Array) -> int:
+        """Let the reward that was shown to an action's sites count; the row of the action, to be stored there.
+
+        ``point`` and ``root`` are those of its expansion, see `Sites.merge`.
+        """
+        slot = self.slots.get(action)
         if slot is None:
             slot = self._append(action, sites)
         sites.keep()
-        self._store(slot, found)
         if sites.length >= _MOST_SITES.get(self.mode, math.inf):
-            sites.merge(self.model, _MOST_SITES[self.mode] // 2, found.point, found.root)
-        return found.evidence
+            sites.merge(self.model, _MOST_SITES[self.mode] // 2, point, root)
+        return slot
 
     def expand_again(self, action: int, prior: NormalPrior) -> Evidence:
         """Expand a played action's rewards anew, its prior having changed; arguments and result as of `learn`."""
@@ -185,40 +174,23 @@ class GLMTable:
         self._store(slot, found)
         return found.evidence
 
-    def _expanded(self, slot: int | None, rewards: Rewards, rest: Evidence | None, prior: NormalPrior) -> _Expansion:
+    def _expanded(self, slot: int | None, rewards: Rewards, rest: Evidence | None, prior: NormalPrior) -> Expansion:
         """Expand rewards and the rest of them, from where the action was; ValueError where products overflow."""
         with np.errstate(over="ignore", invalid="ignore"):
-            found = self._at_mle(slot, rewards) if self.mode == "mle" else self._at_map(slot, rewards, rest, prior)
+            begin = None if slot is None else self.points[slot]
+            is_mle = self.mode == "mle"
+            found = self._at_mle(rewards, begin) if is_mle else at_map(self.model, rewards, rest, prior, begin)
         refuse_overflow(found.mean, found.evidence)
         return found
 
-    def _at_mle(self, slot: int | None, rewards: Rewards) -> _Expansion:
-        begin = np.zeros(self.dim) if slot is None else self.points[slot]
+    def _at_mle(self, rewards: Rewards, begin: Array | None) -> Expansion:
+        begin = np.zeros(self.dim) if begin is None else begin
         point, _ = fit_mle(self.model, rewards.contexts, rewards.sums, self.ridge, begin)
-        return _Expansion(expand(self.model, *rewards[:2], point), point, point, np.empty(0))
+        return Expansion(expand(self.model, *rewards[:2], point), point, point, np.empty(0))
 
-    def _at_map(self, slot: int | None, rewards: Rewards, rest: Evidence | None, prior: NormalPrior) -> _Expansion:
-        mean, root, inverse = prior
-        begin = mean if slot is None else self.points[slot]
-        if rest is None:
-            z = inverse @ (begin - mean)
-        else:  # as if it were part of the prior
-            root, L = conditioned_root(root, rest.G)
-            mean = mean + root @ ((rest.h - rest.G @ mean) @ root)
-            z = L.T @ (inverse @ (begin - mean))  # the new root is the old one times L^-T
-        X, y, counts = rewards
-        point = fit_map(self.model, X, y, mean, root, z, counts)
-        evidence = expand(self.model, X, y, point, counts)
-        root, _ = conditioned_root(root, evidence.G)
-        pull = mean_pull(self.model, X, point, root, counts)
-        evidence = Evidence(evidence.G, evidence.h + pull)
-        if rest is not None:
-            evidence = Evidence(evidence.G + rest.G, evidence.h + rest.h)
-        return _Expansion(evidence, point, point + root @ (pull @ root), root)
-
-    def _store(self, slot: int, found: _Expansion) -> None:
-        self._columns["G"][slot], self._columns["h"][slot] = found.evidence
-        self._columns["points"][slot], self._columns["means"][slot] = found.point, found.mean
+    def _store(self, slot: int, found: Expansion) -> None:
+        self.columns["G"][slot], self.columns["h"][slot] = found.evidence
+        self.columns["points"][slot], self.columns["means"][slot] = found.point, found.mean
 
     def _checked_prior(self, mean: Any, cov: Any) -> NormalPrior:
         if self.mode == "mle":
@@ -239,7 +211,7 @@ class GLMTable:
 
     def _append(self, action: int, sites: Sites) -> int:
         slot = len(self.slots)
-        self._columns.append()
+        self.columns.append()
         self.actions[slot] = action
         self._sites.append(sites)
         self.slots[action] = slot
@@ -256,7 +228,7 @@ class GLMTable:
     def remove(self, action: int) -> None:
         """Remove an action and its rewards; its row goes to the last one."""
         slot, last = self.slots.pop(action), int(self.actions[-1])
-        self._columns.remove(slot)
+        self.columns.remove(slot)
         self._sites[slot] = self._sites[-1]
         self._sites.pop()
         if last != action:
@@ -264,7 +236,7 @@ class GLMTable:
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit, the sites one action after the other."""
-        arrays: dict[str, Array | IntArray] = self._columns.state()
+        arrays: dict[str, Array | IntArray] = self.columns.state()
         nothing = Evidence(np.zeros((self.dim, self.dim)), np.zeros(self.dim))
         used, rests = [sites.used() for sites in self._sites], [sites.rest or nothing for sites in self._sites]
         arrays["lengths"] = np.array([sites.length for sites in self._sites], dtype=np.int64)
@@ -277,7 +249,7 @@ class GLMTable:
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned, from a table of the same model, dim, mode and ridge."""
-        self._columns.restore(state)
+        self.columns.restore(state)
         self.slots = {int(action): slot for slot, action in enumerate(state["actions"])}
         ends = np.cumsum(integers("lengths", state["lengths"], len(self.slots), 1 << 62))
         count = int(ends[-1]) if len(ends) else 0
@@ -288,12 +260,10 @@ class GLMTable:
         self._sites = [Sites.of(*each) for each in sites]
 
 
-def _refuse_wide(context: Array, root: Array) -> None:
-    with np.errstate(over="ignore"):
-        reach = context @ root
-        variance = float(reach @ reach)
-    if not variance <= _WIDEST**2:
+def _refuse_wide(context: Array, prior: NormalPrior) -> None:
+    std, is_resolved = prior_std(context, prior)
+    if not is_resolved:
         raise ValueError(
-            f"context must give x' theta a prior standard deviation of at most {_WIDEST:g}, got "
-            f"{math.sqrt(variance):.3g} for {context}: scale contexts or parameters"
+            f"context must give x' theta a prior standard deviation of at most {WIDEST:g}, got {float(std):.3g} for "
+            f"{context}: scale contexts or parameters"
         )

@@ -5,13 +5,15 @@ A full step is taken where no predictor moves by more than one, because there th
 it. That reaches at least half of the possible gain along the line, and needs no likelihoods, whose differences would be
 lost to rounding at large counts.
 
+Many searches can be made at once, as rows of arrays. Each has steps and an end of its own: its numbers do not depend on
+the searches beside it.
+
 Source: Tran-Dinh, Kyrillidis, Cevher, "Composite self-concordant minimization" (2015), for the steps' proof.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -45,20 +47,21 @@ def maximise(
     precision: float,
     counts: Array | float = 1.0,
 ) -> Array:
-    """The maximum of ``log P(y | offset + Z z) - precision |z|^2 / 2`` over ``z``.
+    """The maximum of ``log P(y | offset + Z z) - precision |z|^2 / 2`` over ``z``, of one action or of B.
 
     Parameters
     ----------
     model : distribution of a reward given its linear predictor.
-    Z, offset : (n, r) and (n,), the predictors' map; n and r may be 0.
-    y : (n,) rewards; for rows that represent several, their sums.
-    z : (r,) point to begin from.
+    Z, offset : (n, r) and (n,), the predictors' map; n and r may be 0. Of B actions (B, n, r) and (B, n): those with
+        fewer rewards than n are filled up with rows of zeros, whose rewards are zero.
+    y : (..., n) rewards; for rows that represent several, their sums.
+    z : (..., r) point to begin from.
     precision : precision of the prior, positive.
-    counts : (n,) numbers of rewards that the rows represent, positive, not necessarily whole; 1 for all by default.
+    counts : (..., n) numbers of rewards that the rows represent, positive, not necessarily whole; 1 for all by default.
 
     Returns
     -------
-    (r,)
+    (..., r)
 
     Notes
     -----
@@ -73,12 +76,56 @@ def maximise(
     array([0.75])
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        ceiling = math.log1p(float(np.abs(y / counts).max(initial=0.0))) + _HEADROOM
-        curve: _Curve = model if isinstance(counts, float) else _Counted(model, counts)
-        while (offset + Z @ z).max(initial=-np.inf) > ceiling and _explodes(model, ceiling):
-            z = _climb(_LineAbove(curve, ceiling), Z, offset, y, z, precision)
-            ceiling += _HEADROOM
+        ceiling = np.log1p(np.abs(y / counts).max(axis=-1, initial=0.0)) + _HEADROOM
+        is_high = (offset + np.matvec(Z, z)).max(axis=-1, initial=-np.inf) > ceiling
+        if Z.ndim > 2:
+            far = [i for i in np.flatnonzero(is_high).tolist() if _explodes(model, float(ceiling[i]))]
+            return _maximise_all(_Searches(Z, offset, y, z, counts), model, precision, far)
+        curve, top = _curve(model, counts), float(ceiling)
+        while is_high and _explodes(model, top):
+            z = _climb(_LineAbove(curve, top), Z, offset, y, z, precision)
+            top += _HEADROOM
+            is_high = (offset + Z @ z).max() > top
         return _climb(curve, Z, offset, y, z, precision)
+
+
+class _Searches(NamedTuple):
+    """Arguments of `maximise` for several actions."""
+
+    Z: Array
+    offset: Array
+    y: Array
+    z: Array
+    counts: Array | float
+
+    def some(self, rows: Any) -> _Searches:
+        counts = self.counts if isinstance(self.counts, float) else self.counts[rows]
+        return _Searches(self.Z.mT[rows].mT, self.offset[rows], self.y[rows], self.z[rows], counts)
+
+
+def _maximise_all(searches: _Searches, model: RewardModel, precision: float, far: list[int]) -> Array:
+    """`maximise` for several actions; for those that are ``far`` one by one."""
+    found = searches.z.copy()
+    for i in far:
+        Z, offset, y, z, counts = searches.some(i)
+        found[i] = maximise(model, Z, offset, y, z, precision, counts)
+    left = np.delete(np.arange(len(found)), far)
+    searches = searches.some(left) if far else searches
+    for _ in range(MAX_STEPS):
+        if not left.size:
+            break
+        curve = _curve(model, searches.counts)
+        eta, step, move, decrement = _direction(curve, *searches[:4], precision)
+        reach = np.abs(move).max(axis=-1)
+        for i in np.flatnonzero(~(reach <= 1.0)).tolist():
+            _, _, y, z, counts = searches.some(i)
+            own = _curve(model, counts)
+            step[i] *= _step_length(own, eta[i], move[i], y, float(decrement[i]), precision, z, step[i])
+        found[left] += step
+        going = ~_has_arrived(reach, decrement)
+        left = left[going]
+        searches = searches._replace(z=searches.z + step).some(going)
+    return found
 
 
 def _explodes(model: RewardModel, eta: float) -> bool:
@@ -129,18 +176,36 @@ class _LineAbove:
         return self._model.derivative(np.minimum(eta, self._ceiling))
 
 
+def _curve(model: RewardModel, counts: Array | float) -> _Curve:
+    return model if isinstance(counts, float) else _Counted(model, counts)
+
+
 def _climb(model: _Curve, Z: Array, offset: Array, y: Array, z: Array, precision: float) -> Array:
     """Newton's method for `maximise`."""
     for _ in range(MAX_STEPS):
-        eta = offset + Z @ z
-        gradient = (y - model.mean(eta)) @ Z / model.dispersion - precision * z
-        step = _newton_step(Z, model.derivative(eta) / model.dispersion, precision, gradient)
-        move, decrement = Z @ step, float(gradient @ step)
-        z = z + _step_length(model, eta, move, y, decrement, precision, z, step) * step
-        reach = float(np.abs(move).max(initial=0.0))
-        if reach <= _SMALL_MOVE or decrement <= _SMALL_DECREMENT or reach * reach * decrement <= _SMALL_REST:
+        eta, step, move, decrement = _direction(model, Z, offset, y, z, precision)
+        reach, slope = float(np.abs(move).max(initial=0.0)), float(decrement)
+        if not reach <= 1.0:
+            step = _step_length(model, eta, move, y, slope, precision, z, step) * step
+        z = z + step
+        if _has_arrived(reach, slope):
             break
     return z
+
+
+def _direction(
+    model: _Curve, Z: Array, offset: Array, y: Array, z: Array, precision: float
+) -> tuple[Array, Array, Array, Array]:
+    """Predictors (..., n), a full step (..., r), the predictors' move by it (..., n) and its decrement (...)."""
+    eta = offset + np.matvec(Z, z)
+    gradient = np.vecmat(y - model.mean(eta), Z) / model.dispersion - precision * z
+    step = _newton_step(Z, model.derivative(eta) / model.dispersion, precision, gradient)
+    return eta, step, np.matvec(Z, step), np.vecdot(gradient, step)
+
+
+def _has_arrived(reach: Any, decrement: Any) -> Any:
+    """Whether a step of that reach and decrement, of one search or of each, was the last."""
+    return (reach <= _SMALL_MOVE) | (decrement <= _SMALL_DECREMENT) | (reach * reach * decrement <= _SMALL_REST)
 
 
 def climb_without_prior(model: RewardModel, X: Array, y: Array, t: Array) -> Array | None:
@@ -173,8 +238,9 @@ def climb_without_prior(model: RewardModel, X: Array, y: Array, t: Array) -> Arr
             gradient = (y - model.mean(eta)) @ X / model.dispersion
             step = (vectors @ ((gradient / unit) @ vectors / values)) / unit
             move, decrement = X @ step, float(gradient @ step)
-            t = t + _step_length(model, eta, move, y, decrement, 0.0, nothing, step) * step
             reach = np.abs(move).max()
+            length = 1.0 if reach <= 1.0 else _step_length(model, eta, move, y, decrement, 0.0, nothing, step)
+            t = t + length * step
             if reach <= _SMALL_MOVE:
                 return t
             if reach > 0.5 and decrement < 1e-6:
@@ -183,18 +249,27 @@ def climb_without_prior(model: RewardModel, X: Array, y: Array, t: Array) -> Arr
 
 
 def _newton_step(Z: Array, weight: Array, precision: float, gradient: Array) -> Array:
-    """``(precision I + Z' diag(weight) Z)^-1 gradient``, (r,)."""
-    scaled = Z * np.sqrt(weight)[:, None]
-    trace = float(np.vdot(scaled, scaled))
-    if len(gradient) <= 1:
-        return np.asarray(gradient / (trace + precision))
+    """``(precision I + Z' diag(weight) Z)^-1 gradient``, (..., r)."""
+    r = gradient.shape[-1]
+    hessian = (Z.mT * weight[..., None, :]) @ Z
+    diagonal = hessian.reshape(*gradient.shape[:-1], -1)[..., :: r + 1]
+    trace = diagonal.sum(axis=-1)
+    if r <= 1:
+        return np.asarray(gradient / (trace[..., None] + precision))
+    diagonal += precision
+    if Z.ndim > 2:
+        rounded = ~(trace <= _WELL_CONDITIONED * precision)
+        hessian[rounded] = np.eye(r)
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        for i in np.flatnonzero(rounded).tolist():
+            step[i] = _newton_step(Z[i], weight[i], precision, gradient[i])
+        return np.asarray(step)
     if trace <= _WELL_CONDITIONED * precision:
-        hessian = scaled.T @ scaled
-        hessian.ravel()[:: len(gradient) + 1] += precision  # the diagonal
         _, step, failed = dposv(hessian, gradient)
         if not failed:
             return np.asarray(step)
-    R = np.linalg.qr(np.concatenate([scaled, np.sqrt(precision) * np.eye(len(gradient))]), mode="r")
+    scaled = Z * np.sqrt(weight)[:, None]
+    R = np.linalg.qr(np.concatenate([scaled, np.sqrt(precision) * np.eye(r)]), mode="r")
     half = solve_triangular(R, gradient, trans="T", check_finite=False)
     return np.asarray(solve_triangular(R, half, check_finite=False))
 
@@ -202,13 +277,11 @@ def _newton_step(Z: Array, weight: Array, precision: float, gradient: Array) -> 
 def _step_length(
     model: _Curve, eta: Array, move: Array, y: Array, slope: float, precision: float, z: Array, step: Array
 ) -> float:
-    """The share of a Newton step to take, which is ``move`` in the predictors and ``step`` in ``z``.
+    """The share of a Newton step to take, which is ``move`` in the predictors, by more than one, and ``step`` in ``z``.
 
     ``slope`` is the objective's slope along the step at its start. Only its decrease along the line is used.
     """
-    reach = float(np.abs(move).max(initial=0.0))
-    if reach <= 1.0:
-        return 1.0
+    reach = float(np.abs(move).max())
     drift, bend = precision * float(z @ step), precision * float(step @ step)
 
     def slope_at(s: float) -> float:

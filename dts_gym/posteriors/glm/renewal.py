@@ -8,8 +8,9 @@ import numpy as np
 
 from dts_gym.posteriors.action_table import ActionTable
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.glm_table import GLMTable, NormalPrior
-from dts_gym.utils.arrays import Array, IntArray
+from dts_gym.posteriors.glm.glm_table import GLMTable
+from dts_gym.posteriors.glm.map_expansion import NormalPrior
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 # An expansion is stale where the mean has moved by this many deviations that the action's own evidence would have.
 _STALE = 0.25
@@ -47,11 +48,10 @@ def renew(
     the action's own evidence. Below a quarter of a deviation this leaves errors of some hundredths of a posterior
     standard deviation. The cost is O(d^2) for each action that is checked.
     """
-    slots, reached = looked_at(turn, len(table)), table.reached
-    m = shared[slots] if shared.ndim == 2 else np.broadcast_to(shared, (len(slots), table.dim))
-    # The mean is reached (beta - Gamma m) + m, and T is diag(reached) - Gamma.
-    followed = (table.unpack(table.cov[slots]) @ m[:, :, None])[:, :, 0]
-    means = table.beta[slots] * reached + np.where(reached > 0, followed, m)
+    slots = looked_at(turn, len(table))
+    cov, m = table.cov[slots], shared[slots] if shared.ndim == 2 else shared
+    followed = np.matvec(table.unpack(cov), m) if m.ndim == 2 else cov @ table.product_query(m)
+    means = means_given(table.beta[slots], followed, table.reached, m)
     slot = stalest(glm, slots, center + means @ table.basis.T)
     if slot is None:
         return None
@@ -60,9 +60,23 @@ def renew(
     return None if again is None else table.replace(action, again.G, again.h - again.G @ center)
 
 
-def looked_at(turn: int, num_rows: int) -> IntArray:
-    """The rows that an update of that number checks."""
-    return np.asarray((turn * _LOOKED_AT + np.arange(min(_LOOKED_AT, num_rows))) % num_rows)
+def looked_at(turn: int | IntArray, num_rows: int | IntArray) -> IntArray:
+    """The rows that an update of that number checks, (k,); of R tables, (R, 1) each, (R, k), some twice."""
+    most = min(_LOOKED_AT, num_rows if isinstance(num_rows, int) else int(num_rows.max()))
+    return np.asarray((turn * _LOOKED_AT + np.arange(most)) % num_rows)
+
+
+def means_given(beta: Array, followed: Array, reached: Array, shared: Array) -> Array:
+    """Means (..., k, d) of actions' parameters given the shared part's value, in their table's coordinates.
+
+    Parameters
+    ----------
+    beta, followed : (..., k, d), natural means of the actions' messages, and ``T`` times the value, see `ActionTable`.
+    reached : (d,), or (..., 1, d) of several tables, as in `ActionTable`.
+    shared : the value around which an action is distributed, (d,), (..., 1, d) or (..., k, d).
+    """
+    # The mean is reached (beta - Gamma m) + m, and T is diag(reached) - Gamma.
+    return np.asarray(beta * reached + np.where(reached > 0, followed, shared))
 
 
 def stalest(glm: GLMTable, slots: IntArray, means: Array) -> int | None:
@@ -70,10 +84,14 @@ def stalest(glm: GLMTable, slots: IntArray, means: Array) -> int | None:
 
     ``means`` (k, d) are the actions' parameters' means given all data.
     """
-    moved = means - glm.means[slots]
-    distance = np.einsum("ki,kij,kj->k", moved, glm.evidence().G[slots], moved)
-    worst = int(distance.argmax())
-    return int(slots[worst]) if distance[worst] > _STALE**2 else None
+    at, is_stale = most_moved(means - glm.means[slots], glm.evidence().G[slots])
+    return int(slots[at]) if is_stale else None
+
+
+def most_moved(moved: Array, G: Array) -> tuple[IntArray, BoolArray]:
+    """Which of k means (..., k, d) has moved the most by its evidence ``G`` (..., k, d, d), and whether by too much."""
+    distance = np.vecdot(np.vecmat(moved, G), moved)
+    return distance.argmax(axis=-1), distance.max(axis=-1) > _STALE**2
 
 
 def expanded_again(glm: GLMTable, action: int, prior: Callable[[int], NormalPrior]) -> Evidence | None:

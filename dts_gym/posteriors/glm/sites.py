@@ -9,6 +9,7 @@ only what differs between neighbours to third order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,10 @@ from dts_gym.utils.arrays import Array, IntArray
 
 
 class Rewards(NamedTuple):
-    """Sites as an expansion takes them: (n, d), (n,) and (n,), the counts 1 while each site is one reward."""
+    """Sites as an expansion takes them: (n, d), (n,) and (n,), the counts 1 while each site is one reward.
+
+    Those of B actions are (B, n, d), (B, n) and (B, n).
+    """
 
     contexts: Array
     sums: Array
@@ -110,6 +114,29 @@ class Sites:
         sites._counts = None if (counts == 1.0).all() else counts.copy()
         sites.rest = rest if rest.G.any() or rest.h.any() else None
         return sites
+
+
+def filled_up(parts: Sequence[Rewards], length: int) -> Rewards:
+    """The sites of several actions as arrays of one length, with contexts of zeros, which tell nothing, at the end.
+
+    Examples
+    --------
+    >>> filled_up([Rewards(np.ones((1, 1)), np.ones(1), 1.0), Rewards(np.ones((2, 1)), np.zeros(2), 1.0)], 2).contexts
+    array([[[1.],
+            [0.]],
+    <BLANKLINE>
+           [[1.],
+            [1.]]])
+    """
+    contexts = np.zeros((len(parts), parts[0].contexts.shape[1], length)).mT  # in memory by coordinates: see `fit_map`
+    sums = np.zeros((len(parts), length))
+    counts = None if all(isinstance(part.counts, float) for part in parts) else np.ones((len(parts), length))
+    for i, part in enumerate(parts):
+        n = len(part.sums)
+        contexts[i, :n], sums[i, :n] = part.contexts, part.sums
+        if counts is not None:
+            counts[i, :n] = part.counts
+    return Rewards(contexts, sums, 1.0 if counts is None else counts)
 
 
 def _in_pairs(model: RewardModel, sites: Rewards, t: Array, root: Array) -> tuple[Rewards, Evidence]:

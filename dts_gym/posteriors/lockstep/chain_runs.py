@@ -47,7 +47,7 @@ class ChainRuns(RunChoices[ChainPosterior]):
         assert chain is not None
         self._chain: Chain = chain
         self._variance = np.array([posterior.evidence.model.dispersion for posterior in posteriors])
-        self._inverse = np.stack([posterior.table.inverse for posterior in posteriors])
+        self._inverse = self._table.inverse
         self._message = Evidence(
             np.stack([posterior.message.G for posterior in posteriors]),
             np.stack([posterior.message.h for posterior in posteriors]),

@@ -27,6 +27,7 @@ class RunTables:
     Attributes
     ----------
     basis : (R, d, d), as `ActionTable.basis`.
+    inverse : (R, d, d), as `ActionTable.inverse`.
     reached : (R, d), as `ActionTable.reached`.
     counts : (R,) number of played actions.
     """
@@ -36,6 +37,7 @@ class RunTables:
         self._columns = stacked([table.columns for table in tables], num_actions)
         self._outweighs = np.stack([table.outweighs for table in tables])
         self.basis = np.stack([table.basis for table in tables])
+        self.inverse = np.stack([table.inverse for table in tables])
         self._basis_t = np.stack([table.basis.T for table in tables])
         self.reached = np.stack([table.reached for table in tables])
         self._runs = np.arange(len(tables))
@@ -70,13 +72,39 @@ class RunTables:
         """The actions of a row of each run, (R,)."""
         return np.asarray(self._columns["actions"][self._runs, rows])
 
+    def rows_of(self, actions: IntArray) -> IntArray:
+        """The rows of an action of each run, (R,): where it will have one if it has none."""
+        pairs = zip(self._tables, actions.tolist(), strict=True)
+        return np.array([table.slots.get(action, len(table)) for table, action in pairs])
+
+    def opened(self, actions: IntArray) -> IntArray:
+        """`rows_of`, with rows for the actions that are new."""
+        rows = np.array([table.slot_of(action) for table, action in zip(self._tables, actions.tolist(), strict=True)])
+        self.counts = np.maximum(self.counts, rows + 1)
+        return rows
+
+    def message_of(self, runs: IntArray, rows: IntArray) -> Evidence:
+        """The messages of a row of each of some runs, (k, d, d) and (k, d)."""
+        own = self._tables[0]
+        return Evidence(own.unpack(own.packed_gamma(self._columns, (runs, rows))), self._columns["beta"][runs, rows])
+
+    def followed(self, rows: IntArray, m: Array) -> tuple[Array, Array]:
+        """Natural means and ``T m`` of some rows (R, k) of each run, (R, k, d) each."""
+        at = (self._runs[:, None], rows)
+        return self._columns["beta"][at], self._columns["cov"][at] @ self._tables[0].product_query(m)
+
+    def replace(self, runs: IntArray, rows: IntArray, G: Array, h: Array) -> Evidence:
+        """`ActionTable.replace` in a row of each of some runs."""
+        return self._tables[0].replaced(self._columns, (runs, rows), self.basis[runs], G, h)
+
+    def total(self, run: int) -> Evidence:
+        """`ActionTable.total` of a run."""
+        return self._tables[run].total()
+
     def seen(self, actions: IntArray, contexts: Array, targets: Array, variance: Array) -> Seen:
         """An observation of each run, with rows for the actions that are new: (R,), (R, d), (R,) and (R,)."""
-        room = self._columns["actions"].shape[1]
-        slots = [table.slot_of(action) for table, action in zip(self._tables, actions.tolist(), strict=True)]
-        self.counts = np.maximum(self.counts, np.array(slots) + 1)
         flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in self._columns.items()}
-        rows = np.array(slots) + room * self._runs
+        rows = self.opened(actions) + self._columns["actions"].shape[1] * self._runs
         return Seen(flat, rows, contexts, self.turned(contexts), self.reached, targets, variance)
 
     def weights_after(self, seen: Seen) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from dts_gym.posteriors.lockstep import chain_runs, linear_runs
+from dts_gym.posteriors.lockstep import chain_runs, glm_runs, linear_runs
 from dts_gym.posteriors.lockstep.run_choices import RunChoices, Streams
 from dts_gym.posteriors.lockstep.shared_runs import SharedRuns
 from dts_gym.posteriors.shared_parameter import SharedParameterPosterior
@@ -40,4 +40,6 @@ def stacker(posteriors: Sequence[Any]) -> Callable[[Sequence[Any]], Runs] | None
 def _engine_stacker(posteriors: Sequence[Any]) -> type[RunChoices[Any]] | None:
     if linear_runs.fit_together(posteriors):
         return linear_runs.LinearRuns
+    if glm_runs.fit_together(posteriors):
+        return glm_runs.GLMRuns
     return chain_runs.ChainRuns if chain_runs.fit_together(posteriors) else None

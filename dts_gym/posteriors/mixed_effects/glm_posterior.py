@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.glm_table import GLMTable, Mode, NormalPrior
+from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.posteriors.glm.map_expansion import NormalPrior
 from dts_gym.posteriors.glm.renewal import expanded_again, looked_at, stalest
 from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
 from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
