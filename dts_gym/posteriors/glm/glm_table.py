@@ -222,7 +222,7 @@ class GLMTable:
         slot = other.slots[its]
         row = self._append(action, other._sites[slot])
         for name in ("G", "h", "points", "means"):
-            self._columns[name][row] = other._columns[name][slot]
+            self.columns[name][row] = other.columns[name][slot]
         other.remove(its)
 
     def remove(self, action: int) -> None:

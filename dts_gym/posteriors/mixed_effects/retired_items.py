@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from dts_gym.posteriors.evidence import Evidence
-from dts_gym.posteriors.glm.glm_table import GLMTable, Mode, NormalPrior
+from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
+from dts_gym.posteriors.glm.map_expansion import NormalPrior
 from dts_gym.posteriors.glm.renewal import expanded_again, looked_at, stalest
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, IntArray
