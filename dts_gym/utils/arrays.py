@@ -82,7 +82,7 @@ def covariance_root(cov: Array) -> Array:
         if cov.ndim > 2:  # the others' roots are as they would be alone
             return np.array([covariance_root(one) for one in cov.reshape(-1, *cov.shape[-2:])]).reshape(cov.shape)
         values, vectors = eigh(cov)
-        return vectors * np.sqrt(values.clip(0.0))
+        return np.asarray(vectors * np.sqrt(values.clip(0.0)))
 
 
 def conditioned_root(root: Array, G: Array) -> tuple[Array, Array]:
