@@ -9,7 +9,7 @@ import numpy as np
 
 from dts_gym.posteriors.evidence import Evidence, condition, through_noise
 from dts_gym.priors.two_level import TwoLevelPrior
-from dts_gym.utils.arrays import Array, conditioned_root, factor
+from dts_gym.utils.arrays import Array, conditioned_root, covariance_root, factor
 
 if TYPE_CHECKING:
     from dts_gym.posteriors.action_posterior import ActionPosterior
@@ -120,9 +120,9 @@ def draws_of_rows(reached: Array, messages: Evidence, shared: Array, noise: Arra
     noise : (..., d), standard normal times the exploration scale.
     """
     gamma, beta = messages
-    values, vectors = np.linalg.eigh(own_covariances(reached, gamma))
+    root = covariance_root(own_covariances(reached, gamma))
     pull = (beta - np.matvec(gamma, shared)) * reached
-    return np.asarray(shared + pull + np.matvec(vectors, np.sqrt(values.clip(0.0)) * noise))
+    return np.asarray(shared + pull + np.matvec(root, noise))
 
 
 def moments_from_evidence(prior: TwoLevelPrior, evidence: Evidence) -> ActionMoments:

@@ -71,6 +71,20 @@ def factor_and_inverse(cov: Array) -> tuple[Array, Array]:
     return np.ascontiguousarray(unit[:, None] * vectors * roots), (vectors / roots).T / unit
 
 
+def covariance_root(cov: Array) -> Array:
+    """``R`` (..., d, d) with ``R R' = cov`` (..., d, d), by Cholesky, or by eigenvectors where it is not definite.
+
+    By Cholesky it depends on the covariance without jumps, also where many directions are known alike.
+    """
+    try:
+        return cholesky(cov)
+    except np.linalg.LinAlgError:
+        if cov.ndim > 2:  # the others' roots are as they would be alone
+            return np.array([covariance_root(one) for one in cov.reshape(-1, *cov.shape[-2:])]).reshape(cov.shape)
+        values, vectors = eigh(cov)
+        return np.asarray(vectors * np.sqrt(values.clip(0.0)))
+
+
 def conditioned_root(root: Array, G: Array) -> tuple[Array, Array]:
     """A root of a normal distribution's covariance after evidence is added to it.
 

@@ -262,11 +262,11 @@ def test_run_on_a_vector_environment_has_the_regret_of_single_runs(agent_id):
 
 @pytest.mark.parametrize("agent_id", ["dTS", "dUCB", "LinTS", "LinUCB", "TunedTS", "GLM-TS"])
 def test_runs_with_one_parameter_for_all_actions_have_the_regret_of_single_runs(agent_id):
-    settings = {"num_actions": 8, "dim": 3, "horizon": 100}
+    settings = {"num_actions": 8, "dim": 5, "horizon": 100}
     if agent_id == "GLM-TS":
         settings["reward"] = "bernoulli"
     priors = [
-        random_mlp_prior(3, 2, seed=i) if agent_id == "dUCB" else random_linear_prior(3, 2, seed=i) for i in (0, 1)
+        random_mlp_prior(5, 2, seed=i) if agent_id == "dUCB" else random_linear_prior(5, 2, seed=i) for i in (0, 1)
     ]
     singles = [gym.make("SharedDiffusionBandit-v0", prior=prior, **settings) for prior in priors]
     envs = BanditVectorEnv([env.unwrapped for env in singles], 2)

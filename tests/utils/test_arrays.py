@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dts_gym.utils.arrays import cholesky, conditioned_root, eigh, lower_root, solve_lower
+from dts_gym.utils.arrays import cholesky, conditioned_root, covariance_root, eigh, lower_root, solve_lower
 from truth import random_cov
 
 
@@ -49,3 +49,15 @@ def test_a_root_does_not_depend_on_evidence_beside_it_that_rounding_makes_indefi
         np.testing.assert_allclose(F[i], alone[0], rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(L[i], alone[1], rtol=1e-12, atol=1e-14)
     assert np.linalg.eigvalsh(F[1] @ F[1].T).max() <= 1.0 + 1e-12
+
+
+def test_roots_of_covariances_do_not_jump_where_directions_are_known_alike():
+    along = np.array([1.0, -2.0, 0.5, 0.3, 1.5])
+    cov = np.eye(5) - np.outer(along, along) / (1.0 + along @ along)
+    moved = cov + 1e-16 * random_cov(np.random.default_rng(0), 5)
+    np.testing.assert_allclose(covariance_root(cov) @ covariance_root(cov).T, cov, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(covariance_root(moved), covariance_root(cov), rtol=1e-12, atol=1e-13)
+    singular = np.diag([1.0, 0.0, 2.0, 0.0, 3.0])
+    roots = covariance_root(np.stack([cov, singular, moved]))
+    np.testing.assert_allclose(roots @ roots.mT, np.stack([cov, singular, moved]), rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(roots[0], covariance_root(cov), rtol=1e-12, atol=1e-14)
