@@ -13,7 +13,7 @@ from dts_gym.posteriors.glm.map_expansion import Expansion, NormalPrior, prior_s
 from dts_gym.posteriors.glm.renewal import looked_at, means_given
 from dts_gym.posteriors.glm.shared_part import about_root, around_shared, moments_given, of_action
 from dts_gym.posteriors.lockstep.expansion_runs import ExpansionRuns
-from dts_gym.posteriors.lockstep.run_choices import RunChoices, Streams
+from dts_gym.posteriors.lockstep.run_choices import RunChoices
 from dts_gym.problem.rewards import BernoulliReward, PoissonReward
 from dts_gym.utils.arrays import Array, IntArray
 
@@ -120,12 +120,6 @@ class GLMRuns(RunChoices[GLMPosterior]):
         kept = Expansion(evidence, found.point[fine], found.mean[fine], found.root[fine])
         self._expansions.store(runs[fine], rows[fine], kept)
         self._replace(runs[fine], rows[fine], evidence)
-
-    def _draw_shared(self, rngs: Streams, scale: Array) -> Array | None:
-        if not self._prior_root.size:
-            return None
-        noise = np.stack([rng.standard_normal(self._root.shape[2]) for rng in rngs])
-        return np.asarray(self._mean + scale[:, None] * np.matvec(self._root, noise))
 
     def _shared_moments(self) -> tuple[Array, Array]:
         return self._mean, self._root

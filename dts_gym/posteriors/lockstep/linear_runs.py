@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dts_gym.posteriors.evidence import learn
-from dts_gym.posteriors.lockstep.run_choices import RunChoices, Streams
+from dts_gym.posteriors.lockstep.run_choices import RunChoices
 from dts_gym.posteriors.precise_rows import LIMIT
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.utils.arrays import Array, IntArray
@@ -57,12 +57,6 @@ class LinearRuns(RunChoices[TwoLevelPosterior]):
             reach = np.matvec(self._root.swapaxes(1, 2), v)
             learn(self._mean, self._root, reach, residual - np.vecdot(v, self._mean), variance)
         return True
-
-    def _draw_shared(self, rngs: Streams, scale: Array) -> Array | None:
-        if not self._root.size:
-            return None
-        noise = np.stack([rng.standard_normal(self._root.shape[2]) for rng in rngs])
-        return np.asarray(self._mean + scale[:, None] * np.matvec(self._root, noise))
 
     def _shared_moments(self) -> tuple[Array, Array]:
         return self._mean, self._root

@@ -62,12 +62,16 @@ class RunChoices(ABC, Generic[P]):
         """
 
     @abstractmethod
-    def _draw_shared(self, rngs: Streams, scale: Array) -> Array | None:
-        """A posterior draw of each run's shared part, (R, d); None where nothing is shared."""
-
-    @abstractmethod
     def _shared_moments(self) -> tuple[Array, Array]:
         """Posterior means (R, d) of the shared parts and roots (R, d, r); r = 0 where nothing is shared."""
+
+    def _draw_shared(self, rngs: Streams, scale: Array) -> Array | None:
+        """A posterior draw of each run's shared part, (R, d), here a normal one; None where nothing is shared."""
+        mean, root = self._shared_moments()
+        if not root.size:
+            return None
+        noise = np.stack([rng.standard_normal(root.shape[2]) for rng in rngs])
+        return np.asarray(mean + scale[:, None] * np.matvec(root, noise))
 
     def sample_parameters(self, rngs: Streams, scale: Array) -> Array:
         """A posterior draw of each run's parameters, (R, d), of posteriors of one action: scales (R,)."""
