@@ -92,8 +92,8 @@ def fetch_release(name: str, base_url: str = BASE_URL) -> Path:
     except requests.RequestException as error:
         raise ConnectionError(
             f"{name} could not be downloaded from {url} ({type(error).__name__}). Get {file} there by other means, "
-            f"then give its path as data= (on the command line --data), or put it into {folder} (the variable "
-            f"{DATA_VARIABLE} names another folder)"
+            f"then give its path as data= (on the command line --data or --env.data), or put it into {folder} (the "
+            f"variable {DATA_VARIABLE} names another folder)"
         ) from error
     finally:
         logger.setLevel(level)

@@ -7,13 +7,13 @@ from scipy.special import log_ndtr
 
 from dts_gym.identification.beliefs import Belief
 from dts_gym.identification.streams import RunStreams
-from dts_gym.utils.arrays import Array
+from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 # Deviations around an action's mean at which the range of the integral is cut into intervals, and the nodes in each.
 _CUTS = np.array([-9.0, -5.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 5.0, 9.0])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
-# Draws of equal scores differ by rounding, up to this share of their size.
-_ROUNDING = 64 * float(np.finfo(np.float64).eps)
+# Equal scores differ by rounding, up to this share of their size.
+ROUNDING = 64 * float(np.finfo(np.float64).eps)
 _AT_ONCE = 1 << 22  # numbers that one block of draws may hold
 
 
@@ -45,7 +45,7 @@ def best_probabilities(belief: Belief, streams: RunStreams, draws: int) -> Array
         return np.stack([independent_probabilities(mean, variances) for mean, variances in pairs])
     counts = np.zeros((runs, K))
     sizes = np.abs(belief.mean).max(axis=1) + 10.0 * np.sqrt(belief.variances.max(axis=1).clip(0.0))
-    rounding = _ROUNDING * sizes[:, None, None]
+    rounding = ROUNDING * sizes[:, None, None]
     block = max(1, _AT_ONCE // (runs * K))
     for start in range(0, draws, block):
         scores = belief.draw(streams, min(block, draws - start))  # (R, block, K)
@@ -53,6 +53,12 @@ def best_probabilities(belief: Belief, streams: RunStreams, draws: int) -> Array
         tied = is_best.sum(axis=-1, keepdims=True)
         counts += is_best.sum(axis=1) if tied.max() == 1 else (is_best / tied).sum(axis=1)
     return counts / draws
+
+
+def are_best(scores: Array, chosen: IntArray) -> BoolArray:
+    """Whether the chosen actions (n,) have the largest of their scores (n, K), up to rounding."""
+    rounding = ROUNDING * np.abs(scores).max(axis=1)
+    return np.asarray(scores[np.arange(len(chosen)), chosen] >= scores.max(axis=1) - rounding)
 
 
 def independent_probabilities(mean: Array, variances: Array) -> Array:
@@ -78,9 +84,11 @@ def independent_probabilities(mean: Array, variances: Array) -> Array:
     >>> independent_probabilities(np.array([0.0, 1.0]), np.array([0.5, 0.5])).round(6)
     array([0.158655, 0.841345])
     """
-    std = np.sqrt(variances)
-    spread = max(float(np.ptp(mean)), float(std.max(initial=0.0)), 1e-300)
-    std = np.maximum(std, 1e-9 * spread)
+    std, size = np.sqrt(variances), float(np.abs(mean).max())
+    spread = max(float(np.ptp(mean)), float(std.max()))
+    if spread <= ROUNDING * size:  # constants that are all equal
+        return np.full(len(mean), 1.0 / len(mean))
+    mean, std = mean - mean.max(), np.maximum(std, 1e-9 * spread)
     floor = float((mean - 9 * std).max())  # the largest number is above this
     points = np.unique(np.concatenate([(mean[:, None] + std[:, None] * _CUTS).ravel(), [floor]]))
     points = points[points >= floor]

@@ -11,6 +11,7 @@ import numpy as np
 
 from dts_gym.identification.agent_belief import AgentBelief
 from dts_gym.identification.beliefs import Belief, ScoreBelief
+from dts_gym.identification.best_action import are_best
 from dts_gym.identification.rule import Rule, checked_actions
 from dts_gym.identification.scores import ScorePrior, checked_context, drawn_instance, score_prior
 from dts_gym.identification.settings import Posed
@@ -113,8 +114,7 @@ class ScoreGame(Game):
         expected = self._model.mean(self._scores)
         rows = np.arange(len(chosen))
         regrets = expected.max(axis=1) - expected[rows, chosen]
-        is_best = self._scores[rows, chosen] == self._scores.max(axis=1)
-        return Outcomes(chosen, regrets, is_best, self.belief.counts)
+        return Outcomes(chosen, regrets, are_best(self._scores, chosen), self.belief.counts)
 
 
 class PolicyGame(Game):
@@ -160,7 +160,7 @@ class PolicyGame(Game):
         expected = instance.reward_model.mean(scores)
         rows = np.arange(len(chosen))
         regret = (expected.max(axis=1) - expected[rows, chosen]).mean()
-        best = bool((scores[rows, chosen] == scores.max(axis=1)).all())
+        best = bool(are_best(scores, chosen).all())
         return Outcomes(chosen[:1], np.array([regret]), np.array([best]), self.belief.counts)
 
 

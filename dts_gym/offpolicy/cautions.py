@@ -75,8 +75,11 @@ def refuse(log: BanditLog, names: Sequence[str]) -> None:
         )
 
 
-def of_weights(log: BanditLog, rounds: Rounds, names: Sequence[str]) -> list[str]:
-    """Warnings about the weights, for estimators that use them."""
+def of_weights(log: BanditLog, rounds: Rounds, names: Sequence[str], learned: bool | None) -> list[str]:
+    """Warnings about the weights, for estimators that use them.
+
+    Their mean says nothing of propensities where the policy was learned on this log, which may have maximised them.
+    """
     used = [name for name in names if name in WEIGHTED]
     if not used:
         return []
@@ -90,7 +93,7 @@ def of_weights(log: BanditLog, rounds: Rounds, names: Sequence[str]) -> list[str
         )
     elif largest > _HEAVY * w.sum():
         found.append(f"one round has {largest / w.sum():.0%} of all weight: intervals by weights depend on its reward")
-    off = _mean_weight(w, rounds.terms, size >= max(_FEW, _SMALL_SHARE * n))
+    off = None if learned else _mean_weight(w, rounds.terms, size >= max(_FEW, _SMALL_SHARE * n))
     found += [] if off is None else [off]
     if rounds.terms.unsupported > 1e-6:
         found.append(

@@ -163,7 +163,7 @@ def evaluate(
         for name in names
     }
     told = log.findings() + cautions.of_lack(log) + cautions.of_origin(log, policy, names, learned)
-    told += [] if rounds is None else cautions.of_weights(log, rounds, names)
+    told += [] if rounds is None else cautions.of_weights(log, rounds, names, learned)
     told += cautions.of_ranges(names, log.rewards, tuning.reward_range)
     told += _compared(log, models, terms, rounds, found, learned)
     for text in told:

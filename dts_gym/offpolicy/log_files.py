@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dts_gym.harness.round_log import FORMAT
-from dts_gym.offpolicy.text_tables import read_table
+from dts_gym.offpolicy.text_tables import Kind, read_table
 from dts_gym.problem.rewards import RewardModel, reward_model
 from dts_gym.utils.archives import read_archive, write_archive, write_atomically
 from dts_gym.utils.extras import missing_extra
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 _BLOCK = re.compile(r"rounds-(\d+)\.npz")
 _HEAD = "# dts_gym log "  # how the line begins that holds a table's settings as JSON, above its header
 _NAME = "action_name"
-_NUMBERS = re.compile(r"action|reward|propensity|(context|propensity|mask)_\d+")  # the columns that are read
+# The columns that are read.
+_COLUMNS: dict[str, Kind] = {
+    r"action|mask_\d+": "index",
+    r"propensity(_\d+)?": "probability",
+    r"reward|context_\d+": "number",
+}
 
 
 def save_log(log: BanditLog, path: str | os.PathLike[str]) -> None:
@@ -195,7 +200,7 @@ def _load_csv(path: Path) -> dict[str, Any]:
                 f"path must have JSON after {_HEAD!r} in its first line, got {first!r:.200} in {str(path)!r}"
             ) from error
     skip = 1 if first.startswith(_HEAD) else 0
-    columns = read_table(path, skip=skip, needed=("action", "reward"), numbers=_NUMBERS)
+    columns = read_table(path, skip=skip, needed=("action", "reward"), kinds=_COLUMNS)
     return _from_columns(columns, told, str(path))
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dts_gym.offpolicy.text_tables import as_number, read_table
+from dts_gym.offpolicy.text_tables import Kind, as_number, read_table
 from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import as_float64, integer
 
-_ROUNDS = re.compile("item_id|position|click|propensity_score")  # the columns of numbers
+# The columns of numbers.
+_ROUNDS: dict[str, Kind] = {"item_id": "index", "position|click": "number", "propensity_score": "probability"}
 
 
 def obp_arrays(feedback: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def vw_arrays(path: str | os.PathLike[str], num_actions: int | None) -> dict[str
             for number, line in enumerate(file, 1):
                 if line.strip():
                     label, _, rest = line.rstrip("\r\n").partition("|")
-                    labels.append(_vw_label(label, place, number, "|" in line))
+                    labels.append(_vw_label(label, place, number, "|" in line, num_actions))
                     rows.append(_vw_features(rest, len(label) + 2, columns, place, number))
     except UnicodeDecodeError as error:
         raise ValueError(f"path must be a text file in UTF-8, got {place!r}: {error}") from error
@@ -137,7 +137,7 @@ def vw_arrays(path: str | os.PathLike[str], num_actions: int | None) -> dict[str
     }
 
 
-def _vw_label(text: str, place: str, line: int, has_bar: bool) -> tuple[int, float, float]:
+def _vw_label(text: str, place: str, line: int, has_bar: bool, most: int | None) -> tuple[int, float, float]:
     """Action (from 0), cost and probability of a round."""
     words = text.split()
     column = len(text) - len(text.lstrip()) + 1
@@ -148,11 +148,12 @@ def _vw_label(text: str, place: str, line: int, has_bar: bool) -> tuple[int, flo
         )
     action, cost, probability = words[0].split(":")
     after_action = column + len(action) + 1
-    if not action.isdecimal() or int(action) < 1:
+    if not action.isdecimal() or not 1 <= int(action) <= (most or int(action)):
+        known = "1, 2, ..." if most is None else f"1..{most}"
         raise ValueError(
-            f"path must have actions 1, 2, ..., got {action!r:.60} in line {line}, column {column} of {place!r}"
+            f"path must have actions {known}, got {action!r:.60} in line {line}, column {column} of {place!r}"
         )
-    p = as_number(probability, place, line, after_action + len(cost) + 1)
+    p = as_number(probability, place, line, after_action + len(cost) + 1, "probability")
     return int(action) - 1, as_number(cost, place, line, after_action), p
 
 

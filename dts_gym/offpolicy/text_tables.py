@@ -5,31 +5,34 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Kind = Literal["number", "index", "probability"]
+_EXPECTED = {"number": "finite numbers", "index": "whole numbers from 0", "probability": "probabilities in 0..1"}
+
 
 def read_table(
-    path: str | os.PathLike[str], numbers: re.Pattern[str], skip: int = 0, needed: Sequence[str] = ()
+    path: str | os.PathLike[str], kinds: Mapping[str, Kind], skip: int = 0, needed: Sequence[str] = ()
 ) -> dict[str, NDArray[Any]]:
     """The columns of a CSV file with a header, as numbers or as text.
 
     Parameters
     ----------
     path : text file in UTF-8.
-    numbers : what the whole name of a column matches whose cells must be numbers; those of others are text.
+    kinds : what the cells of a column must be, by a regular expression for its whole name; those of others are text.
     skip : lines before the header.
     needed : names of columns that must be there.
 
     Raises
     ------
     ValueError
-        If a cell is no finite number, a row has too few or too many cells, or a column lacks; the message names the
-        line, counted from 1, and the column.
+        If a cell is not of its column's kind, a row has too few or too many cells, or a column lacks; the message names
+        the line, counted from 1, and the column.
     """
     place = os.fspath(path)
     try:
@@ -40,7 +43,7 @@ def read_table(
             header = [name.strip() for name in next(reader, [])]
             _check_header(header, needed, place, skip + 1)
             cells: list[list[Any]] = [[] for _ in header]
-            numeric = [numbers.fullmatch(name) is not None for name in header]
+            known = [_kind_of(name, kinds) for name in header]
             for row in reader:
                 if not row:
                     continue
@@ -49,8 +52,8 @@ def read_table(
                     raise ValueError(
                         f"path must have {len(header)} cells in each line, got {len(row)} in line {line} of {place!r}"
                     )
-                for i, cell in enumerate(row):
-                    cells[i].append(as_number(cell, place, line, header[i]) if numeric[i] else cell)
+                for column, kind, name, cell in zip(cells, known, header, row, strict=True):
+                    column.append(cell if kind is None else as_number(cell, place, line, name, kind))
     except UnicodeDecodeError as error:
         raise ValueError(f"path must be a text file in UTF-8, got {place!r}: {error}") from error
     except csv.Error as error:
@@ -60,15 +63,24 @@ def read_table(
     return {name: np.array(column) for name, column in zip(header, cells, strict=True)}
 
 
-def as_number(cell: str, place: str, line: int, column: object) -> float:
-    """The finite number in a cell; ValueError that names file, line and column."""
+def _kind_of(name: str, kinds: Mapping[str, Kind]) -> Kind | None:
+    return next((kind for pattern, kind in kinds.items() if re.fullmatch(pattern, name)), None)
+
+
+def as_number(cell: str, place: str, line: int, column: object, kind: Kind = "number") -> float:
+    """The number of a kind in a cell; ValueError that names file, line and column."""
     try:
         value = float(cell)
     except ValueError:
         value = np.nan
-    if not np.isfinite(value):
+    fits = bool(np.isfinite(value))
+    if kind == "index":
+        fits = fits and value >= 0 and value.is_integer()
+    elif kind == "probability":
+        fits = 0.0 <= value <= 1.0
+    if not fits:
         raise ValueError(
-            f"path must hold finite numbers, got {cell!r:.60} in line {line}, column {column} of {place!r}"
+            f"path must hold {_EXPECTED[kind]}, got {cell!r:.60} in line {line}, column {column} of {place!r}"
         )
     return value
 

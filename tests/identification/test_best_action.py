@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from dts_gym.identification import RuleSpec, RunStreams, ScoreBelief, pose
-from dts_gym.identification.best_action import best_probabilities, independent_probabilities
+from dts_gym import BanditProblem, GaussianReward, random_linear_prior
+from dts_gym.identification import RuleSpec, RunStreams, ScoreBelief, identify, pose, rule_ids
+from dts_gym.identification.best_action import are_best, best_probabilities, independent_probabilities
 from dts_gym.identification.games import ScoreGame, play, posed_game
 
 DRAWS = 40_000
@@ -85,3 +86,25 @@ def test_probabilities_are_reliable_on_the_papers_problems(name):
     print(name, np.round(values, 2))
     assert len(values) >= 4
     assert np.abs(values).max() < 4.5
+
+
+@pytest.mark.parametrize(
+    ("mean", "variances"), [([0, 0], [0, 0]), ([5], [0]), ([1, 1, 1], [0, 0, 0]), ([1, 1], [0, 1e-36])]
+)
+def test_constants_that_are_equal_share(mean, variances):
+    found = independent_probabilities(np.array(mean, dtype=float), np.array(variances, dtype=float))
+    np.testing.assert_allclose(found, 1.0 / len(mean))
+
+
+def test_scores_that_are_equal_up_to_rounding_are_all_the_best():
+    scores = np.array([[0.1 + 0.2, 0.3, 0.0], [1.0, 0.999999, 0.0]])
+    assert are_best(scores, np.array([0, 1])).tolist() == [True, False]
+    assert are_best(scores, np.array([1, 0])).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("rule", rule_ids())
+def test_every_rule_plays_where_nothing_is_uncertain(rule):
+    problem = BanditProblem(3, 2, random_linear_prior(2, 1), GaussianReward())
+    result = identify(problem, rule, budget=12, context=[0.0, 0.0])
+    np.testing.assert_allclose(result.probability_best, 1 / 3)
+    assert result.is_best

@@ -190,3 +190,15 @@ def test_a_noise_that_contradicts_the_residuals_is_told():
 
 def test_ix_without_a_range_has_no_interval():
     assert "IX has no interval" in told(logged(), UNIFORM, ["IX"])
+
+
+def test_a_policy_that_maximises_weights_of_its_log_is_no_sign_of_wrong_propensities():
+    rng = np.random.default_rng(0)
+    x, a = rng.uniform(-1, 1, (1000, 5)), rng.integers(50, size=1000)
+    log = BanditLog(x, a, rng.standard_normal(1000), np.full(1000, 1 / 50), 50)
+    policy = learn(log, "IPS")
+    with pytest.warns(OffPolicyWarning) as told:
+        evaluate(log, policy, ["IPS"])
+    texts = [str(each.message) for each in told]
+    assert any("learned on this log" in text for text in texts)
+    assert not any("propensities are wrong" in text for text in texts)

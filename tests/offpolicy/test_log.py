@@ -352,3 +352,32 @@ def test_a_known_family_checks_the_rewards():
     with pytest.raises(ValueError, match="reward must be 0 or 1"):
         BanditLog(**given, reward=BernoulliReward())
     assert BanditLog(**given, reward=GaussianReward(2.0)).reward.noise_std == 2.0
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "expected"),
+    [
+        ("action", "1.5", "whole numbers from 0"),
+        ("action", "-1", "whole numbers from 0"),
+        ("propensity", "1.2", "probabilities in 0..1"),
+        ("propensity", "-0.2", "probabilities in 0..1"),
+        ("context_0", "inf", "finite numbers"),
+    ],
+)
+def test_a_cell_of_a_table_out_of_range_is_refused_with_its_line_and_column(tmp_path, column, cell, expected):
+    path = tmp_path / "log.csv"
+    row = {"context_0": "0.5", "action": "1", "reward": "0.3", "propensity": "0.25"}
+    lines = [",".join(row), ",".join(row.values()), ",".join({**row, column: cell}.values())]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=rf"path must hold {expected}, got '{cell}' in line 3, column {column} of"):
+        BanditLog.load(path)
+
+
+def test_an_action_beyond_the_known_ones_in_a_text_of_vowpal_wabbit_is_refused_with_its_place(tmp_path):
+    path = tmp_path / "log.vw"
+    path.write_text("1:0.5:0.5 | a\n5:0.5:0.5 | b\n")
+    with pytest.raises(ValueError, match=r"path must have actions 1\.\.2, got '5' in line 2, column 1 of"):
+        BanditLog.read_vw(path, num_actions=2)
+    path.write_text("1:0.5:1.5 | a\n")
+    with pytest.raises(ValueError, match=r"path must hold probabilities in 0\.\.1, got '1.5' in line 1, column 7 of"):
+        BanditLog.read_vw(path)

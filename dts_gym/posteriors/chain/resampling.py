@@ -39,12 +39,15 @@ def resample(log_weights: Array, rng: Stream) -> IntArray:
 def tempered(log_weights: Array, least: float) -> Array:
     """Log weights (..., P), those of each filter halved until its relative effective sample size is ``least`` or more.
 
+    Particles of weight 0 stay so, and a filter with too few others is left as it is.
+
     Examples
     --------
     >>> tempered(np.array([0.0, 8.0]), 0.6)
     array([0., 2.])
     """
-    while (poor := normalised(log_weights)[1] < least).any():
+    many = np.isfinite(log_weights).mean(axis=-1) > least
+    while (poor := many & (normalised(log_weights)[1] < least)).any():
         log_weights = np.where(poor[..., None], 0.5 * log_weights, log_weights)
     return log_weights
 
