@@ -202,10 +202,13 @@ def world(seed, prior, n, K):
 
 @pytest.mark.slow
 def test_credible_intervals_cover_policies_made_from_the_log_and_not_those_from_outside():
-    """200 logs; at 95 % nominal fewer than 86 % covered has a probability below 1e-6. From outside: the trap."""
+    """200 logs; at 95 % nominal fewer than 86 % covered has a probability below 1e-6. From outside: the trap.
+
+    With ten actions; where there are few the log shows them all, and what a policy from outside knows is little more.
+    """
     from dts_gym.offpolicy import learn
 
-    n, K, d = sizes()
+    n, K, d = sizes(500, 10, 4)
     prior = random_linear_prior(d, 2, seed=0)
     covered = {"learned": 0, "outside": 0, "outside, DR": 0}
     for seed in range(200):
@@ -215,7 +218,7 @@ def test_credible_intervals_cover_policies_made_from_the_log_and_not_those_from_
         own = evaluate(log, policy, ["sDM"], prior)["sDM"]
         truth = float((policy.action_probabilities(fresh) * (fresh @ theta.T)).sum(axis=1).mean())
         covered["learned"] += own.lower < truth < own.upper
-        near = theta + 0.05 * rng.normal(size=theta.shape)
+        near = theta + 0.1 * rng.normal(size=theta.shape)
 
         class Outside:
             def action_probabilities(self, contexts, near=near):
