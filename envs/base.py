@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -126,13 +127,20 @@ class BanditEnv(gym.Env[Observation, np.int64]):
         # never draw the same numbers.
         root = np.random.SeedSequence(rng.integers(0, 1 << 32, 4).astype(np.uint32))
         if pinned is None:
-            instance = self._draw_instance(stream(root, "instance"))
+            instance = self._drawn(stream(root, "instance"))
             self._pinned = None
         else:
             if self._pinned is None or self._pinned[0] != pinned:
-                self._pinned = pinned, self._draw_instance(stream(pinned, "instance"))
+                self._pinned = pinned, self._drawn(stream(pinned, "instance"))
             instance = self._pinned[1]
         return Episode(instance, stream(root, "contexts"), stream(root, "noise"))
+
+    def _drawn(self, rng: np.random.Generator) -> BanditInstance:
+        """An instance, with its context where the problem says that each shows one."""
+        instance = self._draw_instance(rng)
+        if self.problem.fixed_context and instance.fixed_context is None:
+            return replace(instance, fixed_context=self._draw_contexts(rng, 1)[0])
+        return instance
 
     def next_contexts(self, episode: Episode, count: int) -> Observation:
         """The contexts of an episode's next rounds, (count, ...) float32; splitting the calls changes no context."""

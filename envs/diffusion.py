@@ -128,9 +128,7 @@ class DiffusionBanditEnv(BanditEnv):
         return gym.spaces.Box(-1.0, 1.0, (self.problem.dim,), np.float32)
 
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
-        parameters = self._law.sample(rng, self.problem.num_actions)
-        fixed = self._draw_contexts(rng, 1)[0] if self.fixed_features else None
-        return BanditInstance(parameters, self.problem.reward_model, fixed)
+        return BanditInstance(self._law.sample(rng, self.problem.num_actions), self.problem.reward_model)
 
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
         return draw_features(self.feature_law, self.problem.context_shape, rng, count)

@@ -95,8 +95,7 @@ class SharedDiffusionBanditEnv(BanditEnv):
 
     def _draw_instance(self, rng: np.random.Generator) -> BanditInstance:
         theta = self.problem.prior.sample(rng, 1)[0]
-        fixed = self._draw_contexts(rng, 1)[0] if self.fixed_features else None
-        return BanditInstance(theta, self.problem.reward_model, fixed)
+        return BanditInstance(theta, self.problem.reward_model)
 
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
         return draw_features(self.feature_law, self.problem.context_shape, rng, count)

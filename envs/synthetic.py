@@ -128,8 +128,7 @@ class SyntheticBanditEnv(BanditEnv):
         problem = self.problem
         count = problem.num_actions if problem.features == "disjoint" else 1
         theta = sample_shape(self.shape, rng, count, problem.dim)
-        fixed = self._draw_contexts(rng, 1)[0] if self.fixed_features else None
-        return BanditInstance(theta if problem.features == "disjoint" else theta[0], problem.reward_model, fixed)
+        return BanditInstance(theta if problem.features == "disjoint" else theta[0], problem.reward_model)
 
     def _draw_contexts(self, rng: np.random.Generator, count: int) -> Observation:
         return draw_features(self.feature_law, self.problem.context_shape, rng, count)
