@@ -5,8 +5,29 @@ from __future__ import annotations
 import warnings
 from typing import final
 
-from dts_gym.problem.first_rewards import FirstRewards
+from dts_gym.problem.first_rewards import Finding, FirstRewards
 from dts_gym.utils.arrays import Array, IntArray
+
+# What an agent says of its first rewards.
+OF_FIRST_REWARDS: dict[Finding, str] = {
+    "zero contexts": (
+        "the contexts so far are zeros, under which x' theta is 0 for every action: the agent learns nothing. Give it "
+        "an intercept (intercept=True, a setting of LinTS, LinUCB, GLM-TS, UCB-GLM and EpsilonGreedy, with a "
+        "prior_cov= as wide as the rewards), or append a 1 to every observation, with Gymnasium's "
+        "TransformObservation"
+    ),
+    "far rewards": (
+        "the rewards so far are more than 5 standard deviations, in the root mean square, from what the agent's prior "
+        "expects. Subtract a typical reward and divide by the rewards' standard deviation, or state a prior that has "
+        "room for them: prior_cov= and intercept=True of the agents with independent actions, else a prior fitted to "
+        "past parameters. noise_std= is the standard deviation of a reward around its mean"
+    ),
+    "small rewards": (
+        "the rewards so far are less than a tenth, in the root mean square, of the noise's standard deviation that "
+        "the agent believes in, and tell it next to nothing. Set noise_std= to the standard deviation of a reward "
+        "around its mean, or divide the rewards by their standard deviation and keep the prior"
+    ),
+}
 
 
 class Cautious:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dts_gym.agents.base import Agent
 from dts_gym.agents.catalogues import Catalogue
+from dts_gym.agents.cautions import OF_FIRST_REWARDS
 from dts_gym.agents.estimates import Estimates
 from dts_gym.agents.exploring import Exploring
 from dts_gym.agents.inputs import checked_problem
@@ -59,7 +60,7 @@ class ModelAgent(Agent, Catalogue, Estimates, Generic[P]):
             finding = self._first.finding(beliefs)
             self._first = None
             if finding is not None:
-                self.warn(finding, stacklevel=3)
+                self.warn(OF_FIRST_REWARDS[finding], stacklevel=3)
 
     def _is_careful(self) -> bool:
         return bool(getattr(self._posterior, "is_careful", False))

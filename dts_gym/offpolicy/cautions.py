@@ -11,7 +11,7 @@ import numpy as np
 from dts_gym.offpolicy.estimators import WEIGHTED, Rounds
 from dts_gym.offpolicy.log import BanditLog
 from dts_gym.offpolicy.terms import Terms
-from dts_gym.problem.first_rewards import ENOUGH, FAR_REWARDS, SMALL_REWARDS, Belief, FirstRewards
+from dts_gym.problem.first_rewards import ENOUGH, Belief, Finding, FirstRewards
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array
 
@@ -27,19 +27,18 @@ REPLAY_ADAPTED = (
     "policy did not depend on the rewards, such as one of random actions (record with learn=False)"
 )
 
-
-ZERO_CONTEXTS = (
-    "the contexts of all rounds are zeros, under which x' theta is 0 for every action: nothing is learned. Append a 1 "
-    "to every context, for an intercept, and state a prior with room for it"
-)
 # What first rewards are found to be like, said of a log.
-_OF_PRIORS = {
-    FAR_REWARDS: (
+OF_FIRST_REWARDS: dict[Finding, str] = {
+    "zero contexts": (
+        "the contexts of all rounds are zeros, under which x' theta is 0 for every action: nothing is learned. Append "
+        "a 1 to every context, for an intercept, and state a prior with room for it"
+    ),
+    "far rewards": (
         "the rewards are more than 5 standard deviations, in the root mean square, from what the prior expects. "
         "Subtract a typical reward and divide by the rewards' standard deviation, or pass a prior that has room for "
         "them. noise_std is the standard deviation of a reward around its mean"
     ),
-    SMALL_REWARDS: (
+    "small rewards": (
         "the rewards are less than a tenth, in the root mean square, of the noise's standard deviation that is "
         "assumed, and tell next to nothing. Pass noise_std, the standard deviation of a reward around its mean"
     ),
@@ -225,14 +224,14 @@ def of_prior(log: BanditLog, model: RewardModel, moments: Callable[[], tuple[Arr
     """
     rows = log.contexts if log.features == "disjoint" else log.contexts[np.arange(len(log)), log.actions]
     if not rows.any():
-        return [ZERO_CONTEXTS]
+        return [OF_FIRST_REWARDS["zero contexts"]]
     looked_at = np.flatnonzero(rows.any(axis=1))
     looked_at = looked_at[np.linspace(0, len(looked_at) - 1, min(len(looked_at), ENOUGH)).round().astype(int)]
     first = FirstRewards()
     if not first.note(rows[looked_at], log.rewards[looked_at]):
         return []
     finding = first.finding([Belief(model, moments)])
-    return [] if finding is None else [_OF_PRIORS[finding]]
+    return [] if finding is None else [OF_FIRST_REWARDS[finding]]
 
 
 def of_ranges(names: Sequence[str], rewards: Array, reward_range: tuple[float, float] | None) -> list[str]:

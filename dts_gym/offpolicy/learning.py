@@ -131,7 +131,7 @@ def learn(
         return PerturbedPolicy(found, float(noise), *about, guarantee)
     exponent = 1.0 - n**-0.25 if alpha is None else fraction("alpha", alpha, ends=True)
     if not log.contexts.any():
-        warnings.warn(cautions.ZERO_CONTEXTS, cautions.OffPolicyWarning, stacklevel=2)
+        warnings.warn(cautions.OF_FIRST_REWARDS["zero contexts"], cautions.OffPolicyWarning, stacklevel=2)
     penalty = 1.0 / n if regularisation is None else float(nonnegative("regularisation", [regularisation], 1)[0])
     gains = log.rewards / (played**exponent if learner == "ES" else played)
     return SoftmaxPolicy(best_softmax(log, gains, smoothing if learner == "LS" else None, penalty, steps), *about)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -16,22 +16,7 @@ ENOUGH = 20  # rewards that are looked at
 # the noise's variance never: it is no less than chi-square with 20 degrees of freedom, over 20.
 _FAR, _SMALL = 5.0, 0.01
 
-ZERO_CONTEXTS = (
-    "the contexts so far are zeros, under which x' theta is 0 for every action: the agent learns nothing. Give it an "
-    "intercept (intercept=True, a setting of LinTS, LinUCB, GLM-TS, UCB-GLM and EpsilonGreedy, with a prior_cov= as "
-    "wide as the rewards), or append a 1 to every observation, with Gymnasium's TransformObservation"
-)
-FAR_REWARDS = (
-    "the rewards so far are more than 5 standard deviations, in the root mean square, from what the agent's prior "
-    "expects. Subtract a typical reward and divide by the rewards' standard deviation, or state a prior that has room "
-    "for them: prior_cov= and intercept=True of the agents with independent actions, else a prior fitted to past "
-    "parameters. noise_std= is the standard deviation of a reward around its mean"
-)
-SMALL_REWARDS = (
-    "the rewards so far are less than a tenth, in the root mean square, of the noise's standard deviation that the "
-    "agent believes in, and tell it next to nothing. Set noise_std= to the standard deviation of a reward around its "
-    "mean, or divide the rewards by their standard deviation and keep the prior"
-)
+Finding = Literal["zero contexts", "far rewards", "small rewards"]
 
 
 class Belief(NamedTuple):
@@ -66,22 +51,22 @@ class FirstRewards:
         self._rewards += rewards[:free].tolist()
         return self.count >= ENOUGH
 
-    def finding(self, beliefs: Sequence[Belief]) -> str | None:
+    def finding(self, beliefs: Sequence[Belief]) -> Finding | None:
         """What to warn of: contexts of zeros, or rewards that contradict every belief; None where nothing does."""
         X, y = np.array(self._contexts), np.array(self._rewards)
         if not X.any():
-            return ZERO_CONTEXTS
+            return "zero contexts"
         found = [_contradiction(X, y, belief) for belief in beliefs]
         return found[0] if None not in found else None
 
 
-def _contradiction(X: Array, y: Array, belief: Belief) -> str | None:
+def _contradiction(X: Array, y: Array, belief: Belief) -> Finding | None:
     """How rewards (n,) contradict a belief, where they do."""
     model = belief.model
     if not isinstance(model, GaussianReward | PoissonReward):
         return None
     if isinstance(model, GaussianReward) and (y * y).mean() < _SMALL * model.noise_std**2:
-        return SMALL_REWARDS
+        return "small rewards"
     mean, cov = belief.moments()
     X = X[:, : len(mean)]  # without the 1 of an intercept that the belief knows nothing of
     center, spread = X @ mean, np.einsum("nd,de,ne->n", X, cov, X).clip(0.0)
@@ -90,4 +75,4 @@ def _contradiction(X: Array, y: Array, belief: Belief) -> str | None:
     else:
         highest = model.mean(center + _FAR * np.sqrt(spread))
         far = (y > highest + _FAR * np.sqrt(highest)).mean() > 0.5
-    return FAR_REWARDS if far else None
+    return "far rewards" if far else None
