@@ -126,8 +126,8 @@ class Catalogue:
         if the old item were integrated out of the joint posterior, and the new one is unplayed; where the prior has
         offsets, it has that of the number. Rewards of other families are expanded; those of the last 256 retired items
         are kept, and expanded again as later rewards move the shared part. Other actions stay as they were to the last
-        bit. The posterior is not copied: the cost is that of a few updates, and with new
-        features that of a copy of all actions' features.
+        bit. The posterior is not copied: the cost is that of a few updates, and with new features that of a copy of all
+        actions' features.
 
         Examples
         --------

@@ -18,7 +18,7 @@ from dts_gym.harness.provenance import describe
 from dts_gym.harness.user_entries import Entries, take_entries, user_entries
 from dts_gym.identification import records
 from dts_gym.identification.comparison import IdentificationComparison, Runs
-from dts_gym.identification.games import PolicyGame, play
+from dts_gym.identification.games import Game, PolicyGame, play
 from dts_gym.identification.rules import RuleSpec, rule_class, rule_spec
 from dts_gym.identification.settings import SETTINGS
 from dts_gym.identification.targets import Target, checked_target
@@ -104,22 +104,24 @@ def compared_rules(
     seeds: int | Sequence[int],
 ) -> IdentificationComparison:
     """The comparison of `compare_identification`, whose folder and workers are packed in ``conduct``."""
-    specs = checked_rules(_usual_rules(target) if rules is None else rules)
+    named = None if rules is None else checked_rules(rules)
     sizes = checked_budgets(budgets)
     numbers = checked_seeds("seeds", seeds)
+    game = target.game(numbers[:1])
+    specs = checked_rules(_usual_rules(game)) if named is None else named
+    K = game.belief.mean.shape[1]
     for spec in specs:  # an error that would stop the first run is raised here, before a folder is made
-        made, game = spec.make(), target.game(numbers[:1])
-        K = game.belief.mean.shape[1]
-        if sizes[0] < (least := spec.make().least_budget(K)):
+        made = spec.make()
+        if sizes[0] < (least := made.least_budget(K)):
             raise ValueError(f"budgets must be at least {least} for {spec.label} with {K} actions, got {sizes[0]}")
         game.check(made, sizes[-1])
     with conduct.open_pool() as pool, conduct.lock_folder():
         return _compared(target, specs, sizes, numbers, conduct, pool)
 
 
-def _usual_rules(target: Target) -> list[str]:
+def _usual_rules(game: Game) -> list[str]:
     """The rules that are compared unless some are named."""
-    changes = isinstance(target.game([0]), PolicyGame)
+    changes = isinstance(game, PolicyGame)
     return [name for name in _USUAL if not (changes and rule_class(name).needs_one_context)]
 
 

@@ -160,9 +160,9 @@ def covariances(name: str, value: Any, count: int, dim: int, largest: float = ma
         return covariance(name, finite_array(name, value, (dim, dim), largest), dim)
     covs = finite_array(name, value, (count, dim, dim), largest)
     even = (covs + np.swapaxes(covs, -1, -2)) / 2
-    lowest, largest = np.linalg.eigvalsh(even)[:, 0], np.abs(covs).max(axis=(-2, -1))
+    lowest, size = np.linalg.eigvalsh(even)[:, 0], np.abs(covs).max(axis=(-2, -1))
     bad = np.flatnonzero(
-        (lowest < -1e-9 * largest) | (np.abs(covs - np.swapaxes(covs, -1, -2)).max(axis=(-2, -1)) > 1e-9 * largest)
+        (lowest < -1e-9 * size) | (np.abs(covs - np.swapaxes(covs, -1, -2)).max(axis=(-2, -1)) > 1e-9 * size)
     )
     if bad.size:
         covariance(f"{name}[{bad[0]}]", covs[bad[0]], dim)
