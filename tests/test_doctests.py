@@ -18,7 +18,11 @@ MODULES += [
     if f"dts_gym.{name}.{module.name}" not in MODULES
 ]
 # What a module imports at its head that may not be installed.
-NEEDS = {"dts_gym.integrations.sb3": "stable_baselines3", "dts_gym.posteriors.fast.kernels": "numba"}
+NEEDS = {
+    "dts_gym.integrations.sb3": "stable_baselines3",
+    "dts_gym.integrations.sb3_learners": "stable_baselines3",
+    "dts_gym.posteriors.fast.kernels": "numba",
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
