@@ -11,7 +11,8 @@ runs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 result = dts_gym.identify("hierarchical", budget=300, seed=0)
 chosen = result.recommendation
 print(f"recommended: action {chosen}, the best with probability {result.probability_best[chosen]:.2f}")
-print(f"simple regret: {result.simple_regret:.3f}; rounds of the most played actions: {sorted(result.counts)[-5:]}")
+most = sorted(result.counts.tolist())[-5:]
+print(f"simple regret: {result.simple_regret:.3f}; rounds of the most played actions: {most}")
 
 print(
     dts_gym.compare_identification(

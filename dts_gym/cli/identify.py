@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import gymnasium as gym
 import tyro
 
 from dts_gym.cli.env_options import options_text, parse_env_settings
 from dts_gym.cli.folders import results_folder, resumable
-from dts_gym.identification import compare_identification
+from dts_gym.identification import SETTINGS, compare_identification
 from dts_gym.identification.figures import budgets_figure
+from dts_gym.utils.validation import did_you_mean
 from dts_gym.utils.workers import Backend
 
 
@@ -19,10 +21,10 @@ def run_identification(
     env_words: Sequence[str],
     /,
     env: str = "hierarchical",
-    rules: tuple[str, ...] | None = None,
+    rules: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="STR [STR ...]")] = None,
     budgets: tuple[int, ...] = (150, 300),
     seeds: int = 100,
-    context: tuple[float, ...] | None = None,
+    context: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]")] = None,
     out: Path | None = None,
     resume: tyro.conf.FlagCreatePairsOff[bool] = False,
     backend: Backend = "processes",
@@ -64,7 +66,11 @@ def run_identification(
     """
     if any(word == "--env.help" for word in env_words):
         return f"options of {env}:\n{options_text(env, described=True)}"
-    settings: dict[str, Any] = parse_env_settings(env, env_words)
+    try:
+        settings: dict[str, Any] = parse_env_settings(env, env_words)
+    except gym.error.UnregisteredEnv as error:
+        near = did_you_mean(env, SETTINGS)
+        raise ValueError(f"--env must be an environment or one of {list(SETTINGS)}: {error}{near}") from error
     folder = results_folder(out, resume, f"identify-{env}")
     with resumable(("--out", str(folder)), ("--resume",)):
         comparison = compare_identification(

@@ -135,7 +135,7 @@ class IdentificationComparison(ShownTable):
             own = [_shown(self.interval(measure, label, budget)) for measure in get_args(Measure)]
             more = mean_interval(self.errors(label, budget) - self.errors(first, budget))
             rows.append([str(budget), label, *own, "" if label == first else _shown(more)])
-        return rows
+        return rows if len(self.labels) > 1 else [row[:-1] for row in rows]
 
     def _of(self, label: str, budget: int) -> Runs:
         if label not in self.labels:

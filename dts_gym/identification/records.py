@@ -108,6 +108,8 @@ def read_runs(out: Path, cell: Cell, block: int) -> tuple[Runs, list[dict[str, A
         arrays, settings = read_archive(path, Runs._fields)
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ValueError(f"{error}; delete the file and resume the comparison, which runs its runs again") from error
     for name, old, new in differences(settings.get("identity"), json.loads(json.dumps(cell._asdict()))):
         raise ValueError(f"{os.fspath(path)!r} must hold runs of this comparison, got {name} {old!r}, not {new!r}")
     shapes = {name: array.shape for name, array in arrays.items()}

@@ -20,6 +20,7 @@ from dts_gym.registry import versioned
         ("run --agents ../x:Foo", "the name of a module"),
         ("run --agents Random --rounds 10000", "--env.horizon 10000"),
         ("runn", "did you mean run?"),
+        ("identify --env mabb", "did you mean mab?"),
         (f"run --agents Random --rounds 5 --seeds {10**30}", "seeds must be at most 1000000"),
         ("run --agents Random --env.depth 100000000", "depth must be at most 10000"),
         ("run --agents Random --env.link mlp --env.depth 100000000", "depth must be at most 10000"),

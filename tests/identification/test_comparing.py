@@ -75,7 +75,7 @@ def test_a_damaged_or_missing_record_is_told(tmp_path):
     path = next((tmp_path / "runs").iterdir())
     content = path.read_bytes()
     path.write_bytes(content[:-20])
-    with pytest.raises(ValueError, match=path.name):
+    with pytest.raises(ValueError, match=f"{path.name}.*delete the file and resume"):
         load_identification(tmp_path)
     path.unlink()
     with pytest.raises(ValueError, match="folder must hold all runs"):
@@ -93,6 +93,8 @@ def test_tables_have_every_cell_and_frames_every_run():
     result = compared()
     lines = result.table("csv").splitlines()
     assert len(lines) == 1 + 2 * 3
+    assert len(result.rows()[0]) == 5
+    assert len(compared(rules=["TopTwoTS"]).rows()[0]) == 4, "of one rule there is no difference to show"
     frame = result.to_pandas()
     assert isinstance(frame, pandas.DataFrame)
     assert len(frame) == 2 * 3 * 6
