@@ -21,6 +21,7 @@ SETTINGS = {
     "custom_agent": (["20", "2", "1"], "check_agent passes", ()),
     "custom_env": (["20", "2"], "check_env passes", ()),
     "digits": (["300", "1"], "right over all rounds", ("sklearn",)),
+    "five_seconds": (["20", "2"], "LinUCB has", ()),
     "frame": (["SyntheticBandit-v0", "frame.png", "20", "num_actions=5", "shape=moons"], "after 20 rounds", ()),
     "identification": (["2"], "TopTwoTS", ()),
     "interval_coverage": (["1"], "adapted, learned", ()),
