@@ -16,7 +16,7 @@ class RoundsAhead:
 
     Parameters
     ----------
-    laws : N environments of the same sizes, which contexts, noise and masks are drawn from.
+    envs : N environments of the same sizes, which contexts, noise and masks are drawn from.
     length : number of rounds in the block.
 
     Attributes
@@ -27,9 +27,9 @@ class RoundsAhead:
     best, possible : (length, N) best allowed action and its mean reward; left undefined without ``regret_info``.
     """
 
-    def __init__(self, laws: Sequence[BanditEnv], length: int) -> None:
-        self._laws = laws
-        problem, shape = laws[0].problem, (length, len(laws))
+    def __init__(self, envs: Sequence[BanditEnv], length: int) -> None:
+        self._envs = envs
+        problem, shape = envs[0].problem, (length, len(envs))
         self.at, self.length = 0, length
         self.contexts = np.empty((*shape, *problem.context_shape), dtype=np.float32)
         self.noise, self.possible = np.empty(shape), np.empty(shape)
@@ -37,26 +37,26 @@ class RoundsAhead:
 
     def draw(self, i: int, episode: Episode, number: int) -> None:
         """Draw instance i's rounds from the present one on, which is the episode's round of that number."""
-        law, start, count = self._laws[i], self.at, self.length - self.at
-        model = law.problem.reward_model
-        contexts = law.next_contexts(episode, count)
+        env, start, count = self._envs[i], self.at, self.length - self.at
+        model = env.problem.reward_model
+        contexts = env.next_contexts(episode, count)
         self.contexts[start:, i] = contexts
         self.noise[start:, i] = model.draw_noise(episode.noise, (count,))
-        if law.regret_info:
+        if env.regret_info:
             x, theta = contexts.astype(np.float64, order="C"), episode.instance.parameters
             scores = episode.instance.linear_predictors(x)
-            best = allowed_scores(scores, law.masks(np.arange(number, number + count))).argmax(axis=-1)
+            best = allowed_scores(scores, env.masks(np.arange(number, number + count))).argmax(axis=-1)
             # The same formula as for the played action, so that the best action has a regret of exactly zero.
-            shared = law.problem.features == "shared"
+            shared = env.problem.features == "shared"
             predictors = np.vecdot(x[np.arange(count), best], theta) if shared else np.vecdot(theta[best], x)
             self.best[start:, i] = best
             self.possible[start:, i] = model.mean(predictors)
 
 
-def masks_of(laws: Sequence[BanditEnv], rounds: IntArray) -> BoolArray | None:
+def masks_of(envs: Sequence[BanditEnv], rounds: IntArray) -> BoolArray | None:
     """The actions that N instances allow, (N, K), each in its round of ``rounds`` (N,); None where all allow all."""
-    if laws[0] is laws[-1]:  # one for all instances
-        return laws[0].masks(rounds)
-    masks = [law.masks(rounds[i : i + 1]) for i, law in enumerate(laws)]
+    if envs[0] is envs[-1]:  # one for all instances
+        return envs[0].masks(rounds)
+    masks = [env.masks(rounds[i : i + 1]) for i, env in enumerate(envs)]
     known = [mask for mask in masks if mask is not None]
     return np.concatenate(known) if known else None

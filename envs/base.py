@@ -291,26 +291,26 @@ def refuse_oversized(num_actions: int, dim: int, num_envs: int = 1) -> None:
     refuse_larger(f"{names}num_actions * dim", what, needed, " (agents alone do not need the parameters)")
 
 
-def alike_but_for_priors(laws: Any, count: int) -> list[BanditEnv]:
+def alike_but_for_priors(envs: Any, count: int) -> list[BanditEnv]:
     """Return ``count`` environments that may differ in their priors alone; else raise ValueError."""
-    if not isinstance(laws, Sequence) or len(laws) != count or not all(isinstance(law, BanditEnv) for law in laws):
-        raise ValueError(f"law must be an environment of this package, or {count} of them, got {laws!r:.200}")
-    first = _kind(laws[0])
-    for law in laws[1:]:
-        for name, value in _kind(law).items():
+    if not isinstance(envs, Sequence) or len(envs) != count or not all(isinstance(env, BanditEnv) for env in envs):
+        raise ValueError(f"env must be an environment of this package, or {count} of them, got {envs!r:.200}")
+    first = _kind(envs[0])
+    for env in envs[1:]:
+        for name, value in _kind(env).items():
             if value != first[name]:
-                raise ValueError(f"law must be environments of the same {name}, got {first[name]} and {value}")
-    return list(laws)
+                raise ValueError(f"env must be environments of the same {name}, got {first[name]} and {value}")
+    return list(envs)
 
 
-def _kind(law: BanditEnv) -> dict[str, Any]:
-    problem = law.problem
+def _kind(env: BanditEnv) -> dict[str, Any]:
+    problem = env.problem
     return {
-        "class": type(law),
+        "class": type(env),
         "num_actions": problem.num_actions,
         "features": (problem.features, problem.context_shape),
         "rewards": (type(problem.reward_model), problem.reward_model.settings()),
-        "horizon": law.horizon,
-        "regret_info": law.regret_info,
-        "instance_seed": law.instance_seed,
+        "horizon": env.horizon,
+        "regret_info": env.regret_info,
+        "instance_seed": env.instance_seed,
     }

@@ -38,7 +38,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     Parameters
     ----------
-    law : the single environment that instances, contexts and noise are drawn from; it is not stepped. Or N of them, of
+    env : the single environment that instances, contexts and noise are drawn from; it is not stepped. Or N of them, of
         the same sizes, rewards and horizon, one for each instance: their priors may differ.
     num_envs : N, the number of instances.
     autoreset_mode : when a sub-environment whose episode ended begins another: in the same step ("SameStep"), in the
@@ -48,15 +48,15 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     Attributes
     ----------
     problem : BanditProblem
-        The problem of every instance; agents read it. Where there are N laws, that of the first.
+        The problem of every instance; agents read it. Where there are N environments, that of the first.
     instance_seed : int or None
         The seed that pins all instances to one.
 
     Raises
     ------
     ValueError
-        If the parameters of N instances would not fit in memory, a render mode is asked for, or laws differ in more
-        than their priors.
+        If the parameters of N instances would not fit in memory, a render mode is asked for, or environments differ in
+        more than their priors.
 
     Notes
     -----
@@ -76,29 +76,29 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     def __init__(
         self,
-        law: BanditEnv | Sequence[BanditEnv],
+        env: BanditEnv | Sequence[BanditEnv],
         num_envs: int,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
     ) -> None:
         self.num_envs = integer("num_envs", num_envs, 1)
-        self._laws = [law] * self.num_envs if isinstance(law, BanditEnv) else alike_but_for_priors(law, self.num_envs)
-        law = self._laws[0]
-        problem = law.problem
+        self._envs = [env] * self.num_envs if isinstance(env, BanditEnv) else alike_but_for_priors(env, self.num_envs)
+        env = self._envs[0]
+        problem = env.problem
         refuse_oversized(problem.num_actions, problem.dim, self.num_envs)
-        if law.render_mode is not None:
-            raise ValueError(f"render_mode must be None of a vector environment, got {law.render_mode!r}")
+        if env.render_mode is not None:
+            raise ValueError(f"render_mode must be None of a vector environment, got {env.render_mode!r}")
         self._mode = checked_mode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self._mode}
         limit = plain(max_episode_steps)
         unlimited = limit is None or (isinstance(limit, int) and limit == -1)  # -1 is Gymnasium's word for no limit
-        limit = law.horizon if unlimited else integer("max_episode_steps", limit, 1)
-        self._horizon = min(limit, law.horizon)
+        limit = env.horizon if unlimited else integer("max_episode_steps", limit, 1)
+        self._horizon = min(limit, env.horizon)
         self._ended = np.zeros(self.num_envs, dtype=bool)  # whose episode has ended, and no other has begun
-        self.single_action_space, self.single_observation_space = law.action_space, law.observation_space
-        self.action_space = batch_space(law.action_space, self.num_envs)
-        self.observation_space = batch_space(law.observation_space, self.num_envs)
-        self._law = law
+        self.single_action_space, self.single_observation_space = env.action_space, env.observation_space
+        self.action_space = batch_space(env.action_space, self.num_envs)
+        self.observation_space = batch_space(env.observation_space, self.num_envs)
+        self._env = env
         self._rows = np.arange(self.num_envs)
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs  # None: not seeded yet
         self._seeds: list[int | None] = [None] * self.num_envs
@@ -110,17 +110,17 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     @property
     def problem(self) -> BanditProblem:
         """The problem of every instance, which agents may know; of different ones the first."""
-        return self._law.problem
+        return self._env.problem
 
     @property
     def problems(self) -> tuple[BanditProblem, ...]:
         """The problem of each instance."""
-        return tuple(law.problem for law in self._laws)
+        return tuple(env.problem for env in self._envs)
 
     @property
     def instance_seed(self) -> int | None:
         """The seed that pins all instances to one; None: they are independent."""
-        return self._law.instance_seed
+        return self._env.instance_seed
 
     @property
     def instances(self) -> list[BanditInstance]:
@@ -175,7 +175,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             if "reset_mask" in given
             else np.ones(self.num_envs, bool)
         )
-        pinned = self._law.pinned_by(given, ["instance_seed", "reset_mask"])
+        pinned = self._env.pinned_by(given, ["instance_seed", "reset_mask"])
         seeds = checked_seeds(seed, self.num_envs)
         if not (self._episodes or mask.all()):
             raise gym.error.ResetNeeded("the first reset must be of all sub-environments, got a mask that leaves some")
@@ -225,7 +225,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         else:
             predictors = np.vecdot(ahead.contexts[at, self._rows, a].astype(np.float64), self._parameters)
         rewards = self.problem.reward_model.from_noise(ahead.noise[at], predictors)
-        told = self._truth(predictors, at) if self._law.regret_info else {}
+        told = self._truth(predictors, at) if self._env.regret_info else {}
         self._rounds += 1
         truncated = (self._rounds >= self._horizon) & ~begun
         ahead.at += 1
@@ -238,7 +238,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         new = truncated if same_step else begun
         if new.any():
             rewards = rewards if same_step else np.where(new, 0.0, rewards)
-            self._begin(new, self._law.instance_seed)
+            self._begin(new, self._env.instance_seed)
         if not same_step:
             self._ended = truncated.copy()
         infos |= self._offered(np.ones(self.num_envs, bool))
@@ -267,7 +267,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             if self._ahead.at < self._ahead.length:
                 last[i] = self._ahead.contexts[self._ahead.at, i].copy()
             else:
-                last[i] = self._laws[i].next_contexts(self._episodes[i], 1)[0].copy()
+                last[i] = self._envs[i].next_contexts(self._episodes[i], 1)[0].copy()
         infos: dict[str, Any] = {"final_obs": last, "_final_obs": ended.copy()}
         final = _masked(told, ended) | self._offered(ended)
         return infos | {"final_info": final, "_final_info": ended.copy()}
@@ -278,7 +278,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._rounds, self._regret, self._ended = np.zeros(N, dtype=np.int64), np.zeros(N), np.zeros(N, dtype=bool)
         self._episodes = []
         for i in range(N):
-            self._episodes.append(self._laws[i].begin_episode(self._generator(i), pinned))
+            self._episodes.append(self._envs[i].begin_episode(self._generator(i), pinned))
             self._parameters[i] = self._episodes[i].instance.parameters
         self._new_block(min(_FIRST_BLOCK, self._longest), np.ones(N, bool))
 
@@ -286,7 +286,7 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         """Begin episodes where the mask is True; the others continue."""
         for i in np.flatnonzero(mask).tolist():
             before = self._episodes[i].instance
-            self._episodes[i] = self._laws[i].begin_episode(self._generator(i), pinned)
+            self._episodes[i] = self._envs[i].begin_episode(self._generator(i), pinned)
             if self._episodes[i].instance is not before:
                 self._parameters[i] = self._episodes[i].instance.parameters
             self._ahead.draw(i, self._episodes[i], 0)
@@ -296,13 +296,13 @@ class BanditVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     def _new_block(self, length: int, mask: BoolArray) -> None:
         """Start a block of ``length`` rounds; draw it for the masked sub-environments, as the others begin anew."""
-        self._ahead = RoundsAhead(self._laws, length)
+        self._ahead = RoundsAhead(self._envs, length)
         for i in np.flatnonzero(mask).tolist():
             self._ahead.draw(i, self._episodes[i], int(self._rounds[i]))
 
     def _offered(self, told: BoolArray) -> dict[str, Any]:
         """The info of the rounds that begin: masks of instances where ``told``; empty where all actions are allowed."""
-        self._allowed = masks_of(self._laws, self._rounds)
+        self._allowed = masks_of(self._envs, self._rounds)
         return {} if self._allowed is None else _masked({"action_mask": self._allowed.astype(np.int8)}, told)
 
     def _generator(self, i: int) -> np.random.Generator:
@@ -333,11 +333,11 @@ def vector_maker(single: Callable[..., BanditEnv]) -> Callable[..., BanditVector
         **settings: Any,
     ) -> BanditVectorEnv:
         """Make N instances, with the single environment's arguments; or a ``prior_seed`` for each."""
-        law: BanditEnv | list[BanditEnv]
+        env: BanditEnv | list[BanditEnv]
         if prior_seeds is None:
-            law = single(**settings)
+            env = single(**settings)
         else:
-            law = [single(**settings, prior_seed=seed) for seed in prior_seeds]
-        return BanditVectorEnv(law, num_envs, autoreset_mode, max_episode_steps)
+            env = [single(**settings, prior_seed=seed) for seed in prior_seeds]
+        return BanditVectorEnv(env, num_envs, autoreset_mode, max_episode_steps)
 
     return make_vector

@@ -189,7 +189,7 @@ CALLS = {
     "BanditEnv.reset": Call(ENV.reset, {"seed": 1}, {}, ENV),
     "BanditEnv.reset, pinned": Call(lambda **given: ENV.reset(options=given), {"instance_seed": 1}, {}, ENV),
     "BanditEnv.step": Call(ENV.step, {"action": 1}, {}, ENV),
-    "BanditVectorEnv": Call(BanditVectorEnv, {"num_envs": 2, "max_episode_steps": 3}, {"law": ENV}),
+    "BanditVectorEnv": Call(BanditVectorEnv, {"num_envs": 2, "max_episode_steps": 3}, {"env": ENV}),
     "BanditVectorEnv.reset": Call(ENVS.reset, {"seed": 1}, {}, ENVS),
     "BanditVectorEnv.reset, lists": Call(ENVS.reset, {"seed": [1, 2]}, {}, ENVS),
     "BanditVectorEnv.step": Call(ENVS.step, {"actions": [1, 0]}, {}, ENVS),
