@@ -19,6 +19,7 @@ from dts_gym.posteriors.choices import (
     best_unplayed,
     candidates,
     greedy,
+    largest_bound,
     one_of_contenders,
     score_moments,
     thompson,
@@ -183,21 +184,36 @@ class ActionPosterior(ABC):
         if mask is not None:
             scores[among.banned] = -np.inf
         level = float(best_unplayed(among, np.zeros(()), np.ones(()), rng))
-        row, top, is_tied = kernels().draw_scores(
+        row, top, is_tied = self._score_compiled(context, shared, _NO_ROOT, scores, scale, level)
+        if is_tied:
+            return best(among, scores, np.asarray(top), rng)
+        return np.asarray(among.actions[row] if row >= 0 else among.unplayed.draw_one(rng))
+
+    def _score_compiled(
+        self,
+        context: Array,
+        shared: tuple[Array, Array, Array],
+        spread: Array,
+        noise: Array,
+        scale: float,
+        level: float,
+    ) -> tuple[int, float, bool]:
+        """The kernel `score_actions` for this posterior."""
+        table = self.table
+        found: tuple[int, float, bool] = kernels().score_actions(
             table.cov,
             table.beta,
             table.constants,
             np.array(self._in_range(context)),
             shared,
+            spread,
             self._reference(),
             ROUNDING[table.dtype] * table.dim,
-            scores,
+            noise,
             float(scale),
             level,
         )
-        if is_tied:
-            return best(among, scores, np.asarray(top), rng)
-        return np.asarray(among.actions[row] if row >= 0 else among.unplayed.draw_one(rng))
+        return found
 
     def _draw_compiled(self, rng: np.random.Generator, scale: float) -> tuple[Array, Array, Array]:
         """`_draw_shared` as the compiled kernel reads it: ``mean`` (d,), ``root`` (d, r) and ``z`` (r,).
@@ -257,14 +273,18 @@ class ActionPosterior(ABC):
         """Action of the largest mean plus ``scale`` posterior standard deviations; ties at random.
 
         Parameters and result are those of `thompson`. The deviation is the marginal one, which includes the shared
-        part, and is not tempered. The cost is one pass over the played actions' matrices; where something is shared
-        O(d^2) more for each action whose bound might be the largest, which are few.
+        part, and is not tempered. The cost is one pass over the played actions' means, where `_reference` knows them,
+        else over their matrices; and O(d^2) for each action whose bound might be the largest, which are few.
         """
         shared_mean, root = self._shared_moments(1.0)
-        if not root.size and self._is_pruned(contexts):
-            if parts := self._parts(contexts):
-                return np.concatenate([self.upper_confidence(part, rng, scale, mask) for part in parts])
-            return self._upper_confidence_pruned(contexts, rng, scale, mask)
+        if self._is_fast and contexts.ndim == 1 and not self.table.is_wide:
+            return self._upper_confidence_compiled(contexts, shared_mean, root, rng, scale, mask)
+        if self._is_pruned(contexts):
+            near = self._reference() if root.size else Near(self.table.beta, NOTHING)
+            if near is not NOWHERE:
+                if parts := self._parts(contexts):
+                    return np.concatenate([self.upper_confidence(part, rng, scale, mask) for part in parts])
+                return self._upper_confidence_pruned(contexts, shared_mean, root, near, rng, scale, mask)
         if contexts.ndim == 2:
             return np.array([self.upper_confidence(x, rng, scale, mask) for x in contexts], dtype=np.int64)
         contexts = self._in_range(contexts)
@@ -397,18 +417,46 @@ class ActionPosterior(ABC):
         rows = np.searchsorted(cumulative, rng.random(size) * cumulative[-1], side="right")
         return np.asarray(sample[1][np.minimum(rows, len(cumulative) - 1)])
 
-    def _upper_confidence_pruned(
-        self, contexts: Array, rng: np.random.Generator, scale: float, mask: BoolArray | None
+    def _upper_confidence_compiled(
+        self,
+        context: Array,
+        shared_mean: Array,
+        root: Array,
+        rng: np.random.Generator,
+        scale: float,
+        mask: BoolArray | None,
     ) -> IntArray:
-        """`upper_confidence` where nothing is shared."""
+        """`upper_confidence` for one context by the compiled kernel."""
+        among = candidates(self.table, self.unplayed, mask)
+        bounds = np.ones(len(self.table))
+        bounds[among.banned] = -np.inf
+        shared = (np.array(shared_mean) if root.size else NOTHING, _NO_ROOT, NOTHING)
+        spread = np.ascontiguousarray(root) if root.size else _NO_ROOT
+        level = 1.0 if len(among.unplayed) else -np.inf
+        row, top, is_tied = self._score_compiled(context, shared, spread, bounds, scale, level)
+        return np.asarray(among.actions[row]) if row >= 0 and not is_tied else largest_bound(among, bounds, top, rng)
+
+    def _upper_confidence_pruned(
+        self,
+        contexts: Array,
+        shared_mean: Array,
+        root: Array,
+        near: Near,
+        rng: np.random.Generator,
+        scale: float,
+        mask: BoolArray | None,
+    ) -> IntArray:
+        """`upper_confidence` by bounds of the bounds."""
         contexts = self._in_range(contexts)
         among = candidates(self.table, self.unplayed, mask)
         u = np.atleast_2d(contexts @ self.table.basis) * self.table.reached
         norms = np.sqrt((u * u).sum(axis=1))
-        top = scale * norms if len(among.unplayed) else np.full(len(u), -np.inf)
-        best, rows, slots = contenders(
-            self.table, u, norms, 1.0, scale, top, among.banned, None, Near(self.table.beta, NOTHING)
-        )
+        shared = np.broadcast_to(shared_mean, u.shape) if root.size else None
+        top = np.full(len(u), -np.inf)
+        if len(among.unplayed):
+            top = scale * np.sqrt(norms**2 + variance_along(u, root))
+            top += 0.0 if shared is None else np.vecdot(u, shared)
+        best, rows, slots = contenders(self.table, u, norms, 1.0, scale, top, among.banned, shared, near, root)
         chosen = one_of_contenders(among, best, rows, slots, top, rng)
         return chosen if contexts.ndim == 2 else np.asarray(chosen[0])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri_exp
 
-from dts_gym.posteriors import action_posterior, reference
+from dts_gym.posteriors import action_posterior, pruning, reference
 from dts_gym.posteriors.pruning import contenders
 from dts_gym.posteriors.reference import Near
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
@@ -172,3 +172,66 @@ def test_a_draw_by_bounds_is_the_draw_without(monkeypatch):
             chosen.append([int(posterior.thompson(np.ones(d), stream, 1.0, allowed)) for stream in streams])
         assert chosen[0] == chosen[1]
         assert len(set(chosen[0])) > 5
+
+
+def shared_posterior(rng, K, d, rewards, played=None, dtype="float64", shared_rank=None):
+    """Actions around a shared part; the ``played`` first ones have rewards, all unless given."""
+    own = rng.standard_normal((d, d))
+    shared = rng.standard_normal((d, d if shared_rank is None else shared_rank))
+    prior = TwoLevelPrior(rng.standard_normal(d), shared @ shared.T, own @ own.T)
+    posterior = TwoLevelPosterior(prior, K, 0.5, dtype=dtype)
+    actions = np.concatenate([np.arange(played or K), rng.integers(played or K, size=rewards)])
+    posterior.update_all(rng.standard_normal((len(actions), d)), actions, rng.standard_normal(len(actions)))
+    return posterior
+
+
+@pytest.mark.parametrize("scale", [3.0, 0.3])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("played", "rewards"), [(None, 0), (None, 500), (24, 200)])
+@pytest.mark.parametrize("shared_rank", [None, 1])
+@pytest.mark.parametrize("first", [2, 32])
+def test_bounds_with_a_shared_part_are_the_largest_by_dense_moments(
+    pruned, monkeypatch, scale, dtype, played, rewards, shared_rank, first
+):
+    """The marginal deviation has the shared part in it; one context and many, with and without a mask."""
+    monkeypatch.setattr(reference, "_FROM", 0)
+    monkeypatch.setattr(pruning, "_FIRST", first)
+    rng, d, K, n = np.random.default_rng([rewards, played or 0]), 4, 40, 60
+    posterior = shared_posterior(rng, K, d, rewards, played, dtype, shared_rank)
+    assert len(posterior._reference().centers) == (played or K)
+    for _ in range(2):
+        contexts = rng.standard_normal((n, d))
+        mean, std = dense_scores(posterior, contexts)
+        bounds = mean + scale * std
+        mask = rng.random(K) < 0.4
+        for allowed in (None, mask):
+            kept = bounds if allowed is None else np.where(allowed, bounds, -np.inf)
+            near = 1e-10 if dtype == "float64" else 1e-5
+            for picked in (
+                posterior.upper_confidence(contexts, np.random.default_rng(5), scale, allowed),
+                np.array([posterior.upper_confidence(x, np.random.default_rng(5), scale, allowed) for x in contexts]),
+            ):
+                best = kept.max(axis=1)
+                np.testing.assert_allclose(kept[np.arange(n), picked], best, rtol=near, atol=near)
+        few = [int(posterior.upper_confidence(x, np.random.default_rng(i), scale)) for i, x in enumerate(contexts)]
+        pruned(False)
+        assert few == [
+            int(posterior.upper_confidence(x, np.random.default_rng(i), scale)) for i, x in enumerate(contexts)
+        ]
+        pruned(True)
+        for x in contexts[:20]:
+            posterior.update(x, int(rng.integers(played or K)), float(rng.standard_normal()))
+
+
+def test_bounds_with_a_shared_part_leave_most_actions_unread(pruned, monkeypatch):
+    """Of 3000 played actions the shared part's share in the deviation is computed for a few."""
+    monkeypatch.setenv("DTS_GYM_FAST", "0")
+    monkeypatch.setattr(reference, "_FROM", 0)
+    rng = np.random.default_rng(3)
+    posterior = shared_posterior(rng, 3000, 5, 6000)
+    read = []
+    along = pruning.variance_along
+    monkeypatch.setattr(pruning, "variance_along", lambda rows, root: read.append(len(rows)) or along(rows, root))
+    for x in rng.standard_normal((50, 5)):
+        posterior.upper_confidence(x, rng, 3.0)
+    assert 50 <= sum(read) < 0.02 * 50 * 3000

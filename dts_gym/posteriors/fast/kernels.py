@@ -1,7 +1,8 @@
 """An update and a choice of a linear chain, compiled by numba: the formulas of the NumPy code, without its overhead.
 
-`learn_reward` is `ActionTable.observe` and `evidence.learn` in one; `draw_scores` is `choices.score_moments`,
-`choices.spread_draws` and the search for the best. Results are those of the NumPy code to rounding.
+`learn_reward` is `ActionTable.observe` and `evidence.learn` in one; `score_actions` is `choices.score_moments`,
+`choices.spread_draws` or `choices.upper_bounds`, and the search for the best. Results are those of the NumPy code to
+rounding.
 """
 
 from __future__ import annotations
@@ -187,31 +188,55 @@ def center_rows(cov: Array, beta: Array, at: Array, slots: IntArray, centers: Ar
 
 
 @_compiled()
-def draw_scores(
+def _variance_along(row: Array, x: Array, u: Array, root: Array) -> float:
+    """What the shared part adds to a score's variance: ``|root' (x - u + T u)|^2``."""
+    d, j, total = len(x), 0, 0.0
+    followed = x - u
+    for a in range(d):
+        followed[a] += row[j] * u[a]
+        j += 1
+        for b in range(a + 1, d):
+            followed[a] += row[j] * u[b]
+            followed[b] += row[j] * u[a]
+            j += 1
+    for k in range(root.shape[1]):
+        reach = 0.0
+        for a in range(d):
+            reach += followed[a] * root[a, k]
+        total += reach * reach
+    return total
+
+
+@_compiled()
+def score_actions(
     cov: Array,
     beta: Array,
     constants: tuple[Array, ...],
     context: Array,
     shared: tuple[Array, Array, Array],
+    spread: Array,
     reference: tuple[Array, Array],
     margin: float,
     noise: Array,
     scale: float,
     level: float,
 ) -> tuple[int, float, bool]:
-    """Scores of a draw of all actions' parameters, for one context, and the best of them.
+    """Scores of all actions for one context, by a draw of their parameters or by upper bounds, and the best of them.
+
+    A score is the mean given the shared part plus ``scale`` times noise times the deviation.
 
     Parameters
     ----------
     cov, beta : the table's, (P, packed) and (P, d).
     constants : `ActionTable.constants`.
     context : (d,) context.
-    shared : mean (d,), root (d, r) and ``z`` (r,) of the shared part's draw ``m = mean + scale root z``; the mean
-        has length 0 where nothing is shared.
+    shared : mean (d,), root (d, r) and ``z`` (r,) of the shared part ``m = mean + scale root z``; the mean has
+        length 0 where nothing is shared.
+    spread : (d, q) root of the shared part's covariance, where deviations are to have it in them; q = 0 for draws.
     reference : ``beta + T at`` of the played actions, (P, d), and ``at`` (d,); no rows where all are to be scored.
     margin : relative rounding of bounds.
-    noise : (P,) standard normal numbers, minus infinity for actions that may not be picked. The scores replace it;
-        those of actions that cannot be best are minus infinity.
+    noise : (P,) standard normal numbers for a draw, ones for upper bounds, minus infinity for actions that may not be
+        picked. The scores replace it; those of actions that cannot be best are minus infinity.
     scale : exploration scale.
     level : the best unplayed action's score, in deviations from its mean; minus infinity where there is none.
 
@@ -223,7 +248,7 @@ def draw_scores(
     """
     basis, reached = constants[0], constants[1]
     m, z, is_shared = shared[0].copy(), shared[2], len(shared[0]) > 0
-    d, P, packed = len(context), len(noise), cov.shape[1]
+    d, P, packed, q = len(context), len(noise), cov.shape[1], spread.shape[1]
     for i in range(len(m)):
         for k in range(len(z)):
             m[i] += scale * (shared[1][i, k] * z[k])
@@ -235,6 +260,7 @@ def draw_scores(
     for j in range(d):
         u[j] = x[j] * reached[j]
         variance0 += u[j] * u[j]
+    length = np.sqrt(variance0)
     quadratic, bilinear = np.empty(packed), np.zeros(packed)
     j = 0
     for a in range(d):
@@ -249,28 +275,44 @@ def draw_scores(
             for b in range(a, d):
                 bilinear[j] = u[a] * m[b] if a == b else u[a] * m[b] + u[b] * m[a]
                 j += 1
+    # What the shared part adds to a variance is at most the own one times its covariance's norm, as T is at most 1.
+    widest = 1.0
+    if q > 0:
+        squares = 0.0
+        for k in range(q):
+            along = 0.0
+            for a in range(d):
+                along += x[a] * spread[a, k]
+            variance0 += along * along
+            for other in range(q):
+                product = 0.0
+                for a in range(d):
+                    product += spread[a, k] * spread[a, other]
+                squares += product * product
+        widest = np.sqrt(1.0 + np.sqrt(squares)) if reached.min() > 0.0 else np.inf
     top = mean0 + scale * np.sqrt(variance0) * level if level > -np.inf else -np.inf
 
     # The mean is u'(beta + T at) + u'T (m - at), of which the second is at most |u| |m - at|, as T is at most 1.
     centers, at = reference
     is_pruned = len(centers) > 0
-    bounds, least = np.empty(P if is_pruned else 0), top
+    bounds, least, away = np.empty(P if is_pruned else 0), top, 0.0
     if is_pruned:
-        away = 0.0
         for j in range(len(at)):
             away += (m[j] - at[j]) ** 2
-        away, length, first = np.sqrt(away), np.sqrt(variance0), -1
+        away, first = np.sqrt(away), -1
         for i in range(P):
             bounds[i] = -np.inf
             if noise[i] > -np.inf:
-                bounds[i] = past + _dot(centers[i], u) + length * max(scale * noise[i] + away, 0.0)
+                bounds[i] = past + _dot(centers[i], u) + length * max(scale * noise[i] * widest + away, 0.0)
                 if first < 0 or bounds[i] > bounds[first]:
                     first = i
         if first >= 0:
             along, variance = _two_dots(cov[first], bilinear, quadratic)
-            mean = past + _dot(beta[first], u) + along
-            least = max(top, mean + scale * noise[first] * np.sqrt(max(variance, 0.0)))
-        least -= margin * (length * (scale + away) + abs(least))
+            mean, variance = past + _dot(beta[first], u) + along, max(variance, 0.0)
+            if q > 0:
+                variance += _variance_along(cov[first], x, u, spread)
+            least = max(top, mean + scale * noise[first] * np.sqrt(variance))
+        least -= margin * (length * (scale * widest + away) + abs(least))
     best, row, is_tied = -np.inf, -1, False
     for i in range(P):
         if is_pruned and bounds[i] < least:
@@ -282,9 +324,18 @@ def draw_scores(
             mean += along
         else:
             variance = _dot(cov[i], quadratic)
-        noise[i] = mean + scale * noise[i] * np.sqrt(max(variance, 0.0))
+        variance = max(variance, 0.0)
+        if q > 0:
+            if widest < np.inf and mean + scale * noise[i] * widest * np.sqrt(variance) < best - margin * (
+                length * scale * widest + abs(best)
+            ):
+                noise[i] = -np.inf
+                continue
+            variance += _variance_along(cov[i], x, u, spread)
+        noise[i] = mean + scale * noise[i] * np.sqrt(variance)
         if noise[i] > best:
             best, row, is_tied = noise[i], i, False
+            least = max(least, best - margin * (length * (scale * widest + away) + abs(best)))
         elif noise[i] == best and row >= 0:
             is_tied = True
     if top > best:

@@ -59,6 +59,11 @@ def test_states_and_choices_are_those_of_numpy(monkeypatch, ranks, from_):
         )
         assert first == second, t
         assert mask is None or mask[first]
+        by_bounds = {
+            int(posterior.upper_confidence(x, stream, scale, mask))
+            for posterior, stream in zip(pair, streams, strict=True)
+        }
+        assert len(by_bounds) == 1, t
         for posterior in pair:
             posterior.update(x, first, float(np.sin(t)))
     assert_equal_states(*pair)
@@ -78,6 +83,8 @@ def test_many_actions_are_left_out_by_bounds(monkeypatch):
         x = rng.standard_normal(d)
         chosen = [int(each.thompson(x, stream)) for each, stream in zip(pair, streams, strict=True)]
         assert chosen[0] == chosen[1]
+        by_bounds = [int(each.upper_confidence(x, stream, 3.0)) for each, stream in zip(pair, streams, strict=True)]
+        assert by_bounds[0] == by_bounds[1]
         if t == 30:  # a batch between rounds, and rounds of one: the bounds know of both
             for posterior in pair:
                 posterior.update_all(contexts[:50], np.arange(50), rewards[:50] + 3.0)
@@ -169,9 +176,12 @@ def test_ties_are_broken_as_by_numpy(monkeypatch):
     for posterior in pair:
         for action in range(4):
             posterior.update(np.ones(2), action, 1.0)
-    chosen = np.array([[int(p.thompson(np.ones(2), s)) for p, s in zip(pair, streams, strict=True)] for _ in range(80)])
-    assert (chosen[:, 0] == chosen[:, 1]).all()
-    assert len(set(chosen[:, 0].tolist())) == 6
+    for way in ("thompson", "upper_confidence"):
+        chosen = np.array(
+            [[int(getattr(p, way)(np.ones(2), s)) for p, s in zip(pair, streams, strict=True)] for _ in range(80)]
+        )
+        assert (chosen[:, 0] == chosen[:, 1]).all()
+        assert len(set(chosen[:, 0].tolist())) == 6
 
 
 @pytest.mark.parametrize("agent_id", ["dTS", "LinTS", "HierTS", "dUCB"])
