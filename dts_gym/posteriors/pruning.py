@@ -91,7 +91,7 @@ def contenders(
     every = np.arange(len(u))
 
     def below(scores: Array, rows: IntArray) -> Array:
-        return scores - trifle * ((scale * widest + away[rows]) * norms[rows] + np.abs(scores))
+        return np.asarray(scores - trifle * ((scale * widest + away[rows]) * norms[rows] + np.abs(scores)))
 
     lower = below(np.maximum(np.add(*moments(every, bounds.argmax(axis=1))), floor), every)
     near_best = bounds >= (lower - far)[:, None]
