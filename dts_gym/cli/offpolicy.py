@@ -12,7 +12,6 @@ import tyro
 from dts_gym.cli.folders import results_folder
 from dts_gym.offpolicy import BanditLog, OffPolicyWarning, evaluate, learn, load_policy
 from dts_gym.offpolicy.estimators import Estimator
-from dts_gym.offpolicy.evaluation import FOLDS
 from dts_gym.offpolicy.learning import LEARNERS
 from dts_gym.utils.archives import write_atomically
 
@@ -81,10 +80,9 @@ def run_offpolicy(
         judged: Any = learn(rounds, learner, prior, **settings)
     else:
         judged = read_policy(policy or "uniform", rounds)
-    asked = estimators or usual_estimators(rounds, prior is not None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OffPolicyWarning)  # the table shows them
-        table = evaluate(rounds, judged, asked, prior, reward_range=reward_range, **settings)
+        table = evaluate(rounds, judged, estimators or None, prior, reward_range=reward_range, **settings)
     folder.mkdir(parents=True)
     write_atomically(folder / "table.txt", lambda file: file.write(f"{table}\n".encode()))
     table.figure(folder / "values.png")
@@ -120,11 +118,3 @@ def read_policy(text: str, log: BanditLog) -> Any:
     if text in LEARNERS:
         raise ValueError(f"--policy must be a file for evaluate, got the learner {text!r}: dts-gym offpolicy learn")
     raise ValueError(f"--policy must be uniform, or a file .npz or .npy, got {text!r}")
-
-
-def usual_estimators(log: BanditLog, has_prior: bool) -> tuple[str, ...]:
-    """The estimators that are shown unless others are asked for."""
-    played = log.played_propensities
-    weighted = ("IPS", "SNIPS") if played is not None and bool((played > 0).all()) else ()
-    robust = ("DR",) if weighted and len(log) >= FOLDS else ()
-    return (*weighted, "DM", *(("sDM",) if has_prior else ()), *robust)

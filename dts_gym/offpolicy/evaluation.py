@@ -48,7 +48,7 @@ class Models(NamedTuple):
 def evaluate(
     log: BanditLog,
     policy: Any,
-    estimators: Sequence[str] = ("IPS", "SNIPS", "DR"),
+    estimators: Sequence[str] | None = None,
     prior: Prior | Any = None,
     level: float = 0.95,
     *,
@@ -81,7 +81,7 @@ def evaluate(
     log : the rounds.
     policy : anything with ``action_probabilities(contexts) -> (n, K)``, which is asked in blocks: every agent, what
         `learn` returns, a class of your own (with an argument ``mask`` where the log has masks); or an array (n, K).
-    estimators : names, as above.
+    estimators : names, as above; None: those of `usual_estimators`.
     prior : the chain of the actions' parameters, or a file of one; "sDM" needs it.
     level : probability of the intervals.
     reward : the rewards' family that models assume, "gaussian", "bernoulli" or "poisson"; None: the log's, else
@@ -138,7 +138,7 @@ def evaluate(
     """
     if not isinstance(log, BanditLog):
         raise ValueError(f"log must be a BanditLog, got {log!r:.200}")
-    names = _names(estimators)
+    names = _names(usual_estimators(log, prior is not None) if estimators is None else estimators)
     policy = checked_policy(policy, log)
     model, source = known_rewards(log, reward, noise_std)
     tuning = _tuning(len(log), level, interval, reward_range, max_weight, clip, alpha, lam, model, log)
@@ -169,6 +169,17 @@ def evaluate(
     for text in told:
         warnings.warn(text, cautions.OffPolicyWarning, stacklevel=2)
     return Evaluation(_estimates(found, rounds, models), tuple(told), len(log), tuning.level)
+
+
+def usual_estimators(log: BanditLog, has_prior: bool) -> tuple[str, ...]:
+    """The estimators that a log allows, of "IPS", "SNIPS", "DM", "DR" and, with a prior, "sDM".
+
+    "IPS", "SNIPS" and "DR" need the propensity of every played action, above 0, and "DR" as many rounds as folds.
+    """
+    played = log.played_propensities
+    weighted = ("IPS", "SNIPS") if played is not None and bool((played > 0).all()) else ()
+    robust = ("DR",) if weighted and len(log) >= FOLDS else ()
+    return (*weighted, "DM", *(("sDM",) if has_prior else ()), *robust)
 
 
 def _names(estimators: Any) -> list[str]:

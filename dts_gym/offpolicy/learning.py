@@ -122,6 +122,8 @@ def learn(
         bound = float(nonnegative("pessimism", [pessimism], 1)[0]) if learner == "LCB" else 0.0
         return PosteriorPolicy(fit, bound, *about)
     played = _usable_propensities(log, learner)
+    if not log.contexts.any():
+        warnings.warn(cautions.OF_FIRST_REWARDS["zero contexts"], cautions.OffPolicyWarning, stacklevel=2)
     smoothing = 1.0 / math.sqrt(n) if lam is None else positive("lam", lam)
     steps = integer("max_steps", max_steps, 1)
     if learner == "LS-LIN":
@@ -130,8 +132,6 @@ def learn(
         found, guarantee = best_perturbed(log, played, smoothing, delta, centre, positive("noise", noise), steps)
         return PerturbedPolicy(found, float(noise), *about, guarantee)
     exponent = 1.0 - n**-0.25 if alpha is None else fraction("alpha", alpha, ends=True)
-    if not log.contexts.any():
-        warnings.warn(cautions.OF_FIRST_REWARDS["zero contexts"], cautions.OffPolicyWarning, stacklevel=2)
     penalty = 1.0 / n if regularisation is None else float(nonnegative("regularisation", [regularisation], 1)[0])
     gains = log.rewards / (played**exponent if learner == "ES" else played)
     return SoftmaxPolicy(best_softmax(log, gains, smoothing if learner == "LS" else None, penalty, steps), *about)

@@ -107,6 +107,18 @@ class BanditLog(Shown):
     def __len__(self) -> int:
         return len(self.actions)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the other log has the same rounds and says the same of them."""
+        if not isinstance(other, BanditLog):
+            return NotImplemented
+        told = ("num_actions", "adapted", "action_names", "contexts", "actions", "rewards", "propensities", "masks")
+        families = [each.reward and (each.reward.name, each.reward.settings()) for each in (self, other)]
+        return families[0] == families[1] and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in (*told, "action_features")
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # two equal logs may be told apart by what is done with them
+
     @property
     def features(self) -> str:
         """The kind of the contexts: "disjoint", (n, d), or "shared", (n, K, d)."""
@@ -147,8 +159,7 @@ class BanditLog(Shown):
     @cached_property
     def num_duplicates(self) -> int:
         """Number of rounds that equal an earlier one in context, action and reward."""
-        flat = self.contexts.reshape(len(self), -1)
-        return _repeated(np.column_stack([flat, self.actions, self.rewards]))
+        return _repeated(np.column_stack([self.contexts.reshape(len(self), -1), self.actions, self.rewards]))
 
     @property
     def _is_doubled(self) -> bool:
@@ -156,8 +167,7 @@ class BanditLog(Shown):
 
         Where contexts repeat by themselves, as few users do, actions and rewards differ now and then.
         """
-        again = self.num_duplicates
-        return again > 0 and again > _ALIKE * _repeated(self.contexts.reshape(len(self), -1))
+        return self.num_duplicates > _ALIKE * _repeated(self.contexts.reshape(len(self), -1))
 
     def findings(self) -> list[str]:
         """What is odd in the log, a sentence each; empty where nothing is.
@@ -254,6 +264,8 @@ class BanditLog(Shown):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read what `save` wrote, or the folder of rounds that ``dts_gym.run(..., log=folder)`` writes.
+
+        Words in a table's column ``action`` are numbered in their sorted order, and are then the ``action_names``.
 
         Raises
         ------

@@ -27,7 +27,8 @@ _HEAD = "# dts_gym log "  # how the line begins that holds a table's settings as
 _NAME = "action_name"
 # The columns that are read.
 _COLUMNS: dict[str, Kind] = {
-    r"action|mask_\d+": "index",
+    r"action": "label",
+    r"mask_\d+": "index",
     r"propensity(_\d+)?": "probability",
     r"reward|context_\d+": "number",
 }
@@ -217,6 +218,13 @@ def _from_columns(columns: Mapping[str, NDArray[Any]], told: Mapping[str, Any], 
         raise ValueError(f"path must have columns context_0, action and reward, got {[*columns]} in {path!r}")
     masks = numbered("mask")
     actions = np.asarray(columns["action"])
+    named: dict[str, Any] = {}
+    if actions.dtype.kind in "UO":
+        if not all(isinstance(word, str) and word.strip() for word in actions):
+            row = next(i for i, word in enumerate(actions) if not (isinstance(word, str) and word.strip()))
+            raise ValueError(f"action must be a number or a word in {path!r}, got {actions[row]!r:.60} in round {row}")
+        names, actions = np.unique(actions.astype(str), return_inverse=True)
+        named = {"action_names": names.tolist(), "num_actions": len(names)}
     if (actions != np.floor(actions)).any():
         line = int(np.flatnonzero(actions != np.floor(actions))[0])
         raise ValueError(f"action must be an integer in {path!r}, got {actions[line]} in round {line}")
@@ -228,4 +236,5 @@ def _from_columns(columns: Mapping[str, NDArray[Any]], told: Mapping[str, Any], 
         "masks": None if masks is None else masks.astype(np.int64),
         "action_features": told.get("action_features"),
         **(_known(told, path) if told else {}),
+        **named,
     }

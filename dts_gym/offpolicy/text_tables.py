@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["number", "index", "probability"]
+Kind = Literal["number", "index", "probability", "label"]  # a label: all cells are whole numbers, or none is a number
 _EXPECTED = {"number": "finite numbers", "index": "whole numbers from 0", "probability": "probabilities in 0..1"}
 
 
@@ -53,7 +53,10 @@ def read_table(
                         f"path must have {len(header)} cells in each line, got {len(row)} in line {line} of {place!r}"
                     )
                 for column, kind, name, cell in zip(cells, known, header, row, strict=True):
-                    column.append(cell if kind is None else as_number(cell, place, line, name, kind))
+                    if kind == "label":
+                        column.append(_label(cell, column[:1], place, line, name))
+                    else:
+                        column.append(cell if kind is None else as_number(cell, place, line, name, kind))
     except UnicodeDecodeError as error:
         raise ValueError(f"path must be a text file in UTF-8, got {place!r}: {error}") from error
     except csv.Error as error:
@@ -65,6 +68,22 @@ def read_table(
 
 def _kind_of(name: str, kinds: Mapping[str, Kind]) -> Kind | None:
     return next((kind for pattern, kind in kinds.items() if re.fullmatch(pattern, name)), None)
+
+
+def _label(cell: str, first: Sequence[Any], place: str, line: int, column: str) -> Any:
+    """A cell of labels: a whole number or a word, as the ``first`` one is, if there is one."""
+    word = cell.strip()
+    try:
+        float(word)
+    except ValueError:
+        if word and (not first or isinstance(first[0], str)):
+            return word
+    if first and isinstance(first[0], str):
+        raise ValueError(
+            f"path must hold words, as the first round does, got {cell!r:.60} in line {line}, column {column} of "
+            f"{place!r}"
+        )
+    return as_number(cell, place, line, column, "index")
 
 
 def as_number(cell: str, place: str, line: int, column: object, kind: Kind = "number") -> float:

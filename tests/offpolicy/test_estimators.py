@@ -329,3 +329,11 @@ def test_models_are_the_agents_posteriors():
     fit = fit_chain(log, independent_prior(D), GaussianReward())
     np.testing.assert_allclose(fit.mean_rewards(log.contexts[:5]), agent.marginals(log.contexts[:5])[0], atol=1e-10)
     np.testing.assert_allclose(fit.score_moments(log.contexts[:5])[1], agent.marginals(log.contexts[:5])[1], atol=1e-10)
+
+
+def test_without_names_the_estimators_are_those_that_the_log_allows():
+    log, pi, _ = problem()
+    assert set(evaluate(log, pi).estimates) == {"IPS", "SNIPS", "DM", "DR"}
+    assert "sDM" in evaluate(log, pi, prior=PRIOR).estimates
+    bare = BanditLog(log.contexts, log.actions, log.rewards, None, K)
+    assert set(evaluate(bare, pi).estimates) == {"DM"}

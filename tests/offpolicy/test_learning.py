@@ -361,3 +361,10 @@ def test_learning_warns_of_what_the_prior_does_not_expect(features):
     assert told(x, 0.01 * noise) == ["the rewards are less than a tenth"]
     assert told(x, noise) == told(x, 100 + noise, "IPS") == []
     assert told(x, 100 + noise, rounds=slice(19)) == []  # too few to say
+
+
+@pytest.mark.parametrize("learner", ["IPS", "ES", "LS", "LS-LIN"])
+def test_learners_warn_of_contexts_that_are_all_zeros(learner):
+    log = BanditLog(np.zeros((40, 2)), np.arange(40) % 2, np.ones(40), np.full(40, 0.5), 2)
+    with pytest.warns(OffPolicyWarning, match="contexts of all rounds are zeros"):
+        learn(log, learner)

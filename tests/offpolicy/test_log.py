@@ -175,6 +175,51 @@ def test_a_log_that_is_read_equals_the_one_that_was_written(tmp_path, kind, case
     else:
         log.save(path)
     same(log, BanditLog.load(path))
+    assert log == BanditLog.load(path)
+
+
+@pytest.mark.parametrize("case", FULL)
+def test_equal_logs_are_equal_in_everything_that_they_hold(case):
+    arguments = {**rounds(), "propensities": None, **FULL[case]}
+    log, plain = BanditLog(**arguments), BanditLog(**{**rounds(), "propensities": None, "num_actions": K})
+    assert log == BanditLog(**arguments)
+    assert (log == plain) == (case == "nothing")
+    assert log != BanditLog(**{**arguments, "rewards": np.roll(log.rewards, 1)})
+    assert log != "a log"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(log)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_actions_that_are_words_are_numbered(tmp_path, kind):
+    pandas = pytest.importorskip("pandas")
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    frame = pandas.DataFrame({"context_0": [0.5, 1.0, 2.0], "action": ["socks", "hat", "socks"], "reward": [1, 0, 1]})
+    path = tmp_path / f"shop.{kind}"
+    frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path, index=False)
+    log = BanditLog.load(path)
+    assert log.action_names == ("hat", "socks")
+    assert log.actions.tolist() == [1, 0, 1]
+    log.save(tmp_path / "again.csv")
+    assert BanditLog.load(tmp_path / "again.csv") == log
+
+
+@pytest.mark.parametrize(
+    ("actions", "said"),
+    [
+        (["hat", "3"], "must hold words, as the first round does, got '3' in line 3, column action"),
+        (["0", "hat"], "must hold whole numbers from 0, got 'hat' in line 3, column action"),
+        (["hat", " "], "got ' ' in line 3, column action"),
+        (["", "hat"], "must hold whole numbers from 0, got '' in line 2, column action"),
+        (["nan", "hat"], "got 'nan' in line 2, column action"),
+    ],
+)
+def test_actions_that_are_words_and_numbers_are_refused(tmp_path, actions, said):
+    path = tmp_path / "mixed.csv"
+    path.write_text("context_0,action,reward\n" + "".join(f"1,{action},1\n" for action in actions))
+    with pytest.raises(ValueError, match=said):
+        BanditLog.load(path)
 
 
 @pytest.mark.parametrize("kind", ["npz", "csv", "parquet"])
