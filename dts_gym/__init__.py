@@ -18,6 +18,7 @@ from dts_gym.registry import agent_ids, env_ids, make_agent, register_agent, reg
 
 if TYPE_CHECKING:
     from dts_gym.agents.choose import choose_exploration
+    from dts_gym.harness.aggregates import aggregate
     from dts_gym.harness.comparing import compare
     from dts_gym.harness.experiment import AgentSpec
     from dts_gym.harness.run_result import RunResult
@@ -59,6 +60,7 @@ __all__ = [
     "RunResult",
     "agent_ids",
     "agents",
+    "aggregate",
     "callbacks",
     "checks",
     "choose_branch",
@@ -117,6 +119,7 @@ _HOMES = {
     "choose_branch": "pretraining.branch_choice",
     "choose_exploration": "agents.choose",
     "compare": "harness.comparing",
+    "aggregate": "harness.aggregates",
     "compare_identification": "identification.comparing",
     "identify": "identification.identifying",
     "load_prior": "priors.chains",

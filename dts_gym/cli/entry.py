@@ -52,6 +52,9 @@ COMMANDS = {
         "Run a file of experiments: environments x agents x seeds x settings.",
     ),
     "plot": Command("dts_gym.cli.run:run_plot", "Print the tables and draw the figure of a folder of records again."),
+    "aggregate": Command(
+        "dts_gym.cli.aggregate:run_aggregate", "Put several comparisons together, on regret relative to a reference's."
+    ),
     "pretrain": Command(
         "dts_gym.cli.pretrain:run_pretrain",
         "Fit a diffusion prior to parameter vectors or ratings: a file for --prior.",

@@ -4,7 +4,8 @@ Read `runner` (one run; `run_result` is what it returns, `run_record` what is ke
 many instances), `masks` (of actions, as environments report them) and `callbacks`, then `experiment` (what is run, and
 its results), `agent_texts` (agents written as text), `conduct` (how it is executed), `jobs` (runs as jobs of a pool, in
 the groups that `groups` makes of them; `user_entries` lets its processes know what a user registered), `comparing`,
-`tuning` (`explorations` makes agents at other scales, `brackets` says which scales to try next), `sweeps`. `round_log`
+`tuning` (`explorations` makes agents at other scales, `brackets` says which scales to try next), `sweeps`, and
+`aggregates` (agents over many settings at once). `round_log`
 writes the rounds of a run for off-policy estimates. `records`, `provenance` and `code_state` keep results in folders
 with what made them, so that a killed experiment can be resumed, `figures` draws them.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from dts_gym.utils.tables import MARK, marked, plus_minus, standard_error
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from dts_gym.harness.aggregates import Aggregates
     from dts_gym.harness.experiment import Comparison
     from dts_gym.harness.tuning import TuningResult
 
@@ -58,13 +59,22 @@ def regret_figure(comparison: Comparison, path: str | os.PathLike[str], title: s
     path : file of the PNG; its folder must exist.
     title : text above the figure; the environment's id if None.
     """
+    _to_file(path, len(comparison.labels), lambda axes: plot_regret(comparison, axes, title))
+
+
+def profiles_figure(aggregates: Aggregates, path: str | os.PathLike[str]) -> None:
+    """Write the PNG of what `plot_profiles` draws; the file's folder must exist."""
+    _to_file(path, len(aggregates.agents), lambda axes: plot_profiles(aggregates, axes))
+
+
+def _to_file(path: str | os.PathLike[str], num_lines: int, draw: Callable[[Axes], object]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # Figure objects instead of pyplot: there is no global state, so threads and a user's own figures are not disturbed.
-    figure = Figure(figsize=_size(len(comparison.labels)), layout="constrained")
+    figure = Figure(figsize=_size(num_lines), layout="constrained")
     FigureCanvasAgg(figure)
-    plot_regret(comparison, figure.add_subplot(), title)
+    draw(figure.add_subplot())
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
 
 
@@ -133,6 +143,29 @@ def plot_scales(result: TuningResult, axes: Axes | None = None) -> Axes:
     axes.set_ylabel("Final regret (mean of runs, ± standard error)")
     _frame(axes)
     label_ends(axes, ends)
+    return axes
+
+
+def plot_profiles(aggregates: Aggregates, axes: Axes | None = None) -> Axes:
+    """Draw performance profiles: the share of runs whose relative regret is at most a threshold, in bands.
+
+    Parameters
+    ----------
+    aggregates : what `dts_gym.aggregate` returned.
+    axes : to draw on; None makes a figure with pyplot.
+    """
+    agents = aggregates.agents
+    axes = _new_axes(len(agents)) if axes is None else axes
+    largest = max(float(cell[agent].max()) for cell in aggregates.cells.values() for agent in agents)
+    thresholds, known = np.linspace(0.0, largest, 200), looks(agents)
+    for agent in agents:
+        (low, share, high), (colour, style) = aggregates.profile(agent, thresholds), known[agent]
+        axes.plot(thresholds, share, color=colour, linestyle=style, label=plain(agent))
+        axes.fill_between(thresholds, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xlabel(f"Regret relative to {plain(aggregates.reference)}'s")
+    axes.set_ylabel(f"Share of runs with at most that, in {len(aggregates.cells)} cells")
+    _frame(axes)
+    axes.legend(frameon=False, loc="lower right")
     return axes
 
 

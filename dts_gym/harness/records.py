@@ -37,7 +37,7 @@ from dts_gym.utils.validation import finite_array, integer, number
 
 _FORMAT = 3
 _UNSEALED = (2,)  # formats without digests, which are read still
-_EXPERIMENT = "experiment.json"
+EXPERIMENT_FILE = "experiment.json"
 _RUNS = "runs"
 _LOG = "log"
 _COMMANDS = "commands.txt"
@@ -99,12 +99,12 @@ def write_experiment(out: Path, experiment: Experiment) -> None:
         "reported": _reported_before(experiment, None),
         "versions": versions() | sources(experiment),
     }
-    write_json(out / _EXPERIMENT, content)
+    write_json(out / EXPERIMENT_FILE, content)
 
 
 def write_reported(out: Path, agents: tuple[AgentSpec, ...]) -> None:
     """Add the reported agents to the folder's description."""
-    write_json(out / _EXPERIMENT, {**_read_experiment(out), "reported": [_spec_state(spec) for spec in agents]})
+    write_json(out / EXPERIMENT_FILE, {**_read_experiment(out), "reported": [_spec_state(spec) for spec in agents]})
 
 
 def _reported_before(experiment: Experiment, known: Any) -> Any:
@@ -286,17 +286,17 @@ def _take_up(out: Path, experiment: Experiment) -> None:
         "versions": now | known,
     }
     if json.loads(json.dumps(taken)) != saved:
-        write_json(out / _EXPERIMENT, taken)
+        write_json(out / EXPERIMENT_FILE, taken)
 
 
 def _read_experiment(out: Path) -> dict[str, Any]:
-    path = out / _EXPERIMENT
+    path = out / EXPERIMENT_FILE
     try:
         saved = parse_json(path.read_bytes())
         if saved["format"] not in (_FORMAT, *_UNSEALED) or not isinstance(saved["settings"], dict):
             raise ValueError(f"format {saved['format']!r}")
     except FileNotFoundError as error:
-        raise ValueError(f"{os.fspath(out)!r} must be a folder of records, got no {_EXPERIMENT} in it") from error
+        raise ValueError(f"{os.fspath(out)!r} must be a folder of records, got no {EXPERIMENT_FILE} in it") from error
     except (ValueError, KeyError, TypeError) as error:
         formats = " or ".join(map(str, (*_UNSEALED, _FORMAT)))
         raise ValueError(f"{os.fspath(path)!r} must be written by dts_gym in format {formats}: {error}") from error
@@ -315,7 +315,7 @@ def _experiment_from(out: Path, saved: dict[str, Any]) -> Experiment:
             integer(name, value, 0)
         return Experiment(**settings)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{os.fspath(out / _EXPERIMENT)!r} must be a whole description: {error}") from error
+        raise ValueError(f"{os.fspath(out / EXPERIMENT_FILE)!r} must be a whole description: {error}") from error
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:

@@ -156,6 +156,11 @@ CALLS = {
     "compare": Call(dts_gym.compare, {**ONCE, "tuning_seeds": 1}, {**COMPARED, "tune": True}),
     "compare, lists": Call(dts_gym.compare, {"seeds": [1, 2], "tuning_seeds": [1]}, {**COMPARED, "num_rounds": 3}),
     "tune": Call(dts_gym.tune, ONCE, COMPARED),
+    "aggregate": Call(
+        lambda **given: dts_gym.aggregate([dts_gym.compare(**{**COMPARED, "seeds": 2, "num_rounds": 3})], **given),
+        {"level": 0.9, "num_resamples": 9, "seed": 0},
+        {"reference": "LinTS"},
+    ),
     "run": Call(
         lambda **given: dts_gym.run(small_env(), dts_gym.make_agent("LinTS", PROBLEM, seed=0), **given),
         {"num_rounds": 5, "seed": 1},
