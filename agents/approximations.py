@@ -33,6 +33,7 @@ from dts_gym.priors.offsets import OffsetPrior
 from dts_gym.priors.prior import ChainPrior, as_chain_prior
 from dts_gym.problem.problem import BanditProblem
 from dts_gym.problem.rewards import GaussianReward, RewardModel
+from dts_gym.utils.arrays import Array
 from dts_gym.utils.validation import MOST, choice, integer
 
 Approximation = Literal["particles", "linearised", "deck", "slice"]
@@ -141,19 +142,24 @@ class Particles:
         """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
         # A shared parameter is one chain, whatever the branch.
         if self.branch and problem.features == "disjoint":
-            return BranchedPosterior(
-                self.prior,
-                problem.num_actions,
-                model,
-                branch=self.branch,
-                num_particles=self.num_particles,
-                surrogate=self.surrogate,
-                expansion=self.expansion,
-                pool_size=self.pool_size,
-                pool=self.pool,
-                num_shared_draws=self.num_shared_draws,
-            )
+            return self.branched(problem.num_actions, model)
         return posterior_for(problem, lambda K: self._engine(K, model))
+
+    def branched(self, num_actions: int, model: RewardModel, offsets: Array | None = None) -> BranchedPosterior:
+        """The posterior at a branch above 0, of K parameters; with offsets (K, d) that rewards see, at branch L."""
+        return BranchedPosterior(
+            self.prior,
+            num_actions,
+            model,
+            branch=self.branch,
+            num_particles=self.num_particles,
+            surrogate=self.surrogate,
+            expansion=self.expansion,
+            pool_size=self.pool_size,
+            pool=self.pool,
+            num_shared_draws=self.num_shared_draws,
+            offsets=offsets,
+        )
 
     def _engine(self, num_actions: int, model: RewardModel) -> ActionPosterior:
         return ChainPosterior(
@@ -168,7 +174,7 @@ class Particles:
 
 @dataclass(frozen=True)
 class Offsets:
-    """The posterior of an `OffsetPrior`, for Gaussian rewards: that of its chain at branch L, moved by the offsets.
+    """The posterior of an `OffsetPrior`: that of its chain at branch L, moved by the offsets.
 
     Attributes
     ----------
@@ -196,14 +202,15 @@ class Offsets:
         self, problem: BanditProblem, model: RewardModel, scale: float, rng: np.random.Generator
     ) -> ConfidencePosterior:
         """The posterior before any data, under rewards of that model; neither scale nor stream is read."""
-        if not isinstance(model, GaussianReward):
-            raise ValueError(
-                "reward_model must be Gaussian with an OffsetPrior, or noise_std given (a MixedEffectPrior has offsets "
-                f"for other rewards too), got {model!r}"
-            )
         assert isinstance(problem.prior, OffsetPrior)
-        within = replace(problem, prior=problem.prior.residual)
-        return OffsetPosterior(self.residual.posterior(within, model, scale, rng), problem.prior.action_means)
+        offsets = problem.prior.action_means
+        if isinstance(self.residual, Particles):
+            return OffsetPosterior(self.residual.branched(problem.num_actions, model, offsets), offsets)
+        _refuse_float32(self.residual.dtype)
+        mean, shared, own = self.residual.chain.two_level(self.branch)
+        effects = np.zeros((problem.num_actions, 0)), np.zeros((0, 0))  # none: normal and independent
+        normal = MixedEffectPrior(*effects, shared + own, action_means=offsets + mean)
+        return mixed_effect_posterior(normal, model, self.residual.expansion)
 
 
 @dataclass(frozen=True)

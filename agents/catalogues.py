@@ -71,9 +71,7 @@ class Catalogue:
         if (item_features is None) == (count is None):
             raise ValueError(f"item_features or count must be given, and not both, got {item_features!r:.200}, {count}")
         with self._lock:
-            if not isinstance(self._posterior, TwoLevelPosterior | GLMPosterior | MixedEffectChoices):
-                self._refuse_changes("add_actions")
-            self._refuse_adapting("add_actions")
+            self._refuse_unfit("add_actions")
             if isinstance(problem.prior, OffsetPrior):
                 raise ValueError(f"problem must have a prior to which actions can be added, got {problem.prior!r:.200}")
             prior: MixedEffectPrior | None = None
@@ -116,9 +114,9 @@ class Catalogue:
         Raises
         ------
         ValueError
-            If the action is out of range, the features do not fit, or the agent's posterior is neither an exact
-            Gaussian one around a shared part nor one of mixed effects, or it has ``adapt_scale``. The agent is then
-            unchanged.
+            If the action is out of range, the features do not fit, or the agent's posterior is neither one around a
+            shared part, exact or by a quadratic expansion, nor one of mixed effects, or it has ``adapt_scale``. The
+            agent is then unchanged.
 
         Notes
         -----
@@ -140,9 +138,7 @@ class Catalogue:
         """
         number = integer("action", action, 0, self.problem.num_actions - 1)
         with self._lock:
-            if not isinstance(self._posterior, TwoLevelPosterior | MixedEffectChoices):
-                self._refuse_changes("retire")
-            self._refuse_adapting("retire")
+            self._refuse_unfit("retire")
             problem = self.problem
             told: dict[str, Any] = {}
             if problem.action_names is not None or action_name is not None:
@@ -179,15 +175,17 @@ class Catalogue:
             raise ValueError(f"item_features must have a row or more, got shape {features.shape}")
         return features, prior.weights_of(features)
 
-    def _refuse_adapting(self, method: str) -> None:
+    def _refuse_unfit(self, method: str) -> None:
+        if not isinstance(self._posterior, TwoLevelPosterior | GLMPosterior | MixedEffectChoices):
+            self._refuse_changes(method)
         if getattr(self, "adapt_scale", False):  # the rounds that it keeps would be replayed with other actions
             raise ValueError(f"{method} must be called on an agent that does not adapt its prior, got adapt_scale=True")
 
     def _refuse_changes(self, method: str) -> NoReturn:
         raise ValueError(
-            f"{method} must be called on an agent with an exact Gaussian posterior or one of mixed effects, or for "
-            f"add_actions with a quadratic expansion, and with one prior_mean for all actions; got "
-            f"{type(self).__name__} with a {type(self._posterior).__name__}"
+            f"{method} must be called on an agent with an exact Gaussian posterior, one by a quadratic expansion or "
+            f"one of mixed effects, and for add_actions with one prior_mean for all actions; got {type(self).__name__} "
+            f"with a {type(self._posterior).__name__}"
         )
 
 

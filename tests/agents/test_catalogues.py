@@ -9,9 +9,11 @@ from scipy.stats import chi2
 
 from dts_gym import (
     BanditProblem,
+    BernoulliReward,
     FeaturePrior,
     GaussianReward,
     MixedEffectPrior,
+    PoissonReward,
     make_agent,
     random_linear_prior,
     random_mlp_prior,
@@ -55,6 +57,29 @@ def test_a_retired_item_is_one_more_action_of_the_past(agent_id: str, noise_std:
     for one in (agent, truth):
         one.update([0.3, -1.0], 1, 0.7)
     np.testing.assert_allclose(agent.moments()[0], truth.moments()[0][:K], atol=1e-9)
+
+
+@pytest.mark.parametrize("model", [BernoulliReward(), PoissonReward()])
+@pytest.mark.parametrize("agent_id", ["dTS", "GLM-TS", "UCB-GLM", "dUCB"])
+def test_agents_of_clicks_and_counts_retire_items(agent_id: str, model, tmp_path) -> None:
+    """The others stay as they were, the retired one is that of an action that was never played."""
+    agent = make_agent(agent_id, BanditProblem(K, D, LINEAR, model), seed=1)
+    contexts, actions, rewards = rounds()
+    agent.update(contexts, actions, (rewards > 0).astype(float))
+    mean, cov = agent.moments()
+    agent.retire(1)
+    after, spread = agent.moments()
+    kept = np.flatnonzero(np.arange(K) != 1)
+    at = np.add.outer(kept * D, np.arange(D)).ravel()
+    np.testing.assert_allclose(after[kept], mean[kept], atol=1e-10)
+    np.testing.assert_allclose(spread[np.ix_(at, at)], cov[np.ix_(at, at)], atol=1e-10)
+    np.testing.assert_array_equal(after[1], after[K - 1])
+    agent.save(tmp_path / "agent.npz")
+    loaded = Agent.load(tmp_path / "agent.npz")
+    for one in (agent, loaded):
+        one.update(contexts, actions, (rewards > 0).astype(float))
+    np.testing.assert_array_equal(agent.moments()[0], loaded.moments()[0])
+    np.testing.assert_array_equal(agent.act(contexts), loaded.act(contexts))
 
 
 def test_a_retired_item_of_mixed_effects_takes_other_weights() -> None:

@@ -64,6 +64,7 @@ class BranchedLevels:
         pool_size: int,
         pool: Pool,
         num_shared_draws: int = 1,
+        offsets: Array | None = None,
     ) -> None:
         self.branch = integer("branch", branch, 1, prior.depth)
         self.num_particles = integer("num_particles", num_particles, 1)
@@ -74,7 +75,9 @@ class BranchedLevels:
         self.table = ActionTable(prior.covariances[0])
         self.effective_sample_size = 1.0
         self._chain = as_chain(prior)
-        self._evidence = RewardEvidence(model, prior.dim, expansion)
+        if offsets is not None and not self.independent:
+            raise ValueError(f"branch must be {prior.depth} with offsets, got {branch}")
+        self._evidence = RewardEvidence(model, prior.dim, expansion, offsets)
         self._surrogate: Surrogate = surrogate
         self._defensive = default_defensive(prior, surrogate) if self.num_particles > 1 else 0.0
         self._statistical = statistical_surrogates(self._chain, np.random.default_rng(FIXED_SEED))
@@ -104,7 +107,8 @@ class BranchedLevels:
     def expect(self, context: Array, action: int, mean: float) -> None:
         """Condition on a reward equal to the mean of ``x' theta``, without a new search for tangents."""
         new = action not in self.table.slots
-        self.table.observe(action, context, mean, self._evidence.model.observed_variance(mean))
+        noise = self._evidence.model.observed_variance(mean + self._evidence.added(context, action))
+        self.table.observe(action, context, mean, noise)
         if not new:
             return
         self._add(action)

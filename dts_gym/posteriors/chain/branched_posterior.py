@@ -38,6 +38,8 @@ class BranchedPosterior:
     pool : "fresh", these are drawn anew each round; or at branch L "kept", they are drawn once, and every round deals
         a random part of them to the unplayed actions (an approximation).
     num_shared_draws : S, between the extremes of ``branch``, draws of the shared part that each one is chosen from.
+    offsets : (K, d) at branch L, known vectors that rewards see added to the parameters; the posterior is that of the
+        chain alone.
 
     Notes
     -----
@@ -66,6 +68,7 @@ class BranchedPosterior:
         pool_size: int = 10_000,
         pool: Pool = "fresh",
         num_shared_draws: int = 1,
+        offsets: Array | None = None,
     ) -> None:
         self.num_actions = num_actions
         self.levels = BranchedLevels(
@@ -78,6 +81,7 @@ class BranchedPosterior:
             pool_size=pool_size,
             pool=pool,
             num_shared_draws=num_shared_draws,
+            offsets=offsets,
         )
         self.unplayed = UnplayedActions(num_actions)
         self._fixed = FixedDraws(self.levels)

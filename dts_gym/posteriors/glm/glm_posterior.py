@@ -12,6 +12,7 @@ from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
 from dts_gym.posteriors.glm.map_expansion import NormalPrior
 from dts_gym.posteriors.glm.renewal import renew
+from dts_gym.posteriors.glm.retired_items import RetiredItems
 from dts_gym.posteriors.glm.shared_part import about_root, around_shared, moments_given, of_action
 from dts_gym.posteriors.two_level_posterior import TwoLevelPosterior
 from dts_gym.priors.two_level import TwoLevelPrior
@@ -56,6 +57,7 @@ class GLMPosterior(ActionPosterior):
     ----------
     glm : the actions' rewards and their expansions, in rows as those of the table.
     shared_root : (d, r), ``m = shared_root z`` with ``z ~ N(0, I)`` before any data, in the table's coordinates.
+    retired : retired items, whose rewards still tell of the shared part.
     changes : number of rewards learned.
     """
 
@@ -64,8 +66,10 @@ class GLMPosterior(ActionPosterior):
         self._action_cov = prior.action_cov
         self.glm = GLMTable(model, prior.mean.size, expansion)
         self._expands = expansion != "mle" and not isinstance(model, GaussianReward)
-        self.shared_root = self.table.inverse @ factor(prior.shared_cov)
+        self._maps = factor(prior.shared_cov)  # (d, r), of z in the parameters' own coordinates
+        self.shared_root = self.table.inverse @ self._maps
         r = self.shared_root.shape[1]
+        self.retired = RetiredItems(model, prior.mean.size, r, expansion)
         self._precision, self._natural = np.eye(r), np.zeros(r)  # of z given the evidence
         self.changes = 0
         self._solved: tuple[Array, Array] | None = None
@@ -82,9 +86,13 @@ class GLMPosterior(ActionPosterior):
             renewed = renew(self.glm, self.table, self.center, mean, self._without, self.changes)
             if renewed is not None:
                 self._absorb_change(renewed)
+            told = self.retired.renew(self.known, self.changes)
+            if told is not None:
+                self._add_up(told)
         if self.changes % REFRESH_EVERY == 0:
             total = about_root(self.table.total(), root)
-            self._precision, self._natural = np.eye(root.shape[1]) + total.G, total.h
+            retired = self.retired.total()
+            self._precision, self._natural = np.eye(root.shape[1]) + total.G + retired.G, total.h + retired.h
             self._solved = None
 
     @property
@@ -98,10 +106,24 @@ class GLMPosterior(ActionPosterior):
 
     def _absorb_change(self, change: Evidence) -> None:
         if self.shared_root.size:
-            told = about_root(change, self.shared_root)
-            self._precision += told.G
-            self._natural += told.h
+            self._add_up(about_root(change, self.shared_root))
+
+    def _add_up(self, told: Evidence) -> None:
+        """Add evidence on ``z``."""
+        self._precision += told.G
+        self._natural += told.h
         self._solved = None
+
+    def retire(self, action: int) -> None:
+        """Forget an action's own part, which is unplayed then; what its rewards told of the shared part stays.
+
+        Given the evidence exact: the old action is integrated out. The rewards of the last 256 retired items are kept,
+        to be expanded again as later rewards move the shared part. O(r d^2), and O(d) for each reward.
+        """
+        if action in self.table.slots:
+            self.retired.take(self.glm, action, self._maps, self.center, factor(self._action_cov))
+            self.table.remove(action)
+            self.unplayed.add(action)
 
     def _noise_variance(self, predictor: float) -> float:
         return self.glm.model.observed_variance(predictor)
@@ -142,10 +164,14 @@ class GLMPosterior(ActionPosterior):
     def _shared_state(self) -> Mapping[str, Array | IntArray]:
         glm = {f"glm.{name}": array for name, array in self.glm.state().items()}
         counts = np.array([self.changes], dtype=np.int64)
-        return {**glm, "precision": self._precision.copy(), "natural": self._natural.copy(), "changes": counts}
+        retired = {f"retired.{name}": array for name, array in self.retired.state().items()}
+        known = {"precision": self._precision.copy(), "natural": self._natural.copy()}
+        return {**glm, **retired, **known, "changes": counts}
 
     def _restore_shared(self, state: Mapping[str, Array | IntArray]) -> None:
         self.glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})
+        retired = {name.removeprefix("retired."): v for name, v in state.items() if name.startswith("retired.")}
+        self.retired.restore(retired)
         self._precision = np.array(state["precision"], dtype=np.float64, order="C")
         self._natural = np.array(state["natural"], dtype=np.float64)
         self.changes = int(state["changes"][0])

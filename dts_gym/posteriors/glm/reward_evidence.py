@@ -22,10 +22,12 @@ class RewardEvidence:
     model : distribution of the rewards.
     dim : d, the dimension of the parameters.
     expansion : where rewards that are not Gaussian are expanded.
+    offsets : (K, d) known vectors that are added to the parameters before rewards see them; None adds nothing.
     """
 
-    def __init__(self, model: RewardModel, dim: int, expansion: Mode) -> None:
+    def __init__(self, model: RewardModel, dim: int, expansion: Mode, offsets: Array | None = None) -> None:
         self.model = model
+        self._offsets = offsets
         self._glm = None if isinstance(model, GaussianReward) else GLMTable(model, dim, expansion)
 
     @property
@@ -55,9 +57,18 @@ class RewardEvidence:
         """
         if self._glm is None:
             table.refuse_heavy(action, context, self.model.dispersion)
+            reward -= self.added(context, action)
             return table.observe(action, context, reward, self.model.dispersion).evidence()
-        G, h = self._glm.learn(action, context, reward, self._glm.prior(*law()))
-        return table.replace(action, G, h)
+        mean, cov = law()
+        if self._offsets is None:
+            return table.replace(action, *self._glm.learn(action, context, reward, self._glm.prior(mean, cov)))
+        offset = self._offsets[action]
+        G, h = self._glm.learn(action, context, reward, self._glm.prior(mean + offset, cov))
+        return table.replace(action, G, h - G @ offset)
+
+    def added(self, context: Array, action: int) -> float:
+        """What its offset adds to an action's score."""
+        return 0.0 if self._offsets is None else float(context @ self._offsets[action])
 
     def renew(
         self,

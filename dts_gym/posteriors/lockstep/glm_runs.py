@@ -128,11 +128,15 @@ class GLMRuns(RunChoices[GLMPosterior]):
 def fit_together(posteriors: Sequence[object]) -> bool:
     """Whether posteriors can be one `GLMRuns`: of equal sizes and ranks, expanded in one way at the MAP.
 
-    Not where an action's own part is of deficient rank, nor where a reward still to come has a row of the table.
+    Not where an action's own part is of deficient rank, where a reward still to come has a row of the table, nor once
+    items have been retired.
     """
     sizes = {
         (p.num_actions, p.table.dim, p.shared_root.shape, type(p.glm.model), p.glm.mode)
-        if isinstance(p, GLMPosterior) and p.table.reached.all() and list(p.glm.slots) == list(p.table.slots)
+        if isinstance(p, GLMPosterior)
+        and p.table.reached.all()
+        and list(p.glm.slots) == list(p.table.slots)
+        and p.retired.is_empty
         else None
         for p in posteriors
     }

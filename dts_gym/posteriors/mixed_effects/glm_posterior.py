@@ -11,9 +11,9 @@ from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
 from dts_gym.posteriors.glm.map_expansion import NormalPrior
 from dts_gym.posteriors.glm.renewal import expanded_again, looked_at, stalest
+from dts_gym.posteriors.glm.retired_items import RetiredItems, past_own_part, solved
 from dts_gym.posteriors.mixed_effects.choices import MixedEffectChoices
 from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
-from dts_gym.posteriors.mixed_effects.retired_items import RetiredItems, past_own_part, solved
 from dts_gym.priors.mixed_effects import MixedEffectPrior
 from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray
@@ -56,7 +56,6 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
         self._prior_root = self._root.copy()  # (q, r), the effects are root z less their mean, z ~ N(0, I)
         r = self._root.shape[1]
         self._sums = Evidence(np.eye(r), np.zeros(r))  # precision and natural mean of z, with those of retired items
-        self._frozen = Evidence(np.zeros((r, r)), np.zeros(r))  # what retired items tell whose rewards are not kept
         self._retired = RetiredItems(model, prior.dim, r, expansion)
         self._changes = 0
 
@@ -120,8 +119,8 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
 
     def _sum(self) -> None:
         """Sum up the evidence on the effects anew."""
-        r, retired = len(self._frozen.h), self._retired.total()
-        self._sums = Evidence(np.eye(r) + self._frozen.G + retired.G, self._frozen.h + retired.h)
+        retired = self._retired.total()
+        self._sums = Evidence(np.eye(len(retired.h)) + retired.G, retired.h)
         for slot, action in enumerate(self.actions.tolist()):
             self._add_up(self._maps(action), self._learned["gamma"][slot], self._learned["beta"][slot])
 
@@ -159,30 +158,15 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
 
         The rewards of the last 256 retired items are kept, to be expanded again as the effects move.
         """
-        slot = self._slots.get(action)
-        if slot is not None:
-            maps = self._maps(action)
-            told = Evidence(self._learned["gamma"][slot].copy(), self._learned["beta"][slot].copy())
-            if self._expands and maps.size:
-                center, root = self._centers[action], self._own_root(action)
-                self._retired.adopt(self._glm, action, maps, center, root, told)
-                self._freeze(self._retired.let_go())
-            else:
-                self._freeze(Evidence(maps.T @ told.G @ maps, told.h @ maps))
-                self._glm.remove(action)
+        if action in self._slots:
+            self._retired.take(self._glm, action, self._maps(action), self._centers[action], self._own_root(action))
         super().retire(action, prior)
-
-    def _freeze(self, told: Evidence | None) -> None:
-        """Keep what an item told, in place of its rewards."""
-        if told is not None:
-            self._frozen = Evidence(self._frozen.G + told.G, self._frozen.h + told.h)
 
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
         glm = {f"glm.{name}": array for name, array in self._glm.state().items()}
         sums: dict[str, Array | IntArray] = {"precision": self._sums.G, "natural": self._sums.h}
-        sums |= {"retired.precision": self._frozen.G, "retired.natural": self._frozen.h}
-        sums |= {f"retired.items.{name}": array for name, array in self._retired.state().items()}
+        sums |= {f"retired.{name}": array for name, array in self._retired.state().items()}
         counts = {"changes": np.array([self._changes], dtype=np.int64)}
         return {**super().state(), **glm, **{name: array.copy() for name, array in sums.items()}, **counts}
 
@@ -190,10 +174,7 @@ class GLMMixedEffectPosterior(MixedEffectChoices):
         """Restore what `state` returned."""
         super().restore(state)
         self._glm.restore({name.removeprefix("glm."): v for name, v in state.items() if name.startswith("glm.")})
-        prefix = "retired.items."
-        self._retired.restore({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
-        self._sums, self._frozen = (
-            Evidence(*(np.array(state[f"{part}{name}"], dtype=np.float64) for name in ("precision", "natural")))
-            for part in ("", "retired.")
-        )
+        retired = {name.removeprefix("retired."): v for name, v in state.items() if name.startswith("retired.")}
+        self._retired.restore(retired)
+        self._sums = Evidence(*(np.array(state[name], dtype=np.float64) for name in ("precision", "natural")))
         self._changes = int(state["changes"][0])

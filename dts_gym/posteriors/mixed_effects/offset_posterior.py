@@ -1,4 +1,4 @@
-"""Actions with an offset each around a posterior of independent actions: ``theta_a = m_a + r_a``, Gaussian rewards."""
+"""Actions with an offset each around a posterior of independent actions: ``theta_a = m_a + r_a``."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dts_gym.posteriors.chain.branched_posterior import BranchedPosterior
 from dts_gym.posteriors.choices import any_of_best
 from dts_gym.posteriors.information import RewardDraws
-from dts_gym.posteriors.interface import ConfidencePosterior
 from dts_gym.posteriors.marginals import ActionLaws, NormalLaws
 from dts_gym.problem.rewards import RewardModel
 from dts_gym.utils.arrays import Array, BoolArray, IntArray
 
 
 class OffsetPosterior:
-    """Posterior of ``theta_a = m_a + r_a`` under Gaussian rewards, and the actions that it picks.
+    """Posterior of ``theta_a = m_a + r_a``, and the actions that it picks.
 
     Parameters
     ----------
-    engine : posterior of the ``r_a``, which are independent: a reward less ``x' m_a`` is one of theirs.
+    engine : posterior of the ``r_a``, which are independent; it knows the offsets that its rewards see.
     offsets : (K, d), ``m_a``.
 
     Notes
@@ -29,12 +29,12 @@ class OffsetPosterior:
     costs O(K) besides that of the laws.
     """
 
-    def __init__(self, engine: ConfidencePosterior, offsets: Array) -> None:
+    def __init__(self, engine: BranchedPosterior, offsets: Array) -> None:
         self.engine, self.offsets = engine, offsets
 
     def update(self, context: Array, action: int, reward: float) -> None:
         """Condition on one reward."""
-        self.engine.update(context, action, reward - float(context @ self.offsets[action]))
+        self.engine.update(context, action, reward)
 
     def expect(self, context: Array, action: int) -> None:
         """Condition on a reward that is equal to its mean."""
@@ -45,8 +45,6 @@ class OffsetPosterior:
         laws = self.laws(context[None], scale).own
         shape = np.broadcast_shapes(laws.weights.shape, laws.means.shape, laws.variances.shape)
         weights, means, variances = (np.broadcast_to(part, shape)[:, 0] for part in laws)  # (C, K)
-        if len(means) == 1:
-            return np.asarray(means[0] + np.sqrt(variances[0]) * rng.standard_normal((size, len(self.offsets))))
         cumulative = weights.cumsum(axis=0)
         levels = rng.random((size, len(self.offsets))) * cumulative[-1]
         columns = np.arange(len(self.offsets))

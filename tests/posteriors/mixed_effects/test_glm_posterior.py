@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dts_gym import BernoulliReward, GaussianReward, MixedEffectPrior, PoissonReward
+from dts_gym.posteriors.glm import retired_items
 from dts_gym.posteriors.glm.glm_posterior import GLMPosterior
-from dts_gym.posteriors.mixed_effects import retired_items
 from dts_gym.posteriors.mixed_effects.glm_posterior import GLMMixedEffectPosterior
 from dts_gym.posteriors.mixed_effects.posterior import MixedEffectPosterior
 from dts_gym.priors.two_level import TwoLevelPrior

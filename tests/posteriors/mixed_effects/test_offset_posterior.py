@@ -16,6 +16,7 @@ from dts_gym import (
     GaussianReward,
     MixedEffectPrior,
     OffsetPrior,
+    PoissonReward,
     load_prior,
     make_agent,
     random_linear_prior,
@@ -78,6 +79,70 @@ def test_particles_are_moved_by_the_offsets() -> None:
     one, other = ours.marginals(contexts), chain.marginals(contexts)
     np.testing.assert_allclose(one[0], other[0] + contexts @ MEANS.T, atol=1e-12)
     np.testing.assert_allclose(one[1], other[1], atol=1e-10)
+
+
+@pytest.mark.parametrize("model", [BernoulliReward(), PoissonReward()])
+@pytest.mark.parametrize("kind", ["linear", "bent"])
+def test_clicks_and_counts_are_near_the_truth_of_weighted_prior_draws(kind: str, model) -> None:
+    """Of dimension 1, 400 000 draws an action: means within .15 deviations, and deviations within 12 %."""
+    rng, means = np.random.default_rng(7), np.array([[1.2], [-1.5], [0.4], [0.0]])
+    chain = random_linear_prior(1, 2) if kind == "linear" else random_mlp_prior(1, 2)
+    prior = OffsetPrior(chain, means)
+    agent = make_agent("dTS", BanditProblem(4, 1, prior, model), seed=1, **(FEW | {"num_particles": 64}))
+    theta = prior.sample(rng, 4)
+    contexts, actions = rng.uniform(-1, 1, (60, 1)), rng.integers(3, size=60)
+    rewards = model.sample(rng, contexts[:, 0] * theta[actions, 0])
+    agent.update(contexts, actions, rewards)
+    ours, cov = agent.moments()
+    for a in range(4):
+        drawn = prior.residual.sample(rng, 400_000)[:, 0] + means[a, 0]
+        played = actions == a
+        log = sum(
+            (
+                model.log_likelihood(np.array(y), x * drawn)
+                for x, y in zip(contexts[played, 0], rewards[played], strict=False)
+            ),
+            0.0,
+        )
+        weights = np.exp(log - np.max(log)) * np.ones(len(drawn))
+        weights /= weights.sum()
+        mean = weights @ drawn
+        std = np.sqrt(weights @ (drawn - mean) ** 2)
+        assert abs(ours[a, 0] - mean) < 0.15 * std, a
+        assert abs(np.sqrt(cov[a, a]) / std - 1) < 0.12, a
+
+
+@pytest.mark.parametrize("model", [BernoulliReward(), PoissonReward()])
+def test_filters_of_a_linear_chain_are_the_closed_form_under_clicks_and_counts(model) -> None:
+    """The truth is a prior of mixed effects without effects; filters of 256 particles have errors of their own."""
+    mean, shared, own = LINEAR.two_level(LINEAR.depth)
+    exact = MixedEffectPrior(np.zeros((K, 0)), np.zeros((0, 0)), own + shared, None, MEANS + mean)
+    filters = {"approximation": "particles", "num_particles": 256}
+    agents = [
+        make_agent("dTS", BanditProblem(K, D, prior, model), seed=1, **settings)
+        for prior, settings in ((exact, {}), (OffsetPrior(LINEAR, MEANS), filters), (OffsetPrior(LINEAR, MEANS), {}))
+    ]
+    contexts, actions, rewards = rounds(40)
+    for agent in agents:
+        agent.update(contexts / 2, actions, (rewards > 0).astype(float))
+    truth, ours, closed = (agent.moments() for agent in agents)
+    std = np.sqrt(np.diagonal(truth[1])).reshape(K, D)
+    assert np.abs((ours[0] - truth[0]) / std).max() < 0.1
+    np.testing.assert_allclose(np.sqrt(np.diagonal(ours[1])).reshape(K, D), std, rtol=0.1)
+    for one, other in zip(closed, truth, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    x = np.array([0.9, -1.6])
+    for agent in agents[:2]:  # a reward still to come
+        agent._posterior.expect(x, K - 1)
+    after = [agent.moments()[1][-D:, -D:] for agent in agents[:2]]
+    np.testing.assert_allclose(x @ after[1] @ x, x @ after[0] @ x, rtol=0.05)
+    assert x @ after[0] @ x < 0.95 * x @ truth[1][-D:, -D:] @ x
+
+
+def test_agents_of_clicks_keep_the_contract() -> None:
+    for chain in (LINEAR, BENT):
+        env = gym.make("DiffusionBandit-v0", num_actions=K, prior=OffsetPrior(chain, MEANS), reward="bernoulli")
+        check_agent(functools.partial(make_agent, "dTS", **(FEW if chain is BENT else {})), env)
 
 
 def test_draws_pick_as_parameters_do() -> None:
@@ -148,7 +213,7 @@ def test_what_offsets_cannot_do_is_refused() -> None:
         (lambda: BanditProblem(K + 1, D, prior, GaussianReward()), "prior must describe 6 actions"),
         (lambda: agent_of(prior, branch=0), "branch must be 2 or left out"),
         (lambda: agent_of(prior, approximation="slice"), "approximation must not be 'slice'"),
-        (lambda: make_agent("dTS", BanditProblem(K, D, prior, BernoulliReward())), "reward_model must be Gaussian"),
+        (lambda: agent_of(OffsetPrior(LINEAR, MEANS), dtype="float32"), "dtype must be 'float64'"),
         (lambda: make_agent("meTS", BanditProblem(K, D, prior, GaussianReward())), "must have a MixedEffectPrior"),
         (lambda: agent_of(prior).add_actions(count=1), "add_actions must be called on"),
         (lambda: agent_of(prior).retire(0), "retire must be called on"),

@@ -10,7 +10,7 @@ from dts_gym.posteriors.evidence import Evidence
 from dts_gym.posteriors.glm.glm_table import GLMTable, Mode
 from dts_gym.posteriors.glm.map_expansion import NormalPrior
 from dts_gym.posteriors.glm.renewal import expanded_again, looked_at, stalest
-from dts_gym.problem.rewards import RewardModel
+from dts_gym.problem.rewards import GaussianReward, RewardModel
 from dts_gym.utils.arrays import Array, IntArray
 from dts_gym.utils.columns import Columns
 
@@ -19,7 +19,7 @@ _MOST = 256
 
 
 class RetiredItems:
-    """The last items that were retired, with their rewards.
+    """What retired items tell of the effects that all share, the last of them with their rewards.
 
     Parameters
     ----------
@@ -31,10 +31,13 @@ class RetiredItems:
     Notes
     -----
     An item's parameters are ``center + maps z + R e`` with ``e ~ N(0, I)``. O(r d + n d) numbers an item, of n sites.
+    No rewards are kept that are never expanded again: Gaussian ones, those of "mle", and where nothing is shared.
     """
 
     def __init__(self, model: RewardModel, dim: int, num_effects: int, expansion: Mode) -> None:
         self._glm = GLMTable(model, dim, expansion)
+        self._expands = num_effects > 0 and expansion != "mle" and not isinstance(model, GaussianReward)
+        self._frozen = Evidence(np.zeros((num_effects, num_effects)), np.zeros(num_effects))  # of rewards not kept
         square = ((dim, dim), np.float64)
         self._columns = Columns(
             {
@@ -49,24 +52,40 @@ class RetiredItems:
     def __len__(self) -> int:
         return len(self._columns)
 
-    def adopt(self, glm: GLMTable, action: int, maps: Array, center: Array, root: Array, told: Evidence) -> None:
-        """Take over an action's rewards from a table; ``told`` is its ``gamma`` (d, d) and ``beta`` (d,)."""
+    @property
+    def is_empty(self) -> bool:
+        """Whether no item was retired that had told anything."""
+        return not (len(self) or self._frozen.G.any() or self._frozen.h.any())
+
+    def take(self, glm: GLMTable, action: int, maps: Array, center: Array, root: Array) -> None:
+        """Take an action with its rewards out of a table.
+
+        Parameters
+        ----------
+        glm, action : the table, and the number of an action of it.
+        maps, center, root : (d, r), (d,) and (d, k), its parameters are ``center + maps z + root e``.
+        """
+        G, h = (part[glm.slots[action]] for part in glm.evidence())
+        told = past_own_part(G, h - G @ center, root)
+        if not self._expands:
+            self._freeze(Evidence(maps.T @ told.G @ maps, told.h @ maps))
+            glm.remove(action)
+            return
         self._glm.adopt(int(self._glm.actions.max(initial=-1)) + 1, glm, action)
         row = len(self)
         self._columns.append()
         for name, array in (("maps", maps), ("center", center), ("gamma", told.G), ("beta", told.h)):
             self._columns[name][row] = array
         self._columns["root"][row, :, : root.shape[1]] = root
+        if len(self) > _MOST:  # the item that was retired first
+            row = int(self._glm.actions.argmin())
+            self._freeze(self._of(row))
+            self._glm.remove(int(self._glm.actions[row]))
+            self._columns.remove(row)
 
-    def let_go(self) -> Evidence | None:
-        """Forget the rewards of the item that was retired first, where there are too many: what it tells of ``z``."""
-        if len(self) <= _MOST:
-            return None
-        row = int(self._glm.actions.argmin())
-        told = self._of(row)
-        self._glm.remove(int(self._glm.actions[row]))
-        self._columns.remove(row)
-        return told
+    def _freeze(self, told: Evidence) -> None:
+        """Keep what an item tells of ``z``, in place of its rewards."""
+        self._frozen = Evidence(self._frozen.G + told.G, self._frozen.h + told.h)
 
     def _of(self, row: int) -> Evidence:
         maps, gamma, beta = (self._columns[name][row] for name in ("maps", "gamma", "beta"))
@@ -75,9 +94,8 @@ class RetiredItems:
     def total(self) -> Evidence:
         """What all tell of ``z``: (r, r) and (r,)."""
         maps, gamma, beta = (self._columns.used(name) for name in ("maps", "gamma", "beta"))
-        return Evidence(
-            np.einsum("nda,nde,neb->ab", maps, gamma, maps, optimize=True), np.einsum("nd,nda->a", beta, maps)
-        )
+        G = np.einsum("nda,nde,neb->ab", maps, gamma, maps, optimize=True)
+        return Evidence(self._frozen.G + G, self._frozen.h + np.einsum("nd,nda->a", beta, maps))
 
     def renew(self, sums: Evidence, turn: int) -> Evidence | None:
         """Expand the stalest item's rewards again, if some are stale, see `renewal.renew`.
@@ -121,12 +139,16 @@ class RetiredItems:
         return self._glm.prior(mean, turned @ turned.T + root @ root.T)
 
     def state(self) -> dict[str, Array | IntArray]:
-        """Arrays from which `restore` continues bit for bit; empty where no item is here."""
-        if not len(self):
+        """Arrays from which `restore` continues bit for bit; none where no item told anything."""
+        if self.is_empty:
             return {}
+        frozen: dict[str, Array | IntArray] = {"precision": self._frozen.G.copy(), "natural": self._frozen.h.copy()}
+        if not len(self):
+            return frozen
         glm = self._glm.state()
         glm["numbers"] = glm.pop("actions")
-        return {**self._columns.state(), **{f"glm.{name}": array for name, array in glm.items()}}
+        items = {**self._columns.state(), **{f"glm.{name}": array for name, array in glm.items()}}
+        return {**frozen, **{f"items.{name}": array for name, array in items.items()}}
 
     def restore(self, state: Mapping[str, Array | IntArray]) -> None:
         """Restore what `state` returned."""
@@ -134,8 +156,14 @@ class RetiredItems:
         for number in self._glm.actions.tolist():
             self._glm.remove(number)
         if state:
-            self._columns.restore(state)
-            glm = {name.removeprefix("glm."): array for name, array in state.items() if name.startswith("glm.")}
+            frozen = (np.array(state[name], dtype=np.float64) for name in ("precision", "natural"))
+            self._frozen = Evidence(*frozen)
+        else:
+            self._frozen = Evidence(*(np.zeros_like(part) for part in self._frozen))
+        items = {name.removeprefix("items."): array for name, array in state.items() if name.startswith("items.")}
+        if items:
+            self._columns.restore(items)
+            glm = {name.removeprefix("glm."): array for name, array in items.items() if name.startswith("glm.")}
             self._glm.restore({**glm, "actions": glm["numbers"]})
 
 
