@@ -97,13 +97,8 @@ def test_clicks_and_counts_are_near_the_truth_of_weighted_prior_draws(kind: str,
     for a in range(4):
         drawn = prior.residual.sample(rng, 400_000)[:, 0] + means[a, 0]
         played = actions == a
-        log = sum(
-            (
-                model.log_likelihood(np.array(y), x * drawn)
-                for x, y in zip(contexts[played, 0], rewards[played], strict=False)
-            ),
-            0.0,
-        )
+        seen = zip(contexts[played, 0], rewards[played], strict=True)
+        log = sum((model.log_likelihood(np.array(y), x * drawn) for x, y in seen), 0.0)
         weights = np.exp(log - np.max(log)) * np.ones(len(drawn))
         weights /= weights.sum()
         mean = weights @ drawn
