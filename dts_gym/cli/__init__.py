@@ -3,7 +3,7 @@
 Read `entry` first: a table of the commands, how one is found and called, how errors are shown. The parameters of a
 command's function are its options, and its docstring has their help texts: `run` (run, tune and plot), `aggregate`,
 `identify`, `sweep`, `pretrain`, `offpolicy`, `posterior_error`, `calibration`, `listing`, `reproduce`, `report`, and
-the benchmarks in `dts_gym.bench`. `env_options` reads the options of an environment, `setting_texts` the descriptions of
+the benchmarks in `dts_gym.bench`. `env_options` reads the options of an environment, `setting_texts` the texts of
 settings from docstrings; `folders` decides where results go and how an interrupted command is resumed.
 """
 
