@@ -35,6 +35,7 @@ _STUDIES = {
     "offpolicy-ratings": "offpolicy",
     "offpolicy-digits": "offpolicy_digits",
     "mixed-effects": "mixed_effects",
+    "item-features": "mixed_effects",
     "bai-mab": "identification",
     "bai-linear": "identification",
     "bai-hierarchical": "identification",
