@@ -178,6 +178,8 @@ class Catalogue:
     def _refuse_unfit(self, method: str) -> None:
         if not isinstance(self._posterior, TwoLevelPosterior | GLMPosterior | MixedEffectChoices):
             self._refuse_changes(method)
+        if isinstance(self._posterior, TwoLevelPosterior | GLMPosterior) and self._posterior.table.is_stacked:
+            raise ValueError(f"{method} must be called after the block in which agents play together, got it within")
         if getattr(self, "adapt_scale", False):  # the rounds that it keeps would be replayed with other actions
             raise ValueError(f"{method} must be called on an agent that does not adapt its prior, got adapt_scale=True")
 

@@ -537,6 +537,11 @@ class ActionTable:
         """``u' beta`` of every played action: (P,) or (P, n)."""
         return np.asarray(self.beta @ u.T)
 
+    @property
+    def is_stacked(self) -> bool:
+        """Whether the rows are views of arrays that several tables share, as long as their runs advance together."""
+        return self.columns["cov"].base is not None
+
     def state(self) -> dict[str, Array | IntArray]:
         """Arrays from which `restore` continues bit for bit."""
         precise = {f"precise.{name}": array for name, array in self.precise.state().items()}

@@ -58,7 +58,7 @@ class Reference:
         """
         table = self._table
         column = table.columns["cov"]
-        if len(table) * table.packed_dim < _FROM or table.is_wide or column.base is not None or not table.reached.all():
+        if len(table) * table.packed_dim < _FROM or table.is_wide or table.is_stacked or not table.reached.all():
             return NOWHERE  # rows that are views of shared arrays may change unseen
         off = mean - self._at if self._of is column else mean
         if self._of is not column or off @ off > np.vdot(root, root):

@@ -325,3 +325,21 @@ def test_a_team_goes_on_one_by_one_where_rewards_get_too_precise_for_stacked_pos
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
         assert mine._posterior.table.columns.arrays["cov"].base is None
     assert type(team[0].together(team)) is Team  # careful from the start: not stacked
+
+
+@pytest.mark.parametrize("agent_id", ["dTS", "GLM-TS"])
+def test_actions_do_not_change_while_agents_play_together(agent_id):
+    model = GaussianReward(0.5) if agent_id == "dTS" else BernoulliReward()
+    team = [make_agent(agent_id, problem, seed=i) for i, problem in enumerate(problems(model=model, horizon=200))]
+    with team[0].together(team) as playing:
+        assert isinstance(playing, StackedTeam)
+        playing.update(np.ones((5, 3)), np.arange(5), np.ones(5))
+        for change in (lambda: team[1].add_actions(count=1), lambda: team[1].retire(1)):
+            with pytest.raises(ValueError, match="must be called after the block in which agents play together"):
+                change()
+        playing.update(np.ones((5, 3)), np.arange(5), np.ones(5))
+    assert team[1].num_actions == 6
+    assert team[1].num_updates == 2
+    team[1].add_actions(count=1)
+    team[1].retire(1)
+    assert team[1].num_actions == 7
