@@ -23,7 +23,7 @@ from dts_gym.utils.progress import progress_bar
 from dts_gym.utils.seeding import stream
 from dts_gym.utils.validation import boolean, integer, positive
 
-_AGENTS = ("dTS", "LinTS", "LinUCB")
+_AGENTS = ("dTS", "dUCB", "LinTS", "LinUCB")
 _MOST_PLAYED = 4000
 # Number of rewards in a batch, and the size at which batches are timed.
 _BATCH = 256
@@ -71,7 +71,7 @@ def run_bench(
     figure: Path | None = None,
     progress: bool = True,
 ) -> str:
-    """Time a round (act + update) of dTS, LinTS and LinUCB against one BLAS pass over the played covariances.
+    """Time a round (act + update) of dTS, dUCB, LinTS and LinUCB against one BLAS pass over the played covariances.
 
     Parameters
     ----------
@@ -156,8 +156,14 @@ def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
     rng = stream(seed, "history")
     played = min(K, _MOST_PLAYED, rounds)
     targets = np.concatenate([np.arange(played), rng.integers(played, size=rounds - played)])
+    theta = problem.prior.sample(rng, played)
+
+    def observed(action: int) -> tuple[Array, float]:
+        x = rng.uniform(-1, 1, d)
+        return x, float(x @ theta[action] + rng.standard_normal())
+
     for action in targets.tolist():
-        x, y = rng.uniform(-1, 1, d), float(rng.standard_normal())
+        x, y = observed(action)
         for agent in agents.values():
             agent.update(x, action, y)
     covariances = rng.standard_normal((played, d, d))
@@ -173,7 +179,8 @@ def measure(setting: Setting, rounds: int, repeats: int, seed: int) -> Timing:
         jobs["einsum"] = einsum.round
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):
-        x, action, y = rng.uniform(-1, 1, d), int(rng.integers(played)), float(rng.standard_normal())
+        action = int(rng.integers(played))
+        x, y = observed(action)
         for name, job in jobs.items():
             start = time.process_time()
             job(x, action, y)
