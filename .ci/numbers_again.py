@@ -32,7 +32,7 @@ def published(studies: list[str]) -> list[tuple[str, dict, dict]]:
             continue
         for row in csv.DictReader((path.parent / "outcome.csv").read_text().splitlines()):
             cell = cells.get(row.get("cell", ""))
-            if cell is None or "env_settings" not in cell or not row.get("regret"):
+            if cell is None or "env_settings" not in cell or not {"regret", "seeds", "exploration"} <= set(row):
                 continue
             asked = cell["env_settings"]
             if "MovieLens" not in cell["env_id"] and asked.get("num_actions", asked.get("num_live", 0)) <= LARGEST:
