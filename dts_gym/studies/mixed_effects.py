@@ -48,7 +48,7 @@ def _movies(rank: int, liked: bool, split: int, data: str | None, quick: bool) -
     return Cell(
         name=f"rank-{rank}-{kind}-split-{split}",
         env_id="MovieLensBandit-v0",
-        agents=("dTS", "dUCB", *(_LIKED_RIVALS if liked else _STARS_RIVALS)),
+        agents=("dTS", "dUCB", "TunedUCB", *(_LIKED_RIVALS if liked else _STARS_RIVALS)),
         env_settings={
             "movie_features": True,
             "rank": rank,
@@ -101,8 +101,8 @@ _FEATURES = CellStudy(
     claim=CLAIMS["item-features"],
     description=(
         "K=100 movies with 5 ratings or more, drawn for each run; genres and year are their features, and the prior "
-        "of dTS and dUCB is fitted to 40 % of the movies. TunedTS and MixTS are fitted to the same movies without "
-        "features. Half of the others serve to tune, half to report; five such splits, 20 runs of 2000 rounds each, "
+        "of dTS and dUCB is fitted to 40 % of the movies. TunedTS, TunedUCB (the rule of dUCB) and MixTS are fitted to "
+        "the same movies without features. Half of the others serve to tune, half to report; five such splits, 20 runs of 2000 rounds each, "
         "every agent tuned by brackets on 10 others. Stars, or liked or not."
     ),
     reading=Reading(
@@ -110,9 +110,9 @@ _FEATURES = CellStudy(
         claims=(
             Claim(CLAIMS["item-features"], "dTS", ("TunedTS", "MixTS", "LinTS", "LinUCB", "GLM-TS", "UCB-GLM")),
             Claim(
-                "Untuned bounds on that posterior have less regret than the others tuned.",
+                "Untuned bounds on that posterior have less regret than the others tuned, and than without features.",
                 "dUCB",
-                ("dTS", "TunedTS", "MixTS", "LinTS", "LinUCB", "GLM-TS", "UCB-GLM"),
+                ("dTS", "TunedUCB", "TunedTS", "MixTS", "LinTS", "LinUCB", "GLM-TS", "UCB-GLM"),
             ),
         ),
         picture="differences",
