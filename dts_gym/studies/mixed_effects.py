@@ -102,8 +102,8 @@ _FEATURES = CellStudy(
     description=(
         "K=100 movies with 5 ratings or more, drawn for each run; genres and year are their features, and the prior "
         "of dTS and dUCB is fitted to 40 % of the movies. TunedTS, TunedUCB (the rule of dUCB) and MixTS are fitted to "
-        "the same movies without features. Half of the others serve to tune, half to report; five such splits, 20 runs of 2000 rounds each, "
-        "every agent tuned by brackets on 10 others. Stars, or liked or not."
+        "the same movies without features. Half of the others serve to tune, half to report; five such splits, 20 runs "
+        "of 2000 rounds each, every agent tuned by brackets on 10 others. Stars, or liked or not."
     ),
     reading=Reading(
         reference="dTS",
